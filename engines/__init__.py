@@ -1,0 +1,1 @@
+"""Run, compare and batch a compiled network; nothing here knows what the numbers mean."""

@@ -1,0 +1,1 @@
+"""From an ECG to a report: signal, gate, network, readout."""

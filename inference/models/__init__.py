@@ -1,0 +1,1 @@
+"""The networks, one file each; the only part of inference/ that needs torch."""

@@ -1,0 +1,1 @@
+"""Messages, topics and errors: all that a device fleet or a dashboard needs, and light to import."""

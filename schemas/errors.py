@@ -1,0 +1,126 @@
+"""The errors of the project, sorted by whose fault they are; `code` goes on the wire.
+
+    CardiacNetsError
+    ├── RecordError           the record: rejected with its code, the work goes on
+    │   ├── MalformedRecord       the bytes are not an ECG record
+    │   ├── OversizedRecord       a size it has, or claims, is over a bound
+    │   ├── UnreadableFile        an ECG file that no reader understands
+    │   └── UnusableSignal        the gate's verdict; its code is the gate's
+    ├── TransientError        the moment: retried within bounds, then rejected
+    │   ├── EngineFailed          an engine raised, or answered in the wrong shape
+    │   ├── Overloaded            a bounded queue is full
+    │   └── ShuttingDown          the work was still queued when serving stopped
+    └── DeploymentError       the installation: refuse to start, or stop
+        ├── InvalidSettings       an unknown name or an impossible value
+        ├── CorruptBundle         a model file is missing, altered or contradicts its manifest
+        ├── EngineUnavailable     the engine's library is not installed, or cannot load the graph
+        └── EngineMismatch        an engine disagrees with the reference beyond its tolerance
+
+Anything else that is raised is a bug, and stops the process.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeAlias
+
+Number: TypeAlias = float | int | str
+"""What a rejection may carry as evidence: a measurement, or the name of a lead."""
+
+
+class CardiacNetsError(Exception):
+    """The root: an error that the project foresees."""
+
+    code: ClassVar[str] = "error"
+
+
+class RecordError(CardiacNetsError):
+    """The record cannot be screened, and trying again would not help.
+
+    Attributes:
+        detail: one sentence for a person.
+        numbers: the evidence, for a program: measurements by name, units in the names.
+    """
+
+    def __init__(self, detail: str, *, code: str | None = None, **numbers: Number) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.wire_code = code or self.code
+        self.numbers = numbers
+
+
+class MalformedRecord(RecordError):
+    """The bytes are not an ECG record of our schema, or contradict themselves."""
+
+    code = "malformed_record"
+
+
+class OversizedRecord(RecordError):
+    """A size that the record has, or claims to have once decompressed, is over a bound."""
+
+    code = "oversized_record"
+
+
+class UnreadableFile(RecordError):
+    """The file holds no ECG that a reader understands."""
+
+    code = "unreadable_file"
+
+
+class UnusableSignal(RecordError):
+    """The gate refused the signal; `wire_code` says why."""
+
+    code = "unusable_signal"
+
+
+class TransientError(CardiacNetsError):
+    """The moment is bad: worth a bounded number of further tries."""
+
+    code = "transient"
+
+
+class EngineFailed(TransientError):
+    """An engine raised, or answered in the wrong shape."""
+
+    code = "engine_failed"
+
+
+class Overloaded(TransientError):
+    """A bounded queue is full."""
+
+    code = "overloaded"
+
+
+class ShuttingDown(TransientError):
+    """Serving stopped while the work was still queued."""
+
+    code = "shutting_down"
+
+
+class DeploymentError(CardiacNetsError):
+    """The installation is wrong: refuse to start, or stop."""
+
+    code = "deployment"
+
+
+class InvalidSettings(DeploymentError):
+    """A setting has an unknown name or an impossible value."""
+
+    code = "invalid_settings"
+
+
+class CorruptBundle(DeploymentError):
+    """A model file is missing, altered, or contradicts its manifest."""
+
+    code = "corrupt_bundle"
+
+
+class EngineUnavailable(DeploymentError):
+    """The engine's library is not installed, or it cannot load the graph."""
+
+    code = "engine_unavailable"
+
+
+class EngineMismatch(DeploymentError):
+    """An engine disagrees with the reference beyond its tolerance."""
+
+    code = "engine_mismatch"
