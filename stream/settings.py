@@ -1,0 +1,119 @@
+"""The settings: frozen, read once by the entry point from a TOML file and `CARDIACNETS_*` variables."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from schemas.errors import InvalidSettings
+
+PREFIX = "CARDIACNETS_"
+CONFIG_VARIABLE = "CARDIACNETS_CONFIG"
+
+Positive = Annotated[int, Meta(ge=1)]
+PositiveSeconds = Annotated[float, Meta(gt=0, le=86_400)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that an operator may set; each field `x` is also the variable `CARDIACNETS_X`."""
+
+    # Kafka
+    broker: str = "localhost:9092"
+    consumer_group: str = "cardiacnets-screening"
+    partitions: Positive = 8
+    replication_factor: Positive = 1
+    idempotent_producer: bool = False
+    """On for Apache Kafka; Tansu does not speak that part of the protocol."""
+    rebalance_timeout_s: PositiveSeconds = 4.0
+    session_timeout_s: PositiveSeconds = 6.0
+    heartbeat_interval_s: PositiveSeconds = 1.0
+    commit_interval_s: PositiveSeconds = 1.0
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    tls_ca_file: Path | None = None
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+
+    # Redis
+    redis: str = "redis://localhost:6379/0"
+    """User, password and TLS travel in the URL: rediss://user:password@host:6380/0."""
+    redis_timeout_s: PositiveSeconds = 0.5
+    waveform_ttl_s: Annotated[int, Meta(ge=60)] = 7 * 86_400
+
+    # The model
+    bundle: Path | None = None
+    """The model bundle's folder; the shipped one where not set."""
+    engine: str | None = None
+    """An engine by name; the fastest that passes its check where not set."""
+    threads: Positive | None = None
+
+    # Screening
+    max_batch: Positive = 8
+    """Records a batch; the network sees this many times the bundle's crops."""
+    max_queue: Positive = 32
+    """Records a lane that may wait for a batch."""
+    in_flight: Positive = 64
+    """Records a lane between their arrival and their acknowledgement."""
+    engine_tries: Positive = 3
+    retry_backoff_s: PositiveSeconds = 0.1
+    drain_s: PositiveSeconds = 10.0
+    watchdog_s: PositiveSeconds = 120.0
+    """A worker that holds records and finishes none for this long ends itself."""
+
+    # Watching it
+    http_host: str = "127.0.0.1"
+    http_port: Port = 8080
+    """0 takes any free port."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+
+def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
+    """Return the settings; the command line wins over the variables, and they over the TOML file.
+
+    Args:
+        environment: the process's variables; `CARDIACNETS_CONFIG` names the TOML file.
+        overrides: the command line's; None values count as not given.
+
+    Raises:
+        InvalidSettings: a name that no setting has, or a value that its setting does not take.
+    """
+    values: dict[str, Any] = {}
+    if path := environment.get(CONFIG_VARIABLE):
+        values |= _read_toml(Path(path))
+    values |= {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and name != CONFIG_VARIABLE
+    }
+    values |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    _refuse_unknown(values)
+    try:
+        return msgspec.convert(values, Settings, strict=False, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise InvalidSettings(f"a setting has an impossible value: {error}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"{CONFIG_VARIABLE}={path} cannot be read: {error}") from error
+
+
+def _refuse_unknown(values: Mapping[str, object]) -> None:
+    known = Settings.__struct_fields__
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r} ({PREFIX}{near[0].upper()})?" if near else ""
+            raise InvalidSettings(f"no setting is called {name!r}{hint}")
