@@ -98,9 +98,15 @@ def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object
     values |= {name: value for name, value in (overrides or {}).items() if value is not None}
     _refuse_unknown(values)
     try:
-        return msgspec.convert(values, Settings, strict=False, str_keys=True)
+        return msgspec.convert(values, Settings, strict=False, dec_hook=_as_path)
     except msgspec.ValidationError as error:
         raise InvalidSettings(f"a setting has an impossible value: {error}") from error
+
+
+def _as_path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    return value
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -1,0 +1,104 @@
+"""The screener: a batch of ECGs in, a screening or a refusal for each out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.protocol import Engine
+from schemas.codec import decode_ecg
+from schemas.ecg_record import EcgRecord
+from schemas.errors import CardiacNetsError, EngineFailed, RecordError
+from schemas.messages import Quality
+
+from .bundle import Bundle
+from .intake import take_in
+from .readout import Finding, Readout
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """What the network found in one ECG, and what the gate saw of it."""
+
+    record: EcgRecord
+    quality: Quality
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBatch:
+    """A batch ready for the engine.
+
+    Attributes:
+        accepted: the ECGs that passed the gate, in order.
+        outcomes: one entry an ECG of the batch: its quality, or its refusal.
+        inputs: (accepted × crops, 12, 2250) float32, standardised.
+    """
+
+    accepted: tuple[EcgRecord, ...]
+    outcomes: tuple[Quality | RecordError, ...]
+    inputs: NDArray[np.float32]
+
+
+class Screener:
+    """Screens batches with one bundle on one engine; `prepare` and `run` may work in different threads."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self._n_crops = bundle.manifest.input.n_crops
+        self._readout = Readout(bundle.manifest)
+
+    def prepare_values(self, values: Sequence[bytes]) -> PreparedBatch:
+        """Decode and prepare ECGs as they came from the wire."""
+        return self.prepare([_decoded(value) for value in values])
+
+    def prepare(self, items: Sequence[EcgRecord | RecordError]) -> PreparedBatch:
+        """Examine and preprocess a batch; an item that is already a refusal stays one."""
+        records = [item for item in items if isinstance(item, EcgRecord)]
+        intake = take_in(records, self._n_crops)
+        seen = iter(intake.outcomes)
+        outcomes = tuple(next(seen) if isinstance(item, EcgRecord) else item for item in items)
+        pairs = zip(records, intake.outcomes, strict=True)
+        accepted = tuple(record for record, outcome in pairs if isinstance(outcome, Quality))
+        return PreparedBatch(accepted, outcomes, intake.inputs.reshape(-1, *intake.inputs.shape[2:]))
+
+    def run(self, batch: PreparedBatch) -> list[Screening | CardiacNetsError]:
+        """Return a screening or an error for each ECG of the batch, in order.
+
+        Raises:
+            EngineFailed: the engine failed for the whole batch.
+        """
+        findings = iter(self._findings(batch))
+        records = iter(batch.accepted)
+        return [
+            _screening(next(records), outcome, next(findings)) if isinstance(outcome, Quality) else outcome
+            for outcome in batch.outcomes
+        ]
+
+    def screen(self, items: Sequence[EcgRecord | RecordError]) -> list[Screening | CardiacNetsError]:
+        """Prepare and run, for those who have no stream."""
+        return self.run(self.prepare(items))
+
+    def _findings(self, batch: PreparedBatch) -> Sequence[Finding | EngineFailed]:
+        if not batch.accepted:
+            return ()
+        outputs = self.engine.run(batch.inputs)
+        for name, output in outputs.items():
+            if len(output) != len(batch.inputs):
+                raise EngineFailed(f"{self.engine.name} returned {len(output)} rows of {name}, not {len(batch.inputs)}")
+        return self._readout.read(outputs, self._n_crops)
+
+
+def _decoded(value: bytes) -> EcgRecord | RecordError:
+    try:
+        return decode_ecg(value)
+    except RecordError as error:
+        return error
+
+
+def _screening(record: EcgRecord, quality: Quality, finding: Finding | EngineFailed) -> Screening | EngineFailed:
+    return finding if isinstance(finding, EngineFailed) else Screening(record, quality, finding)

@@ -1,0 +1,63 @@
+"""What goes out for one ECG that came in: its report with alert and CMR request, or its rejection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from inference.report import compose_alert, compose_cmr_request, compose_report
+from inference.screener import Screening
+from schemas import topics
+from schemas.cloudevents import event_headers
+from schemas.errors import CardiacNetsError, RecordError
+from schemas.identity import rejection_id
+from schemas.messages import Message, ModelReference, Rejection, encode_message
+
+SOURCE = "urn:cardiacnets:worker"
+
+
+class Outgoing(NamedTuple):
+    """One message for one topic."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+
+
+def report_answers(screening: Screening, model: ModelReference, key: bytes | None, at: datetime) -> list[Outgoing]:
+    """Return the report of a screened ECG and, where a risk is flagged, its alert and CMR request."""
+    report = compose_report(screening.record, screening.quality, screening.finding, model, at)
+    answers = [_outgoing(topics.ECG_RISK, report.report_id, report, key, at)]
+    if alert := compose_alert(report):
+        answers.append(_outgoing(topics.ECG_ALERTS, alert.identifier, alert, key, at))
+    if request := compose_cmr_request(report, screening.finding):
+        answers.append(_outgoing(topics.CMR_REQUESTS, request.request_id, request, key, at))
+    return answers
+
+
+def rejection_answers(
+    error: CardiacNetsError, record_id: str | None, source: str, key: bytes | None, at: datetime
+) -> list[Outgoing]:
+    """Return the rejection of the ECG at `source` (topic/partition/offset), with the code and the numbers."""
+    rejection = Rejection(
+        rejection_id=rejection_id(record_id or source, wire_code(error)),
+        record_id=record_id,
+        code=wire_code(error),
+        detail=str(error),
+        numbers=error.numbers if isinstance(error, RecordError) else {},
+        source=source,
+        created_at=at,
+    )
+    return [_outgoing(topics.ECG_REJECTED, rejection.rejection_id, rejection, key, at)]
+
+
+def wire_code(error: CardiacNetsError) -> str:
+    """Return the code that goes on the wire for an error."""
+    return error.wire_code if isinstance(error, RecordError) else error.code
+
+
+def _outgoing(topic: str, identifier: str, message: Message, key: bytes | None, at: datetime) -> Outgoing:
+    headers = event_headers(kind=topic, identifier=identifier, source=SOURCE, time=at, content_type="application/json")
+    return Outgoing(topic, key, encode_message(message), headers)

@@ -1,0 +1,149 @@
+"""The command line: `cardiacnets`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from schemas.errors import CardiacNetsError, InvalidSettings
+
+FAILED, MISUSED = 1, 2
+
+app = typer.Typer(
+    name="cardiacnets",
+    help="Screens 12-lead ECGs as they arrive. Not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+bundle_app = typer.Typer(help="Model bundles.", no_args_is_help=True)
+app.add_typer(bundle_app, name="bundle")
+
+Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, host:port[,host:port].")]
+BundleFolder = Annotated[Path | None, typer.Option(help="Model bundle; the shipped one by default.")]
+EngineName = Annotated[str | None, typer.Option(help="Engine; the fastest that passes its check by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+LaneName = Annotated[str, typer.Option(help="realtime or backfill.")]
+
+
+@app.command()
+def screen(
+    files: Annotated[list[Path], typer.Argument(help="ECG files: WFDB, DICOM, MUSE, SCP, HL7 aECG, Sierra, …")],
+    json: Json = False,
+    bundle: BundleFolder = None,
+    engine: EngineName = None,
+) -> None:
+    """Screen ECG files without Kafka: one answer a file, in order."""
+    from .screen_command import screen_command
+
+    screen_command(_settings(bundle=bundle, engine=engine), files, as_json=json)
+
+
+@app.command()
+def worker(
+    broker: Broker = None,
+    redis: Annotated[str | None, typer.Option(help="redis://[user:password@]host:port/db")] = None,
+    bundle: BundleFolder = None,
+    engine: EngineName = None,
+    http_port: Annotated[int | None, typer.Option(help="Port of /metrics, /healthz and /readyz; 0 takes any.")] = None,
+) -> None:
+    """Screen the ECGs of the Kafka topics until SIGTERM. All settings: CARDIACNETS_* (see the README)."""
+    from .worker import run_worker
+
+    run_worker(_settings(broker=broker, redis=redis, bundle=bundle, engine=engine, http_port=http_port))
+
+
+@app.command()
+def publish(
+    paths: Annotated[list[Path], typer.Argument(help="ECG files, and folders to walk.")],
+    broker: Broker = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second at most.")] = None,
+    lane: LaneName = "realtime",
+    json: Json = False,
+) -> None:
+    """Publish ECG files to Kafka, as a device fleet or an archive does."""
+    from .publish_command import publish_command
+
+    publish_command(_settings(broker=broker), paths, rate_hz=rate, lane=lane, as_json=json)
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Publish, wait for every answer, end.")] = False,
+    json: Json = False,
+    ecgs: Annotated[Path | None, typer.Option(help="ECGs to publish; generated ones by default.")] = None,
+    records: Annotated[int | None, typer.Option(min=1, help="How many ECGs to publish.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated ECGs.")] = 0,
+    logs: Annotated[Path | None, typer.Option(help="Folder to keep the logs in.")] = None,
+    bundle: BundleFolder = None,
+    engine: EngineName = None,
+) -> None:
+    """Show it all on this machine: an embedded broker, a worker, ECGs going in and risks coming out."""
+    from .demo_command import demo_command
+
+    settings = _settings(bundle=bundle, engine=engine)
+    demo_command(settings, once=once, as_json=json, ecgs=ecgs, records=records, rate_hz=rate, seed=seed, logs=logs)
+
+
+@app.command(name="compile")
+def compile_(
+    bundle: BundleFolder = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
+    export: Annotated[bool, typer.Option("--export", help="Export the graph anew from the weights; needs torch.")] = False,
+    json: Json = False,
+) -> None:
+    """Check every engine against torch, time them on this machine, and remember the fastest that passes."""
+    from .compile_command import compile_command
+
+    compile_command(_settings(bundle=bundle, threads=threads), export=export, as_json=json)
+
+
+@bundle_app.command(name="create")
+def bundle_create(
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    preset: Annotated[str, typer.Option(help="reference or paper.")] = "reference",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights.")] = 0,
+    crops: Annotated[int, typer.Option(min=1, max=16, help="Crops averaged at evaluation.")] = 3,
+) -> None:
+    """Write an untrained bundle of a preset; needs torch (pip install 'cardiacnets[train]')."""
+    from .bundle_command import create_command
+
+    create_command(out, preset=preset, seed=seed, n_crops=crops)
+
+
+def _settings(**overrides: object):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    from .settings import load_settings
+
+    return load_settings(os.environ, overrides)
+
+
+def _end(*_: object) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def main() -> None:
+    """Run a command; exit 0, 1 when it failed, 2 when it was misused."""
+    signal.signal(signal.SIGTERM, _end)  # so that `finally` blocks run and children are stopped
+    try:
+        app()
+    except InvalidSettings as error:
+        _fail(error, MISUSED)
+    except CardiacNetsError as error:
+        _fail(error, FAILED)
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+
+
+def _fail(error: CardiacNetsError, code: int) -> NoReturn:
+    print(f"cardiacnets: {error}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(code) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""The demonstration: embedded servers, a real worker, ECGs published and their answers watched; no set-up, no data."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from engines.batcher import Lane
+from inference.files import find_ecgs, read_ecg
+from schemas.ecg_record import EcgRecord
+from schemas.errors import CardiacNetsError, DeploymentError
+from training.cohort.synthetic_ecg import generate_ecgs
+
+from .child import Child
+from .kafka import ensure_topics, new_consumer
+from .publishing import EcgPublisher
+from .servers import embedded_broker, embedded_redis, free_port
+from .settings import PREFIX, Settings
+from .tally import TALLIED_TOPICS, Outcome, Tally
+
+WORKER_READY_S = 120.0
+"""On the first start every engine is checked and timed."""
+ANSWER_S = 60.0
+"""How long without any answer until the missing ones count as lost."""
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a demonstration runs on."""
+
+    settings: Settings
+    worker: Child
+
+
+@contextmanager
+def demo_stage(settings: Settings, log_folder: Path) -> Iterator[Stage]:
+    """Start the embedded servers and a worker that is ready; stop them all at the end.
+
+    Raises:
+        DeploymentError: one of them does not start; the message holds its last words.
+    """
+    with ExitStack() as stack:
+        broker, _ = stack.enter_context(embedded_broker(log_folder))
+        redis, _ = stack.enter_context(embedded_redis(log_folder))
+        settings = msgspec.structs.replace(settings, broker=broker, redis=redis, http_port=free_port())
+        asyncio.run(ensure_topics(settings))
+        worker = stack.enter_context(start_worker(settings, log_folder / "worker.log"))
+        await_worker(worker, settings)
+        yield Stage(settings, worker)
+
+
+def start_worker(settings: Settings, log: Path) -> Child:
+    """Start `cardiacnets worker` with these settings."""
+    values = {name: getattr(settings, name) for name in Settings.__struct_fields__}
+    environment = {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
+    return Child([sys.executable, "-m", "stream.cli", "worker"], log=log, environment=environment)
+
+
+def await_worker(worker: Child, settings: Settings) -> None:
+    """Wait until the worker has joined its group.
+
+    Raises:
+        DeploymentError: it ended, or took too long.
+    """
+    url = f"http://{settings.http_host}:{settings.http_port}/readyz"
+    deadline = time.monotonic() + WORKER_READY_S
+    while time.monotonic() < deadline and worker.running:
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=1):  # noqa: S310
+            return
+        time.sleep(POLL_S)
+    raise DeploymentError(f"the worker does not start; its log ends with:\n{worker.last_words()}")
+
+
+def demo_records(ecgs: Path | None, limit: int | None, seed: int) -> Iterator[EcgRecord]:
+    """Return the ECGs to publish: those under `ecgs`, else generated ones (endlessly without a limit)."""
+    if ecgs is None:
+        return generate_ecgs(sys.maxsize if limit is None else limit, seed)
+    return itertools.islice(_readable(ecgs), limit)
+
+
+def _readable(ecgs: Path) -> Iterator[EcgRecord]:
+    for path in find_ecgs([ecgs]):
+        try:
+            yield read_ecg(path)
+        except CardiacNetsError as error:
+            print(f"passed over {path}: {error}", file=sys.stderr)  # noqa: T201
+
+
+async def run_once(
+    stage: Stage, records: Iterable[EcgRecord], rate_hz: float | None, progress: Callable[[Tally], object]
+) -> Outcome:
+    """Publish the records, wait for every answer, return the account."""
+    tally = Tally()
+    async with _watching(stage, tally, progress), EcgPublisher(stage.settings, Lane.REALTIME, rate_hz=rate_hz) as out:
+        for record in records:
+            tally.sent(record.record_id)
+            await out.send(record)
+        await out.flush()
+        await _all_answered(stage, tally)
+    return tally.outcome()
+
+
+async def run_live(
+    stage: Stage, records: Iterable[EcgRecord], rate_hz: float, progress: Callable[[Tally], object]
+) -> None:
+    """Publish the records at a rate and go on watching, until cancelled or the worker ends."""
+    tally = Tally()
+    async with _watching(stage, tally, progress), EcgPublisher(stage.settings, Lane.REALTIME, rate_hz=rate_hz) as out:
+        for record in records:
+            tally.sent(record.record_id)
+            await out.send(record)
+            _require_running(stage)
+        while True:
+            _require_running(stage)
+            await asyncio.sleep(POLL_S)
+
+
+@asynccontextmanager
+async def _watching(stage: Stage, tally: Tally, progress: Callable[[Tally], object]) -> AsyncIterator[None]:
+    """Feed the tally with the answers while the block runs."""
+    consumer = new_consumer(stage.settings, TALLIED_TOPICS, auto_offset_reset="earliest")
+    async with consumer:
+
+        async def watch() -> None:
+            async for message in consumer:
+                tally.receive(message.topic, message.value)
+
+        async def show() -> None:
+            while True:
+                progress(tally)
+                await asyncio.sleep(POLL_S)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(watch()), group.create_task(show())]
+            yield
+            progress(tally)
+            for task in tasks:
+                task.cancel()
+
+
+async def _all_answered(stage: Stage, tally: Tally) -> None:
+    """Wait for every answer, and for the alerts that follow their reports; give up after `ANSWER_S` of silence."""
+    seen, since = tally.received, time.monotonic()
+    while tally.missing and time.monotonic() - since < ANSWER_S:
+        _require_running(stage)
+        await asyncio.sleep(POLL_S)
+        if tally.received != seen:
+            seen, since = tally.received, time.monotonic()
+
+
+def _require_running(stage: Stage) -> None:
+    if not stage.worker.running:
+        raise DeploymentError(f"the worker ended; its log ends with:\n{stage.worker.last_words()}")
+
+
+@contextmanager
+def log_folder(keep: Path | None) -> Iterator[Path]:
+    """Give a folder for the children's logs: a temporary one, or one to keep."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="cardiacnets-") as folder:
+        yield Path(folder)

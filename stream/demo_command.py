@@ -1,0 +1,78 @@
+"""`cardiacnets demo`: runs the demonstration and shows it, live or as one JSON object."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+
+from schemas.errors import InvalidSettings
+
+from .demo import demo_records, demo_stage, log_folder, run_live, run_once
+from .live_view import render_tally
+from .settings import Settings
+from .tally import Outcome, Tally
+
+RECORDS_ONCE = 200
+LIVE_RATE_HZ = 4.0
+REFRESH_HZ = 4
+
+
+class Progress(Protocol):
+    """Shows how far a demonstration is."""
+
+    def __call__(self, tally: Tally) -> None:
+        """Show the tally."""
+
+
+def demo_command(
+    settings: Settings,
+    *,
+    once: bool,
+    as_json: bool,
+    ecgs: Path | None,
+    records: int | None,
+    rate_hz: float | None,
+    seed: int,
+    logs: Path | None,
+) -> None:
+    """Run the demonstration; with `once`, exit 1 when an answer is missing."""
+    if as_json and not once:
+        raise InvalidSettings("--json needs --once: a demonstration that keeps running has no last word")
+    if ecgs is not None and not ecgs.exists():
+        raise InvalidSettings(f"--ecgs {ecgs}: no such file or folder")
+    console = Console(stderr=as_json)
+    limit = records or (RECORDS_ONCE if once and ecgs is None else None)
+    with log_folder(logs) as folder, console.status("starting broker, Redis and worker") as status:
+        with demo_stage(settings, folder) as stage:
+            status.stop()
+            todo = demo_records(ecgs, limit, seed)
+            with _shown(console, quiet=as_json) as show:
+                if not once:
+                    asyncio.run(run_live(stage, todo, rate_hz or LIVE_RATE_HZ, show))
+                    return
+                outcome = asyncio.run(run_once(stage, todo, rate_hz, show))
+    _print_outcome(outcome, as_json=as_json)
+
+
+@contextmanager
+def _shown(console: Console, *, quiet: bool) -> Iterator[Progress]:
+    if quiet:
+        yield lambda _tally: None
+        return
+    with Live(console=console, refresh_per_second=REFRESH_HZ) as live:
+        yield lambda tally: live.update(render_tally(tally))
+
+
+def _print_outcome(outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
+    if outcome.lost:
+        raise SystemExit(1)

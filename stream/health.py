@@ -1,0 +1,52 @@
+"""The worker's HTTP: `/metrics` for Prometheus, `/healthz` and `/readyz` for an orchestrator."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from schemas.errors import DeploymentError
+
+Check = Callable[[], str | None]
+"""Returns what is wrong, or None."""
+
+
+@asynccontextmanager
+async def health_server(
+    host: str, port: int, *, registry: CollectorRegistry, healthy: Check, ready: Check
+) -> AsyncIterator[int]:
+    """Serve until the block ends; give the port (a free one where `port` is 0).
+
+    Raises:
+        DeploymentError: the port is taken.
+    """
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.router.add_get("/metrics", metrics)
+    application.router.add_get("/healthz", _answer(healthy))
+    application.router.add_get("/readyz", _answer(ready))
+    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise DeploymentError(f"cannot serve HTTP on {host}:{port} ({error}); set CARDIACNETS_HTTP_PORT") from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _answer(check: Check) -> Callable[[web.Request], object]:
+    async def handler(_: web.Request) -> web.Response:
+        trouble = check()
+        return web.json_response({"status": "ok" if trouble is None else trouble}, status=503 if trouble else 200)
+
+    return handler

@@ -1,0 +1,91 @@
+"""Kafka connections as the settings describe them, and the topics on them."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+
+from schemas.errors import DeploymentError
+from schemas.topics import ALL_TOPICS
+
+from .settings import Settings
+
+REQUEST_TIMEOUT_MS = 30_000
+MAX_MESSAGE_BYTES = 8 * 2**20
+FETCH_BYTES = 8 * 2**20
+LINGER_MS = 5
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """Return the keyword arguments that every aiokafka client takes."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.broker,
+        "security_protocol": settings.security_protocol,
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+    }
+    if settings.security_protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password,
+        }
+    if context := tls_context(settings):
+        options["ssl_context"] = context
+    return options
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return the TLS context where the protocol asks for one."""
+    if not settings.security_protocol.endswith("SSL"):
+        return None
+    context = ssl.create_default_context(cafile=settings.tls_ca_file)
+    if settings.tls_certificate_file:
+        context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file)
+    return context
+
+
+def new_producer(settings: Settings) -> AIOKafkaProducer:
+    """Return a producer that waits for all replicas; start it yourself."""
+    return AIOKafkaProducer(
+        **connection(settings),
+        acks="all",
+        enable_idempotence=settings.idempotent_producer,
+        linger_ms=LINGER_MS,
+        max_request_size=MAX_MESSAGE_BYTES,
+    )
+
+
+def new_consumer(settings: Settings, topics: Iterable[str], **options: Any) -> AIOKafkaConsumer:
+    """Return a plain consumer of whole topics from now on, without a group; start it yourself."""
+    return AIOKafkaConsumer(*topics, **connection(settings), max_partition_fetch_bytes=FETCH_BYTES, **options)
+
+
+async def ensure_topics(settings: Settings, names: Iterable[str] = ALL_TOPICS) -> None:
+    """Create the topics that are not there yet.
+
+    Raises:
+        DeploymentError: the broker cannot be reached, or refuses.
+    """
+    admin = AIOKafkaAdminClient(**connection(settings))
+    try:
+        await admin.start()
+        try:
+            wanted = [NewTopic(name, settings.partitions, settings.replication_factor) for name in names]
+            await _create(admin, wanted)
+        finally:
+            await admin.close()
+    except KafkaConnectionError as error:
+        raise DeploymentError(f"no Kafka broker answers at {settings.broker}: {error}") from error
+
+
+async def _create(admin: AIOKafkaAdminClient, wanted: list[NewTopic]) -> None:
+    response = await admin.create_topics(wanted)
+    for name, code, *_ in response.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise DeploymentError(f"the broker refuses to create the topic {name}: {error.__name__}")

@@ -1,0 +1,157 @@
+"""A lane: takes ECGs from one topic, has them screened, publishes the answers, acknowledges in order.
+
+Each record passes four steps, and several records are in each of them at once:
+
+1. admit        wait for room (the bound on memory), hand the value to the batcher
+2. settle       wait for its screening, with bounded further tries; a refusal is an outcome like another
+3. publish      hand the answers to the producer
+4. acknowledge  once the broker has confirmed every answer, and in the order of arrival: Faust commits across a gap
+                of one offset, so a later record must never be acknowledged before an earlier one
+
+Anything unforeseen ends the lane with its error, unacknowledged: the process stops, and the consumer group hands its
+partitions on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from engines.batcher import Batcher, Lane
+from inference.screener import Screening
+from schemas.errors import CardiacNetsError, Overloaded, RecordError, ShuttingDown, TransientError
+
+BACKOFF_GROWTH = 2.0
+
+
+class Event(Protocol):
+    """What a lane needs of Faust's event."""
+
+    @property
+    def key(self) -> Any:
+        """The record's key, bytes or None."""
+
+    @property
+    def value(self) -> Any:
+        """The record as it came, bytes or None."""
+
+    @property
+    def message(self) -> Any:
+        """Where it came from: topic, partition, offset, timestamp in seconds."""
+
+    def ack(self) -> bool:
+        """Let the offset be committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How often a record is tried while the moment is bad, and how long to wait between."""
+
+    limit: int
+    backoff_s: float
+
+    def delay_s(self, failed: int) -> float:
+        """Return the wait after `failed` tries."""
+        return self.backoff_s * BACKOFF_GROWTH ** (failed - 1)
+
+
+@dataclass(slots=True)
+class _Pending:
+    event: Event
+    value: bytes
+    screening: asyncio.Future[Screening]
+
+
+Outcome: TypeAlias = Screening | CardiacNetsError
+
+
+class Publisher(Protocol):
+    """Where a lane sends its answers."""
+
+    async def publish(self, event: Event, outcome: Outcome) -> Sequence[Awaitable[object]]:
+        """Hand the answers to the producer; return one awaitable a delivery."""
+
+    def acknowledged(self, event: Event) -> None:
+        """Take note that every answer to the event is confirmed."""
+
+
+class ScreeningLane:
+    """Runs one lane over one batcher; `in_flight` bounds the records between arrival and acknowledgement."""
+
+    def __init__(
+        self,
+        batcher: Batcher[bytes, Any, Screening],
+        lane: Lane,
+        publisher: Publisher,
+        *,
+        tries: Tries,
+        in_flight: int,
+    ) -> None:
+        self._batcher = batcher
+        self._lane = lane
+        self._publisher = publisher
+        self._tries = tries
+        self._places = asyncio.Semaphore(in_flight)
+        self._admitted: asyncio.Queue[_Pending | None] = asyncio.Queue()
+        self._published: asyncio.Queue[tuple[Event, Sequence[Awaitable[object]]] | None] = asyncio.Queue()
+        self.held = 0
+        self.finished = 0
+
+    async def run(self, events: AsyncIterable[Event]) -> None:
+        """Work until the events end, then finish what was admitted."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._answer())
+            tasks.create_task(self._acknowledge())
+            async for event in events:
+                await self._admit(event)
+            self._admitted.put_nowait(None)
+
+    async def _admit(self, event: Event) -> None:
+        await self._places.acquire()
+        self.held += 1
+        value = event.value or b""
+        self._admitted.put_nowait(_Pending(event, value, await self._submit(value)))
+
+    async def _submit(self, value: bytes, *, alone: bool = False) -> asyncio.Future[Screening]:
+        while True:
+            await self._batcher.room(self._lane)
+            try:
+                return self._batcher.submit(value, lane=self._lane, alone=alone)
+            except Overloaded:  # another waiter of this lane was quicker
+                continue
+
+    async def _answer(self) -> None:
+        while pending := await self._admitted.get():
+            outcome = await self._settle(pending)
+            self._published.put_nowait((pending.event, await self._publisher.publish(pending.event, outcome)))
+        self._published.put_nowait(None)
+
+    async def _settle(self, pending: _Pending) -> Outcome:
+        """Return the screening, or why there is none once the tries are used up."""
+        for failed in range(1, self._tries.limit + 1):
+            try:
+                return await pending.screening
+            except ShuttingDown:
+                raise
+            except RecordError as refusal:
+                return refusal
+            except TransientError as error:
+                if failed == self._tries.limit:
+                    return error
+                await asyncio.sleep(self._tries.delay_s(failed))
+                # Alone, so that one poisonous record cannot fail its neighbours a second time.
+                pending.screening = await self._submit(pending.value, alone=True)
+        raise AssertionError("the last try returns")
+
+    async def _acknowledge(self) -> None:
+        while answered := await self._published.get():
+            event, deliveries = answered
+            for delivery in deliveries:
+                await delivery
+            event.ack()
+            self._publisher.acknowledged(event)
+            self.held -= 1
+            self.finished += 1
+            self._places.release()

@@ -1,0 +1,27 @@
+"""The model as the settings ask for it: the bundle verified, the engine chosen, the screener warm."""
+
+from __future__ import annotations
+
+import structlog
+
+from inference.bundle import default_bundle, load_bundle
+from inference.screener import Screener
+
+from .compile import open_chosen_engine
+from .settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def load_screener(settings: Settings) -> Screener:
+    """Return a screener that is ready to answer at full speed.
+
+    Raises:
+        DeploymentError: the bundle is corrupt, or no engine agrees with its reference.
+    """
+    bundle = load_bundle(settings.bundle or default_bundle())
+    engine = open_chosen_engine(bundle, settings.engine, settings.threads)
+    engine.warm_up(settings.max_batch * bundle.manifest.input.n_crops)
+    model = bundle.reference
+    log.info("model_ready", model=model.name, version=model.version, trained=model.trained, engine=engine.name)
+    return Screener(bundle, engine)

@@ -1,0 +1,78 @@
+"""Publishes the answers of one lane, counts them, and keeps the waveforms that were flagged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Sequence
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaProducer
+
+from engines.batcher import Lane
+from inference.screener import Screening
+from schemas.codec import decode_ecg
+from schemas.errors import CardiacNetsError, RecordError
+from schemas.messages import ModelReference
+
+from .answers import Outgoing, rejection_answers, report_answers, wire_code
+from .lane import Event, Outcome
+from .metrics import Metrics
+from .waveform_cache import WaveformCache
+
+
+class AnswerPublisher:
+    """Turns outcomes into messages on the wire."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        producer: AIOKafkaProducer,
+        model: ModelReference,
+        waveforms: WaveformCache,
+        metrics: Metrics,
+    ) -> None:
+        self._producer = producer
+        self._model = model
+        self._waveforms = waveforms
+        self._metrics = metrics
+        self._lane = lane.value
+        self._screened = metrics.screened.labels(lane.value)
+        self._seconds = metrics.seconds.labels(lane.value)
+
+    async def publish(self, event: Event, outcome: Outcome) -> Sequence[Awaitable[object]]:
+        """Hand the answers to the producer; return one awaitable a delivery."""
+        screened = isinstance(outcome, Screening)
+        answers = self._report(event, outcome) if screened else self._refusal(event, outcome)
+        return [
+            await self._producer.send(answer.topic, answer.value, key=answer.key, headers=answer.headers)
+            for answer in answers
+        ]
+
+    def acknowledged(self, event: Event) -> None:
+        """Observe how long the record took, from its Kafka timestamp to its confirmed answer."""
+        self._seconds.observe(max(0.0, time.time() - event.message.timestamp))
+
+    def _report(self, event: Event, screening: Screening) -> list[Outgoing]:
+        self._screened.inc()
+        flagged = screening.finding.flagged_diseases
+        for disease in flagged:
+            self._metrics.flagged.labels(disease).inc()
+        if flagged:
+            self._waveforms.store(screening.record.record_id, event.value)
+        return report_answers(screening, self._model, event.key, datetime.now(UTC))
+
+    def _refusal(self, event: Event, error: CardiacNetsError) -> list[Outgoing]:
+        self._metrics.rejected.labels(self._lane, wire_code(error)).inc()
+        message = event.message
+        source = f"{message.topic}/{message.partition}/{message.offset}"
+        return rejection_answers(error, _record_id(event, error), source, event.key, datetime.now(UTC))
+
+
+def _record_id(event: Event, error: CardiacNetsError) -> str | None:
+    """Return the record's id as far as it can be known; an engine's error does not carry it."""
+    if isinstance(error, RecordError):
+        return error.record_id
+    try:
+        return decode_ecg(event.value or b"").record_id
+    except RecordError as unreadable:
+        return unreadable.record_id

@@ -1,0 +1,141 @@
+"""Publishes ECGs to a lane's topic: the sending side of a device fleet or an archive."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from engines.batcher import Lane
+from inference.files import find_ecgs, read_ecg
+from schemas.cloudevents import event_headers
+from schemas.codec import encode_ecg
+from schemas.ecg_record import EcgRecord
+from schemas.errors import RecordError
+from schemas.topics import ECG_BACKFILL, ECG_RECORDS, record_key
+
+from .kafka import new_producer
+from .settings import Settings
+
+LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
+AVRO = "application/vnd.apache.avro"
+UNCONFIRMED = 512
+"""Records on their way to the broker at once: a bound on memory."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """What a run of publishing came to."""
+
+    published: int = 0
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Source and reason of each file that held no ECG."""
+
+
+class EcgPublisher:
+    """Publishes records to one topic, at most at a rate, with a bounded number of unconfirmed ones."""
+
+    def __init__(self, settings: Settings, lane: Lane, *, rate_hz: float | None = None, source: str = "publish") -> None:
+        self._producer = new_producer(settings)
+        self._topic = LANE_TOPICS[lane]
+        self._interval_s = 1 / rate_hz if rate_hz else 0.0
+        self._source = f"urn:cardiacnets:{source}"
+        self._places = asyncio.Semaphore(UNCONFIRMED)
+        self._next_at = 0.0
+        self._failure: BaseException | None = None
+        self.confirmed = 0
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        await self._producer.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Flush and disconnect."""
+        await self._producer.stop()
+
+    async def send(self, record: EcgRecord) -> None:
+        """Publish one record, as soon as the rate and the unconfirmed ones allow."""
+        await self.send_value(encode_ecg(record), key=record_key(record), record_id=record.record_id)
+
+    async def send_value(self, value: bytes, *, key: bytes | None, record_id: str) -> None:
+        """Publish a record that is already encoded.
+
+        Raises:
+            KafkaError: an earlier record was not confirmed in time.
+        """
+        await self._keep_pace()
+        await self._places.acquire()
+        if self._failure:
+            raise self._failure
+        headers = event_headers(
+            kind=self._topic, identifier=record_id, source=self._source, time=datetime.now(UTC), content_type=AVRO
+        )
+        delivery = await self._producer.send(self._topic, value, key=key, headers=headers)
+        delivery.add_done_callback(self._delivered)
+
+    async def flush(self) -> None:
+        """Wait until every record is confirmed.
+
+        Raises:
+            KafkaError: one was not.
+        """
+        await self._producer.flush()
+        if self._failure:
+            raise self._failure
+
+    async def _keep_pace(self) -> None:
+        if not self._interval_s:
+            return
+        now = time.monotonic()
+        self._next_at = max(self._next_at, now - self._interval_s) + self._interval_s
+        if (wait := self._next_at - now) > 0:
+            await asyncio.sleep(wait)
+
+    def _delivered(self, delivery: asyncio.Future[object]) -> None:
+        self._places.release()
+        if not delivery.cancelled() and (error := delivery.exception()):
+            self._failure = self._failure or error
+        else:
+            self.confirmed += 1
+
+
+async def publish_files(
+    settings: Settings,
+    paths: Iterable[Path],
+    *,
+    lane: Lane,
+    rate_hz: float | None = None,
+    progress: Callable[[int], object] = lambda _: None,
+) -> Sent:
+    """Publish every ECG under `paths`; a file that cannot be read is reported, and the rest goes on.
+
+    Args:
+        progress: called with the number of files done so far.
+    """
+    sent = Sent()
+    async with EcgPublisher(settings, lane, rate_hz=rate_hz) as publisher:
+        for done, (path, outcome) in enumerate(_read_all(paths), start=1):
+            if isinstance(outcome, EcgRecord):
+                await publisher.send(outcome)
+            else:
+                sent.unreadable.append((str(path), outcome.detail))
+            progress(done)
+        await publisher.flush()
+        sent.published = publisher.confirmed
+    return sent
+
+
+def _read_all(paths: Iterable[Path]) -> Iterator[tuple[Path, EcgRecord | RecordError]]:
+    for path in find_ecgs(paths):
+        try:
+            yield path, read_ecg(path)
+        except RecordError as error:
+            yield path, error

@@ -1,0 +1,57 @@
+"""`cardiacnets screen`: files in, answers out, as JSON Lines or as a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from inference.screener import Screener
+from schemas.messages import DISEASES, NOTICE
+
+from .live_view import HEADINGS, risk_cells
+from .model import load_screener
+from .screening import FileAnswer, Screened, screen_files
+from .settings import Settings
+
+
+def screen_command(settings: Settings, files: Sequence[Path], *, as_json: bool) -> None:
+    """Screen the files and print an answer for each."""
+    screener = load_screener(settings)
+    answers = screen_files(screener, files)
+    if as_json:
+        _print_json(answers)
+    else:
+        Console().print(_table(answers), _footnote(screener), sep="\n")
+
+
+def _print_json(answers: Iterable[FileAnswer]) -> None:
+    encoder = msgspec.json.Encoder()
+    for answer in answers:
+        sys.stdout.buffer.write(encoder.encode(answer) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _table(answers: Iterable[FileAnswer]) -> Table:
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("file", overflow="fold")
+    for disease in DISEASES:
+        table.add_column(HEADINGS[disease], justify="right")
+    table.add_column("warnings")
+    for answer in answers:
+        if isinstance(answer, Screened):
+            warnings = ", ".join(warning.code for warning in answer.report.quality.warnings)
+            table.add_row(answer.source, *risk_cells(answer.report), warnings)
+        else:
+            table.add_row(answer.source, *[""] * len(DISEASES), f"[yellow]{answer.code}[/]: {answer.detail}")
+    return table
+
+
+def _footnote(screener: Screener) -> str:
+    model = screener.bundle.reference
+    untrained = "" if model.trained else "The weights are untrained: these numbers mean nothing yet. "
+    return f"{untrained}{NOTICE} Model {model.name} {model.version}, engine {screener.engine.name}."

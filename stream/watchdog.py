@@ -1,0 +1,73 @@
+"""Ends a worker that has work and finishes none of it, so that its group hands its partitions on."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+CHECK_S = 1.0
+EXIT_CODE = 70  # EX_SOFTWARE
+
+log = structlog.get_logger(__name__)
+
+
+class Watchdog:
+    """A thread of its own, since a blocked event loop is one of the things it watches for.
+
+    Args:
+        pending: how much work is there: records held, or known to wait on the topics.
+        finished: a count that grows with every finished record.
+        patience_s: how long work may be pending without any being finished.
+        end: ends the process; another one for tests.
+    """
+
+    def __init__(
+        self,
+        pending: Callable[[], int],
+        finished: Callable[[], int],
+        patience_s: float,
+        *,
+        check_s: float = CHECK_S,
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
+        self._pending = pending
+        self._finished = finished
+        self._patience_s = patience_s
+        self._check_s = check_s
+        self._end = end
+        self._stop = threading.Event()
+        self._deadline: float | None = None
+        self.stalled_s = 0.0
+
+    def start(self) -> None:
+        """Begin to watch."""
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._stop.set()
+
+    def allow(self, seconds: float) -> None:
+        """Give the whole process `seconds` from now to end by itself (a shutdown has begun)."""
+        self._deadline = time.monotonic() + seconds
+
+    def _watch(self) -> None:
+        seen, since = self._finished(), time.monotonic()
+        while not self._stop.wait(self._check_s):
+            now, finished = time.monotonic(), self._finished()
+            if finished != seen or not self._pending():
+                seen, since = finished, now
+            self.stalled_s = now - since
+            if self.stalled_s > self._patience_s:
+                self._bite("work_stalled", pending=self._pending(), stalled_s=round(self.stalled_s, 1))
+            if self._deadline is not None and now > self._deadline:
+                self._bite("shutdown_overdue", pending=self._pending())
+
+    def _bite(self, event: str, **facts: object) -> None:
+        log.critical(event, **facts)
+        self._stop.set()
+        self._end(EXIT_CODE)

@@ -1,0 +1,113 @@
+"""The worker: a Faust app with one agent a lane, around one screening service."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any, NoReturn
+
+import faust
+from faust.types import StreamT
+from faust.types.auth import CredentialsT
+from mode.supervisors import CrashingSupervisor
+from yarl import URL
+
+from engines.batcher import Lane
+from schemas.topics import ECG_BACKFILL, ECG_RECORDS
+
+from .kafka import FETCH_BYTES, tls_context
+from .logs import configure_logs
+from .model import load_screener
+from .service import ScreeningService
+from .settings import Settings
+
+LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
+STREAM_BUFFER = 64
+"""Records Faust may hold a topic before it stops fetching; its default of 4096 would be half a gigabyte of ECGs."""
+
+
+class ScreeningWorker(faust.Worker):
+    """Faust's worker, which tells the service when the end begins."""
+
+    def __init__(self, app: faust.App, service: ScreeningService) -> None:
+        # Our own logging is configured; Faust's would replace it.
+        super().__init__(app, service, quiet=True, redirect_stdouts=False, override_logging=False)
+        self._service = service
+
+    def _on_sigterm(self) -> None:
+        self._service.shutdown_begins()
+        super()._on_sigterm()
+
+    def _on_sigint(self) -> None:
+        self._service.shutdown_begins()
+        super()._on_sigint()
+
+
+def run_worker(settings: Settings) -> NoReturn:
+    """Screen records until SIGTERM; exit 0 then, 1 after anything unforeseen."""
+    configure_logs(settings)
+    screener = load_screener(settings)
+    app = create_app(settings)
+    service = ScreeningService(settings, screener, lag=lambda: consumer_lag(app), ready=lambda: is_assigned(app))
+    add_lanes(app, service)
+    gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
+    ScreeningWorker(app, service).execute_from_commandline()
+    raise AssertionError("execute_from_commandline exits")
+
+
+def create_app(settings: Settings) -> faust.App:
+    """Return the Faust app: consuming only, at least once, without tables and without Faust's web server."""
+    return faust.App(
+        settings.consumer_group,
+        broker=[URL(f"kafka://{address.strip()}") for address in settings.broker.split(",")],
+        broker_credentials=_credentials(settings),
+        broker_session_timeout=settings.session_timeout_s,
+        broker_rebalance_timeout=settings.rebalance_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_interval_s,
+        broker_commit_interval=settings.commit_interval_s,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES,
+        stream_buffer_maxsize=STREAM_BUFFER,
+        topic_allow_declare=False,  # the service has created them, with our settings
+        topic_disable_leader=True,
+        topic_partitions=settings.partitions,
+        autodiscover=False,
+        web_enabled=False,
+        cython_optimizations=False,
+    )
+
+
+def add_lanes(app: faust.App, service: ScreeningService) -> None:
+    """Give the app one agent a lane: acknowledgement is the lane's, and any error stops the process."""
+    for lane, name in LANE_TOPICS.items():
+        topic = app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+        async def screen(stream: StreamT[bytes], lane: Lane = lane) -> None:
+            await service.new_lane(lane).run(stream.noack().events())
+
+        app.agent(topic, name=f"screen-{lane.value}", concurrency=1, supervisor_strategy=CrashingSupervisor)(screen)
+
+
+def consumer_lag(app: faust.App) -> dict[str, int]:
+    """Return the records not yet committed, by topic, of the partitions assigned here."""
+    monitor = app.monitor
+    lag: dict[str, int] = {}
+    for tp, end in list(monitor.tp_end_offsets.items()):
+        lag[tp.topic] = lag.get(tp.topic, 0) + max(0, end - monitor.tp_committed_offsets.get(tp, end))
+    return lag
+
+
+def is_assigned(app: faust.App) -> bool:
+    """Return whether the app has joined its group and has been given its partitions."""
+    return bool(app.monitor.assignments_completed) and not app.rebalancing
+
+
+def _credentials(settings: Settings) -> CredentialsT | None:
+    context: Any = tls_context(settings)
+    if settings.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=settings.sasl_username,
+            password=settings.sasl_password,
+            mechanism=settings.sasl_mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context else None

@@ -1,0 +1,89 @@
+"""The tally counts each record once, and finds what is missing."""
+
+from datetime import UTC, datetime
+
+from schemas.messages import Alert, ModelReference, Quality, Rejection, Risk, RiskReport, encode_message
+from schemas.topics import ECG_ALERTS, ECG_REJECTED, ECG_RISK
+from stream.tally import Tally
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MODEL = ModelReference(name="m", version="1", trained=False, weights="untrained")
+
+
+def report(record_id, report_id="r", *, flagged=False):
+    risk = Risk(disease="heart_failure", probability=0.5, threshold=0.4, flagged=flagged)
+    return encode_message(
+        RiskReport(
+            report_id=report_id,
+            record_id=record_id,
+            patient_id=None,
+            model=MODEL,
+            risks=(risk,),
+            phenotypes=(),
+            cardiomyopathy_subtype=None,
+            quality=Quality(warnings=(), sample_rate_hz=500.0, duration_s=10.0, derived_leads=()),
+            created_at=NOW,
+        )
+    )
+
+
+def alert(report_id):
+    return encode_message(
+        Alert(
+            identifier=f"alert-{report_id}",
+            status="raised",
+            priority="low",
+            derived_from=report_id,
+            record_id="a",
+            subject=None,
+            risks=(),
+            model=MODEL,
+            onset=NOW,
+        )
+    )
+
+
+def test_a_record_without_an_answer_is_lost():
+    tally = Tally()
+    for record_id in "abc":
+        tally.sent(record_id)
+    tally.receive(ECG_RISK, report("a"))
+    assert (tally.outcome().published, tally.outcome().reports, tally.outcome().lost) == (3, 1, 2)
+
+
+def test_the_same_answer_twice_is_a_duplicate_and_no_contradiction():
+    tally = Tally()
+    tally.sent("a")
+    tally.receive(ECG_RISK, report("a"))
+    tally.receive(ECG_RISK, report("a"))
+    assert (tally.duplicates, tally.contradictions, tally.outcome().reports) == (1, 0, 1)
+
+
+def test_two_answers_with_different_ids_contradict_each_other():
+    tally = Tally()
+    tally.receive(ECG_RISK, report("a", "r1"))
+    tally.receive(ECG_RISK, report("a", "r2"))
+    assert tally.contradictions == 1
+
+
+def test_a_rejection_is_an_answer():
+    tally = Tally()
+    tally.sent("a")
+    rejection = Rejection(
+        rejection_id="x", record_id="a", code="flat_lead", detail="d", numbers={}, source="t/0/0", created_at=NOW
+    )
+    tally.receive(ECG_REJECTED, encode_message(rejection))
+    assert (tally.lost, tally.outcome().rejected) == (0, 1)
+
+
+def test_a_flagged_report_still_waits_for_its_alert():
+    tally = Tally()
+    tally.sent("a")
+    tally.receive(ECG_RISK, report("a", flagged=True))
+    assert (tally.lost, tally.missing) == (0, 1)
+    tally.receive(ECG_ALERTS, alert("r"))
+    assert (tally.missing, tally.outcome().alerts) == (0, 1)
+
+
+def test_without_answers_there_is_no_latency():
+    assert Tally().outcome().latency_ms is None
