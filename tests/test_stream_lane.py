@@ -1,0 +1,157 @@
+"""The lane: every record answered, acknowledged in order and only after its answers are confirmed."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from engines.batcher import Batcher, Lane
+from schemas.errors import EngineFailed, MalformedRecord
+from stream.lane import ScreeningLane, Tries
+
+TRIES = Tries(limit=3, backoff_s=0.001)
+
+
+class FakeEvent:
+    """A Faust event as far as a lane sees it."""
+
+    def __init__(self, offset, acked):
+        self.key, self.value = None, b"%d" % offset
+        self.message = SimpleNamespace(topic="t", partition=0, offset=offset, timestamp=0.0)
+        self._acked = acked
+
+    def ack(self):
+        self._acked.append(self.message.offset)
+        return True
+
+
+class Broker:
+    """Takes answers, confirms each when told to, and remembers."""
+
+    def __init__(self, *, confirm=True):
+        self.answers, self.acked, self.unconfirmed = {}, [], {}
+        self._confirm = confirm
+
+    async def publish(self, event, outcome):
+        offset = event.message.offset
+        self.answers[offset] = outcome
+        delivery = asyncio.get_running_loop().create_future()
+        self.unconfirmed[offset] = delivery
+        if self._confirm:
+            delivery.set_result(None)
+        return [delivery]
+
+    def acknowledged(self, event):
+        assert self.acked[-1] == event.message.offset
+
+
+async def events(count, acked, *, until=None):
+    for offset in range(count):
+        yield FakeEvent(offset, acked)
+    if until:
+        await until.wait()
+
+
+async def run_lane(count, run, *, broker=None, in_flight=64, prepare=list, until=None):
+    broker = broker or Broker()
+    async with Batcher(prepare=prepare, run=run, max_batch=4, max_queue=8, drain_s=1.0) as batcher:
+        lane = ScreeningLane(batcher, Lane.REALTIME, broker, tries=TRIES, in_flight=in_flight)
+        await lane.run(events(count, broker.acked, until=until))
+    return broker, lane
+
+
+async def test_every_record_is_answered_and_acknowledged_in_order():
+    broker, lane = await run_lane(50, lambda batch: [value.decode() for value in batch])
+    assert broker.answers == {n: str(n) for n in range(50)}
+    assert broker.acked == list(range(50))
+    assert (lane.held, lane.finished) == (0, 50)
+
+
+async def test_nothing_is_acknowledged_before_its_answer_is_confirmed():
+    broker, release = Broker(confirm=False), asyncio.Event()
+    task = asyncio.create_task(run_lane(3, list, broker=broker, until=release))
+    while len(broker.unconfirmed) < 3:
+        await asyncio.sleep(0.001)
+    broker.unconfirmed[2].set_result(None)  # the last one first
+    await asyncio.sleep(0.02)
+    assert broker.acked == []
+    broker.unconfirmed[0].set_result(None)
+    broker.unconfirmed[1].set_result(None)
+    release.set()
+    await task
+    assert broker.acked == [0, 1, 2]
+
+
+async def test_a_refusal_is_an_answer_and_the_neighbours_go_on():
+    def run(batch):
+        return [MalformedRecord("bad") if value == b"2" else value for value in batch]
+
+    broker, _ = await run_lane(5, run)
+    assert isinstance(broker.answers[2], MalformedRecord)
+    assert broker.acked == [0, 1, 2, 3, 4]
+
+
+async def test_an_engine_that_fails_now_and_then_is_tried_again():
+    calls = 0
+
+    def run(batch):
+        nonlocal calls
+        calls += 1
+        if calls % 3 == 1:
+            raise EngineFailed("now and then")
+        return list(batch)
+
+    broker, _ = await run_lane(20, run)
+    assert all(broker.answers[n] == b"%d" % n for n in range(20))
+
+
+async def test_a_poisonous_record_is_rejected_with_the_engines_code_and_takes_nobody_along():
+    def run(batch):
+        if b"5" in batch:
+            raise EngineFailed("always on 5")
+        return list(batch)
+
+    broker, _ = await run_lane(12, run)
+    assert broker.answers[5].code == "engine_failed"
+    assert [n for n in range(12) if isinstance(broker.answers[n], Exception)] == [5]
+
+
+async def test_the_records_in_flight_are_bounded():
+    broker, release = Broker(confirm=False), asyncio.Event()
+    task = asyncio.create_task(run_lane(100, list, broker=broker, in_flight=7, until=release))
+    await asyncio.sleep(0.1)
+    assert len(broker.unconfirmed) == 7
+    release.set()
+    while not task.done():
+        for delivery in list(broker.unconfirmed.values()):
+            if not delivery.done():
+                delivery.set_result(None)
+        await asyncio.sleep(0.001)
+    assert broker.acked == list(range(100))
+
+
+async def test_a_bug_ends_the_lane_with_nothing_acknowledged():
+    def prepare(values):
+        raise ZeroDivisionError
+
+    broker = Broker()
+    with pytest.raises(ExceptionGroup) as failure:
+        await run_lane(3, list, broker=broker, prepare=prepare)
+    assert failure.group_contains(ZeroDivisionError)
+    assert broker.acked == []
+
+
+async def test_an_answer_that_the_broker_refuses_ends_the_lane():
+    broker = Broker(confirm=False)
+
+    async def refuse():
+        while not broker.unconfirmed:
+            await asyncio.sleep(0.001)
+        broker.unconfirmed[0].set_exception(ConnectionError("gone"))
+
+    refusing = asyncio.create_task(refuse())
+    with pytest.raises(ExceptionGroup) as failure:
+        await run_lane(1, list, broker=broker, until=asyncio.Event())
+    await refusing
+    assert failure.group_contains(ConnectionError)
+    assert broker.acked == []
