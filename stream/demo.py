@@ -25,6 +25,7 @@ from training.cohort.synthetic_ecg import generate_ecgs
 
 from .child import Child
 from .kafka import ensure_topics, new_consumer
+from .pace import Pace
 from .publishing import EcgPublisher
 from .servers import embedded_broker, embedded_redis, free_port
 from .settings import PREFIX, Settings
@@ -103,9 +104,10 @@ async def run_once(
     stage: Stage, records: Iterable[EcgRecord], rate_hz: float | None, progress: Callable[[Tally], object]
 ) -> Outcome:
     """Publish the records, wait for every answer, return the account."""
-    tally = Tally()
-    async with _watching(stage, tally, progress), EcgPublisher(stage.settings, Lane.REALTIME, rate_hz=rate_hz) as out:
+    tally, pace = Tally(), Pace(rate_hz)
+    async with _watching(stage, tally, progress), EcgPublisher(stage.settings, Lane.REALTIME) as out:
         for record in records:
+            await pace.step()
             tally.sent(record.record_id)
             await out.send(record)
         await out.flush()
@@ -117,9 +119,10 @@ async def run_live(
     stage: Stage, records: Iterable[EcgRecord], rate_hz: float, progress: Callable[[Tally], object]
 ) -> None:
     """Publish the records at a rate and go on watching, until cancelled or the worker ends."""
-    tally = Tally()
-    async with _watching(stage, tally, progress), EcgPublisher(stage.settings, Lane.REALTIME, rate_hz=rate_hz) as out:
+    tally, pace = Tally(), Pace(rate_hz)
+    async with _watching(stage, tally, progress), EcgPublisher(stage.settings, Lane.REALTIME) as out:
         for record in records:
+            await pace.step()
             tally.sent(record.record_id)
             await out.send(record)
             _require_running(stage)

@@ -10,11 +10,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
 
+from engines.batcher import Lane
 from schemas.errors import DeploymentError
-from schemas.topics import ALL_TOPICS
+from schemas.topics import ALL_TOPICS, ECG_BACKFILL, ECG_RECORDS
 
 from .settings import Settings
 
+LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
 REQUEST_TIMEOUT_MS = 30_000
 MAX_MESSAGE_BYTES = 8 * 2**20
 FETCH_BYTES = 8 * 2**20

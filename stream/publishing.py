@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,12 +16,13 @@ from schemas.cloudevents import event_headers
 from schemas.codec import encode_ecg
 from schemas.ecg_record import EcgRecord
 from schemas.errors import RecordError
-from schemas.topics import ECG_BACKFILL, ECG_RECORDS, record_key
+from schemas.topics import record_key
 
-from .kafka import new_producer
+from .kafka import LANE_TOPICS, new_producer
+from .pace import Pace
 from .settings import Settings
 
-LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
+SOURCE = "urn:cardiacnets:publish"
 AVRO = "application/vnd.apache.avro"
 UNCONFIRMED = 512
 """Records on their way to the broker at once: a bound on memory."""
@@ -38,15 +38,12 @@ class Sent:
 
 
 class EcgPublisher:
-    """Publishes records to one topic, at most at a rate, with a bounded number of unconfirmed ones."""
+    """Publishes records to one topic, with a bounded number of unconfirmed ones."""
 
-    def __init__(self, settings: Settings, lane: Lane, *, rate_hz: float | None = None, source: str = "publish") -> None:
+    def __init__(self, settings: Settings, lane: Lane) -> None:
         self._producer = new_producer(settings)
         self._topic = LANE_TOPICS[lane]
-        self._interval_s = 1 / rate_hz if rate_hz else 0.0
-        self._source = f"urn:cardiacnets:{source}"
         self._places = asyncio.Semaphore(UNCONFIRMED)
-        self._next_at = 0.0
         self._failure: BaseException | None = None
         self.confirmed = 0
 
@@ -62,7 +59,7 @@ class EcgPublisher:
         await self._producer.stop()
 
     async def send(self, record: EcgRecord) -> None:
-        """Publish one record, as soon as the rate and the unconfirmed ones allow."""
+        """Publish one record, as soon as the unconfirmed ones allow."""
         await self.send_value(encode_ecg(record), key=record_key(record), record_id=record.record_id)
 
     async def send_value(self, value: bytes, *, key: bytes | None, record_id: str) -> None:
@@ -71,12 +68,11 @@ class EcgPublisher:
         Raises:
             KafkaError: an earlier record was not confirmed in time.
         """
-        await self._keep_pace()
         await self._places.acquire()
         if self._failure:
             raise self._failure
         headers = event_headers(
-            kind=self._topic, identifier=record_id, source=self._source, time=datetime.now(UTC), content_type=AVRO
+            kind=self._topic, identifier=record_id, source=SOURCE, time=datetime.now(UTC), content_type=AVRO
         )
         delivery = await self._producer.send(self._topic, value, key=key, headers=headers)
         delivery.add_done_callback(self._delivered)
@@ -90,14 +86,6 @@ class EcgPublisher:
         await self._producer.flush()
         if self._failure:
             raise self._failure
-
-    async def _keep_pace(self) -> None:
-        if not self._interval_s:
-            return
-        now = time.monotonic()
-        self._next_at = max(self._next_at, now - self._interval_s) + self._interval_s
-        if (wait := self._next_at - now) > 0:
-            await asyncio.sleep(wait)
 
     def _delivered(self, delivery: asyncio.Future[object]) -> None:
         self._places.release()
@@ -120,10 +108,11 @@ async def publish_files(
     Args:
         progress: called with the number of files done so far.
     """
-    sent = Sent()
-    async with EcgPublisher(settings, lane, rate_hz=rate_hz) as publisher:
+    sent, pace = Sent(), Pace(rate_hz)
+    async with EcgPublisher(settings, lane) as publisher:
         for done, (path, outcome) in enumerate(_read_all(paths), start=1):
             if isinstance(outcome, EcgRecord):
+                await pace.step()
                 await publisher.send(outcome)
             else:
                 sent.unreadable.append((str(path), outcome.detail))

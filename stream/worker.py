@@ -12,15 +12,14 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from engines.batcher import Lane
-from schemas.topics import ECG_BACKFILL, ECG_RECORDS
+from inference.screener import Screener
 
-from .kafka import FETCH_BYTES, tls_context
+from .kafka import FETCH_BYTES, LANE_TOPICS, tls_context
 from .logs import configure_logs
 from .model import load_screener
 from .service import ScreeningService
 from .settings import Settings
 
-LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
 STREAM_BUFFER = 64
 """Records Faust may hold a topic before it stops fetching; its default of 4096 would be half a gigabyte of ECGs."""
 
@@ -43,9 +42,13 @@ class ScreeningWorker(faust.Worker):
 
 
 def run_worker(settings: Settings) -> NoReturn:
-    """Screen records until SIGTERM; exit 0 then, 1 after anything unforeseen."""
+    """Load the model and serve."""
     configure_logs(settings)
-    screener = load_screener(settings)
+    serve(settings, load_screener(settings))
+
+
+def serve(settings: Settings, screener: Screener) -> NoReturn:
+    """Screen records until SIGTERM; exit 0 then, 1 after anything unforeseen."""
     app = create_app(settings)
     service = ScreeningService(settings, screener, lag=lambda: consumer_lag(app), ready=lambda: is_assigned(app))
     add_lanes(app, service)

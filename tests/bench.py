@@ -1,0 +1,230 @@
+"""`make bench`: speed and memory of the whole way, as ratios within one run.
+
+1. the engine alone, before and after everything else
+2. the whole way: a backlog on the broker, the worker, answers on the broker
+3. the loop that a newcomer would write, on the same backlog
+4. latency from publish to report at half of (2)
+5. the worker's resident memory over backlogs of 2,000 and 20,000 records
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import psutil
+
+from engines.batcher import Lane
+from inference.bundle import default_bundle, load_bundle
+from inference.intake import take_in
+from schemas.codec import encode_ecg
+from schemas.messages import RiskReport, decode_message
+from schemas.topics import ECG_RECORDS, ECG_RISK, record_key
+from stream.child import Child
+from stream.compile import open_chosen_engine
+from stream.demo import await_worker, start_worker
+from stream.kafka import ensure_topics, new_consumer
+from stream.pace import Pace
+from stream.publishing import EcgPublisher
+from stream.servers import embedded_broker, embedded_redis, free_port
+from stream.settings import PREFIX, Settings
+from stream.tally import Tally, latency
+from training.cohort.synthetic_ecg import generate_ecgs
+
+DISTINCT = 200
+WARM = 40
+"""Answers left out at the start of a measured backlog: joining the group, first batches."""
+
+
+def main():
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=800, help="backlog of the throughput measurements")
+    parser.add_argument("--seconds", type=float, default=15, help="length of each engine and latency measurement")
+    parser.add_argument("--backlogs", type=int, nargs=2, default=(2000, 20000))
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--only", choices=["throughput", "latency", "memory"])
+    options = parser.parse_args()
+    results = {}
+    ecgs = list(generate_ecgs(DISTINCT, seed=1))
+    values = [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs]
+    show = print if not options.json else lambda *_: None
+    if options.only in (None, "throughput"):
+        results |= throughput(options, ecgs, values, show)
+    if options.only in (None, "latency"):
+        rate = results.get("whole_way_records_per_s") or whole_way(values, options.records, start_our_worker)
+        results |= half_load(options, values, rate / 2, show)
+    if options.only in (None, "memory"):
+        results |= memory(options, values, show)
+    if options.json:
+        print(json.dumps(results))
+
+
+def throughput(options, ecgs, values, show):
+    """Engine, whole way and newcomer, interleaved: engine, ours, engine, newcomer, engine."""
+    engines = [engine_alone(ecgs, options.seconds)]
+    show(f"engine alone            {engines[-1]:8.1f} records/s")
+    ours = whole_way(values, options.records, start_our_worker)
+    show(f"whole way               {ours:8.1f} records/s")
+    engines.append(engine_alone(ecgs, options.seconds))
+    show(f"engine alone            {engines[-1]:8.1f} records/s")
+    newcomer = whole_way(values, max(options.records // 3, 3 * WARM), start_newcomer)
+    show(f"newcomer's loop         {newcomer:8.1f} records/s")
+    alone = float(np.mean(engines))
+    show(f"whole way / engine      {ours / alone:8.2f}   (aim: at least 0.90)")
+    show(f"whole way / newcomer    {ours / newcomer:8.2f}   (aim: at least 3)")
+    return {
+        "engine_records_per_s": alone,
+        "whole_way_records_per_s": ours,
+        "newcomer_records_per_s": newcomer,
+        "of_engine": ours / alone,
+        "of_newcomer": ours / newcomer,
+    }
+
+
+def engine_alone(ecgs, seconds):
+    """Return records/s of the worker's engine on finished arrays, in the worker's batches."""
+    bundle = load_bundle(default_bundle())
+    n_crops, batch = bundle.manifest.input.n_crops, Settings().max_batch
+    inputs = take_in(ecgs[:batch], n_crops).inputs.reshape(batch * n_crops, 12, -1)
+    with contextlib.closing(open_chosen_engine(bundle, None, None)) as engine:
+        engine.warm_up(len(inputs))
+        engine.run(inputs)
+        start, done = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < seconds:
+            engine.run(inputs)
+            done += batch
+    return done / elapsed
+
+
+@contextlib.contextmanager
+def servers():
+    """Give settings that point at fresh servers, and a folder for logs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with embedded_broker(folder) as (broker, _), embedded_redis(folder) as (redis, _):
+            settings = Settings(broker=broker, redis=redis, http_port=free_port(), partitions=4)
+            asyncio.run(ensure_topics(settings))
+            yield settings, folder
+
+
+def whole_way(values, records, start):
+    """Return records/s over a full backlog, by the answers' own Kafka timestamps; nobody reads while it runs."""
+    with servers() as (settings, folder):
+        asyncio.run(publish(settings, values, records))
+        with start(settings, folder) as worker:
+            stamps = asyncio.run(answer_times(settings, records, worker))
+    steady = np.sort(stamps)[WARM:]
+    return (len(steady) - 1) / (steady[-1] - steady[0])
+
+
+def start_our_worker(settings, folder):
+    """Start the worker as a user does."""
+    worker = start_worker(settings, folder / "worker.log")
+    await_worker(worker, settings)
+    return worker
+
+
+def start_newcomer(settings, folder):
+    """Start the newcomer's loop."""
+    command = [sys.executable, str(Path(__file__).with_name("newcomer.py")), "worker", "-l", "warning"]
+    return Child(command, log=folder / "newcomer.log", environment={f"{PREFIX}BROKER": settings.broker})
+
+
+async def publish(settings, values, records):
+    """Publish `records` records, the distinct ones over and over."""
+    async with EcgPublisher(settings, Lane.REALTIME) as publisher:
+        for record_id, key, value in itertools.islice(itertools.cycle(values), records):
+            await publisher.send_value(value, key=key, record_id=record_id)
+        await publisher.flush()
+
+
+async def answer_times(settings, records, worker):
+    """Return the seconds at which the answers were written, once all are."""
+    async with new_consumer(settings, [ECG_RISK], auto_offset_reset="earliest") as consumer:
+        while True:
+            ends = await consumer.end_offsets(consumer.assignment()) if consumer.assignment() else {}
+            if sum(ends.values()) >= records:
+                break
+            if not worker.running:
+                raise SystemExit(worker.last_words())
+            await asyncio.sleep(1)
+        stamps = []
+        while len(stamps) < records:
+            for messages in (await consumer.getmany(timeout_ms=1000)).values():
+                stamps += [message.timestamp / 1e3 for message in messages]
+    return stamps
+
+
+def half_load(options, values, rate_hz, show):
+    """Return latency percentiles from publish to report, as a subscriber sees them."""
+    with servers() as (settings, folder), start_our_worker(settings, folder):
+        seconds = asyncio.run(latencies(settings, values, rate_hz, round(rate_hz * options.seconds * 2)))
+    found = latency(seconds)
+    show(f"latency at {rate_hz:5.1f}/s      p50 {found.p50:.0f}  p95 {found.p95:.0f}  p99 {found.p99:.0f} ms")
+    return {"half_load_per_s": rate_hz, "latency_ms": msgspec.to_builtins(found)}
+
+
+async def latencies(settings, values, rate_hz, records):
+    """Publish at a rate, each record under an id of its own; return the seconds until each report."""
+    ecgs = [msgspec.structs.replace(ecg, record_id=f"bench-{n}") for n, ecg in enumerate(cycled(records))]
+    encoded = [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs]
+    sent, seconds, pace = {}, [], Pace(rate_hz)
+    async with (
+        new_consumer(settings, [ECG_RISK], auto_offset_reset="earliest") as consumer,
+        EcgPublisher(settings, Lane.REALTIME) as publisher,
+        asyncio.TaskGroup() as tasks,
+    ):
+
+        async def send():
+            for record_id, key, value in encoded:
+                await pace.step()
+                sent[record_id] = time.monotonic()
+                await publisher.send_value(value, key=key, record_id=record_id)
+
+        tasks.create_task(send())
+        async with asyncio.timeout(60 + records / rate_hz):
+            async for message in consumer:
+                seconds.append(time.monotonic() - sent[decode_message(RiskReport, message.value).record_id])
+                if len(seconds) == records:
+                    break
+    return seconds[WARM:]
+
+
+def cycled(records):
+    """Return `records` synthetic ECGs, the distinct ones over and over."""
+    return itertools.islice(itertools.cycle(generate_ecgs(DISTINCT, seed=2)), records)
+
+
+def memory(options, values, show):
+    """Return the worker's resident memory once 400 records of each backlog are done."""
+    resident = {}
+    for backlog in options.backlogs:
+        with servers() as (settings, folder):
+            asyncio.run(publish(settings, values, backlog))
+            with start_our_worker(settings, folder) as worker:
+                asyncio.run(wait_for_answers(settings, 400))
+                resident[backlog] = psutil.Process(worker.process.pid).memory_info().rss / 2**20
+        show(f"memory, backlog {backlog:6d}  {resident[backlog]:8.1f} MiB")
+    small, large = resident.values()
+    show(f"memory, large / small   {large / small:8.3f}   (aim: within 5 %)")
+    return {"resident_mib": resident, "memory_ratio": large / small}
+
+
+async def wait_for_answers(settings, count):
+    """Wait until so many reports are written."""
+    async with new_consumer(settings, [ECG_RISK], auto_offset_reset="earliest") as consumer:
+        while not consumer.assignment() or sum((await consumer.end_offsets(consumer.assignment())).values()) < count:
+            await asyncio.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main()

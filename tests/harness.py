@@ -1,0 +1,120 @@
+"""What the end-to-end tests share: real servers, real workers, and all that came out of the topics."""
+
+import asyncio
+import os
+import time
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+from contract import validate_message
+
+from engines.batcher import Lane
+from schemas.codec import encode_ecg
+from schemas.messages import Rejection, RiskReport, decode_message
+from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK, record_key
+from stream.demo import await_worker, start_worker
+from stream.kafka import ensure_topics, new_consumer
+from stream.publishing import EcgPublisher
+from stream.servers import embedded_broker, embedded_redis, free_port
+from stream.settings import Settings
+from training.cohort.synthetic_ecg import generate_ecgs
+
+RECORDS = int(os.environ.get("CARDIACNETS_TEST_RECORDS", "150"))
+"""Records of a fault test: few in CI; 5,000 for the closing measurement."""
+SILENCE_S = 45.0
+ANSWER_TOPICS = (ECG_RISK, ECG_REJECTED, ECG_ALERTS, CMR_REQUESTS)
+
+
+@dataclass
+class Ward:
+    """A broker, a Redis, and workers started on them."""
+
+    settings: Settings
+    folder: object
+    broker: object
+    redis: object
+    workers: list = field(default_factory=list)
+
+    def start(self, **changes):
+        """Start one more worker, ready."""
+        settings = msgspec.structs.replace(self.settings, http_port=free_port(), **changes)
+        worker = start_worker(settings, self.folder / f"worker-{len(self.workers)}.log")
+        self.workers.append(worker)
+        await_worker(worker, settings)
+        worker.settings = settings
+        return worker
+
+    def stop(self):
+        """Stop every worker."""
+        for worker in self.workers:
+            worker.stop()
+
+
+@contextmanager
+def ward(folder, **changes):
+    """Give a ward with topics and no worker yet."""
+    with embedded_broker(folder) as (address, broker), embedded_redis(folder) as (url, redis):
+        settings = msgspec.structs.replace(Settings(), broker=address, redis=url, partitions=4, **changes)
+        asyncio.run(ensure_topics(settings))
+        there = Ward(settings, folder, broker, redis)
+        try:
+            yield there
+        finally:
+            there.stop()
+
+
+def good_values(count, seed=7):
+    """Return encoded synthetic ECGs by record id, with their keys."""
+    return {ecg.record_id: (record_key(ecg), encode_ecg(ecg)) for ecg in generate_ecgs(count, seed)}
+
+
+async def publish_values(settings, values):
+    """Publish encoded ECGs by record id."""
+    async with EcgPublisher(settings, Lane.REALTIME) as publisher:
+        for record_id, (key, value) in values.items():
+            await publisher.send_value(value, key=key, record_id=record_id)
+        await publisher.flush()
+
+
+class Answers:
+    """Every message that came out, each valid by the published contract."""
+
+    def __init__(self):
+        self.counts = Counter()
+        self.report_ids = defaultdict(set)
+        self.rejections = {}
+        self.reports = {}
+
+    def add(self, message):
+        """Take one message in."""
+        validate_message(message.topic, message.value)
+        self.counts[message.topic] += 1
+        if message.topic == ECG_RISK:
+            report = decode_message(RiskReport, message.value)
+            self.report_ids[report.record_id].add(report.report_id)
+            self.reports[report.record_id] = report
+        elif message.topic == ECG_REJECTED:
+            rejection = decode_message(Rejection, message.value)
+            self.rejections[rejection.source] = rejection
+
+    @property
+    def answered(self):
+        """Distinct records answered so far."""
+        return len(self.report_ids) + len(self.rejections)
+
+
+async def collect(settings, *, until, silence_s=SILENCE_S, alive=lambda: True):
+    """Read every answer topic from the start until `until(answers)`, or until silence; then a moment more."""
+    answers, last = Answers(), time.monotonic()
+    async with new_consumer(settings, ANSWER_TOPICS, auto_offset_reset="earliest") as consumer:
+        while not until(answers) and time.monotonic() - last < silence_s:
+            for messages in (await consumer.getmany(timeout_ms=200)).values():
+                for message in messages:
+                    answers.add(message)
+                last = time.monotonic()
+        for messages in (await consumer.getmany(timeout_ms=1500)).values():
+            for message in messages:
+                answers.add(message)
+    return answers

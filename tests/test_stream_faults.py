@@ -1,0 +1,153 @@
+"""What the engine promises when things break, on a real broker, a real Redis and real worker processes."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+import zstandard
+from harness import RECORDS, collect, good_values, publish_values, ward
+
+from inference.bundle import default_bundle, load_bundle
+from inference.intake import take_in
+from schemas.codec import decode_ecg
+from schemas.topics import ECG_ALERTS, ECG_REJECTED, ECG_RISK
+from stream.child import Child
+from stream.demo import await_worker
+from stream.servers import free_port
+from stream.settings import PREFIX
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(max(180, RECORDS // 4))]
+
+
+def one_report_each(answers, values):
+    """Assert that every record has one distinct report id, and none was rejected."""
+    assert not answers.rejections
+    assert answers.report_ids.keys() == values.keys()
+    assert {len(ids) for ids in answers.report_ids.values()} == {1}
+
+
+async def published_while(settings, values, disturb, *, after):
+    """Publish, run `disturb` once `after` records are answered, and collect until all are."""
+    await publish_values(settings, values)
+    await collect(settings, until=lambda answers: answers.answered >= after)
+    await asyncio.to_thread(disturb)
+    return await collect(settings, until=lambda answers: answers.answered >= len(values))
+
+
+def test_one_of_two_workers_killed_loses_nothing(tmp_path):
+    values = good_values(RECORDS)
+    with ward(tmp_path) as there:
+        first, _ = there.start(), there.start()
+        answers = asyncio.run(
+            published_while(there.settings, values, lambda: first.process.send_signal(signal.SIGKILL), after=RECORDS // 4)
+        )
+    one_report_each(answers, values)
+
+
+def test_sigterm_under_load_ends_cleanly_and_loses_nothing(tmp_path):
+    values = good_values(RECORDS)
+    with ward(tmp_path) as there:
+        first = there.start()
+        codes = []
+
+        def hand_over():
+            codes.append(first.stop())
+            there.start()
+
+        answers = asyncio.run(published_while(there.settings, values, hand_over, after=RECORDS // 4))
+    assert codes == [0]
+    one_report_each(answers, values)
+
+
+def test_a_broker_frozen_for_ten_seconds_is_waited_for(tmp_path):
+    values = good_values(RECORDS)
+    with ward(tmp_path) as there:
+        worker = there.start()
+
+        def freeze():
+            there.broker.process.send_signal(signal.SIGSTOP)
+            time.sleep(10)
+            there.broker.process.send_signal(signal.SIGCONT)
+
+        answers = asyncio.run(published_while(there.settings, values, freeze, after=RECORDS // 4))
+        assert worker.running
+    one_report_each(answers, values)
+
+
+def test_with_redis_gone_screening_and_alerts_go_on(tmp_path):
+    values = good_values(RECORDS)
+    with ward(tmp_path) as there:
+        there.start()
+        answers = asyncio.run(published_while(there.settings, values, there.redis.stop, after=RECORDS // 4))
+    one_report_each(answers, values)
+    flagged = sum(any(risk.flagged for risk in report.risks) for report in answers.reports.values())
+    assert flagged
+    assert answers.counts[ECG_ALERTS] >= flagged
+
+
+def test_an_engine_that_raises_now_and_then_costs_no_record_but_the_hopeless_one(tmp_path):
+    values = good_values(RECORDS)
+    victim = decode_ecg(list(values.values())[RECORDS // 2][1])
+    n_crops = load_bundle(default_bundle()).manifest.input.n_crops
+    first_value = float(take_in([victim], n_crops).inputs[0, 0, 0, 0])
+    with ward(tmp_path, engine_tries=6, retry_backoff_s=0.01) as there:
+        settings = there.settings
+        environment = {
+            PREFIX + name.upper(): str(value)
+            for name in type(settings).__struct_fields__
+            if (value := getattr(settings, name)) is not None
+        } | {"VICTIM": repr(first_value), f"{PREFIX}HTTP_PORT": str(port := free_port())}
+        command = [sys.executable, os.path.join(os.path.dirname(__file__), "faulty_worker.py")]
+        with Child(command, log=tmp_path / "faulty.log", environment=environment) as worker:
+            await_worker(worker, type(settings)(http_port=port))
+            asyncio.run(publish_values(settings, values))
+            answers = asyncio.run(collect(settings, until=lambda a: a.answered >= len(values)))
+            assert worker.running
+    (rejection,) = answers.rejections.values()
+    assert (rejection.code, rejection.record_id) == ("engine_failed", victim.record_id)
+    assert answers.report_ids.keys() == values.keys() - {victim.record_id}
+
+
+def hostile_values(count, good):
+    """Return messages that are no ECG records, of every kind we know."""
+    rng = random.Random(5)
+    value = next(iter(good.values()))[1]
+    bomb = zstandard.compress(bytes(50 * 2**20))
+    kinds = [
+        lambda: rng.randbytes(rng.randrange(1, 2000)),
+        lambda: value[: rng.randrange(1, len(value) - 1)],
+        lambda: b"",
+        lambda: value + b"trailing",
+        lambda: value[:200] + bomb,
+        lambda: value[:100] + b"\xff\xff\xff\x2f" + value[104:],
+        lambda: b"\x00\x00\x00\x00\x07" + rng.randbytes(300),
+        lambda: b'{"record_id": "json, not Avro"}',
+    ]
+    return {f"hostile-{n}": (None, kinds[n % len(kinds)]()) for n in range(count)}
+
+
+def test_hostile_messages_are_rejected_one_by_one_and_memory_stays_flat(tmp_path):
+    good = good_values(RECORDS)
+    hostile = hostile_values(RECORDS, good)
+    mixed = list((good | hostile).items())
+    random.Random(3).shuffle(mixed)
+    with ward(tmp_path) as there:
+        worker = there.start()
+        asyncio.run(publish_values(there.settings, good_values(40, seed=99)))
+        warm = asyncio.run(collect(there.settings, until=lambda a: a.answered >= 40))
+        before = psutil.Process(worker.process.pid).memory_info().rss
+        asyncio.run(publish_values(there.settings, dict(mixed)))
+        answers = asyncio.run(collect(there.settings, until=lambda a: a.answered >= 40 + len(mixed)))
+        after = psutil.Process(worker.process.pid).memory_info().rss
+        assert worker.running
+    assert len(warm.report_ids) == 40
+    assert answers.counts[ECG_RISK] == len(answers.report_ids) == 40 + len(good)
+    assert answers.counts[ECG_REJECTED] == len(answers.rejections) == len(hostile)
+    assert {r.code for r in answers.rejections.values()} <= {"malformed_record", "oversized_record"}
+    assert after < before * 1.15
+    print(f"memory {before / 2**20:.0f} -> {after / 2**20:.0f} MiB")
