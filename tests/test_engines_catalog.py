@@ -1,0 +1,95 @@
+"""The catalog: engines by name, each opened or refused with a sentence that helps."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engines.catalog import ENGINES, available_engines, open_engine, usable_cores
+from schemas.errors import EngineUnavailable
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(EngineUnavailable, match=r"'tensorflow'.*openvino, openvino-bf16, onnxruntime"):
+        open_engine("tensorflow", Path("any.onnx"))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_graph_that_is_not_there_is_refused_by_its_path(name, tmp_path):
+    with pytest.raises(EngineUnavailable, match=r"nowhere\.onnx: there is no such file"):
+        open_engine(name, tmp_path / "nowhere.onnx")
+
+
+def test_the_serving_set_makes_every_engine_available():
+    assert available_engines() == ENGINES
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("max 100000", 10_000), ("100000 100000", 1), ("50000 100000", 1), ("nonsense", 10_000)]
+)
+def test_a_containers_quota_bounds_the_threads(quota, cores, tmp_path):
+    path = tmp_path / "cpu.max"
+    path.write_text(quota)
+    assert usable_cores(path) == min(cores, usable_cores(tmp_path / "no cgroup here"))
+
+
+def run_python(code, **environment):
+    """Run `code` in a fresh interpreter."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_importing_the_storey_loads_no_heavy_library():
+    code = """
+import sys
+import engines.batcher, engines.catalog, engines.choice, engines.torch_engine
+heavy = {"torch", "onnx", "onnxruntime", "openvino", "openvino_telemetry"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    run_python(code)
+
+
+def test_opening_openvino_sends_nothing_and_leaves_no_identifier_behind(tmp_path):
+    """`import openvino` alone reports itself to Google Analytics, from a thread, and writes ~/intel/openvino_ga_cid."""
+    graph = tmp_path / "identity.onnx"
+    code = f"""
+import socket, sys
+from pathlib import Path
+
+def refuse(*arguments, **keywords):
+    Path({str(tmp_path / "called")!r}).write_text(repr(arguments))
+    raise OSError("no network in this test")
+
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+
+import numpy as np
+from onnx import TensorProto, helper, save
+rows = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2])
+body = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "g", [rows("x")], [rows("y")])
+save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), {str(graph)!r})
+
+from engines.catalog import open_engine
+engine = open_engine("openvino", Path({str(graph)!r}), threads=1)
+assert engine.run(-np.ones((3, 2), np.float32))["y"].tolist() == [[1, 1]] * 3
+engine.close()
+import openvino.tools.ovc.telemetry_utils as reporting
+assert reporting.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+assert sys.modules["openvino_telemetry"] is None
+"""
+    home = tmp_path / "home"
+    home.mkdir()
+    # The library keeps quiet by itself where it sees a continuous integration.
+    quiet = dict.fromkeys(("CI", "TF_BUILD", "JENKINS_URL"), "")
+    run_python(code, HOME=str(home), **quiet)
+    assert not (tmp_path / "called").exists()
+    assert list(home.iterdir()) == []
