@@ -95,7 +95,7 @@ def demo(
 def compile_(
     bundle: BundleFolder = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
-    export: Annotated[bool, typer.Option("--export", help="Export the graph anew from the weights; needs torch.")] = False,
+    export: Annotated[bool, typer.Option("--export", help="Export the graph anew first; needs torch.")] = False,
     json: Json = False,
 ) -> None:
     """Check every engine against torch, time them on this machine, and remember the fastest that passes."""
@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def _fail(error: CardiacNetsError, code: int) -> NoReturn:
-    print(f"cardiacnets: {error}", file=sys.stderr)  # noqa: T201
+    print(f"cardiacnets: {error}", file=sys.stderr)
     raise SystemExit(code) from error
 
 

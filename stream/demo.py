@@ -79,7 +79,7 @@ def await_worker(worker: Child, settings: Settings) -> None:
     url = f"http://{settings.http_host}:{settings.http_port}/readyz"
     deadline = time.monotonic() + WORKER_READY_S
     while time.monotonic() < deadline and worker.running:
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=1):  # noqa: S310
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=1):
             return
         time.sleep(POLL_S)
     raise DeploymentError(f"the worker does not start; its log ends with:\n{worker.last_words()}")
@@ -97,7 +97,7 @@ def _readable(ecgs: Path) -> Iterator[EcgRecord]:
         try:
             yield read_ecg(path)
         except CardiacNetsError as error:
-            print(f"passed over {path}: {error}", file=sys.stderr)  # noqa: T201
+            print(f"passed over {path}: {error}", file=sys.stderr)
 
 
 async def run_once(

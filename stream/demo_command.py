@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -50,15 +50,16 @@ def demo_command(
         raise InvalidSettings(f"--ecgs {ecgs}: no such file or folder")
     console = Console(stderr=as_json)
     limit = records or (RECORDS_ONCE if once and ecgs is None else None)
-    with log_folder(logs) as folder, console.status("starting broker, Redis and worker") as status:
-        with demo_stage(settings, folder) as stage:
-            status.stop()
-            todo = demo_records(ecgs, limit, seed)
-            with _shown(console, quiet=as_json) as show:
-                if not once:
-                    asyncio.run(run_live(stage, todo, rate_hz or LIVE_RATE_HZ, show))
-                    return
-                outcome = asyncio.run(run_once(stage, todo, rate_hz, show))
+    with ExitStack() as stack:
+        folder = stack.enter_context(log_folder(logs))
+        with console.status("starting broker, Redis and worker"):
+            stage = stack.enter_context(demo_stage(settings, folder))
+        show = stack.enter_context(_shown(console, quiet=as_json))
+        todo = demo_records(ecgs, limit, seed)
+        if not once:
+            asyncio.run(run_live(stage, todo, rate_hz or LIVE_RATE_HZ, show))
+            return
+        outcome = asyncio.run(run_once(stage, todo, rate_hz, show))
     _print_outcome(outcome, as_json=as_json)
 
 

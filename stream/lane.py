@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from engines.batcher import Batcher, Lane
-from inference.screener import Screening
-from schemas.errors import CardiacNetsError, Overloaded, RecordError, ShuttingDown, TransientError
+from inference.screener import ScreenedOrRefused, Screening
+from schemas.errors import Overloaded, RecordError, ShuttingDown, TransientError
 
 BACKOFF_GROWTH = 2.0
 
@@ -64,7 +64,7 @@ class _Pending:
     screening: asyncio.Future[Screening]
 
 
-Outcome: TypeAlias = Screening | CardiacNetsError
+Outcome: TypeAlias = ScreenedOrRefused
 
 
 class Publisher(Protocol):
@@ -82,7 +82,7 @@ class ScreeningLane:
 
     def __init__(
         self,
-        batcher: Batcher[bytes, Any, Screening],
+        batcher: Batcher[bytes, Any, ScreenedOrRefused],
         lane: Lane,
         publisher: Publisher,
         *,

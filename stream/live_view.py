@@ -31,7 +31,9 @@ def _account(tally: Tally) -> RenderableType:
     latency = outcome.latency_ms
     milliseconds = f"{latency.p50:.0f} / {latency.p95:.0f} / {latency.p99:.0f} ms" if latency else "–"
     grid.add_row("published", str(outcome.published), "reports", str(outcome.reports), "alerts", str(outcome.alerts))
-    grid.add_row("rate", f"{outcome.records_per_s:.1f}/s", "rejected", str(outcome.rejected), "waiting", str(outcome.lost))
+    grid.add_row(
+        "rate", f"{outcome.records_per_s:.1f}/s", "rejected", str(outcome.rejected), "waiting", str(outcome.lost)
+    )
     grid.add_row("latency p50 / p95 / p99", milliseconds)
     return Panel(grid, title="CardiacNets", subtitle="Ctrl-C ends it", expand=False)
 

@@ -36,7 +36,7 @@ def publish_command(
     else:
         Console().print(f"published {sent.published}, unreadable {len(sent.unreadable)}")
     for source, reason in sent.unreadable:
-        print(f"{source}: {reason}", file=sys.stderr)  # noqa: T201
+        print(f"{source}: {reason}", file=sys.stderr)
     if sent.unreadable:
         raise SystemExit(1)
 

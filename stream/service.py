@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,13 +12,12 @@ from aiokafka import AIOKafkaProducer
 from mode import Service
 
 from engines.batcher import Batcher, Lane
-from inference.screener import PreparedBatch, Screener, Screening
-from schemas.errors import CardiacNetsError
+from inference.screener import PreparedBatch, ScreenedOrRefused, Screener
 
 from .health import health_server
 from .kafka import ensure_topics, new_producer
 from .lane import ScreeningLane, Tries
-from .metrics import Metrics
+from .metrics import BatcherCollector, Metrics
 from .publisher import AnswerPublisher
 from .settings import Settings
 from .watchdog import Watchdog
@@ -36,7 +34,7 @@ class ScreeningService(Service):
 
     Args:
         lag: records on the topics that the group has not yet acknowledged, by topic.
-        ready: whether partitions are assigned.
+        ready: whether the group has been joined.
     """
 
     def __init__(
@@ -64,7 +62,8 @@ class ScreeningService(Service):
         await ensure_topics(settings)
         self._producer: AIOKafkaProducer = await enter(new_producer(settings))
         self._waveforms = await enter(WaveformCache(settings, self.metrics))
-        self._batcher: Batcher[bytes, PreparedBatch, Screening] = await enter(self._new_batcher())
+        self._batcher: Batcher[bytes, PreparedBatch, ScreenedOrRefused] = await enter(self._new_batcher())
+        self.metrics.registry.register(BatcherCollector(self._batcher))
         port = await enter(
             health_server(
                 settings.http_host,
@@ -99,25 +98,14 @@ class ScreeningService(Service):
         self._lanes[lane] = ScreeningLane(self._batcher, lane, publisher, tries=tries, in_flight=settings.in_flight)
         return self._lanes[lane]
 
-    def _new_batcher(self) -> Batcher[bytes, PreparedBatch, Screening]:
+    def _new_batcher(self) -> Batcher[bytes, PreparedBatch, ScreenedOrRefused]:
         return Batcher(
             prepare=self._screener.prepare_values,
-            run=self._run,
+            run=self._screener.run,
             max_batch=self._settings.max_batch,
             max_queue=self._settings.max_queue,
             drain_s=self._settings.drain_s,
         )
-
-    def _run(self, batch: PreparedBatch) -> list[Screening | CardiacNetsError]:
-        started = time.perf_counter()
-        try:
-            return self._screener.run(batch)
-        except CardiacNetsError:
-            self.metrics.engine_failures.inc()
-            raise
-        finally:
-            self.metrics.batch.observe(len(batch.outcomes))
-            self.metrics.engine_seconds.inc(time.perf_counter() - started)
 
     def _pending(self) -> int:
         return sum(lane.held for lane in self._lanes.values()) + sum(self._lag().values())
@@ -130,14 +118,13 @@ class ScreeningService(Service):
         return f"no record finished for {stalled:.0f} s" if stalled > self._settings.watchdog_s / 2 else None
 
     def _unready(self) -> str | None:
-        return None if self._ready() else "no partitions assigned yet"
+        return None if self._ready() else "joining the consumer group"
 
     @Service.task
     async def _set_gauges(self) -> None:
         while not self.should_stop:
             for lane, worker in self._lanes.items():
                 self.metrics.held.labels(lane.value).set(worker.held)
-                self.metrics.queued.labels(lane.value).set(self._batcher.queued(lane))
             for topic, records in self._lag().items():
                 self.metrics.lag.labels(topic).set(records)
             await asyncio.sleep(GAUGES_EVERY_S)

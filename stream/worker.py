@@ -50,7 +50,7 @@ def run_worker(settings: Settings) -> NoReturn:
 def serve(settings: Settings, screener: Screener) -> NoReturn:
     """Screen records until SIGTERM; exit 0 then, 1 after anything unforeseen."""
     app = create_app(settings)
-    service = ScreeningService(settings, screener, lag=lambda: consumer_lag(app), ready=lambda: is_assigned(app))
+    service = ScreeningService(settings, screener, lag=lambda: consumer_lag(app), ready=lambda: has_joined(app))
     add_lanes(app, service)
     gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
     ScreeningWorker(app, service).execute_from_commandline()
@@ -99,9 +99,9 @@ def consumer_lag(app: faust.App) -> dict[str, int]:
     return lag
 
 
-def is_assigned(app: faust.App) -> bool:
-    """Return whether the app has joined its group and has been given its partitions."""
-    return bool(app.monitor.assignments_completed) and not app.rebalancing
+def has_joined(app: faust.App) -> bool:
+    """Return whether the app has joined its group and knows its partitions (none, if there are more workers)."""
+    return app.rebalancing_count > 0 and not app.rebalancing
 
 
 def _credentials(settings: Settings) -> CredentialsT | None:

@@ -21,7 +21,7 @@ from stream.servers import embedded_broker, embedded_redis, free_port
 from stream.settings import Settings
 from training.cohort.synthetic_ecg import generate_ecgs
 
-RECORDS = int(os.environ.get("CARDIACNETS_TEST_RECORDS", "150"))
+RECORDS = int(os.environ.get("TEST_RECORDS", "150"))
 """Records of a fault test: few in CI; 5,000 for the closing measurement."""
 SILENCE_S = 45.0
 ANSWER_TOPICS = (ECG_RISK, ECG_REJECTED, ECG_ALERTS, CMR_REQUESTS)

@@ -24,6 +24,14 @@ from schemas.topics import ECG_RECORDS, ECG_RISK
 from stream.settings import load_settings
 
 settings = load_settings(os.environ)
-app = faust.App("newcomer", broker=f"kafka://{settings.broker}", web_enabled=False, store="memory://",
-                topic_partitions=settings.partitions, broker_session_timeout=6, broker_rebalance_timeout=4,
-                broker_heartbeat_interval=1, consumer_max_fetch_size=8 * 2**20)
+app = faust.App(
+    "newcomer",
+    broker=f"kafka://{settings.broker}",
+    web_enabled=False,
+    store="memory://",
+    topic_partitions=settings.partitions,
+    broker_session_timeout=6,
+    broker_rebalance_timeout=4,
+    broker_heartbeat_interval=1,
+    consumer_max_fetch_size=8 * 2**20,
+)

@@ -44,7 +44,9 @@ def test_one_of_two_workers_killed_loses_nothing(tmp_path):
     with ward(tmp_path) as there:
         first, _ = there.start(), there.start()
         answers = asyncio.run(
-            published_while(there.settings, values, lambda: first.process.send_signal(signal.SIGKILL), after=RECORDS // 4)
+            published_while(
+                there.settings, values, lambda: first.process.send_signal(signal.SIGKILL), after=RECORDS // 4
+            )
         )
     one_report_each(answers, values)
 

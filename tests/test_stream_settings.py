@@ -23,7 +23,11 @@ def test_a_variable_sets_its_field_and_is_converted():
 def test_the_command_line_wins_over_variables_and_they_over_the_file(tmp_path):
     file = tmp_path / "c.toml"
     file.write_text('broker = "file:1"\nredis = "redis://file"\nmax_queue = 5\n')
-    environment = {"CARDIACNETS_CONFIG": str(file), "CARDIACNETS_BROKER": "variable:1", "CARDIACNETS_REDIS": "redis://v"}
+    environment = {
+        "CARDIACNETS_CONFIG": str(file),
+        "CARDIACNETS_BROKER": "variable:1",
+        "CARDIACNETS_REDIS": "redis://v",
+    }
     settings = load_settings(environment, {"broker": "argument:1", "redis": None})
     assert (settings.broker, settings.redis, settings.max_queue) == ("argument:1", "redis://v", 5)
 

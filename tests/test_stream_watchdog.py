@@ -15,9 +15,7 @@ class Kennel:
         self.pending, self.finished = pending, 0
         self.bitten = threading.Event()
         self.code = None
-        self.dog = Watchdog(
-            lambda: self.pending, lambda: self.finished, patience_s, check_s=CHECK_S, end=self._end
-        )
+        self.dog = Watchdog(lambda: self.pending, lambda: self.finished, patience_s, check_s=CHECK_S, end=self._end)
         self.dog.start()
 
     def _end(self, code):
