@@ -17,19 +17,19 @@ from schemas.errors import EngineFailed, Overloaded, RecordError, ShuttingDown
 class Device:
     """Runs batches when it is let, and keeps them: a real `run`, with a gate in front."""
 
-    def __init__(self, *, gated=True):
+    def __init__(self):
         self.batches = []
         self.started = threading.Semaphore(0)
-        self._gate = threading.Semaphore(0 if gated else 1_000_000)
+        self._gate = threading.Event()
 
     def run(self, batch):
         self.batches.append(list(batch))
         self.started.release()
-        assert self._gate.acquire(timeout=20)
+        assert self._gate.wait(timeout=20)
         return [f"result of {item}" for item in batch]
 
-    def let(self, batches=1_000_000):
-        self._gate.release(batches)
+    def let(self):
+        self._gate.set()
 
     async def has_started(self):
         await asyncio.to_thread(self.started.acquire, timeout=5)
@@ -39,13 +39,18 @@ def make_batcher(run, *, prepare=list, max_batch=4, max_queue=100, drain_s=5.0):
     return Batcher(prepare=prepare, run=run, max_batch=max_batch, max_queue=max_queue, drain_s=drain_s)
 
 
+async def eventually(condition):
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  what is waited for happens in another thread
+            await asyncio.sleep(0.001)
+
+
 async def occupy(batcher, device):
     """Fill the pipeline: one batch runs, one is ready, so that whatever follows stays queued."""
     running = batcher.submit("running")
     await device.has_started()
     ready = batcher.submit("ready")
-    while batcher._slot is None:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: batcher._slot)
     return [running, ready]
 
 
@@ -160,10 +165,11 @@ async def test_a_result_that_is_an_error_is_raised_to_its_waiter_alone():
     device = Device()
 
     def run(batch):
-        return [refusal if item == 1 else item for item in device.run(batch) and batch]
+        device.run(batch)
+        return [refusal if item == 1 else item for item in batch]
 
     async with make_batcher(run) as batcher:
-        futures = await occupy(batcher, device)
+        await occupy(batcher, device)
         futures = [batcher.submit(item) for item in range(3)]
         device.let()
         outcomes = await asyncio.gather(*futures, return_exceptions=True)
@@ -296,8 +302,7 @@ async def test_exit_that_is_itself_cancelled_still_tells_everyone():
             futures.extend(await occupy(batcher, device))
 
     task = asyncio.create_task(serve())
-    while len(futures) < 2:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: len(futures) == 2)
     await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -335,8 +340,7 @@ async def test_an_error_that_nobody_waits_for_makes_no_noise(caplog):
 
     async with make_batcher(run) as batcher:
         batcher.submit("forgotten")
-        while not batcher.tally.failures:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: batcher.tally.failures)
         await asyncio.sleep(0.01)
     gc.collect()
     assert not caplog.records
@@ -518,6 +522,6 @@ def test_no_realtime_item_is_left_behind_while_backfill_is_taken(queued, max_bat
 
     asyncio.run(serve())
     lanes = [[lane for _, lane in batch] for batch in device.batches[2:]]
-    last_with_realtime = max((n for n, batch in enumerate(lanes) if Lane.REALTIME in batch), default=-1)
+    last_with_realtime = max((n for n, batch in enumerate(lanes) if Lane.REALTIME in batch), default=0)
     for batch in lanes[:last_with_realtime]:
         assert batch[0] is Lane.REALTIME, "a batch of backfill ran before a realtime item that was already queued"
