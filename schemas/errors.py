@@ -19,8 +19,11 @@
 Anything else that is raised is a bug, and stops the process.
 """
 
+# ruff: noqa: N818 -- bases end in Error; leaves name the condition
+
 from __future__ import annotations
 
+import math
 from typing import ClassVar, TypeAlias
 
 Number: TypeAlias = float | int | str
@@ -38,14 +41,26 @@ class RecordError(CardiacNetsError):
 
     Attributes:
         detail: one sentence for a person.
+        wire_code: the code that the rejection carries; the class's own unless a finer one is given.
+        record_id: the record's id, where its bytes could be read that far.
         numbers: the evidence, for a program: measurements by name, units in the names.
     """
 
-    def __init__(self, detail: str, *, code: str | None = None, **numbers: Number) -> None:
+    def __init__(
+        self, detail: str, *, code: str | None = None, record_id: str | None = None, **numbers: Number
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.wire_code = code or self.code
-        self.numbers = numbers
+        self.record_id = record_id
+        self.numbers = {name: _as_evidence(value) for name, value in numbers.items()}
+
+
+def _as_evidence(value: Number) -> Number:
+    """Return a value that JSON can carry: it has no NaN, no infinity, and knows no kind of float but one."""
+    if not isinstance(value, float):
+        return value
+    return float(value) if math.isfinite(value) else str(float(value))
 
 
 class MalformedRecord(RecordError):

@@ -35,11 +35,11 @@ NOTICE = "Not a medical device. An estimate from an ECG alone, to be read by a p
 SYNTHETIC_NOTICE = "synthetic: drawn from an ECG, not a measurement"
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A message of the contract: immutable, and written with all its fields."""
 
 
-class ModelReference(Message):
+class ModelReference(Message, frozen=True, kw_only=True):
     """Which model answered, and whether its weights were trained at all."""
 
     name: Identifier
@@ -49,7 +49,7 @@ class ModelReference(Message):
     """What the weights are, in words: 'untrained', 'demonstration weights, …'."""
 
 
-class Risk(Message):
+class Risk(Message, frozen=True, kw_only=True):
     """The probability of one disease, against the threshold that flags it."""
 
     disease: Disease
@@ -58,7 +58,7 @@ class Risk(Message):
     flagged: bool
 
 
-class Phenotype(Message):
+class Phenotype(Message, frozen=True, kw_only=True):
     """One CMR measurement as estimated from the ECG; names and units as in UK Biobank fields 24100-24181."""
 
     name: str
@@ -66,7 +66,7 @@ class Phenotype(Message):
     unit: str
 
 
-class QualityWarning(Message):
+class QualityWarning(Message, frozen=True, kw_only=True):
     """A doubt about the signal that did not prevent its screening."""
 
     code: str
@@ -74,7 +74,7 @@ class QualityWarning(Message):
     numbers: dict[str, Number] = {}
 
 
-class Quality(Message):
+class Quality(Message, frozen=True, kw_only=True):
     """What the gate saw of a record that was screened."""
 
     warnings: tuple[QualityWarning, ...]
@@ -84,7 +84,7 @@ class Quality(Message):
     """Leads that were computed from I and II because the record lacks them."""
 
 
-class RiskReport(Message):
+class RiskReport(Message, frozen=True, kw_only=True):
     """The answer to one ECG: `ecg.risk.v1`."""
 
     report_id: Identifier
@@ -101,7 +101,7 @@ class RiskReport(Message):
     notice: str = NOTICE
 
 
-class Alert(Message):
+class Alert(Message, frozen=True, kw_only=True):
     """A flagged report, for people: `ecg.alerts.v1`. The names follow FHIR DeviceAlert."""
 
     identifier: Identifier
@@ -119,7 +119,7 @@ class Alert(Message):
     notice: str = NOTICE
 
 
-class Rejection(Message):
+class Rejection(Message, frozen=True, kw_only=True):
     """A record that could not be screened, and why: `ecg.rejected.v1`."""
 
     rejection_id: Identifier
@@ -133,7 +133,7 @@ class Rejection(Message):
     created_at: Instant
 
 
-class CmrRequest(Message):
+class CmrRequest(Message, frozen=True, kw_only=True):
     """A flagged ECG's embedding, for the cine generator: `cmr.requests.v1`."""
 
     request_id: Identifier
@@ -147,7 +147,7 @@ class CmrRequest(Message):
     created_at: Instant
 
 
-class CmrResult(Message):
+class CmrResult(Message, frozen=True, kw_only=True):
     """A pointer to a generated cine, or why there is none: `cmr.results.v1`."""
 
     request_id: Identifier
@@ -164,7 +164,7 @@ class CmrResult(Message):
     notice: str = SYNTHETIC_NOTICE
 
 
-class Acknowledgement(Message):
+class Acknowledgement(Message, frozen=True, kw_only=True):
     """A person took note of an alert: `ecg.alerts.ack.v1`."""
 
     identifier: Identifier

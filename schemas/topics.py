@@ -1,0 +1,54 @@
+"""The topics: what each carries, its key, and how we suggest to set it up."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from .ecg_record import EcgRecord
+from .messages import Acknowledgement, Alert, CmrRequest, CmrResult, Rejection, RiskReport
+
+ECG_RECORDS = "ecg.records.v1"
+ECG_BACKFILL = "ecg.backfill.v1"
+ECG_RISK = "ecg.risk.v1"
+ECG_ALERTS = "ecg.alerts.v1"
+ECG_REJECTED = "ecg.rejected.v1"
+CMR_REQUESTS = "cmr.requests.v1"
+CMR_RESULTS = "cmr.results.v1"
+ECG_ALERTS_ACK = "ecg.alerts.ack.v1"
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic, with the settings that we suggest for it.
+
+    Attributes:
+        content: the type of its messages: Avro for `EcgRecord`, JSON for the rest.
+        partitions: at most so many workers share it.
+        cleanup: Kafka's `cleanup.policy`; everything here is a log of events, so nothing is compacted.
+        retention_days: Kafka's `retention.ms`, in days.
+    """
+
+    name: str
+    content: type[msgspec.Struct]
+    partitions: int = 12
+    cleanup: Literal["delete", "compact"] = "delete"
+    retention_days: int
+
+
+TOPICS: tuple[Topic, ...] = (
+    Topic(name=ECG_RECORDS, content=EcgRecord, retention_days=7),
+    Topic(name=ECG_BACKFILL, content=EcgRecord, retention_days=3),
+    Topic(name=ECG_RISK, content=RiskReport, retention_days=30),
+    Topic(name=ECG_ALERTS, content=Alert, retention_days=30),
+    Topic(name=ECG_REJECTED, content=Rejection, retention_days=30),
+    Topic(name=CMR_REQUESTS, content=CmrRequest, retention_days=1),
+    Topic(name=CMR_RESULTS, content=CmrResult, retention_days=7),
+    Topic(name=ECG_ALERTS_ACK, content=Acknowledgement, retention_days=90),
+)
+ALL_TOPICS: tuple[str, ...] = tuple(topic.name for topic in TOPICS)
+
+
+def record_key(record: EcgRecord) -> bytes:
+    """Return the Kafka key of a record and of all that follows from it: one patient, one partition, in order."""
+    return (record.patient_id or record.device_id or record.record_id).encode()
