@@ -1,9 +1,13 @@
-"""The JSON messages that leave the engine; their JSON Schemas lie in `schemas/json/`."""
+"""The JSON messages that leave the engine; their JSON Schemas lie in `schemas/json/`.
+
+A reader should let pass what it does not know: later versions of v1 may add fields, codes and states, and
+will take none away.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -17,19 +21,18 @@ Disease: TypeAlias = Literal[
     "pulmonary_hypertension",
     "pericarditis",
 ]
-DISEASES: tuple[Disease, ...] = (
-    "coronary_artery_disease",
-    "cardiomyopathy",
-    "heart_failure",
-    "pulmonary_hypertension",
-    "pericarditis",
-)
 CardiomyopathySubtype: TypeAlias = Literal["restrictive", "dilated", "hypertrophic"]
-SUBTYPES: tuple[CardiomyopathySubtype, ...] = ("restrictive", "dilated", "hypertrophic")
+
+# In the order of the networks' outputs.
+DISEASES: tuple[Disease, ...] = get_args(Disease)
+SUBTYPES: tuple[CardiomyopathySubtype, ...] = get_args(CardiomyopathySubtype)
 
 Probability: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Instant: TypeAlias = Annotated[datetime, Meta(tz=True)]
+Code: TypeAlias = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
+Embedding: TypeAlias = Annotated[tuple[float, ...], Meta(min_length=256, max_length=256)]
+Seed: TypeAlias = Annotated[int, Meta(ge=0, lt=2**32)]
 
 NOTICE = "Not a medical device. An estimate from an ECG alone, to be read by a physician."
 SYNTHETIC_NOTICE = "synthetic: drawn from an ECG, not a measurement"
@@ -45,6 +48,7 @@ class ModelReference(Message, frozen=True, kw_only=True):
     name: Identifier
     version: Identifier
     trained: bool
+    """Whether the weights learned from data; if not, the numbers mean nothing."""
     weights: str
     """What the weights are, in words: 'untrained', 'demonstration weights, …'."""
 
@@ -69,9 +73,12 @@ class Phenotype(Message, frozen=True, kw_only=True):
 class QualityWarning(Message, frozen=True, kw_only=True):
     """A doubt about the signal that did not prevent its screening."""
 
-    code: str
+    code: Code
+    """For a program."""
     detail: str
+    """One sentence for a person."""
     numbers: dict[str, Number] = {}
+    """The evidence: measurements by name, units in the names."""
 
 
 class Quality(Message, frozen=True, kw_only=True):
@@ -79,6 +86,7 @@ class Quality(Message, frozen=True, kw_only=True):
 
     warnings: tuple[QualityWarning, ...]
     sample_rate_hz: float
+    """Of the record, before resampling."""
     duration_s: float
     derived_leads: tuple[str, ...]
     """Leads that were computed from I and II because the record lacks them."""
@@ -88,24 +96,31 @@ class RiskReport(Message, frozen=True, kw_only=True):
     """The answer to one ECG: `ecg.risk.v1`."""
 
     report_id: Identifier
+    """Derived from the record's id and the model: a repetition has the same one."""
     record_id: Identifier
     patient_id: Identifier | None
+    """The patient's pseudonym, as the record had it."""
     model: ModelReference
     risks: tuple[Risk, ...]
+    """One a disease."""
     phenotypes: tuple[Phenotype, ...]
+    """All 82."""
     cardiomyopathy_subtype: dict[CardiomyopathySubtype, Probability] | None
     """Probabilities by subtype, when cardiomyopathy is flagged."""
     quality: Quality
     created_at: Instant
     recorded_at: Instant | None = None
     notice: str = NOTICE
+    """Show it wherever a number of this report is shown."""
 
 
 class Alert(Message, frozen=True, kw_only=True):
     """A flagged report, for people: `ecg.alerts.v1`. The names follow FHIR DeviceAlert."""
 
     identifier: Identifier
+    """Derived from the report's id: a repetition has the same one."""
     status: Literal["raised"]
+    """More states will come; take one that you do not know for 'raised'."""
     priority: Literal["high", "medium", "low"]
     derived_from: Identifier
     """The report's id."""
@@ -116,18 +131,24 @@ class Alert(Message, frozen=True, kw_only=True):
     """The flagged ones, most urgent first."""
     model: ModelReference
     onset: Instant
+    """When the alert was raised."""
     notice: str = NOTICE
+    """Show it wherever the alert is shown."""
 
 
 class Rejection(Message, frozen=True, kw_only=True):
     """A record that could not be screened, and why: `ecg.rejected.v1`."""
 
     rejection_id: Identifier
+    """Derived from the record's id (or its source) and the code: a repetition has the same one."""
     record_id: Identifier | None
     """None where the bytes could not even be read that far."""
-    code: str
+    code: Code
+    """For a program: 'malformed_record', 'missing_lead', …"""
     detail: str
+    """One sentence for a person."""
     numbers: dict[str, Number]
+    """The evidence: measurements by name, units in the names."""
     source: str
     """topic/partition/offset of the record, so that nothing is lost."""
     created_at: Instant
@@ -137,13 +158,15 @@ class CmrRequest(Message, frozen=True, kw_only=True):
     """A flagged ECG's embedding, for the cine generator: `cmr.requests.v1`."""
 
     request_id: Identifier
+    """Derived from the report's id: a repetition has the same one."""
     report_id: Identifier
     record_id: Identifier
     patient_id: Identifier | None
     model: ModelReference
-    embedding: Annotated[tuple[float, ...], Meta(min_length=256, max_length=256)]
-    """256 numbers, the aligned ECG embedding."""
-    seed: Annotated[int, Meta(ge=0, lt=2**32)]
+    embedding: Embedding
+    """The ECG's place in the space that ECGs and CMR share, of length 1."""
+    seed: Seed
+    """Derived from the record's id and the model: the same cine each time."""
     created_at: Instant
 
 
@@ -155,13 +178,18 @@ class CmrResult(Message, frozen=True, kw_only=True):
     record_id: Identifier
     status: Literal["generated", "failed"]
     redis_key: str | None
+    """Where the cine lies until it expires; None if it failed."""
     size_bytes: Annotated[int, Meta(ge=0)] | None
     seconds: Annotated[float, Meta(ge=0)] | None
-    code: str | None
+    """How long the generation took."""
+    code: Code | None
+    """Why it failed, for a program; None if it did not."""
     detail: str | None
+    """Why it failed, for a person; None if it did not."""
     model: ModelReference
     created_at: Instant
     notice: str = SYNTHETIC_NOTICE
+    """Show it wherever the cine is shown."""
 
 
 class Acknowledgement(Message, frozen=True, kw_only=True):
@@ -182,8 +210,22 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_message(message: Message) -> bytes:
-    """Return the message as JSON."""
-    return _encoder.encode(message)
+    """Return the message as JSON, after reading it back: what breaks the contract never leaves.
+
+    Reading back finds what an encoder lets pass: NaN and infinity (written as null), a probability above 1, a time
+    without a zone.
+
+    Raises:
+        ValueError: the message breaks the contract, which is a bug of whoever composed it.
+    """
+    value = _encoder.encode(message)
+    try:
+        survives = msgspec.json.decode(value, type=type(message)) == message
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{type(message).__name__} breaks the contract: {error}") from error
+    if not survives:
+        raise ValueError(f"{type(message).__name__} breaks the contract: a value is not what its JSON says")
+    return value
 
 
 def decode_message(kind: type[MessageT], value: bytes) -> MessageT:
@@ -194,5 +236,5 @@ def decode_message(kind: type[MessageT], value: bytes) -> MessageT:
     """
     try:
         return msgspec.json.decode(value, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MalformedRecord(f"not a {kind.__name__}: {error}") from error

@@ -31,7 +31,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     content: type[msgspec.Struct]
-    partitions: int = 12
+    partitions: int = 8
     cleanup: Literal["delete", "compact"] = "delete"
     retention_days: int
 

@@ -1,0 +1,305 @@
+"""A record survives the wire; whatever else arrives is refused, cheaply, by one of two errors."""
+
+import io
+import struct
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+
+import fastavro
+import msgspec
+import numpy as np
+import pytest
+import zstandard
+from contract import validate_message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.codec import AVRO_SCHEMA, decode_ecg, encode_ecg
+from schemas.ecg_record import LEADS, EcgRecord
+from schemas.errors import MalformedRecord, OversizedRecord, RecordError
+from schemas.record_limits import MAX_HEADER_BYTES, MAX_SAMPLE_BYTES, MAX_VALUE_BYTES
+from schemas.topics import ECG_RECORDS
+
+SCHEMA = fastavro.parse_schema(AVRO_SCHEMA)
+CONFLUENT_PREFIX = b"\x00\x00\x00\x00\x2a"
+
+identifiers = st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
+positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+
+
+@st.composite
+def records(draw):
+    leads = draw(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=32), min_size=1, unique=True))
+    n_samples = draw(st.integers(1, 40))
+    size = 2 * len(leads) * n_samples
+    return EcgRecord(
+        record_id=draw(identifiers),
+        leads=tuple(leads[:32]),
+        sample_rate_hz=draw(positive),
+        microvolts_per_step=draw(positive),
+        samples=draw(st.binary(min_size=size, max_size=size))[: 2 * min(len(leads), 32) * n_samples],
+        patient_id=draw(st.none() | identifiers),
+        device_id=draw(st.none() | identifiers),
+        recorded_at=draw(st.none() | st.datetimes(timezones=st.just(UTC))),
+        age_years=draw(st.none() | st.floats(0, 150)),
+        sex=draw(st.sampled_from([None, "female", "male"])),
+        paced=draw(st.none() | st.booleans()),
+    )
+
+
+def typical(**changes):
+    rng = np.random.default_rng(1)
+    samples = np.cumsum(rng.integers(-9, 10, (12, 5000)), axis=1).astype("<i2").tobytes()
+    record = EcgRecord(
+        record_id="ecg-1",
+        leads=LEADS,
+        sample_rate_hz=500.0,
+        microvolts_per_step=5.0,
+        samples=samples,
+        patient_id="p-1",
+        recorded_at=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+    )
+    return msgspec.structs.replace(record, **changes)
+
+
+def avro(samples, *, encoding="DELTA_ZSTD", **changes):
+    """Write a record as a foreign device might: whatever it says is written."""
+    fields = {
+        "record_id": "ecg-1",
+        "patient_id": None,
+        "device_id": None,
+        "recorded_at": None,
+        "age_years": None,
+        "sex": None,
+        "paced": None,
+        "leads": ["I", "II"],
+        "sample_rate_hz": 500.0,
+        "microvolts_per_step": 5.0,
+        "n_samples": 3,
+        "encoding": encoding,
+        "samples": samples,
+    }
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, SCHEMA, fields | changes)
+    return out.getvalue()
+
+
+@given(records(), st.booleans(), st.sampled_from([b"", CONFLUENT_PREFIX]))
+def test_every_record_survives_the_wire_raw_compressed_and_framed(record, compress, prefix):
+    assert decode_ecg(prefix + encode_ecg(record, compress=compress)) == record
+
+
+@given(records(), st.booleans())
+def test_what_is_encoded_is_valid_by_the_published_schema_and_begins_with_no_zero(record, compress):
+    value = encode_ecg(record, compress=compress)
+    validate_message(ECG_RECORDS, value)
+    assert value[0] != 0
+
+
+@given(st.binary(max_size=400), st.sampled_from([b"", CONFLUENT_PREFIX]))
+def test_random_bytes_are_refused(value, prefix):
+    with pytest.raises((MalformedRecord, OversizedRecord)):
+        decode_ecg(prefix + value)
+
+
+@given(records(), st.booleans(), st.data())
+def test_a_record_cut_anywhere_is_refused(record, compress, data):
+    value = encode_ecg(record, compress=compress)
+    with pytest.raises((MalformedRecord, OversizedRecord)):
+        decode_ecg(value[: data.draw(st.integers(0, len(value) - 1))])
+
+
+@given(records(), st.booleans(), st.data())
+def test_one_changed_byte_gives_a_refusal_or_a_record_that_can_be_encoded(record, compress, data):
+    value = bytearray(encode_ecg(record, compress=compress))
+    value[data.draw(st.integers(0, len(value) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        decoded = decode_ecg(bytes(value))
+    except (MalformedRecord, OversizedRecord):
+        return
+    assert decode_ecg(encode_ecg(decoded)) == decoded
+
+
+def test_differences_wrap_so_that_the_wildest_steps_survive():
+    extremes = np.array([[-32768, 32767, -32768, 0, 32767, -1]], dtype="<i2").tobytes()
+    record = typical(leads=("I",), samples=extremes)
+    assert decode_ecg(encode_ecg(record)).samples == extremes
+
+
+def test_the_differences_are_those_that_the_schema_describes():
+    steps = np.array([[5, 7, 4], [-1, -1, 32767]], dtype="<i2")
+    differences = struct.pack("<6h", 5, 2, -3, -1, 0, -32768)
+    assert decode_ecg(avro(zstandard.compress(differences))).samples == steps.tobytes()
+
+
+def test_compression_pays_on_a_smooth_record():
+    assert len(encode_ecg(typical())) < len(encode_ecg(typical(), compress=False)) / 2
+
+
+def test_a_frame_that_does_not_claim_its_size_is_read():
+    samples = bytes(12)
+    stream = zstandard.ZstdCompressor().compressobj()
+    frame = stream.compress(samples) + stream.flush()
+    assert zstandard.get_frame_parameters(frame).content_size == zstandard.CONTENTSIZE_UNKNOWN
+    assert decode_ecg(avro(frame)).samples == samples
+
+
+def test_a_time_in_another_zone_stays_the_same_instant():
+    there = datetime(2026, 5, 1, 9, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    assert decode_ecg(encode_ecg(typical(recorded_at=there))).recorded_at == there
+
+
+def test_threads_may_decode_and_encode_at_once():
+    all_records = [typical(record_id=f"r{n}", microvolts_per_step=n + 1.0) for n in range(32)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda record: decode_ecg(encode_ecg(record)), all_records)) == all_records
+
+
+IMPOSSIBLE = {
+    "no id": {"record_id": ""},
+    "an empty patient": {"patient_id": ""},
+    "no leads": {"leads": ()},
+    "a nameless lead": {"leads": ("I", *LEADS[1:-1], "")},
+    "two leads of one name": {"leads": ("I", *LEADS[1:-1], "I")},
+    "unequal leads": {"samples": bytes(24 * 10 + 2)},
+    "no samples": {"samples": b""},
+    "a rate of 0": {"sample_rate_hz": 0.0},
+    "a NaN rate": {"sample_rate_hz": float("nan")},
+    "an infinite rate": {"sample_rate_hz": float("inf")},
+    "a negative gain": {"microvolts_per_step": -5.0},
+    "a NaN age": {"age_years": float("nan")},
+    "an age of 200": {"age_years": 200.0},
+    "a time without zone": {"recorded_at": datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)},
+    "half a character": {"record_id": "\ud800"},
+    "another sex": {"sex": "unknown"},
+    "a number for a name": {"patient_id": 12},
+    "text for a number": {"sample_rate_hz": "500"},
+}
+
+
+@pytest.mark.parametrize("changes", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+@pytest.mark.parametrize("compress", [True, False])
+def test_an_impossible_record_is_not_encoded(changes, compress):
+    with pytest.raises(MalformedRecord):
+        encode_ecg(typical(**changes), compress=compress)
+
+
+OVERSIZED = {
+    "a long id": {"record_id": "x" * 257},
+    "many leads": {"leads": tuple(f"L{n}" for n in range(33)), "samples": bytes(66)},
+    "a long lead name": {"leads": ("x" * 33,)},
+    "many samples": {"samples": bytes(24 * (MAX_SAMPLE_BYTES // 24 + 1))},
+}
+
+
+@pytest.mark.parametrize("changes", OVERSIZED.values(), ids=OVERSIZED)
+def test_an_oversized_record_is_not_encoded(changes):
+    with pytest.raises(OversizedRecord):
+        encode_ecg(typical(**changes))
+
+
+def test_the_largest_record_allowed_passes_both_ways():
+    samples = np.random.default_rng(0).bytes(MAX_SAMPLE_BYTES // 64 * 64)
+    record = typical(leads=tuple(f"{'x' * 30}{n:02}" for n in range(32)), samples=samples, record_id="𝄞" * 256)
+    for compress in (True, False):
+        assert decode_ecg(encode_ecg(record, compress=compress)) == record
+
+
+CONTRADICTIONS = {
+    "trailing bytes": avro(bytes(12), encoding="RAW") + b"x",
+    "too few samples": avro(bytes(10), encoding="RAW"),
+    "too many samples": avro(bytes(14), encoding="RAW"),
+    "no samples a lead": avro(b"", encoding="RAW", n_samples=0),
+    "a negative count": avro(b"", encoding="RAW", n_samples=-3),
+    "no zstd": avro(bytes(12)),
+    "an empty frame": avro(b""),
+    "a short frame": avro(zstandard.compress(bytes(10))),
+    "a long frame": avro(zstandard.compress(bytes(14))),
+    "two frames": avro(zstandard.compress(bytes(12)) * 2),
+    "a cut frame": avro(zstandard.compress(bytes(12))[:-2]),
+    "a time beyond the calendar": avro(bytes(12), encoding="RAW", recorded_at=2**62),
+    "a rate that is no number": avro(bytes(12), encoding="RAW", sample_rate_hz=float("nan")),
+}
+
+
+@pytest.mark.parametrize("value", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_record_that_contradicts_itself_is_malformed(value):
+    with pytest.raises(MalformedRecord):
+        decode_ecg(value)
+
+
+def unsized_bomb():
+    stream = zstandard.ZstdCompressor(level=3).compressobj()
+    return stream.compress(bytes(50 * 2**20)) + stream.flush()
+
+
+def wide_window():
+    parameters = zstandard.ZstdCompressionParameters(window_log=27, enable_ldm=True)
+    stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    return stream.compress(bytes(12)) + stream.flush()
+
+
+HUGE = 50 * 2**20
+HOSTILE = {
+    "a zstd bomb": avro(zstandard.compress(bytes(HUGE))),
+    "a bomb that hides its size": avro(unsized_bomb()),
+    "a frame that asks for a wide window": avro(wide_window()),
+    "a claim of 50 MB of samples": avro(zstandard.compress(bytes(12)), n_samples=HUGE // 4),
+    "the most samples that an int can claim": avro(zstandard.compress(bytes(12)), n_samples=2**31 - 1),
+    "bytes that claim 50 MB": avro(b"", encoding="RAW")[:-1] + b"\x80\x80\x80\x32" + bytes(12),
+    "an id that claims 50 MB": b"\x80\x80\x80\x32" + bytes(100),
+    "an array of a million empty leads": avro(b"", leads=[""] * 2**20),
+    "a lead name of a megabyte": avro(b"", leads=["x" * 2**20]),
+    "a message over the bound": bytes(MAX_VALUE_BYTES + 1),
+}
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_message_is_refused_without_a_big_allocation(value):
+    decode_ecg(avro(zstandard.compress(bytes(12))))
+    tracemalloc.start()
+    try:
+        with pytest.raises((MalformedRecord, OversizedRecord)):
+            decode_ecg(value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(value) + 2**20
+
+
+def test_a_claim_beyond_the_bound_is_called_oversized():
+    for name in ("a zstd bomb", "a frame that asks for a wide window", "a claim of 50 MB of samples"):
+        with pytest.raises(OversizedRecord):
+            decode_ecg(HOSTILE[name])
+
+
+def test_a_refusal_names_the_record_where_the_header_could_be_read():
+    for name in ("trailing bytes", "too few samples", "no zstd", "a cut frame"):
+        with pytest.raises(RecordError) as refusal:
+            decode_ecg(CONTRADICTIONS[name])
+        assert refusal.value.record_id == "ecg-1"
+
+
+@pytest.mark.parametrize("value", [b"", CONFLUENT_PREFIX, b"\x0aecg-1", avro(b"", record_id="x" * 300)])
+def test_a_refusal_names_no_record_where_there_is_no_fit_name(value):
+    with pytest.raises(RecordError) as refusal:
+        decode_ecg(value)
+    assert refusal.value.record_id is None
+
+
+def test_the_schema_explains_every_field_and_ends_with_the_samples():
+    assert all(field["doc"] for field in AVRO_SCHEMA["fields"])
+    assert AVRO_SCHEMA["fields"][-1]["name"] == "samples"
+
+
+def test_the_longest_fields_allowed_fit_into_the_header():
+    record = typical(
+        record_id="𝄞" * 256,
+        patient_id="𝄞" * 256,
+        device_id="𝄞" * 256,
+        leads=tuple(f"{'𝄞' * 30}{n:02}" for n in range(32)),
+        samples=bytes(64),
+    )
+    assert len(encode_ecg(record)) < MAX_HEADER_BYTES
+    assert decode_ecg(encode_ecg(record)) == record
