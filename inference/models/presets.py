@@ -1,0 +1,46 @@
+"""The sizes in which the networks come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.errors import InvalidSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The sizes of one network; the shape of its input and its answers is always the same.
+
+    Attributes:
+        width: the size of a token.
+        depth: transformer blocks.
+        heads: attention heads, which share the width evenly.
+        mlp_width: the hidden layer of a block's MLP.
+    """
+
+    name: str
+    width: int
+    depth: int
+    heads: int
+    mlp_width: int
+
+
+PAPER = Preset("paper", width=768, depth=12, heads=12, mlp_width=3072)
+"""As published: 85.2 million parameters in the encoder."""
+
+REFERENCE = Preset("reference", width=96, depth=4, heads=3, mlp_width=384)
+"""The same architecture, small enough to train and to serve on two cores."""
+
+PRESETS = {preset.name: preset for preset in (PAPER, REFERENCE)}
+
+
+def find_preset(name: str) -> Preset:
+    """Return the preset of that name.
+
+    Raises:
+        InvalidSettings: there is none.
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise InvalidSettings(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}") from None
