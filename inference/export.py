@@ -1,0 +1,193 @@
+"""From torch to a bundle: the network as a graph, its weights, and what torch itself answered to a probe."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import CorruptBundle, EngineUnavailable
+from schemas.messages import DISEASES
+
+from .bundle import MANIFEST, Bundle, refuse_strangers, write_bundle
+from .manifest import CROP_SAMPLES, GRAPH, MODEL_FILES, PROBE, WEIGHTS, DiseaseHead, InputSpec, Manifest, PhenotypeHead
+from .phenotypes import MEASUREMENTS
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from .models.network import EcgNetwork
+
+INPUT = "crops"
+OUTPUTS = ("disease_logits", "phenotypes", "subtype_logits", "embedding")
+MAX_ROWS = 512
+OPSET = 18
+"""The exporter's own; ONNX Runtime, OpenVINO and TensorRT all read it."""
+
+RELEASE = "0.1.0"
+UNTRAINED_NOTES = (
+    "The weights are random and every number of a report is meaningless. The thresholds of 0.5 and the scale of the "
+    "phenotypes (mean 0, deviation 1: plain z-scores) are placeholders, for nothing was fitted."
+)
+
+
+def create_bundle(
+    folder: Path,
+    *,
+    preset: str,
+    seed: int,
+    probe_crops: NDArray[np.float32],
+    n_crops: int = 3,
+) -> Path:
+    """Write a bundle of an untrained network into `folder`, and return the folder.
+
+    Args:
+        folder: created if need be; the bundle that lies there is replaced.
+        preset: the network's sizes by name.
+        seed: from which the weights are drawn; the same seed and probe give the same bundle.
+        probe_crops: (k, 12, 2250) float32, standardised crops of at least two ECGs.
+        n_crops: how many crops of a record are averaged.
+
+    Raises:
+        EngineUnavailable: torch or the exporter is not installed.
+        InvalidSettings: there is no such preset.
+        CorruptBundle: the folder holds other things than a bundle.
+    """
+    with _needing_torch():
+        import torch
+
+        from .models.presets import find_preset
+        from .models.untrained import draw_network
+
+        network = draw_network(find_preset(preset), seed, torch.tensor(probe_crops))
+    manifest = untrained_manifest(preset, n_crops)
+    return package_network(folder, network, manifest, probe_crops).folder
+
+
+def package_network(folder: Path, network: EcgNetwork, manifest: Manifest, probe_crops: NDArray[np.float32]) -> Bundle:
+    """Write the bundle of a network: graph, weights, probe and the completed manifest."""
+    from safetensors.numpy import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    refuse_strangers(folder, (MANIFEST, *MODEL_FILES))
+    (folder / MANIFEST).unlink(missing_ok=True)  # first: a bundle that is half written must not load
+    export_network(network, folder / GRAPH)
+    (folder / WEIGHTS).write_bytes(save(_parameters(network)))
+    probe = {INPUT: np.ascontiguousarray(probe_crops), **_answers(network, probe_crops)}
+    (folder / PROBE).write_bytes(save(probe))
+    return write_bundle(folder, manifest)
+
+
+def export_network(network: EcgNetwork, path: Path) -> None:
+    """Write the network as one ONNX file: `crops` (rows, 12, 2250) in, the four answers out, any number of rows to 512.
+
+    The same weights give the same bytes, wherever the source lies.
+
+    Raises:
+        EngineUnavailable: torch or the exporter is not installed.
+    """
+    with _needing_torch(), _quiet_exporter():
+        import onnx
+        import torch
+
+        program = torch.onnx.export(
+            network.eval(),
+            (torch.zeros(3, 12, CROP_SAMPLES),),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_shapes={INPUT: {0: torch.export.Dim("rows", min=1, max=MAX_ROWS)}},
+        )
+        assert program is not None  # noqa: S101 - None is the answer of the exporter's other mode
+        model = program.model_proto
+        _strip(model)
+        onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def restore_network(bundle: Bundle) -> EcgNetwork:
+    """Return the bundle's network with its weights, for torch, in evaluation mode.
+
+    Raises:
+        CorruptBundle: the weights are not those of the preset, to the last tensor.
+        EngineUnavailable: torch is not installed.
+    """
+    with _needing_torch():
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from .models.network import EcgNetwork
+        from .models.presets import find_preset
+    network = EcgNetwork(find_preset(bundle.manifest.preset))
+    try:
+        network.load_state_dict(load_file(bundle.weights), strict=True)
+    except (RuntimeError, SafetensorError) as error:
+        raise CorruptBundle(f"{bundle.weights} does not fit the preset {bundle.manifest.preset}: {error}") from error
+    return network.eval()
+
+
+def untrained_manifest(preset: str, n_crops: int) -> Manifest:
+    """Return the manifest of a network that has learned nothing, and says so; its files are yet to be written."""
+    return Manifest(
+        name=f"cardiacnets-{preset}",
+        version=RELEASE,
+        trained=False,
+        weights="untrained",
+        trained_on="nothing",
+        licence="Apache-2.0",
+        notes=UNTRAINED_NOTES,
+        preset=preset,
+        input=InputSpec(n_crops=n_crops),
+        diseases=tuple(DiseaseHead(name=disease, threshold=0.5) for disease in DISEASES),
+        phenotypes=tuple(PhenotypeHead(name=known.name, unit=known.unit, mean=0, sd=1) for known in MEASUREMENTS),
+        files={},
+    )
+
+
+def _parameters(network: EcgNetwork) -> dict[str, NDArray[np.float32]]:
+    return {name: np.ascontiguousarray(tensor.numpy(force=True)) for name, tensor in network.state_dict().items()}
+
+
+def _answers(network: EcgNetwork, crops: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    from engines.torch_engine import TorchEngine
+
+    return TorchEngine(network, OUTPUTS, row_shape=crops.shape[1:]).run(crops)
+
+
+def _strip(model: ModelProto) -> None:
+    """Remove what differs between machines and says nothing of the network: paths, stack traces, versions."""
+    model.producer_name, model.producer_version = "cardiacnets", ""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
+@contextmanager
+def _needing_torch() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise EngineUnavailable("this needs torch: pip install 'cardiacnets[train]'") from error
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's deprecations of itself, and its remarks on packages we do not use, from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,148 @@
+"""The readout: from the network's numbers to probabilities, flags, measurements and an embedding for each record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+
+from schemas.errors import EngineFailed
+from schemas.messages import CardiomyopathySubtype, Disease, Phenotype, Risk
+
+from .manifest import Calibration, Manifest, TemperatureCalibration
+
+DECIMALS = {"disease_logits": 6, "phenotypes": 4, "subtype_logits": 6, "embedding": 6}
+"""Of what is read off each output; finer differences are rounding errors of the engine."""
+
+MIN_NORM = 1e-6
+"""A mean of unit vectors that is shorter than this points nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the network says of one record.
+
+    Attributes:
+        risks: one a disease, in the order of the manifest.
+        phenotypes: all 82.
+        subtype: the probability of each kind of cardiomyopathy, given that there is one.
+        embedding: (256,) of length 1.
+    """
+
+    risks: tuple[Risk, ...]
+    phenotypes: tuple[Phenotype, ...]
+    subtype: dict[CardiomyopathySubtype, float]
+    embedding: NDArray[np.float64]
+
+    @property
+    def flagged_diseases(self) -> tuple[Disease, ...]:
+        """The diseases whose probability reaches their threshold."""
+        return tuple(risk.disease for risk in self.risks if risk.flagged)
+
+
+class Readout:
+    """Reads batches of answers as one manifest says."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._diseases = manifest.diseases
+        self._thresholds = np.array([head.threshold for head in manifest.diseases])
+        self._measurements = [(head.name, head.unit) for head in manifest.phenotypes]
+        self._means = np.array([head.mean for head in manifest.phenotypes])
+        self._deviations = np.array([head.sd for head in manifest.phenotypes])
+        self._subtypes = manifest.subtypes
+        self._sizes = {
+            "disease_logits": len(manifest.diseases),
+            "phenotypes": len(manifest.phenotypes),
+            "subtype_logits": len(manifest.subtypes),
+            "embedding": manifest.embedding_size,
+        }
+
+    def read(self, outputs: Mapping[str, NDArray[np.float32]], n_crops: int) -> list[Finding | EngineFailed]:
+        """Return what was found in each record, or an error where the network's numbers are none.
+
+        Logits, z-scores and embeddings are averaged over a record's crops before anything else, as published.
+
+        Args:
+            outputs: (records × crops, …) by name, the crops of a record side by side.
+            n_crops: of each record.
+
+        Raises:
+            EngineFailed: an output is missing or has the wrong shape.
+        """
+        means = {name: self._averaged(outputs, name, n_crops) for name in self._sizes}
+        broken = self._broken(means)
+        for values in means.values():
+            values[broken] = 0.0  # so that nothing below meets an infinity
+        findings = self._findings(means)
+        return [_not_numbers() if bad else found for bad, found in zip(broken, findings, strict=True)]
+
+    def _averaged(self, outputs: Mapping[str, NDArray[np.float32]], name: str, n_crops: int) -> NDArray[np.float64]:
+        output, size = outputs.get(name), self._sizes[name]
+        if output is None or output.ndim != 2 or output.shape[1] != size or len(output) % n_crops:
+            shape = None if output is None else output.shape
+            raise EngineFailed(f"the engine's {name} must have the shape (records × {n_crops}, {size}), not {shape}")
+        with np.errstate(invalid="ignore"):  # infinities of both signs; found below
+            return np.asarray(output.reshape(-1, n_crops, size).mean(axis=1, dtype=np.float64))
+
+    def _broken(self, means: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+        finite = np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in means.values()])
+        pointless = np.linalg.norm(np.nan_to_num(means["embedding"], posinf=0, neginf=0), axis=1) < MIN_NORM
+        return np.asarray(~finite | pointless)
+
+    def _findings(self, means: Mapping[str, NDArray[np.float64]]) -> list[Finding]:
+        probabilities = _rounded(self._probabilities(means["disease_logits"]), "disease_logits")
+        flags = (probabilities >= self._thresholds).tolist()
+        phenotypes = _rounded(self._means + self._deviations * means["phenotypes"], "phenotypes").tolist()
+        subtypes = _rounded(softmax(means["subtype_logits"], axis=1), "subtype_logits").tolist()
+        embeddings = _rounded(_normalised(means["embedding"]), "embedding")
+        return [
+            Finding(
+                risks=self._risks(*row[:2]),
+                phenotypes=self._phenotypes(row[2]),
+                subtype=dict(zip(self._subtypes, row[3], strict=True)),
+                embedding=row[4],
+            )
+            for row in zip(probabilities.tolist(), flags, phenotypes, subtypes, embeddings, strict=True)
+        ]
+
+    def _probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        columns = [calibrate(logits[:, i], head.calibration) for i, head in enumerate(self._diseases)]
+        return np.stack(columns, axis=1)
+
+    def _risks(self, probabilities: list[float], flags: list[bool]) -> tuple[Risk, ...]:
+        return tuple(
+            Risk(disease=head.name, probability=probability, threshold=head.threshold, flagged=flagged)
+            for head, probability, flagged in zip(self._diseases, probabilities, flags, strict=True)
+        )
+
+    def _phenotypes(self, values: list[float]) -> tuple[Phenotype, ...]:
+        return tuple(
+            [
+                Phenotype(name=name, value=value, unit=unit)
+                for (name, unit), value in zip(self._measurements, values, strict=True)
+            ]
+        )
+
+
+def calibrate(logits: NDArray[np.float64], calibration: Calibration | None) -> NDArray[np.float64]:
+    """Return the probabilities of any logits: in [0, 1], never falling where a logit rises."""
+    if calibration is None:
+        return np.asarray(expit(logits))
+    if isinstance(calibration, TemperatureCalibration):
+        return np.asarray(expit(logits / calibration.temperature + calibration.bias))
+    return np.interp(logits, calibration.logits, calibration.probabilities)
+
+
+def _normalised(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), MIN_NORM))
+
+
+def _rounded(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    return np.round(values, DECIMALS[name]) + 0.0  # + 0.0 makes -0.0 plain
+
+
+def _not_numbers() -> EngineFailed:
+    return EngineFailed("the network's answer to this record is not made of finite numbers")
