@@ -26,8 +26,8 @@ MODEL_FILES = (GRAPH, WEIGHTS, PROBE)
 
 Finite: TypeAlias = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Positive: TypeAlias = Annotated[float, Meta(gt=0, le=1e9)]
-FileName: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-Sha256: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+FileName: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=100)]
+Sha256: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000)]
 
 
@@ -83,8 +83,8 @@ class Manifest(Part, frozen=True, kw_only=True):
     """The whole of `manifest.json`."""
 
     format_version: Literal[1] = 1
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)]
-    version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.+_-]+$", max_length=100)]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*\Z", max_length=100)]
+    version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.+_-]+\Z", max_length=100)]
     trained: bool
     weights: Text
     """What the weights are, in words that every report repeats."""

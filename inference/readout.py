@@ -70,9 +70,13 @@ class Readout:
             n_crops: of each record.
 
         Raises:
-            EngineFailed: an output is missing or has the wrong shape.
+            EngineFailed: an output is missing or has the wrong shape, or they disagree on the number of records.
         """
         means = {name: self._averaged(outputs, name, n_crops) for name in self._sizes}
+        if len({len(values) for values in means.values()}) > 1:
+            raise EngineFailed(
+                f"the engine's outputs disagree on the records: { {n: len(v) for n, v in means.items()} }"
+            )
         broken = self._broken(means)
         for values in means.values():
             values[broken] = 0.0  # so that nothing below meets an infinity

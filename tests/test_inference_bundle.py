@@ -1,0 +1,274 @@
+"""Bundles: what is altered, missing, unlisted or contradictory is refused before anything is read from it."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from engines.catalog import open_engine
+from engines.choice import check_engine
+from inference.bundle import MAX_MANIFEST_BYTES, default_bundle, load_bundle, load_probe, write_bundle
+from inference.export import untrained_manifest
+from inference.manifest import DiseaseHead, IsotonicCalibration, Manifest, contradictions
+from inference.phenotypes import MEASUREMENTS
+from schemas.errors import CorruptBundle
+from schemas.messages import DISEASES
+
+OUTPUTS = {"disease_logits": 5, "phenotypes": 82, "subtype_logits": 3, "embedding": 256}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A bundle whose model files are small; nothing here runs them."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "network.onnx").write_bytes(b"a graph")
+    (folder / "weights.safetensors").write_bytes(b"weights")
+    draw = np.random.default_rng(0)
+    probe = {"crops": (2, 12, 2250)} | {name: (2, size) for name, size in OUTPUTS.items()}
+    save_file(
+        {name: draw.standard_normal(shape).astype(np.float32) for name, shape in probe.items()},
+        folder / "probe.safetensors",
+    )
+    write_bundle(folder, untrained_manifest("reference", n_crops=3))
+    return folder
+
+
+def edit_manifest(folder, change):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_a_bundle_is_loaded_as_it_was_written(folder):
+    bundle = load_bundle(folder)
+
+    assert bundle.graph.read_bytes() == b"a graph"
+    assert bundle.manifest.input.n_crops == 3
+    assert (bundle.reference.trained, bundle.reference.weights) == (False, "untrained")
+    assert bundle.reference.version.startswith("0.1.0+")
+
+
+def test_the_probe_is_handed_out_as_engines_are_checked(folder):
+    probe = load_probe(load_bundle(folder))
+
+    assert probe.inputs.shape == (2, 12, 2250)
+    assert {name: answer.shape[1] for name, answer in probe.expected.items()} == OUTPUTS
+
+
+@pytest.mark.parametrize("name", ["network.onnx", "weights.safetensors", "probe.safetensors"])
+def test_one_altered_byte_in_any_file_is_refused(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
+
+    with pytest.raises(CorruptBundle, match="is not the file that the manifest describes"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["network.onnx", "weights.safetensors", "probe.safetensors", "manifest.json"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+
+    with pytest.raises(CorruptBundle, match=name):
+        load_bundle(folder)
+
+
+def test_a_folder_that_is_not_there_is_no_bundle(tmp_path):
+    with pytest.raises(CorruptBundle, match="is not a model bundle"):
+        load_bundle(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["other.onnx", "network.onnx.data", "weights.PT", "cmr.safetensors", "x.py"])
+def test_a_file_that_the_manifest_does_not_list_is_refused(folder, name):
+    (folder / name).write_bytes(b"?")
+
+    with pytest.raises(CorruptBundle, match="does not belong to the bundle"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["README.md", "LICENSE", "notes.txt"])
+def test_documents_may_lie_beside_the_model(folder, name):
+    (folder / name).write_text("words")
+
+    load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["../network.onnx", "/etc/passwd", "a/b.onnx", "..", ".hidden", "a\\b", "", "x\n"])
+def test_a_file_name_that_leaves_the_folder_is_refused(folder, name):
+    edit_manifest(folder, lambda manifest: manifest["files"].update({name: "0" * 64}))
+
+    with pytest.raises(CorruptBundle, match="not a manifest"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["diseases"][0].update(threshold=float("nan")),
+        lambda m: m["diseases"][0].update(threshold=1.5),
+        lambda m: m["diseases"].pop(),
+        lambda m: m["diseases"].reverse(),
+        lambda m: m["diseases"][0].update(calibration={"method": "temperature", "temperature": 0}),
+        lambda m: m["diseases"][0].update(calibration={"method": "magic"}),
+        lambda m: m["phenotypes"].pop(),
+        lambda m: m["phenotypes"][0].update(unit="L"),
+        lambda m: m["phenotypes"][0].update(sd=0),
+        lambda m: m["phenotypes"][0].update(mean=float("inf")),
+        lambda m: m["subtypes"].reverse(),
+        lambda m: m["input"].update(n_crops=0),
+        lambda m: m["input"].update(sample_rate_hz=500),
+        lambda m: m["input"]["leads"].reverse(),
+        lambda m: m.update(embedding_size=128),
+        lambda m: m.update(format_version=2),
+        lambda m: m.update(surprise=1),
+        lambda m: m.pop("trained"),
+        lambda m: m["files"].pop("network.onnx"),
+    ],
+)
+def test_a_manifest_that_cannot_be_followed_is_refused(folder, change):
+    edit_manifest(folder, change)
+
+    with pytest.raises(CorruptBundle, match="manifest"):
+        load_bundle(folder)
+
+
+def test_a_change_of_meaning_must_change_the_version_and_the_error_says_to_what(folder):
+    edit_manifest(folder, lambda m: m["diseases"][0].update(threshold=0.25))
+    with pytest.raises(CorruptBundle, match="set the version to") as refusal:
+        load_bundle(folder)
+    version = str(refusal.value).split()[-1]
+
+    edit_manifest(folder, lambda m: m.update(version=version))
+
+    assert load_bundle(folder).reference.version == version
+
+
+def test_the_version_follows_the_model_and_not_the_probe(folder):
+    before = load_bundle(folder).manifest
+    probe = load_file(folder / "probe.safetensors")
+    save_file({name: tensor * np.float32(0.5) for name, tensor in probe.items()}, folder / "probe.safetensors")
+    with_other_probe = write_bundle(folder, before).manifest
+    (folder / "network.onnx").write_bytes(b"another graph")
+    with_other_graph = write_bundle(folder, with_other_probe).manifest
+
+    assert with_other_probe.version == before.version
+    assert with_other_graph.version != before.version
+
+
+def test_a_manifest_of_megabytes_is_not_even_parsed(folder):
+    (folder / "manifest.json").write_bytes(b" " * (MAX_MANIFEST_BYTES + 1))
+
+    with pytest.raises(CorruptBundle, match="larger than"):
+        load_bundle(folder)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(text=st.binary(max_size=200) | st.sampled_from([b"[" * 100_000, b'{"files":' * 50_000, b"null", b"\xff"]))
+def test_any_bytes_for_a_manifest_give_a_corrupt_bundle_and_no_other_error(folder, text):
+    (folder / "manifest.json").write_bytes(text)
+
+    with pytest.raises(CorruptBundle):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda probe: probe.pop("crops"),
+        lambda probe: probe.pop("embedding"),
+        lambda probe: probe.update(crops=probe["crops"][:1]),
+        lambda probe: probe.update(crops=probe["crops"].astype(np.float64)),
+        lambda probe: probe["phenotypes"].fill(np.nan),
+        lambda probe: probe.update({name: tensor[:0] for name, tensor in probe.items()}),
+    ],
+)
+def test_a_probe_that_could_not_check_an_engine_is_refused(folder, damage):
+    probe = load_file(folder / "probe.safetensors")
+    damage(probe)
+    save_file(probe, folder / "probe.safetensors")
+    bundle = write_bundle(folder, load_bundle_manifest(folder))
+
+    with pytest.raises(CorruptBundle, match="probe"):
+        load_probe(bundle)
+
+
+def load_bundle_manifest(folder):
+    return msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+
+
+def test_a_nan_threshold_cannot_be_written_either(folder):
+    manifest = load_bundle_manifest(folder)
+    diseases = (DiseaseHead(name=DISEASES[0], threshold=float("nan")), *manifest.diseases[1:])
+
+    with pytest.raises(CorruptBundle):
+        write_bundle(folder, msgspec.structs.replace(manifest, diseases=diseases))
+
+
+@pytest.mark.parametrize(
+    ("logits", "probabilities"),
+    [((0.0, 1.0), (0.5, 0.4)), ((1.0, 1.0), (0.1, 0.2)), ((0.0, 1.0, 2.0), (0.1, 0.2))],
+)
+def test_a_calibration_that_falls_is_a_contradiction(logits, probabilities):
+    manifest = untrained_manifest("reference", n_crops=3)
+    calibration = IsotonicCalibration(logits=logits, probabilities=probabilities)
+    heads = (DiseaseHead(name=DISEASES[0], threshold=0.5, calibration=calibration), *manifest.diseases[1:])
+    manifest = msgspec.structs.replace(manifest, diseases=heads)
+
+    assert any(DISEASES[0] in problem for problem in contradictions(manifest))
+
+
+def test_the_shipped_bundle_says_that_it_is_untrained_and_is_small():
+    bundle = load_bundle(default_bundle())
+
+    assert not bundle.reference.trained
+    assert bundle.reference.weights == "untrained"
+    assert "meaningless" in bundle.manifest.notes
+    assert len(bundle.manifest.phenotypes) == len(MEASUREMENTS)
+    assert sum(path.stat().st_size for path in bundle.folder.iterdir()) < 8e6
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_the_shipped_bundle_is_answered_as_torch_answered_it(name):
+    bundle = load_bundle(default_bundle())
+    probe = load_probe(bundle)
+    engine = open_engine(name, bundle.graph, threads=2)
+    try:
+        differences = check_engine(engine, probe)
+    finally:
+        engine.close()
+
+    assert set(differences) == set(OUTPUTS)
+    assert max(differences.values()) < 1e-4
+
+
+def test_the_shipped_probe_is_worth_checking_against():
+    probe = load_probe(load_bundle(default_bundle()))
+
+    assert len(probe.inputs) == 6
+    np.testing.assert_allclose(probe.inputs.std(axis=(1, 2)), 1, atol=1e-3)
+    assert (probe.expected["disease_logits"].std(axis=0) > 0.1).all()
+
+
+def test_a_bundle_is_loaded_and_probed_without_torch(folder):
+    code = (
+        "import sys; from pathlib import Path; from inference.bundle import load_bundle, load_probe;"
+        "from inference.readout import Readout; import inference.report;"
+        f"bundle = load_bundle(Path({str(folder)!r})); load_probe(bundle); Readout(bundle.manifest);"
+        "assert not {'torch', 'onnx', 'einops', 'openvino', 'onnxruntime'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_bundle_can_be_moved(folder, tmp_path):
+    version = load_bundle(folder).reference.version
+
+    assert load_bundle(shutil.move(folder, tmp_path / "elsewhere")).reference.version == version
