@@ -14,11 +14,12 @@ from schemas.errors import UnusableSignal
 
 Signals: TypeAlias = NDArray[np.float32]
 
+HALF = np.float32(0.5)
 DERIVATIONS: Mapping[str, Callable[[Signals, Signals], Signals]] = {
     "III": lambda i, ii: ii - i,
-    "aVR": lambda i, ii: -(i + ii) / 2,
-    "aVL": lambda i, ii: i - ii / 2,
-    "aVF": lambda i, ii: ii - i / 2,
+    "aVR": lambda i, ii: HALF * (-i - ii),
+    "aVL": lambda i, ii: i - HALF * ii,
+    "aVF": lambda i, ii: ii - HALF * i,
 }
 """Einthoven's law and Goldberger's leads: each limb lead from I and II."""
 
@@ -51,7 +52,9 @@ def arrange_leads(signals: Signals, names: Sequence[str]) -> tuple[Signals, tupl
     derived = tuple(name for name in LEADS if name not in rows and name in DERIVATIONS)
     if missing := [name for name in LEADS if name not in rows and name not in derived]:
         listed = ", ".join(missing)
-        raise UnusableSignal(f"these leads are missing and cannot be derived: {listed}", code="missing_lead", leads=listed)
+        raise UnusableSignal(
+            f"these leads are missing and cannot be derived: {listed}", code="missing_lead", leads=listed
+        )
     if not derived:
         return signals[:, [rows[name] for name in LEADS]], ()
     i, ii = signals[:, rows["I"]], signals[:, rows["II"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,9 @@ class PreparedBatch:
     inputs: NDArray[np.float32]
 
 
+ScreenedOrRefused: TypeAlias = Screening | CardiacNetsError
+
+
 class Screener:
     """Screens batches with one bundle on one engine; `prepare` and `run` may work in different threads."""
 
@@ -66,7 +70,7 @@ class Screener:
         accepted = tuple(record for record, outcome in pairs if isinstance(outcome, Quality))
         return PreparedBatch(accepted, outcomes, intake.inputs.reshape(-1, *intake.inputs.shape[2:]))
 
-    def run(self, batch: PreparedBatch) -> list[Screening | CardiacNetsError]:
+    def run(self, batch: PreparedBatch) -> list[ScreenedOrRefused]:
         """Return a screening or an error for each ECG of the batch, in order.
 
         Raises:
@@ -79,7 +83,7 @@ class Screener:
             for outcome in batch.outcomes
         ]
 
-    def screen(self, items: Sequence[EcgRecord | RecordError]) -> list[Screening | CardiacNetsError]:
+    def screen(self, items: Sequence[EcgRecord | RecordError]) -> list[ScreenedOrRefused]:
         """Prepare and run, for those who have no stream."""
         return self.run(self.prepare(items))
 

@@ -7,7 +7,7 @@
 
 Step 3 is linear, and at 250 Hz always the same: a matrix A of 2250 × 2250. Away from the edges each of its rows is the
 same impulse response, shifted: a circular convolution C. What the edges add (the padding and initial states of
-`sosfiltfilt`, and the wrapping round of C) has a small rank, since the filters have few states: A = C + V U, of rank 20.
+`sosfiltfilt`, and the wrapping round of C) has a small rank, since the filters have few states: A = C + V U, rank 20.
 So a crop costs two FFTs and two thin matrix products instead of four recursive passes, and a batch of crops is a
 handful of array calls that release the GIL. `preprocess_reference` is the same by SciPy in float64; they agree to
 better than 1e-5 of a standard deviation.
@@ -36,7 +36,7 @@ HIGH_PASS_HZ = 0.67
 LOW_PASS_HZ = 40.0
 
 IMPULSE_TURNS = 15
-"""Crops' lengths of impulse response: long enough for the high-pass's response to die out: its slowest pole decays by e every 0.8 s."""
+"""How many crops long the impulse response is taken: the slowest pole of the high-pass decays by e every 0.8 s."""
 SKETCH_RANK = 64
 EDGE_TOLERANCE = 1e-9
 CHUNK_CROPS = 6
@@ -164,7 +164,7 @@ def _first_seconds(signals: NDArray[Real], sample_rate_hz: float) -> NDArray[Rea
 
 
 def _resample(signals: NDArray[np.float32], sample_rate_hz: float) -> NDArray[np.float32]:
-    """Return the signals at 250 Hz, as `scipy.signal.resample` does: the spectrum cut or padded, its Nyquist bin kept."""
+    """Return the signals at 250 Hz, as `scipy.signal.resample` does: the spectrum is cut or padded."""
     samples = signals.shape[-1]
     wanted = resampled_length(samples, sample_rate_hz)
     if wanted == samples:
@@ -172,7 +172,9 @@ def _resample(signals: NDArray[np.float32], sample_rate_hz: float) -> NDArray[np
     spectrum = fft.rfft(signals, axis=-1)
     shared = min(samples, wanted)
     kept = spectrum[..., : shared // 2 + 1]
-    if shared % 2 == 0:  # the bin that stands for both signs of one frequency on one side and for half of it on the other
+    if (
+        shared % 2 == 0
+    ):  # the bin that stands for both signs of one frequency on one side and for half of it on the other
         kept[..., -1] *= 2.0 if wanted < samples else 0.5
     resampled = fft.irfft(kept, wanted, axis=-1)
     resampled *= wanted / samples
@@ -185,4 +187,5 @@ def standardise(crops: NDArray[Real]) -> NDArray[Real]:
     centred = flat - flat.mean(axis=1, keepdims=True)
     deviation = np.sqrt(np.einsum("ij,ij->i", centred, centred) / flat.shape[1])
     centred *= np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)[:, None]
-    return centred.reshape(crops.shape)
+    standardised: NDArray[Real] = centred.reshape(crops.shape)
+    return standardised

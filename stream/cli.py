@@ -6,11 +6,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from schemas.errors import CardiacNetsError, InvalidSettings
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 FAILED, MISUSED = 1, 2
 
@@ -117,9 +120,12 @@ def bundle_create(
     create_command(out, preset=preset, seed=seed, n_crops=crops)
 
 
-def _settings(**overrides: object):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _settings(**overrides: object) -> Settings:
+    """Return the settings, with the logs of a command that a person runs; the worker configures its own."""
+    from .logs import configure_logs
     from .settings import load_settings
 
+    configure_logs("warning", "console")
     return load_settings(os.environ, overrides)
 
 

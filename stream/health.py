@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -44,8 +44,8 @@ async def health_server(
         await runner.cleanup()
 
 
-def _answer(check: Check) -> Callable[[web.Request], object]:
-    async def handler(_: web.Request) -> web.Response:
+def _answer(check: Check) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handler(_: web.Request) -> web.StreamResponse:
         trouble = check()
         return web.json_response({"status": "ok" if trouble is None else trouble}, status=503 if trouble else 200)
 

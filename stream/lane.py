@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from engines.batcher import Batcher, Lane
-from inference.screener import ScreenedOrRefused, Screening
+from inference.screener import ScreenedOrRefused
 from schemas.errors import Overloaded, RecordError, ShuttingDown, TransientError
 
 BACKOFF_GROWTH = 2.0
@@ -61,7 +61,7 @@ class Tries:
 class _Pending:
     event: Event
     value: bytes
-    screening: asyncio.Future[Screening]
+    screening: asyncio.Future[ScreenedOrRefused]
 
 
 Outcome: TypeAlias = ScreenedOrRefused
@@ -114,7 +114,7 @@ class ScreeningLane:
         value = event.value or b""
         self._admitted.put_nowait(_Pending(event, value, await self._submit(value)))
 
-    async def _submit(self, value: bytes, *, alone: bool = False) -> asyncio.Future[Screening]:
+    async def _submit(self, value: bytes, *, alone: bool = False) -> asyncio.Future[ScreenedOrRefused]:
         while True:
             await self._batcher.room(self._lane)
             try:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Literal
 
 import structlog
-
-from .settings import Settings
 
 QUIET = ("faust", "mode", "aiokafka", "kafka")
 
 
-def configure_logs(settings: Settings) -> None:
+def configure_logs(log_level: str, log_format: Literal["json", "console"]) -> None:
     """Send our events and the libraries' warnings to standard error, a line each."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -20,7 +19,7 @@ def configure_logs(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if settings.log_format == "json" else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -41,6 +40,6 @@ def configure_logs(settings: Settings) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.log_level.upper())
+    root.setLevel(log_level.upper())
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -7,7 +7,7 @@ import structlog
 from inference.bundle import default_bundle, load_bundle
 from inference.screener import Screener
 
-from .compile import open_chosen_engine
+from .engine_choice import open_chosen_engine
 from .settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -20,8 +20,9 @@ def load_screener(settings: Settings) -> Screener:
         DeploymentError: the bundle is corrupt, or no engine agrees with its reference.
     """
     bundle = load_bundle(settings.bundle or default_bundle())
-    engine = open_chosen_engine(bundle, settings.engine, settings.threads)
-    engine.warm_up(settings.max_batch * bundle.manifest.input.n_crops)
+    rows = settings.max_batch * bundle.manifest.input.n_crops
+    engine = open_chosen_engine(bundle, settings.engine, threads=settings.threads, rows=rows)
+    engine.warm_up(rows)
     model = bundle.reference
     log.info("model_ready", model=model.name, version=model.version, trained=model.trained, engine=engine.name)
     return Screener(bundle, engine)

@@ -41,8 +41,7 @@ class AnswerPublisher:
 
     async def publish(self, event: Event, outcome: Outcome) -> Sequence[Awaitable[object]]:
         """Hand the answers to the producer; return one awaitable a delivery."""
-        screened = isinstance(outcome, Screening)
-        answers = self._report(event, outcome) if screened else self._refusal(event, outcome)
+        answers = self._report(event, outcome) if isinstance(outcome, Screening) else self._refusal(event, outcome)
         return [
             await self._producer.send(answer.topic, answer.value, key=answer.key, headers=answer.headers)
             for answer in answers

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -21,19 +22,21 @@ from .answers import wire_code
 FILES_A_BATCH = 8
 
 
-class Screened(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="screened"):
+class Screened(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a file that could be screened."""
 
     source: str
     record_id: str
+    status: Literal["screened"] = "screened"
     report: RiskReport
 
 
-class Rejected(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="rejected"):
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a file that could not be."""
 
     source: str
     record_id: str | None
+    status: Literal["rejected"] = "rejected"
     code: str
     detail: str
     numbers: dict[str, Number]

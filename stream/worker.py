@@ -6,7 +6,6 @@ import gc
 from typing import Any, NoReturn
 
 import faust
-from faust.types import StreamT
 from faust.types.auth import CredentialsT
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
@@ -43,7 +42,7 @@ class ScreeningWorker(faust.Worker):
 
 def run_worker(settings: Settings) -> NoReturn:
     """Load the model and serve."""
-    configure_logs(settings)
+    configure_logs(settings.log_level, settings.log_format)
     serve(settings, load_screener(settings))
 
 
@@ -84,7 +83,7 @@ def add_lanes(app: faust.App, service: ScreeningService) -> None:
     for lane, name in LANE_TOPICS.items():
         topic = app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
-        async def screen(stream: StreamT[bytes], lane: Lane = lane) -> None:
+        async def screen(stream: Any, lane: Lane = lane) -> None:
             await service.new_lane(lane).run(stream.noack().events())
 
         app.agent(topic, name=f"screen-{lane.value}", concurrency=1, supervisor_strategy=CrashingSupervisor)(screen)

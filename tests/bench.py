@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import sys
 import tempfile
 import time
@@ -27,16 +26,16 @@ from inference.bundle import default_bundle, load_bundle
 from inference.intake import take_in
 from schemas.codec import encode_ecg
 from schemas.messages import RiskReport, decode_message
-from schemas.topics import ECG_RECORDS, ECG_RISK, record_key
+from schemas.topics import ECG_RISK, record_key
 from stream.child import Child
-from stream.compile import open_chosen_engine
 from stream.demo import await_worker, start_worker
+from stream.engine_choice import open_chosen_engine
 from stream.kafka import ensure_topics, new_consumer
 from stream.pace import Pace
 from stream.publishing import EcgPublisher
 from stream.servers import embedded_broker, embedded_redis, free_port
 from stream.settings import PREFIX, Settings
-from stream.tally import Tally, latency
+from stream.tally import latency
 from training.cohort.synthetic_ecg import generate_ecgs
 
 DISTINCT = 200
@@ -95,7 +94,7 @@ def engine_alone(ecgs, seconds):
     bundle = load_bundle(default_bundle())
     n_crops, batch = bundle.manifest.input.n_crops, Settings().max_batch
     inputs = take_in(ecgs[:batch], n_crops).inputs.reshape(batch * n_crops, 12, -1)
-    with contextlib.closing(open_chosen_engine(bundle, None, None)) as engine:
+    with contextlib.closing(open_chosen_engine(bundle, None, threads=None, rows=len(inputs))) as engine:
         engine.warm_up(len(inputs))
         engine.run(inputs)
         start, done = time.perf_counter(), 0

@@ -30,6 +30,6 @@ class FaultyEngine:
 if __name__ == "__main__":
     victim = float(os.environ.pop("VICTIM", "0"))
     settings = load_settings(os.environ)
-    configure_logs(settings)
+    configure_logs(settings.log_level, settings.log_format)
     screener = load_screener(settings)
     serve(settings, Screener(screener.bundle, FaultyEngine(screener.engine, victim)))

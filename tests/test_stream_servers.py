@@ -1,5 +1,6 @@
 """The embedded servers are real servers, and are gone afterwards."""
 
+import pytest
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
@@ -7,8 +8,6 @@ from schemas.errors import DeploymentError
 from stream.kafka import ensure_topics
 from stream.servers import embedded_broker, embedded_redis
 from stream.settings import Settings
-
-import pytest
 
 
 async def test_a_message_goes_through_the_embedded_broker(tmp_path):
@@ -29,8 +28,7 @@ async def test_no_broker_is_said_so_with_its_address():
 
 
 def test_the_embedded_redis_keeps_a_value_and_is_gone_afterwards(tmp_path):
-    with embedded_redis(tmp_path) as (url, child):
-        with redis.Redis.from_url(url) as client:
-            client.set("k", b"v", ex=60)
-            assert client.get("k") == b"v"
+    with embedded_redis(tmp_path) as (url, child), redis.Redis.from_url(url) as client:
+        client.set("k", b"v", ex=60)
+        assert client.get("k") == b"v"
     assert not child.running

@@ -1,0 +1,132 @@
+"""The intake of a batch of ECGs: from the wire's integers through the gate to the network's crops, in order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
+from schemas.errors import RecordError, UnusableSignal
+from schemas.messages import Quality, QualityWarning
+
+from .gate import Verdict, check_extent, examine
+from .leads import arrange_leads
+from .waveform import CROP_SAMPLES, MAX_DURATION_S, preprocess
+
+Outcome: TypeAlias = Quality | RecordError
+Layout: TypeAlias = tuple[tuple[str, ...], float, int]
+"""Leads, rate and samples: records that share them are worked on together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A batch taken in.
+
+    Attributes:
+        outcomes: one a record, in order: its quality, or why it is refused.
+        inputs: (accepted, crops, 12, 2250) float32, those accepted in order.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    inputs: NDArray[np.float32]
+
+
+def take_in(records: Sequence[EcgRecord], n_crops: int) -> Intake:
+    """Examine and preprocess a batch; a record that cannot be screened is refused, its neighbours go on."""
+    alike: dict[Layout, list[int]] = defaultdict(list)
+    for index, record in enumerate(records):
+        alike[record.leads, record.sample_rate_hz, record.n_samples].append(index)
+    outcomes: dict[int, Outcome] = {}
+    crops: dict[int, NDArray[np.float32]] = {}
+    for layout, indices in alike.items():
+        group = [records[index] for index in indices]
+        for index, (outcome, inputs) in zip(indices, _take_in_alike(group, layout, n_crops), strict=True):
+            outcomes[index] = outcome
+            if inputs is not None:
+                crops[index] = inputs
+    accepted = [crops[index] for index in sorted(crops)]
+    empty = np.empty((0, n_crops, len(LEADS), CROP_SAMPLES), np.float32)
+    return Intake(tuple(outcomes[index] for index in range(len(records))), np.stack(accepted) if accepted else empty)
+
+
+def _take_in_alike(
+    records: Sequence[EcgRecord], layout: Layout, n_crops: int
+) -> list[tuple[Outcome, NDArray[np.float32] | None]]:
+    names, rate_hz, samples = layout
+    try:
+        check_extent(samples, rate_hz)
+        signals, derived = arrange_leads(_millivolts(records, rate_hz), names)
+    except UnusableSignal as refusal:
+        return [(_of_record(refusal, record), None) for record in records]
+    verdicts = examine(signals, rate_hz)
+    passed = [index for index, verdict in enumerate(verdicts) if verdict.refusal is None]
+    inputs = iter(preprocess(_bridged(signals[passed]), rate_hz, n_crops) if passed else ())
+    taken: list[tuple[Outcome, NDArray[np.float32] | None]] = []
+    for record, verdict in zip(records, verdicts, strict=True):
+        if verdict.refusal is not None:
+            taken.append((_of_record(verdict.refusal, record), None))
+        else:
+            taken.append((_quality(record, verdict, derived), next(inputs)))
+    return taken
+
+
+def _millivolts(records: Sequence[EcgRecord], rate_hz: float) -> NDArray[np.float32]:
+    """Return (records, leads, samples) of what will be used, in mV; NaN where a sample is missing."""
+    used = round(MAX_DURATION_S * rate_hz)
+    steps = np.stack(
+        [np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)[:, :used] for record in records]
+    )
+    scales = np.array([record.microvolts_per_step / 1e3 for record in records], np.float32)
+    signals = steps * scales[:, None, None]
+    missing = steps == MISSING_SAMPLE
+    if missing.any():
+        signals[missing] = np.nan
+    return np.asarray(signals, np.float32)
+
+
+def _bridged(signals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the signals with their missing samples interpolated from those beside them."""
+    missing = np.isnan(signals)
+    if not missing.any():
+        return signals
+    bridged = signals.copy()
+    for index, lead in np.argwhere(missing.any(axis=-1)):
+        gaps = missing[index, lead]
+        bridged[index, lead, gaps] = np.interp(np.flatnonzero(gaps), np.flatnonzero(~gaps), signals[index, lead, ~gaps])
+    return bridged
+
+
+def _quality(record: EcgRecord, verdict: Verdict, derived: tuple[str, ...]) -> Quality:
+    return Quality(
+        warnings=(*verdict.doubts, *_remarks(record, derived)),
+        sample_rate_hz=record.sample_rate_hz,
+        duration_s=record.n_samples / record.sample_rate_hz,
+        derived_leads=derived,
+    )
+
+
+def _remarks(record: EcgRecord, derived: tuple[str, ...]) -> list[QualityWarning]:
+    """Return what is no fault of the signal, and still worth knowing."""
+    remarks = []
+    duration_s = record.n_samples / record.sample_rate_hz
+    if record.paced:
+        remarks.append(QualityWarning(code="paced", detail="a paced rhythm: the network knows few of them"))
+    if duration_s > MAX_DURATION_S:
+        sentence = f"only the first {MAX_DURATION_S:g} s of {duration_s:.1f} s were screened"
+        remarks.append(QualityWarning(code="longer_than_10s", detail=sentence, numbers={"duration_s": duration_s}))
+    if derived:
+        listed = ", ".join(derived)
+        remarks.append(
+            QualityWarning(code="derived_leads", detail=f"computed from I and II: {listed}", numbers={"leads": listed})
+        )
+    return remarks
+
+
+def _of_record(refusal: UnusableSignal, record: EcgRecord) -> UnusableSignal:
+    """Return the refusal under the record's name; a shared one must not be renamed."""
+    return UnusableSignal(refusal.detail, code=refusal.wire_code, record_id=record.record_id, **refusal.numbers)
