@@ -7,9 +7,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import onnx  # noqa: TID253 - the graph is looked into
+import onnx
 import pytest
-import torch  # noqa: TID253 - the reference is torch
+import torch
 from safetensors.numpy import load_file, save_file
 
 from engines.catalog import open_engine
@@ -144,3 +144,30 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
 def test_an_unknown_preset_is_a_misuse(tmp_path):
     with pytest.raises(InvalidSettings, match="no preset"):
         create_bundle(tmp_path, preset="colossal", seed=0, probe_crops=crops_of(2))
+
+
+def test_without_torch_the_error_says_what_to_install(tmp_path):
+    code = f"""
+import sys
+sys.modules["torch"] = None
+import numpy
+from pathlib import Path
+from inference.bundle import default_bundle, load_bundle
+from inference.export import create_bundle, restore_network
+from schemas.errors import EngineUnavailable
+
+def create():
+    create_bundle(Path({str(tmp_path)!r}), preset="reference", seed=0, probe_crops=numpy.zeros((2, 12, 2250)))
+
+def restore():
+    restore_network(load_bundle(default_bundle()))
+
+for work in (create, restore):
+    try:
+        work()
+    except EngineUnavailable as error:
+        print(error)
+"""
+    finished = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert finished.stdout.count("pip install 'cardiacnets[train]'") == 2

@@ -1,7 +1,7 @@
 """The network against the published shapes, to the last parameter, and against what its architecture promises."""
 
 import pytest
-import torch  # noqa: TID253 - the networks are torch
+import torch
 
 from inference.models.encoder import EcgEncoder
 from inference.models.network import EcgNetwork
