@@ -34,9 +34,10 @@ TO_MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v
 OLDEST_YEARS = 120
 
 _SUBJECT = re.compile(r"<subject_id>:?\s*([A-Za-z0-9_-]+)")
-_AGE = re.compile(r"age\W*(\d+(?:\.\d+)?)\b", re.IGNORECASE)
-_SEX = re.compile(r"(?:sex|gender)\W*(female|male|f|m)\b", re.IGNORECASE)
-_PACED = re.compile(r"pacemaker|paced|pacing", re.IGNORECASE)
+_AGE = re.compile(r"\bage>?\s*[:=]?\s*(-?\d+(?:\.\d+)?)\b", re.IGNORECASE)
+_SEX = re.compile(r"\b(?:sex|gender)>?\s*[:=]?\s*(female|male|f|m)\b", re.IGNORECASE)
+_PACED = re.compile(r"\b(?:paced|pacing|pacemaker rhythm|10370003|251266004|251268003)\b", re.IGNORECASE)
+"""In words, or as the SNOMED CT codes of pacing rhythm, ventricular and atrial pacing."""
 
 
 def read_ecg(path: Path) -> EcgRecord:

@@ -6,6 +6,7 @@ have, none of which is refused but for flat leads, and on copies of PTB-XL whose
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -25,6 +26,21 @@ DECIMALS = 4
 """Of the numbers that a verdict carries."""
 LOOK_RATE_HZ = 250
 """The signals are looked at about this finely; what the gate asks does not need more."""
+CHUNK_RECORDS = 8
+"""Records looked at in one go, so that the temporaries stay in the cache."""
+
+LIMB_LEADS = LEADS[:6]
+EINTHOVEN = np.array([(1, -1, 1, 0, 0, 0)], np.float32)
+"""The combination of the limb leads that is 0 by Einthoven's law."""
+_AUGMENTED = {"aVR": (0.5, 0.5), "aVL": (-1, 0.5), "aVF": (0.5, -1)}
+GOLDBERGER = np.array(
+    [
+        [(*_AUGMENTED[name], 0, *(float(name == place) for place in places)) for name in _AUGMENTED]
+        for places in itertools.permutations(_AUGMENTED)
+    ],
+    np.float32,
+)
+"""The three combinations that are 0 by Goldberger's laws, first as named and then for each exchange of the names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +60,17 @@ class Limits:
         rail_mv: how far from the lead's median that value lies at least; a quiet baseline is no rail.
         steepest_mv: the 98th percentile of the change in 4 ms, in the median lead: 0.47 mV at most in real records (a
             paced one), 0.53 mV at least in PTB-XL records made five times too large.
-        smallest_mv: the spread of the median lead between its 0.5th and 99.5th percentile; 0.3 mV at least in real
+        smallest_mv: how far a lead moves within a second, the median of all leads and seconds; 0.3 mV at least in real
             records.
+        small_mv: the same, from which on it is no doubt. Between the two lies low voltage, a sign of the very diseases
+            that are screened for, and 85 % of records whose gain is five times too small.
         peak_mv: a peak that is an artefact; screened with a warning.
         einthoven: I + III - II, as the root mean square of its changes against those of I and II: 0 by law. LUDB,
-            whose leads were filtered apart, has 0.5 and up to 0.75; two leads exchanged have 1.25 at the median.
-        reversal: the correlation of the changes of I and V6, which look at the heart from the same side.
+            whose leads were filtered apart, has up to 0.75 (0.37 at the median); I and II exchanged have 1.25.
+        lead_order: the same deviation of aVR, aVL and aVF from Goldberger's laws, against the least one under other
+            names; 0.74 at most in real records, 1.35 at least once two of them exchange their names.
+        reversal: the correlation of the changes of I and V6, which look at the heart from the same side: below it are
+            81 % of records with the arm electrodes exchanged, and two real ones of 274, both paced.
     """
 
     min_duration_s: float = 9.0
@@ -63,8 +84,10 @@ class Limits:
     rail_mv: float = 0.3
     steepest_mv: float = 0.5
     smallest_mv: float = 0.1
+    small_mv: float = 0.25
     peak_mv: float = 10.0
-    einthoven: float = 0.65
+    einthoven: float = 0.75
+    lead_order: float = 1.2
     reversal: float = -0.5
 
 
@@ -120,17 +143,25 @@ def examine(signals_mv: Signals, sample_rate_hz: float, limits: Limits = LIMITS)
         limits: what to let pass.
     """
     used = signals_mv[..., : round(MAX_DURATION_S * sample_rate_hz)]
-    verdicts = [Verdict() for _ in used]
-    _judge_missing(verdicts, used, sample_rate_hz, limits)
+    chunks = (used[start : start + CHUNK_RECORDS] for start in range(0, len(used), CHUNK_RECORDS))
+    return [verdict for chunk in chunks for verdict in _examine_chunk(chunk, sample_rate_hz, limits)]
+
+
+def _examine_chunk(signals: Signals, sample_rate_hz: float, limits: Limits) -> list[Verdict]:
+    verdicts = [Verdict() for _ in signals]
+    _judge_missing(verdicts, signals, sample_rate_hz, limits)
     stride = max(1, round(sample_rate_hz / LOOK_RATE_HZ))
     # Missing samples are judged above; below, zeros stand for them (a lead may be missing throughout).
-    look = np.nan_to_num(used[..., ::stride], nan=0.0)
+    look = np.nan_to_num(signals[..., ::stride], nan=0.0)
     rate_hz = sample_rate_hz / stride
     with np.errstate(over="ignore", invalid="ignore"):  # absurd amplitudes are refused below
-        _judge_flatness(verdicts, look, rate_hz, limits)
+        changes = np.diff(look)
+        movements = _movements(look, rate_hz)
+        _judge_flatness(verdicts, movements, limits)
         _judge_rails(verdicts, look, limits)
-        _judge_amplitude(verdicts, look, rate_hz, limits)
-        _judge_limb_leads(verdicts, np.diff(look), limits)
+        _judge_amplitude(verdicts, np.abs(changes) * np.float32(rate_hz / LOOK_RATE_HZ), movements, limits)
+        _judge_peaks(verdicts, look, limits)
+        _judge_limb_leads(verdicts, changes, limits)
     return verdicts
 
 
@@ -148,19 +179,25 @@ def _judge_missing(verdicts: Sequence[Verdict], signals: Signals, rate_hz: float
             verdict.doubt("short_nan_run", "a few missing samples were bridged", **numbers)
 
 
-def _judge_flatness(verdicts: Sequence[Verdict], look: Signals, rate_hz: float, limits: Limits) -> None:
+def _movements(look: Signals, rate_hz: float) -> Signals:
+    """Return how far each lead moves within each second, (records, 12, seconds), in mV."""
     second = round(rate_hz)
     seconds = look.shape[-1] // second
-    windows = look[..., : seconds * second].reshape(*look.shape[:2], seconds, second)
-    share = (np.ptp(windows, axis=-1) < limits.flat_mv).mean(axis=-1)
+    return np.asarray(np.ptp(look[..., : seconds * second].reshape(*look.shape[:2], seconds, second), axis=-1))
+
+
+def _judge_flatness(verdicts: Sequence[Verdict], movements: Signals, limits: Limits) -> None:
+    share = (movements < limits.flat_mv).mean(axis=-1)
     for index in np.flatnonzero((share > 0).any(axis=1)).tolist():
-        flat = _named(share[index] >= limits.flat_share)
-        if flat:
-            count = int((share[index] >= limits.flat_share).sum())
-            verdicts[index].refuse("flat_lead", f"flat: {flat}", leads=flat, flat_leads=count)
+        flat = share[index] >= limits.flat_share
+        if flat.all() and movements[index].any():
+            continue  # an ECG in all leads, however small, is a matter of gain
+        if flat.any():
+            leads = _named(flat)
+            verdicts[index].refuse("flat_lead", f"flat: {leads}", leads=leads, flat_leads=int(flat.sum()))
         else:
-            worst, most = _named(share[index] > 0), float(share[index].max())
-            verdicts[index].doubt("partly_flat_lead", f"flat for a part: {worst}", leads=worst, largest_share=most)
+            leads, most = _named(share[index] > 0), float(share[index].max())
+            verdicts[index].doubt("partly_flat_lead", f"flat for a part: {leads}", leads=leads, largest_share=most)
 
 
 def _judge_rails(verdicts: Sequence[Verdict], look: Signals, limits: Limits) -> None:
@@ -173,30 +210,39 @@ def _judge_rails(verdicts: Sequence[Verdict], look: Signals, limits: Limits) -> 
                 verdicts[index].refuse("saturated", f"cut off at a rail: {leads}", leads=leads, largest_share=most)
 
 
-def _judge_amplitude(verdicts: Sequence[Verdict], look: Signals, rate_hz: float, limits: Limits) -> None:
-    changes = np.abs(np.diff(look)) * np.float32(rate_hz / LOOK_RATE_HZ)
-    steepest = np.median(_percentile(changes, 98), axis=1)
-    spread = np.median(_percentile(look, 99.5) - _percentile(look, 0.5), axis=1)
-    peak = np.abs(look).max(axis=(1, 2))
-    for verdict, steep, wide, high in zip(verdicts, steepest.tolist(), spread.tolist(), peak.tolist(), strict=True):
-        numbers = {"change_in_4ms_mv": steep, "spread_mv": wide, "peak_mv": high}
+def _judge_amplitude(verdicts: Sequence[Verdict], changes_mv: Signals, movements: Signals, limits: Limits) -> None:
+    steepest = np.median(_percentile(changes_mv, 98), axis=1)
+    size = np.median(movements, axis=(1, 2))
+    for verdict, steep, moved in zip(verdicts, steepest.tolist(), size.tolist(), strict=True):
+        numbers = {"change_in_4ms_mv": steep, "movement_in_1s_mv": moved}
         if not steep <= limits.steepest_mv:
             verdict.refuse("implausible_gain", "the amplitudes are too large for a heart: check the gain", **numbers)
-        elif not wide >= limits.smallest_mv:
+        elif not moved >= limits.smallest_mv:
             verdict.refuse("implausible_gain", "the amplitudes are too small for a heart: check the gain", **numbers)
-        elif high > limits.peak_mv:
+        elif moved < limits.small_mv:
+            verdict.doubt("low_amplitude", "small amplitudes: low voltage, or a gain too small", **numbers)
+
+
+def _judge_peaks(verdicts: Sequence[Verdict], look: Signals, limits: Limits) -> None:
+    for verdict, high in zip(verdicts, np.abs(look).max(axis=(1, 2)).tolist(), strict=True):
+        if high > limits.peak_mv:
             verdict.doubt("high_peak", f"a peak of {high:.1f} mV is an artefact", peak_mv=high)
 
 
 def _judge_limb_leads(verdicts: Sequence[Verdict], changes: Signals, limits: Limits) -> None:
-    i, ii, iii, v6 = (changes[:, LEADS.index(name)] for name in ("I", "II", "III", "V6"))
-    size = np.sqrt(_power(i) + _power(ii))
-    gap = np.sqrt(_power(i + iii - ii)) / np.maximum(size, np.float32(1e-9))
-    likeness = np.einsum("ij,ij->i", i, v6) / i.shape[1] / np.maximum(np.sqrt(_power(i) * _power(v6)), 1e-12)
-    for verdict, broken, alike in zip(verdicts, gap.tolist(), likeness.tolist(), strict=True):
+    limbs, v6 = changes[:, : len(LIMB_LEADS)], changes[:, LEADS.index("V6")]
+    products = limbs @ limbs.swapaxes(1, 2) / changes.shape[-1]
+    size = np.maximum(products[:, 0, 0] + products[:, 1, 1], np.float32(1e-12))
+    gap = np.sqrt(_power(products, EINTHOVEN) / size)
+    misfits = np.sqrt(_power(products, GOLDBERGER) / size[:, None])
+    order = misfits[:, 0] / np.maximum(misfits[:, 1:].min(axis=1), np.float32(1e-6))
+    likeness = np.einsum("ij,ij->i", limbs[:, 0], v6) / changes.shape[-1]
+    likeness /= np.sqrt(np.maximum(products[:, 0, 0] * np.square(v6).mean(axis=-1), np.float32(1e-18)))
+    for verdict, broken, misfit, alike in zip(verdicts, gap.tolist(), order.tolist(), likeness.tolist(), strict=True):
         if broken > limits.einthoven:
-            sentence = "I + III is not II: limb leads exchanged?"
-            verdict.doubt("einthoven", sentence, gap=broken)
+            verdict.doubt("einthoven", "I + III is not II: limb leads exchanged?", gap=broken)
+        if misfit > limits.lead_order:
+            verdict.doubt("lead_order", "aVR, aVL and aVF fit better under each other's names", misfit=misfit)
         if alike < limits.reversal:
             sentence = "I and V6 oppose each other: arm electrodes exchanged?"
             verdict.doubt("limb_lead_reversal", sentence, correlation=alike)
@@ -218,8 +264,12 @@ def _percentile(signals: Signals, percent: float) -> Signals:
     return np.asarray(np.partition(signals, place, axis=-1)[..., place])
 
 
-def _power(changes: Signals) -> Signals:
-    return np.asarray(np.square(changes).mean(axis=-1))
+def _power(products: Signals, combinations: Signals) -> Signals:
+    """Return the power of combinations (…, n, 6) of the limb leads, summed over n, from products (records, 6, 6)."""
+    leads = combinations.shape[-1]
+    weights = (combinations[..., :, None] * combinations[..., None, :]).sum(axis=-3).reshape(-1, leads * leads)
+    powers = products.reshape(-1, leads * leads) @ weights.T
+    return np.asarray(np.maximum(powers.reshape(-1, *combinations.shape[:-2]), 0))  # rounding may go below 0
 
 
 def _named(mask: NDArray[np.bool_]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
-from schemas.errors import RecordError, UnusableSignal
+from schemas.errors import MalformedRecord, RecordError, UnusableSignal
 from schemas.messages import Quality, QualityWarning
 
 from .gate import Verdict, check_extent, examine
@@ -21,6 +21,10 @@ from .waveform import CROP_SAMPLES, MAX_DURATION_S, preprocess
 Outcome: TypeAlias = Quality | RecordError
 Layout: TypeAlias = tuple[tuple[str, ...], float, int]
 """Leads, rate and samples: records that share them are worked on together."""
+
+BYTES_PER_SAMPLE = 2
+MAX_STEP_UV = 1e6
+"""A volt: what is finer goes to the gate, which knows a wrong gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,12 @@ class Intake:
 def take_in(records: Sequence[EcgRecord], n_crops: int) -> Intake:
     """Examine and preprocess a batch; a record that cannot be screened is refused, its neighbours go on."""
     alike: dict[Layout, list[int]] = defaultdict(list)
-    for index, record in enumerate(records):
-        alike[record.leads, record.sample_rate_hz, record.n_samples].append(index)
     outcomes: dict[int, Outcome] = {}
+    for index, record in enumerate(records):
+        if (refusal := _contradiction(record)) is not None:
+            outcomes[index] = refusal
+        else:
+            alike[record.leads, record.sample_rate_hz, record.n_samples].append(index)
     crops: dict[int, NDArray[np.float32]] = {}
     for layout, indices in alike.items():
         group = [records[index] for index in indices]
@@ -52,6 +59,17 @@ def take_in(records: Sequence[EcgRecord], n_crops: int) -> Intake:
     accepted = [crops[index] for index in sorted(crops)]
     empty = np.empty((0, n_crops, len(LEADS), CROP_SAMPLES), np.float32)
     return Intake(tuple(outcomes[index] for index in range(len(records))), np.stack(accepted) if accepted else empty)
+
+
+def _contradiction(record: EcgRecord) -> MalformedRecord | None:
+    """Return what is wrong with a record that no decoder has checked, or whose scale float32 cannot hold."""
+    if not record.leads or len(record.samples) % (BYTES_PER_SAMPLE * len(record.leads)):
+        return MalformedRecord("the leads do not have equally many samples", record_id=record.record_id)
+    step_uv = record.microvolts_per_step
+    if not 0 < step_uv <= MAX_STEP_UV:
+        sentence = f"a step of {step_uv:g} µV is none of an ECG"
+        return MalformedRecord(sentence, record_id=record.record_id, microvolts_per_step=step_uv)
+    return None
 
 
 def _take_in_alike(
