@@ -1,0 +1,175 @@
+"""The gate: a verdict for anything, the right code for each fault, and no good record refused."""
+
+import csv
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from real_data import ECGS, needs_real_ecgs
+
+from inference.files import find_ecgs, read_ecg
+from inference.gate import check_extent, examine, longest_run
+from inference.intake import take_in
+from schemas.ecg_record import LEADS
+from schemas.errors import UnusableSignal
+from schemas.messages import Quality
+from training.cohort.synthetic_ecg import generate_ecgs
+
+RATE_HZ = 500
+
+
+def good(seed=0, records=1):
+    """Return good synthetic ECGs (records, 12, 5000) in mV."""
+    return np.stack(
+        [np.frombuffer(ecg.samples, "<i2").reshape(12, -1) * np.float32(0.005) for ecg in generate_ecgs(records, seed)]
+    ).astype(np.float32)
+
+
+def verdict(signals, rate_hz=RATE_HZ):
+    (only,) = examine(signals, rate_hz)
+    return only
+
+
+def refusal(signals):
+    found = verdict(signals).refusal
+    assert found is not None, "the gate let it pass"
+    assert found.numbers
+    return found
+
+
+def doubts(signals):
+    found = verdict(signals)
+    assert found.refusal is None
+    return {doubt.code for doubt in found.doubts}
+
+
+def test_good_ecgs_pass_without_doubts():
+    assert [(v.refusal, v.doubts) for v in examine(good(records=30), RATE_HZ)] == [(None, [])] * 30
+
+
+leads_and_seeds = given(st.integers(0, 11), st.integers(0, 50))
+few = settings(max_examples=25, deadline=None)
+
+
+@few
+@leads_and_seeds
+def test_a_flat_lead_is_refused_by_name(lead, seed):
+    signals = good(seed)
+    signals[0, lead] = 0.3
+    found = refusal(signals)
+    assert (found.wire_code, found.numbers["leads"]) == ("flat_lead", LEADS[lead])
+
+
+@few
+@leads_and_seeds
+def test_a_lead_that_comes_off_midway_is_refused_and_one_that_slips_is_doubted(lead, seed):
+    signals = good(seed)
+    signals[0, lead, :3000] = 0
+    assert refusal(signals).wire_code == "flat_lead"
+    slipped = good(seed)
+    slipped[0, lead, 1000:2000] = slipped[0, lead, 1000]
+    assert "partly_flat_lead" in doubts(slipped)
+
+
+@few
+@leads_and_seeds
+def test_a_long_gap_is_refused_and_a_short_one_is_bridged(lead, seed):
+    signals = good(seed)
+    signals[0, lead, 700:900] = np.nan
+    found = refusal(signals)
+    assert (found.wire_code, found.numbers["longest_run_s"]) == ("nan_run", 0.4)
+    short = good(seed)
+    short[0, lead, 700:730] = np.nan
+    assert doubts(short) == {"short_nan_run"}
+
+
+@few
+@leads_and_seeds
+def test_clipping_at_a_rail_is_refused(lead, seed):
+    signals = good(seed)
+    scale = 5 / np.abs(signals[0, lead]).max()
+    wandering = signals[0, lead] * scale * 0.2 + 3 * np.sin(np.arange(5000) / 500)
+    signals[0, lead] = np.clip(wandering, -2, 2)
+    assert refusal(signals).wire_code == "saturated"
+
+
+@few
+@given(st.sampled_from([0.001, 0.01, 8, 100, 1000]), st.integers(0, 50))
+def test_a_wrong_gain_is_refused(gain, seed):
+    found = refusal(good(seed) * np.float32(gain))
+    assert found.wire_code in {"implausible_gain", "flat_lead"}
+    assert gain > 1 or found.numbers
+    if gain > 1:
+        assert found.wire_code == "implausible_gain"
+
+
+@few
+@given(st.integers(0, 50))
+def test_exchanged_limb_leads_are_doubted(seed):
+    signals = good(seed)
+    signals[0, [0, 1]] = signals[0, [1, 0]]
+    found = verdict(signals)
+    assert found.refusal is None
+    assert "einthoven" in {doubt.code for doubt in found.doubts}
+
+
+@few
+@given(st.integers(0, 50))
+def test_exchanged_arm_electrodes_are_doubted(seed):
+    signals = good(seed)
+    i, ii, iii = signals[0, :3].copy()
+    signals[0, :6] = np.stack([-i, iii, ii, i / 2 - iii, -i / 2 - ii / 2, (ii + iii) / 2])
+    expected = {"limb_lead_reversal"} if np.corrcoef(np.diff(i), np.diff(signals[0, 11]))[0, 1] > 0.6 else set()
+    assert expected <= {doubt.code for doubt in verdict(signals).doubts}
+
+
+def test_an_artefact_peak_is_doubted():
+    signals = good()
+    signals[0, 7, 2000] = 14
+    assert doubts(signals) == {"high_peak"}
+
+
+anything = arrays.arrays(
+    np.float32, st.tuples(st.integers(1, 2), st.just(12), st.integers(1125, 1300)), elements=st.floats(width=32)
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(anything)
+def test_any_numbers_get_a_verdict_and_a_refusal_carries_numbers(signals):
+    for found in examine(signals, 125):
+        assert found.refusal is None or found.refusal.numbers
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate_hz", "code"),
+    [(4000, 500, "too_short"), (2249, 250, "too_short"), (900, 99.9, "unsupported_rate"), (20000, 2000, "unsupported_rate")],
+)
+def test_what_is_too_short_or_of_no_known_rate_is_refused(samples, rate_hz, code):
+    with pytest.raises(UnusableSignal) as found:
+        check_extent(samples, rate_hz)
+    assert found.value.wire_code == code
+
+
+@pytest.mark.parametrize(("flags", "length"), [([], 0), ([0, 0], 0), ([1, 1, 0, 1], 2), ([0, 1, 1, 1], 3)])
+def test_the_longest_run_is_found(flags, length):
+    assert longest_run(np.array(flags, bool)) == length
+
+
+@needs_real_ecgs
+def test_real_records_are_refused_for_flat_leads_and_for_nothing_else():
+    with (ECGS / "labels.csv").open() as file:
+        labels = {row["record"]: row for row in csv.DictReader(file)}
+    records = list(map(read_ecg, find_ecgs([ECGS / "wfdb"])))
+    outcomes = dict(zip((r.record_id for r in records), take_in(records, 1).outcomes, strict=True))
+    refused = {name: outcome.wire_code for name, outcome in outcomes.items() if not isinstance(outcome, Quality)}
+    assert len(outcomes) == len(labels) == 274
+    assert refused == {name: "flat_lead" for name, row in labels.items() if int(row["flat_leads"])}
+
+
+@needs_real_ecgs
+def test_real_records_of_wrong_gain_are_all_caught():
+    records = list(map(read_ecg, find_ecgs([ECGS / "other" / "badscale_fixtures"])))
+    assert [outcome.wire_code for outcome in take_in(records, 1).outcomes] == ["implausible_gain"] * 3
