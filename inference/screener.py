@@ -18,6 +18,7 @@ from schemas.messages import Quality
 from .bundle import Bundle
 from .intake import take_in
 from .readout import Finding, Readout
+from .waveform import filter_operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Screener:
         self.engine = engine
         self._n_crops = bundle.manifest.input.n_crops
         self._readout = Readout(bundle.manifest)
+
+    def warm_up(self, max_batch: int) -> None:
+        """Do now what the first batch would otherwise be slow for."""
+        filter_operator()
+        self.engine.warm_up(max_batch * self._n_crops)
 
     def prepare_values(self, values: Sequence[bytes]) -> PreparedBatch:
         """Decode and prepare ECGs as they came from the wire."""

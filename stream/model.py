@@ -22,7 +22,8 @@ def load_screener(settings: Settings) -> Screener:
     bundle = load_bundle(settings.bundle or default_bundle())
     rows = settings.max_batch * bundle.manifest.input.n_crops
     engine = open_chosen_engine(bundle, settings.engine, threads=settings.threads, rows=rows)
-    engine.warm_up(rows)
     model = bundle.reference
     log.info("model_ready", model=model.name, version=model.version, trained=model.trained, engine=engine.name)
-    return Screener(bundle, engine)
+    screener = Screener(bundle, engine)
+    screener.warm_up(settings.max_batch)
+    return screener

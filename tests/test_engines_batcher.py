@@ -41,7 +41,7 @@ def make_batcher(run, *, prepare=list, max_batch=4, max_queue=100, drain_s=5.0):
 
 async def eventually(condition):
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  what is waited for happens in another thread
+        while not condition():
             await asyncio.sleep(0.001)
 
 
