@@ -86,7 +86,7 @@ class Limits:
     smallest_mv: float = 0.1
     small_mv: float = 0.25
     peak_mv: float = 10.0
-    einthoven: float = 0.75
+    einthoven: float = 0.8
     lead_order: float = 1.2
     reversal: float = -0.5
 

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from real_data import ECGS, needs_real_ecgs
 
 from inference.files import find_ecgs, read_ecg
-from inference.waveform import CROP_SAMPLES, crop_offsets, filter_operator, preprocess, preprocess_reference
+from inference.waveform import (
+    CHUNK_CROPS,
+    CROP_SAMPLES,
+    crop_offsets,
+    filter_operator,
+    preprocess,
+    preprocess_reference,
+)
 from training.cohort.synthetic_ecg import generate_ecgs
 
 RATES = (100, 125, 240, 250, 257, 360, 400, 500, 512, 1000)
@@ -85,5 +92,7 @@ def test_only_the_first_ten_seconds_count():
     np.testing.assert_array_equal(preprocess(signals, 500, 3), preprocess(signals[..., :5000], 500, 3))
 
 
-def test_the_correction_of_the_edges_is_of_small_rank():
-    assert filter_operator().left.shape == (20, CROP_SAMPLES)
+def test_no_matrix_product_is_large_enough_for_openblas_to_share_among_spinning_threads():
+    blocks, rank, block_samples = filter_operator().left.shape
+    assert (blocks * block_samples, rank) == (CROP_SAMPLES, 20)
+    assert CHUNK_CROPS * 12 * block_samples * rank <= 2**18
