@@ -13,11 +13,12 @@ from .tally import Tally
 
 HEADINGS = {
     "coronary_artery_disease": "CAD",
-    "cardiomyopathy": "cardiomyopathy",
-    "heart_failure": "heart failure",
+    "cardiomyopathy": "CM",
+    "heart_failure": "HF",
     "pulmonary_hypertension": "PH",
-    "pericarditis": "pericarditis",
+    "pericarditis": "PERI",
 }
+LEGEND = ", ".join(f"{short} {disease.replace('_', ' ')}" for disease, short in HEADINGS.items())
 
 
 def render_tally(tally: Tally) -> RenderableType:
@@ -42,7 +43,7 @@ def _latest(tally: Tally) -> RenderableType:
     table = Table(box=None, padding=(0, 2))
     table.add_column("record", no_wrap=True, max_width=28)
     for disease in DISEASES:
-        table.add_column(HEADINGS[disease], justify="right")
+        table.add_column(HEADINGS[disease], justify="right", no_wrap=True)
     table.add_column("warnings", no_wrap=True, max_width=40)
     for answer in reversed(tally.recent):
         if isinstance(answer, RiskReport):
@@ -63,5 +64,5 @@ def risk_cells(report: RiskReport) -> list[Text]:
 def _footnote(tally: Tally) -> str:
     reports = [answer for answer in tally.recent if isinstance(answer, RiskReport)]
     if reports and not reports[-1].model.trained:
-        return f"The weights are untrained: these numbers mean nothing yet. {NOTICE}"
-    return NOTICE
+        return f"{LEGEND}. The weights are untrained: these numbers mean nothing yet. {NOTICE}"
+    return f"{LEGEND}. {NOTICE}"

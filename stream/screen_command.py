@@ -13,7 +13,7 @@ from rich.table import Table
 from inference.screener import Screener
 from schemas.messages import DISEASES, NOTICE
 
-from .live_view import HEADINGS, risk_cells
+from .live_view import HEADINGS, LEGEND, risk_cells
 from .model import load_screener
 from .screening import FileAnswer, Screened, screen_files
 from .settings import Settings
@@ -38,10 +38,10 @@ def _print_json(answers: Iterable[FileAnswer]) -> None:
 
 def _table(answers: Iterable[FileAnswer]) -> Table:
     table = Table(box=None, padding=(0, 2))
-    table.add_column("file", overflow="fold")
+    table.add_column("file", overflow="fold", min_width=16)
     for disease in DISEASES:
-        table.add_column(HEADINGS[disease], justify="right")
-    table.add_column("warnings")
+        table.add_column(HEADINGS[disease], justify="right", no_wrap=True)
+    table.add_column("remarks", min_width=16)
     for answer in answers:
         if isinstance(answer, Screened):
             warnings = ", ".join(warning.code for warning in answer.report.quality.warnings)
@@ -54,4 +54,4 @@ def _table(answers: Iterable[FileAnswer]) -> Table:
 def _footnote(screener: Screener) -> str:
     model = screener.bundle.reference
     untrained = "" if model.trained else "The weights are untrained: these numbers mean nothing yet. "
-    return f"{untrained}{NOTICE} Model {model.name} {model.version}, engine {screener.engine.name}."
+    return f"{LEGEND}. {untrained}{NOTICE} Model {model.name} {model.version}, engine {screener.engine.name}."

@@ -1,0 +1,123 @@
+"""The demonstration and the commands around it, run as a user runs them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from harness import collect, ward
+from real_data import ECGS, needs_real_ecgs
+
+from schemas.topics import ECG_RISK
+
+COMMAND = [sys.executable, "-m", "stream.cli"]
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def run(*arguments, environment=None):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def test_once_it_answers_every_record_and_prints_one_object(tmp_path):
+    done = run("demo", "--once", "--json", "--records", "25", "--logs", tmp_path)
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["published"] == outcome["reports"] == 25
+    assert outcome["lost"] == outcome["duplicates"] == outcome["rejected"] == 0
+    assert outcome["records_per_s"] > 0
+    assert outcome["latency_ms"]["p50"] <= outcome["latency_ms"]["p99"]
+    log = (tmp_path / "worker.log").read_text()
+    assert "synthetic-patient" not in log
+    assert "synthetic-0" not in log
+
+
+@needs_real_ecgs
+def test_real_ecgs_go_the_same_way():
+    done = run("demo", "--once", "--json", "--ecgs", ECGS / "wfdb" / "chapman_ningbo", "--records", "30")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert (outcome["published"], outcome["lost"]) == (30, 0)
+    assert outcome["reports"] + outcome["rejected"] == 30
+    assert outcome["rejected"] >= 1  # JS20004 has flat leads
+
+
+def test_a_wrong_path_is_a_misuse_said_in_one_line():
+    done = run("demo", "--once", "--ecgs", "/no/such/folder")
+    assert done.returncode == 2
+    assert "/no/such/folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_its_children_never_outlive_it(number):
+    with subprocess.Popen([*COMMAND, "demo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
+        parent, children, deadline = psutil.Process(demo.pid), [], time.monotonic() + 60
+        while len(children) < 3 and time.monotonic() < deadline:
+            children = parent.children(recursive=True)
+            time.sleep(0.05)
+        assert len(children) == 3, "broker, Redis and worker"
+        demo.send_signal(number)
+        demo.wait(40)
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+
+
+@needs_real_ecgs
+def test_a_folder_is_published_and_what_holds_no_ecg_is_named(tmp_path):
+    import asyncio
+    import shutil
+
+    folder = tmp_path / "archive"
+    shutil.copytree(ECGS / "mimic_format" / "files" / "p1990" / "p19900016", folder / "a")
+    (folder / "broken.xml").write_text("<no/>")
+    with ward(tmp_path) as there:
+        there.start()
+        variables = {"CARDIACNETS_BROKER": there.settings.broker}
+        done = run("publish", folder, "--json", "--lane", "backfill", environment=variables)
+        answers = asyncio.run(collect(there.settings, until=lambda a: a.answered >= 1))
+    assert done.returncode == 1
+    assert "broken.xml" in done.stderr
+    assert json.loads(done.stdout)["published"] == 1
+    assert answers.counts[ECG_RISK] == 1
+    (report,) = answers.reports.values()
+    assert (report.record_id, report.patient_id) == ("49900016", "19900016")
+
+
+def test_a_worker_without_a_broker_says_so_and_fails():
+    done = run("worker", "--broker", "127.0.0.1:1", "--http-port", "0")
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in done.stderr
+
+
+def test_compile_tells_what_it_measured():
+    done = run("compile", "--json")
+    assert done.returncode == 0, done.stderr
+    compiled = json.loads(done.stdout)
+    assert compiled["chosen"] in compiled["records_per_s"]
+    assert max(compiled["differences"][compiled["chosen"]].values()) < 1e-3
+    assert max(compiled["differences"]["torch"].values()) < 1e-3
+
+
+def test_metrics_health_and_readiness_are_served(tmp_path):
+    import urllib.request
+
+    with ward(tmp_path) as there:
+        worker = there.start()
+        address = f"http://127.0.0.1:{worker.settings.http_port}"
+        for path in ("healthz", "readyz"):
+            assert json.loads(urllib.request.urlopen(f"{address}/{path}").read()) == {"status": "ok"}
+        text = urllib.request.urlopen(f"{address}/metrics").read().decode()
+    for name in ("screened_records", "engine_seconds", "batch_records", "held_records", "model_info"):
+        assert f"cardiacnets_{name}" in text

@@ -1,0 +1,145 @@
+"""`cardiacnets screen`: an answer a file, in order, whatever the file is."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import msgspec
+import numpy as np
+import pytest
+from real_data import ECGS, needs_real_ecgs
+
+from inference.bundle import default_bundle, load_bundle
+from inference.files import find_ecgs, read_ecg
+from inference.intake import take_in
+from inference.screener import Screener, Screening
+from schemas.ecg_record import LEADS
+from schemas.messages import DISEASES
+from stream.model import load_screener
+from stream.screening import screen_files
+from stream.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def screener():
+    return load_screener(Settings(engine="onnxruntime"))
+
+
+def cardiacnets(*arguments):
+    """Run the command line as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "stream.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_a_file_that_is_not_there_is_an_answer_and_not_an_error(screener, tmp_path):
+    (tmp_path / "text.xml").write_text("no ECG")
+    answers = list(screen_files(screener, [tmp_path / "absent.hea", tmp_path / "text.xml", tmp_path]))
+    assert [(a.status, a.code) for a in answers] == [("rejected", "unreadable_file")] * 3
+
+
+@needs_real_ecgs
+def test_the_command_prints_one_json_object_a_file_in_order_and_nothing_else():
+    paths = [*list(find_ecgs([ECGS / "wfdb" / "ludb"]))[:3], ECGS / "none.hea"]
+    done = cardiacnets("screen", *paths, "--json", "--engine", "onnxruntime")
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["source"] for answer in answers] == [str(path) for path in paths]
+    assert [answer["status"] for answer in answers] == ["screened"] * 3 + ["rejected"]
+    report = answers[0]["report"]
+    assert report["model"]["trained"] is False
+    assert [risk["disease"] for risk in report["risks"]] == list(DISEASES)
+    assert len(report["phenotypes"]) == 82
+
+
+@needs_real_ecgs
+def test_without_json_it_prints_a_table_that_says_the_weights_are_untrained():
+    done = cardiacnets("screen", next(find_ecgs([ECGS / "wfdb" / "ludb"])), "--engine", "onnxruntime")
+    assert done.returncode == 0, done.stderr
+    assert "untrained" in done.stdout
+    assert "CM cardiomyopathy" in done.stdout
+
+
+def test_an_unknown_engine_ends_with_a_sentence_that_names_the_known_ones():
+    done = cardiacnets("screen", "x.hea", "--engine", "abacus")
+    assert done.returncode == 1
+    assert "onnxruntime" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_misspelt_variable_is_a_misuse(monkeypatch):
+    monkeypatch.setenv("CARDIACNETS_ENGIN", "x")
+    done = cardiacnets("screen", "x.hea")
+    assert (done.returncode, "CARDIACNETS_ENGINE" in done.stderr) == (2, True)
+
+
+def logits(screener, records):
+    """Return (records, 5) disease logits."""
+    inputs = take_in(records, 3).inputs
+    outputs = screener.engine.run(inputs.reshape(-1, *inputs.shape[2:]))
+    return outputs["disease_logits"].reshape(len(records), 3, -1).mean(axis=1)
+
+
+@needs_real_ecgs
+def test_copies_in_mimics_layout_get_the_logits_of_their_originals(screener):
+    with (ECGS / "mimic_format" / "record_list.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with (ECGS / "labels.csv").open() as file:
+        originals = {row["record"]: ECGS / f"{row['file']}.hea" for row in csv.DictReader(file)}
+    copies = [read_ecg(ECGS / "mimic_format" / f"{row['path']}.hea") for row in rows]
+    sources = [read_ecg(originals[row["source_record"]]) for row in rows]
+    assert len(copies) == 24
+    assert copies[0].leads.index("aVF") < copies[0].leads.index("aVL")  # MIMIC's order
+    difference = np.abs(logits(screener, copies) - logits(screener, sources)).max()
+    by_column = [msgspec.structs.replace(copy, leads=LEADS) for copy in copies]
+    mistaken = np.abs(logits(screener, by_column) - logits(screener, sources)).max()
+    assert difference < 0.005  # the copies are rounded to 5 µV
+    assert mistaken > 20 * difference
+
+
+@needs_real_ecgs
+def test_a_batch_gives_what_each_record_gives_alone(screener):
+    records = list(map(read_ecg, list(find_ecgs([ECGS / "wfdb"]))[::40]))
+    together = screener.screen(records)
+    for record, outcome in zip(records, together, strict=True):
+        (alone,) = screener.screen([record])
+        assert type(alone) is type(outcome)
+        if isinstance(alone, Screening):
+            for one, other in zip(alone.finding.risks, outcome.finding.risks, strict=True):
+                assert one.probability == pytest.approx(other.probability, abs=2e-5)
+
+
+def test_a_refused_record_among_good_ones_moves_nobody(screener):
+    from training.cohort.synthetic_ecg import generate_ecgs
+
+    good = list(generate_ecgs(3, seed=4))
+    short = msgspec.structs.replace(good[0], record_id="short", samples=good[0].samples[: 12 * 2 * 100])
+    outcomes = screener.screen([good[0], short, good[1], good[2]])
+    assert [isinstance(outcome, Screening) for outcome in outcomes] == [True, False, True, True]
+    assert [outcome.record.record_id for outcome in outcomes if isinstance(outcome, Screening)] == [
+        ecg.record_id for ecg in good
+    ]
+    assert (outcomes[1].wire_code, outcomes[1].record_id) == ("too_short", "short")
+
+
+def test_the_bundles_number_of_crops_is_what_the_engine_sees():
+    bundle = load_bundle(default_bundle())
+    seen = []
+
+    class Spy:
+        name, output_names = "spy", ()
+
+        def run(self, inputs):
+            seen.append(len(inputs))
+            return {}
+
+    from training.cohort.synthetic_ecg import generate_ecgs
+
+    with pytest.raises(Exception, match="disease_logits"):
+        Screener(bundle, Spy()).screen(list(generate_ecgs(2, seed=4)))
+    assert seen == [2 * bundle.manifest.input.n_crops]
