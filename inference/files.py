@@ -55,7 +55,7 @@ def read_ecg(path: Path) -> EcgRecord:
     if header is None and not path.exists():
         raise UnreadableFile(f"{path} is not there")
     source = header or path
-    if source.stat().st_size > MAX_FILE_BYTES:
+    if _largest_size(source) > MAX_FILE_BYTES:
         raise UnreadableFile(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: not a 12-lead ECG at rest")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the readers' remarks on odd files; ours are errors and quality warnings
@@ -89,6 +89,12 @@ def _header_of(path: Path) -> Path | None:
             if candidate.exists():
                 return candidate
     return None
+
+
+def _largest_size(source: Path) -> int:
+    """Return the bytes of the file, or of the signal file beside a WFDB header if that is larger."""
+    beside = [source.with_suffix(suffix) for suffix in SIGNAL_SUFFIXES] if source.suffix == HEADER else []
+    return max(file.stat().st_size for file in (source, *beside) if file.exists())
 
 
 def _read_wfdb(header: Path) -> EcgRecord:

@@ -53,6 +53,7 @@ class Limits:
         max_rate_hz: above, nothing is recorded for 12 leads at rest.
         flat_mv: a lead that moves less than this within a second is flat there: the smallest real lead of the
             developers' records moves 0.17 mV a second.
+        flat_of_largest: and less than this share of what the largest lead moves.
         flat_share: of a lead's seconds, from which on the lead is refused.
         missing_run_s: samples missing in one go; shorter gaps are bridged, with a warning.
         missing_share: of all samples of a lead.
@@ -77,6 +78,7 @@ class Limits:
     min_rate_hz: float = 100.0
     max_rate_hz: float = 1000.0
     flat_mv: float = 0.02
+    flat_of_largest: float = 0.05
     flat_share: float = 0.5
     missing_run_s: float = 0.2
     missing_share: float = 0.02
@@ -187,11 +189,12 @@ def _movements(look: Signals, rate_hz: float) -> Signals:
 
 
 def _judge_flatness(verdicts: Sequence[Verdict], movements: Signals, limits: Limits) -> None:
-    share = (movements < limits.flat_mv).mean(axis=-1)
+    # Against the largest lead as well: an ECG that is small in all leads is a matter of gain.
+    largest = np.median(movements, axis=-1).max(axis=1)
+    still = np.minimum(limits.flat_of_largest * largest, limits.flat_mv)
+    share = ((movements < still[:, None, None]) | (movements == 0)).mean(axis=-1)
     for index in np.flatnonzero((share > 0).any(axis=1)).tolist():
         flat = share[index] >= limits.flat_share
-        if flat.all() and movements[index].any():
-            continue  # an ECG in all leads, however small, is a matter of gain
         if flat.any():
             leads = _named(flat)
             verdicts[index].refuse("flat_lead", f"flat: {leads}", leads=leads, flat_leads=int(flat.sum()))

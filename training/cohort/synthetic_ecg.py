@@ -38,6 +38,7 @@ CHEST_LEADS = np.array(
         (1.00, 0.15, -0.05),
     ]
 )
+MAINS_HZ = 50
 ELECTRODE_NOISE_MV = {"wander": 0.06, "muscle": 0.008, "mains": 0.004}
 
 
@@ -113,10 +114,16 @@ def _noise(rng: np.random.Generator, time_s: NDArray[np.float64]) -> NDArray[np.
     rate = rng.uniform(0.15, 0.35)
     phase = rng.uniform(0, 2 * np.pi, (electrodes, 1))
     strength = rng.uniform(0.2, 1, (electrodes, 1))
-    wander = ELECTRODE_NOISE_MV["wander"] * strength * np.sin(2 * np.pi * rate * time_s + phase)
-    mains = ELECTRODE_NOISE_MV["mains"] * strength * np.sin(2 * np.pi * 50 * time_s + phase)
+    wander = ELECTRODE_NOISE_MV["wander"] * strength * _sines(rate, phase, time_s)
+    mains = ELECTRODE_NOISE_MV["mains"] * strength * _sines(MAINS_HZ, phase, time_s)
     muscle = ELECTRODE_NOISE_MV["muscle"] * rng.standard_normal((electrodes, len(time_s)))
     return np.asarray(wander + mains + muscle)
+
+
+def _sines(rate_hz: float, phases: NDArray[np.float64], time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sines of one rate (electrodes, samples), by the addition theorem: two in all, not one an electrode."""
+    angle = 2 * np.pi * rate_hz * time_s
+    return np.asarray(np.sin(angle) * np.cos(phases) + np.cos(angle) * np.sin(phases))
 
 
 def _leads(electrodes: NDArray[np.float64]) -> NDArray[np.float64]:
