@@ -20,6 +20,8 @@ LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
 REQUEST_TIMEOUT_MS = 30_000
 MAX_MESSAGE_BYTES = 8 * 2**20
 FETCH_BYTES = 8 * 2**20
+FETCH_WAIT_MS = 20
+"""How long a broker may hold an empty fetch. Tansu lets a record that comes meanwhile wait for the end of it."""
 LINGER_MS = 5
 
 
@@ -64,7 +66,8 @@ def new_producer(settings: Settings) -> AIOKafkaProducer:
 
 def new_consumer(settings: Settings, topics: Iterable[str], **options: Any) -> AIOKafkaConsumer:
     """Return a plain consumer of whole topics from now on, without a group; start it yourself."""
-    return AIOKafkaConsumer(*topics, **connection(settings), max_partition_fetch_bytes=FETCH_BYTES, **options)
+    limits = {"max_partition_fetch_bytes": FETCH_BYTES, "fetch_max_wait_ms": FETCH_WAIT_MS}
+    return AIOKafkaConsumer(*topics, **connection(settings), **limits, **options)
 
 
 async def ensure_topics(settings: Settings, names: Iterable[str] = ALL_TOPICS) -> None:

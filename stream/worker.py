@@ -18,6 +18,7 @@ from .logs import configure_logs
 from .model import load_screener
 from .service import ScreeningService
 from .settings import Settings
+from .transport import use_prompt_transport
 
 STREAM_BUFFER = 64
 """Records Faust may hold a topic before it stops fetching; its default of 4096 would be half a gigabyte of ECGs."""
@@ -58,7 +59,7 @@ def serve(settings: Settings, screener: Screener) -> NoReturn:
 
 def create_app(settings: Settings) -> faust.App:
     """Return the Faust app: consuming only, at least once, without tables and without Faust's web server."""
-    return faust.App(
+    app = faust.App(
         settings.consumer_group,
         broker=[URL(f"kafka://{address.strip()}") for address in settings.broker.split(",")],
         broker_credentials=_credentials(settings),
@@ -76,6 +77,8 @@ def create_app(settings: Settings) -> faust.App:
         web_enabled=False,
         cython_optimizations=False,
     )
+    use_prompt_transport(app)
+    return app
 
 
 def add_lanes(app: faust.App, service: ScreeningService) -> None:
