@@ -104,13 +104,9 @@ async def run_once(
     stage: Stage, records: Iterable[EcgRecord], rate_hz: float | None, progress: Callable[[Tally], object]
 ) -> Outcome:
     """Publish the records, wait for every answer, return the account."""
-    tally, pace = Tally(), Pace(rate_hz)
-    async with _watching(stage, tally, progress), EcgPublisher(stage.settings, Lane.REALTIME) as out:
-        for record in records:
-            await pace.step()
-            tally.sent(record.record_id)
-            await out.send(record)
-        await out.flush()
+    tally = Tally()
+    async with _watching(stage, tally, progress):
+        await _publish(stage, records, tally, rate_hz)
         await _all_answered(stage, tally)
     return tally.outcome()
 
@@ -119,16 +115,23 @@ async def run_live(
     stage: Stage, records: Iterable[EcgRecord], rate_hz: float, progress: Callable[[Tally], object]
 ) -> None:
     """Publish the records at a rate and go on watching, until cancelled or the worker ends."""
-    tally, pace = Tally(), Pace(rate_hz)
-    async with _watching(stage, tally, progress), EcgPublisher(stage.settings, Lane.REALTIME) as out:
-        for record in records:
-            await pace.step()
-            tally.sent(record.record_id)
-            await out.send(record)
-            _require_running(stage)
+    tally = Tally()
+    async with _watching(stage, tally, progress):
+        await _publish(stage, records, tally, rate_hz)
         while True:
             _require_running(stage)
             await asyncio.sleep(POLL_S)
+
+
+async def _publish(stage: Stage, records: Iterable[EcgRecord], tally: Tally, rate_hz: float | None) -> None:
+    pace = Pace(rate_hz)
+    async with EcgPublisher(stage.settings, Lane.REALTIME) as publisher:
+        for record in records:
+            await pace.step()
+            tally.sent(record.record_id)
+            await publisher.send(record)
+            _require_running(stage)
+        await publisher.flush()
 
 
 @asynccontextmanager
