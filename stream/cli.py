@@ -8,10 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-# Before NumPy is loaded: its matrix products here are small, and OpenBLAS's threads would spin between them on the
-# cores that the engine needs (measured: a third of the throughput).
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 import typer
 
 from schemas.errors import CardiacNetsError, InvalidSettings
