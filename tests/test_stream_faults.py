@@ -21,6 +21,8 @@ from stream.demo import await_worker
 from stream.servers import free_port
 from stream.settings import PREFIX
 
+WARM = max(400, RECORDS)
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(max(180, RECORDS // 4))]
 
 
@@ -140,16 +142,17 @@ def test_hostile_messages_are_rejected_one_by_one_and_memory_stays_flat(tmp_path
     random.Random(3).shuffle(mixed)
     with ward(tmp_path) as there:
         worker = there.start()
-        asyncio.run(publish_values(there.settings, good_values(40, seed=99)))
-        warm = asyncio.run(collect(there.settings, until=lambda a: a.answered >= 40))
+        # Enough to fill every queue and buffer once: what they hold is not a leak.
+        asyncio.run(publish_values(there.settings, good_values(WARM, seed=99)))
+        warm = asyncio.run(collect(there.settings, until=lambda a: a.answered >= WARM))
         before = psutil.Process(worker.process.pid).memory_info().rss
         asyncio.run(publish_values(there.settings, dict(mixed)))
-        answers = asyncio.run(collect(there.settings, until=lambda a: a.answered >= 40 + len(mixed)))
+        answers = asyncio.run(collect(there.settings, until=lambda a: a.answered >= WARM + len(mixed)))
         after = psutil.Process(worker.process.pid).memory_info().rss
         assert worker.running
-    assert len(warm.report_ids) == 40
-    assert answers.counts[ECG_RISK] == len(answers.report_ids) == 40 + len(good)
+    assert len(warm.report_ids) == WARM
+    assert answers.counts[ECG_RISK] == len(answers.report_ids) == WARM + len(good)
     assert answers.counts[ECG_REJECTED] == len(answers.rejections) == len(hostile)
     assert {r.code for r in answers.rejections.values()} <= {"malformed_record", "oversized_record"}
-    assert after < before * 1.15
+    assert after < before * 1.1
     print(f"memory {before / 2**20:.0f} -> {after / 2**20:.0f} MiB")
