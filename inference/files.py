@@ -67,6 +67,14 @@ def read_ecg(path: Path) -> EcgRecord:
             raise UnreadableFile(f"{path} cannot be read as an ECG: {_first_line(error)}") from error
 
 
+def read_or_refuse(path: Path) -> EcgRecord | UnreadableFile:
+    """Return the ECG of a file or why there is none, for those who go on with the next one."""
+    try:
+        return read_ecg(path)
+    except UnreadableFile as refusal:
+        return refusal
+
+
 def find_ecgs(paths: Iterable[Path]) -> Iterator[Path]:
     """Yield files as named; walk folders in sorted order, a folder at a time, for what looks like ECGs."""
     for path in paths:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from inference.report import compose_alert, compose_cmr_request, compose_report
 from inference.screener import Screening
 from schemas import topics
-from schemas.cloudevents import event_headers
+from schemas.cloudevents import JSON, event_headers
 from schemas.errors import CardiacNetsError, RecordError
 from schemas.identity import rejection_id
 from schemas.messages import Message, ModelReference, Rejection, encode_message
@@ -59,5 +59,5 @@ def wire_code(error: CardiacNetsError) -> str:
 
 
 def _outgoing(topic: str, identifier: str, message: Message, key: bytes | None, at: datetime) -> Outgoing:
-    headers = event_headers(kind=topic, identifier=identifier, source=SOURCE, time=at, content_type="application/json")
+    headers = event_headers(kind=topic, identifier=identifier, source=SOURCE, time=at, content_type=JSON)
     return Outgoing(topic, key, encode_message(message), headers)

@@ -18,9 +18,9 @@ from pathlib import Path
 import msgspec
 
 from engines.batcher import Lane
-from inference.files import find_ecgs, read_ecg
+from inference.files import find_ecgs, read_or_refuse
 from schemas.ecg_record import EcgRecord
-from schemas.errors import CardiacNetsError, DeploymentError
+from schemas.errors import DeploymentError
 from training.cohort.synthetic_ecg import generate_ecgs
 
 from .child import Child
@@ -28,7 +28,7 @@ from .kafka import ensure_topics, new_consumer
 from .pace import Pace
 from .publishing import EcgPublisher
 from .servers import embedded_broker, embedded_redis, free_port
-from .settings import PREFIX, Settings
+from .settings import Settings, as_environment
 from .tally import TALLIED_TOPICS, Outcome, Tally
 
 WORKER_READY_S = 120.0
@@ -65,9 +65,7 @@ def demo_stage(settings: Settings, log_folder: Path) -> Iterator[Stage]:
 
 def start_worker(settings: Settings, log: Path) -> Child:
     """Start `cardiacnets worker` with these settings."""
-    values = {name: getattr(settings, name) for name in Settings.__struct_fields__}
-    environment = {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
-    return Child([sys.executable, "-m", "stream.cli", "worker"], log=log, environment=environment)
+    return Child([sys.executable, "-m", "stream.cli", "worker"], log=log, environment=as_environment(settings))
 
 
 def await_worker(worker: Child, settings: Settings) -> None:
@@ -94,10 +92,11 @@ def demo_records(ecgs: Path | None, limit: int | None, seed: int) -> Iterator[Ec
 
 def _readable(ecgs: Path) -> Iterator[EcgRecord]:
     for path in find_ecgs([ecgs]):
-        try:
-            yield read_ecg(path)
-        except CardiacNetsError as error:
-            print(f"passed over {path}: {error}", file=sys.stderr)
+        outcome = read_or_refuse(path)
+        if isinstance(outcome, EcgRecord):
+            yield outcome
+        else:
+            print(f"passed over {path}: {outcome}", file=sys.stderr)
 
 
 async def run_once(

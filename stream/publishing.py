@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +11,10 @@ from types import TracebackType
 from typing import Self
 
 from engines.batcher import Lane
-from inference.files import find_ecgs, read_ecg
-from schemas.cloudevents import event_headers
+from inference.files import find_ecgs, read_or_refuse
+from schemas.cloudevents import AVRO, event_headers
 from schemas.codec import encode_ecg
 from schemas.ecg_record import EcgRecord
-from schemas.errors import RecordError
 from schemas.topics import record_key
 
 from .kafka import LANE_TOPICS, new_producer
@@ -23,7 +22,6 @@ from .pace import Pace
 from .settings import Settings
 
 SOURCE = "urn:cardiacnets:publish"
-AVRO = "application/vnd.apache.avro"
 UNCONFIRMED = 512
 """Records on their way to the broker at once: a bound on memory."""
 
@@ -110,7 +108,8 @@ async def publish_files(
     """
     sent, pace = Sent(), Pace(rate_hz)
     async with EcgPublisher(settings, lane) as publisher:
-        for done, (path, outcome) in enumerate(_read_all(paths), start=1):
+        for done, path in enumerate(find_ecgs(paths), start=1):
+            outcome = read_or_refuse(path)
             if isinstance(outcome, EcgRecord):
                 await pace.step()
                 await publisher.send(outcome)
@@ -120,11 +119,3 @@ async def publish_files(
         await publisher.flush()
         sent.published = publisher.confirmed
     return sent
-
-
-def _read_all(paths: Iterable[Path]) -> Iterator[tuple[Path, EcgRecord | RecordError]]:
-    for path in find_ecgs(paths):
-        try:
-            yield path, read_ecg(path)
-        except RecordError as error:
-            yield path, error

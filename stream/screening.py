@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from inference.files import read_ecg
+from inference.files import read_or_refuse
 from inference.report import compose_report
 from inference.screener import Screener, Screening
 from schemas.ecg_record import EcgRecord
@@ -49,16 +49,9 @@ def screen_files(screener: Screener, paths: Iterable[Path]) -> Iterator[FileAnsw
     """Yield one answer a file, in order; a file that cannot be read is answered too."""
     remaining = iter(paths)
     while batch := list(islice(remaining, FILES_A_BATCH)):
-        items = [_read(path) for path in batch]
+        items = [read_or_refuse(path) for path in batch]
         for path, item, outcome in zip(batch, items, screener.screen(items), strict=True):
             yield _answer(screener, path, item, outcome)
-
-
-def _read(path: Path) -> EcgRecord | RecordError:
-    try:
-        return read_ecg(path)
-    except RecordError as error:
-        return error
 
 
 def _answer(

@@ -103,6 +103,12 @@ def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object
         raise InvalidSettings(f"a setting has an impossible value: {error}") from error
 
 
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables from which `load_settings` makes these settings again, for a process of our own."""
+    values = {name: getattr(settings, name) for name in Settings.__struct_fields__}
+    return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
+
+
 def _as_path(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value)

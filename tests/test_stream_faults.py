@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+import msgspec
 import psutil
 import pytest
 import zstandard
@@ -19,7 +20,7 @@ from schemas.topics import ECG_ALERTS, ECG_REJECTED, ECG_RISK
 from stream.child import Child
 from stream.demo import await_worker
 from stream.servers import free_port
-from stream.settings import PREFIX
+from stream.settings import as_environment
 
 WARM = max(400, RECORDS)
 
@@ -100,15 +101,11 @@ def test_an_engine_that_raises_now_and_then_costs_no_record_but_the_hopeless_one
     n_crops = load_bundle(default_bundle()).manifest.input.n_crops
     first_value = float(take_in([victim], n_crops).inputs[0, 0, 0, 0])
     with ward(tmp_path, engine_tries=6, retry_backoff_s=0.01) as there:
-        settings = there.settings
-        environment = {
-            PREFIX + name.upper(): str(value)
-            for name in type(settings).__struct_fields__
-            if (value := getattr(settings, name)) is not None
-        } | {"VICTIM": repr(first_value), f"{PREFIX}HTTP_PORT": str(port := free_port())}
+        settings = msgspec.structs.replace(there.settings, http_port=free_port())
+        environment = as_environment(settings) | {"VICTIM": repr(first_value)}
         command = [sys.executable, os.path.join(os.path.dirname(__file__), "faulty_worker.py")]
         with Child(command, log=tmp_path / "faulty.log", environment=environment) as worker:
-            await_worker(worker, type(settings)(http_port=port))
+            await_worker(worker, settings)
             asyncio.run(publish_values(settings, values))
             answers = asyncio.run(collect(settings, until=lambda a: a.answered >= len(values)))
             assert worker.running

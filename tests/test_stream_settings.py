@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import InvalidSettings
-from stream.settings import Settings, load_settings
+from stream.settings import Settings, as_environment, load_settings
 
 
 def test_the_defaults_point_at_loopback():
@@ -56,3 +56,8 @@ def test_a_missing_or_broken_file_is_refused_by_name(tmp_path):
 def test_settings_cannot_be_changed():
     with pytest.raises(AttributeError):
         Settings().broker = "other:1"
+
+
+def test_settings_pass_through_the_environment_of_a_child():
+    settings = Settings(broker="b:1", bundle=Path("/m"), max_batch=3, idempotent_producer=True, redis_timeout_s=0.25)
+    assert load_settings(as_environment(settings)) == settings
