@@ -273,8 +273,8 @@ def _conditions(rng: np.random.Generator, person: Person) -> Conditions:
     coronary = _grade(rng, PREVALENCE["coronary_artery_disease"] * risk)
     infarcted = coronary > 0 and rng.random() < 0.45 + 0.35 * coronary
     artery: Artery | None = _pick(rng, {"LAD": 0.42, "RCA": 0.38, "LCX": 0.20}) if infarcted else None
-    diseased = rng.random() < PREVALENCE["cardiomyopathy"]
-    subtype: CardiomyopathySubtype | None = _pick(rng, SUBTYPE_SHARES) if diseased else None
+    kind = _pick(rng, SUBTYPE_SHARES)
+    subtype = kind if rng.random() < PREVALENCE["cardiomyopathy"] else None
     severity = 0.25 + 0.75 * rng.beta(1.6, 1.6)
     hypertensive = (person.systolic_mmhg - 125) / 70 + rng.normal(0, 0.15)
     congestive = rng.random() < 0.06 * risk
