@@ -28,7 +28,7 @@ class Preset:
 PAPER = Preset("paper", width=768, depth=12, heads=12, mlp_width=3072)
 """As published: 85.2 million parameters in the encoder."""
 
-REFERENCE = Preset("reference", width=96, depth=4, heads=3, mlp_width=384)
+REFERENCE = Preset("reference", width=64, depth=4, heads=2, mlp_width=256)
 """The same architecture, small enough to train and to serve on two cores."""
 
 PRESETS = {preset.name: preset for preset in (PAPER, REFERENCE)}
