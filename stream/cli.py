@@ -120,6 +120,23 @@ def bundle_create(
     create_command(out, preset=preset, seed=seed, n_crops=crops)
 
 
+@bundle_app.command(name="import")
+def bundle_import(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Released checkpoints, one a head, of one encoder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    disease: Annotated[
+        list[str] | None, typer.Option(help="Which disease a disease head is for; one each, in order.")
+    ] = None,
+    phenotype_scaler: Annotated[
+        Path | None, typer.Option(help='JSON {phenotype: {"mean": …, "sd": …}}; z-scores without it.')
+    ] = None,
+) -> None:
+    """Write a bundle of released CardioNets weights; needs torch, the extra `train`."""
+    from .import_command import import_command
+
+    import_command(checkpoints, out, diseases=disease or (), phenotype_scaler=phenotype_scaler)
+
+
 def _settings(**overrides: object) -> Settings:
     """Return the settings, with the logs of a command that a person runs; the worker configures its own."""
     from .logs import configure_logs
