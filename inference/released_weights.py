@@ -124,7 +124,7 @@ def import_bundle(
     if scales is not None and "phenotypes" not in imported:
         raise InvalidSettings("a phenotype scaler is of no use: none of the checkpoints has a phenotype head")
     network = join_checkpoints(checkpoints, imported, preset)
-    return package_network(folder, network, _manifest(imported, paths, scales, preset), probe_crops)
+    return package_network(folder, network, released_manifest(imported, paths, scales, preset), probe_crops)
 
 
 def open_checkpoint(path: Path, preset: Preset = PAPER) -> Checkpoint:
@@ -202,6 +202,38 @@ def join_checkpoints(checkpoints: Sequence[Checkpoint], heads: Sequence[str], pr
             state[name][rows].copy_(tensor)
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval()
+
+
+def released_manifest(
+    heads: Sequence[str], paths: Sequence[Path], scales: Mapping[str, Scale] | None, preset: Preset
+) -> Manifest:
+    """Return the manifest that says which heads were imported, which are absent, and how far to trust either.
+
+    Args:
+        heads: what each checkpoint's head answers, as `name_heads` says.
+        paths: the checkpoints, for their digests.
+        scales: of the phenotypes, by name; None: plain z-scores.
+        preset: the sizes of the network.
+    """
+    absent = [head for head in (*DISEASES, "phenotypes", "subtype", "embedding") if head not in heads]
+    scale_of = scales or {}
+    return Manifest(
+        name="cardionets-released",
+        version=RELEASE,
+        trained=True,
+        weights=(
+            f"released CardioNets weights, imported by you: {', '.join(heads)}; "
+            f"absent, and answered by a constant: {', '.join(absent)}"
+        ),
+        trained_on=TRAINED_ON,
+        licence="the one under which you got the weights",
+        notes=" ".join(_notes(heads, paths, scaled=scales is not None)),
+        preset=preset.name,
+        input=InputSpec(n_crops=3),
+        diseases=tuple(_disease_head(disease, present=disease in heads) for disease in DISEASES),
+        phenotypes=tuple(_phenotype_head(known, scale_of.get(known.name, Scale(0.0, 1.0))) for known in MEASUREMENTS),
+        files={},
+    )
 
 
 def read_scales(path: Path) -> dict[str, Scale]:
@@ -334,30 +366,6 @@ def _require_same_encoder(one: Checkpoint, other: Checkpoint) -> None:
 def _row_of(disease: str) -> slice:
     row = [str(known) for known in DISEASES].index(disease)
     return slice(row, row + 1)
-
-
-def _manifest(
-    heads: Sequence[str], paths: Sequence[Path], scales: Mapping[str, Scale] | None, preset: Preset
-) -> Manifest:
-    absent = [head for head in (*DISEASES, "phenotypes", "subtype", "embedding") if head not in heads]
-    scale_of = scales or {}
-    return Manifest(
-        name="cardionets-released",
-        version=RELEASE,
-        trained=True,
-        weights=(
-            f"released CardioNets weights, imported by you: {', '.join(heads)}; "
-            f"absent, and answered by a constant: {', '.join(absent)}"
-        ),
-        trained_on=TRAINED_ON,
-        licence="the one under which you got the weights",
-        notes=" ".join(_notes(heads, paths, scaled=scales is not None)),
-        preset=preset.name,
-        input=InputSpec(n_crops=3),
-        diseases=tuple(_disease_head(disease, present=disease in heads) for disease in DISEASES),
-        phenotypes=tuple(_phenotype_head(known, scale_of.get(known.name, Scale(0.0, 1.0))) for known in MEASUREMENTS),
-        files={},
-    )
 
 
 def _notes(heads: Sequence[str], paths: Sequence[Path], *, scaled: bool) -> Iterator[str]:
