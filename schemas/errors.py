@@ -13,6 +13,7 @@
     └── DeploymentError       the installation: refuse to start, or stop
         ├── InvalidSettings       an unknown name or an impossible value
         ├── CorruptBundle         a model file is missing, altered or contradicts its manifest
+        ├── UnreadableCohort      a cohort's file, or its source, is missing, unfinished or contradicts itself
         ├── EngineUnavailable     the engine's library is not installed, or cannot load the graph
         └── EngineMismatch        an engine disagrees with the reference beyond its tolerance
 
@@ -127,6 +128,12 @@ class CorruptBundle(DeploymentError):
     """A model file is missing, altered, or contradicts its manifest."""
 
     code = "corrupt_bundle"
+
+
+class UnreadableCohort(DeploymentError):
+    """A file of a cohort, or of the data that one is made from, is missing, unfinished or contradicts itself."""
+
+    code = "unreadable_cohort"
 
 
 class EngineUnavailable(DeploymentError):

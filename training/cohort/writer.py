@@ -1,0 +1,266 @@
+"""Writes a cohort into a hidden folder beside its own, which takes its name when whole: a torn one never opens."""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import InvalidSettings, UnreadableCohort
+from schemas.messages import DISEASES
+
+from .layout import (
+    CINE_SHAPE,
+    CINES,
+    DESCRIPTION,
+    ECG_SHAPE,
+    ECGS,
+    FOLDS,
+    INDEX,
+    MACHINE_MEASUREMENTS,
+    PERSON,
+    PHENOTYPES,
+    SHORT_AXIS,
+    Description,
+    Fold,
+    Row,
+    index_columns,
+    is_cohort,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_A_GROUP = 4096
+"""Rows written to the index in one go: a bound on memory."""
+
+
+class CohortWriter:
+    """The rows of a cohort while it is written.
+
+    Attributes:
+        folder: where it is being written; other processes map its arrays by `map_array`.
+        rows: written so far, and so the place of the next one in the arrays.
+        skipped: how many records were not taken, by code.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.folder = folder
+        self.rows = 0
+        self.skipped: Counter[str] = Counter()
+        self._patients: dict[str, Fold] = {}
+        self._scans: set[int] = set()
+        self._waiting: list[dict[str, Any]] = []
+        self._schema = pa.schema([(name, _arrow_type(kind)) for name, kind in index_columns().items()])
+        self._index = pq.ParquetWriter(folder / INDEX, self._schema)
+
+    def add(self, row: Row) -> None:
+        """Add the next row to the index.
+
+        Raises:
+            UnreadableCohort: its patient already lies in another fold.
+        """
+        if self._patients.setdefault(row.patient_id, row.fold) != row.fold:
+            raise UnreadableCohort(f"patient {row.patient_id} lies in two folds: the source's split leaks")
+        if row.cine >= 0:
+            self._scans.add(row.cine)
+        self._waiting.append(_as_columns(row))
+        self.rows += 1
+        if len(self._waiting) == ROWS_A_GROUP:
+            self._write_group()
+
+    def skip(self, code: str) -> None:
+        """Count a record that is not taken."""
+        self.skipped[code] += 1
+
+    def close(self) -> None:
+        """Let go of the index."""
+        self._index.close()
+
+    def finish(self, source: str, seed: int | None) -> None:
+        """Write what is left, cut the arrays to what was filled, and say what the cohort is."""
+        if not self.rows:
+            raise UnreadableCohort(f"no record of the source could be taken; skipped: {dict(self.skipped)}")
+        self._write_group()
+        self.close()
+        cut_array(self.folder / ECGS, self.rows)
+        for name in (CINES, SHORT_AXIS):
+            if (self.folder / name).exists():
+                cut_array(self.folder / name, len(self._scans))
+        folds = Counter(self._patients.values())
+        description = Description(
+            source=source,
+            rows=self.rows,
+            patients=len(self._patients),
+            scans=len(self._scans),
+            seed=seed,
+            fold_patients={fold: folds[fold] for fold in FOLDS},
+            skipped=dict(sorted(self.skipped.items())),
+        )
+        (self.folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(description)) + b"\n")
+
+    def _write_group(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            self._index.write_batch(pa.RecordBatch.from_pylist(self._waiting, self._schema))
+            self._waiting.clear()
+
+
+@contextmanager
+def write_cohort(
+    destination: Path,
+    *,
+    source: str,
+    rows: int,
+    scans: int = 0,
+    cines: bool = True,
+    short_axis: bool = False,
+    seed: int | None = None,
+) -> Iterator[CohortWriter]:
+    """Yield a writer; the cohort is there when the block ends, and nothing is when it fails.
+
+    Args:
+        destination: the cohort's folder; another cohort there is replaced.
+        source: as `Description` has it.
+        rows: that are written at most: the arrays are cut to those that were. Rows are added in order; their places
+            in the arrays may be filled in any order.
+        scans: that are written at most; those that rows name must be the first ones.
+        cines: whether there are four-chamber cines.
+        short_axis: whether there are short-axis ones.
+        seed: of a simulated cohort.
+    """
+    with staged_folder(destination, replaces=is_cohort) as folder:
+        lay_out_array(folder / ECGS, (rows, *ECG_SHAPE), np.int16)
+        for name, wanted in ((CINES, cines), (SHORT_AXIS, short_axis)):
+            if wanted and scans:
+                lay_out_array(folder / name, (scans, *CINE_SHAPE), np.uint8)
+        writer = CohortWriter(folder)
+        try:
+            yield writer
+            writer.finish(source, seed)
+        finally:
+            writer.close()
+
+
+def lay_out_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Make an array of zeros on disk, to be filled through `map_array`; what is not filled takes no room."""
+    np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
+
+
+def map_array(path: Path) -> NDArray[Any] | None:
+    """Return an array that writes itself to its file, or None where there is no file; any process may map it."""
+    return np.lib.format.open_memmap(path, "r+") if path.exists() else None
+
+
+def cut_array(path: Path, length: int) -> None:
+    """Cut an array on disk to its first rows, or remove it if none is left."""
+    if not length:
+        path.unlink()
+        return
+    with path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+        file.seek(0)
+        header = {"shape": (length, *shape[1:]), "fortran_order": False, "descr": np.lib.format.dtype_to_descr(dtype)}
+        np.lib.format.write_array_header_1_0(file, header)  # as long as before: NumPy leaves room for the first axis
+        file.truncate(start + length * math.prod(shape[1:]) * dtype.itemsize)
+
+
+@contextmanager
+def staged_folder(destination: Path, *, replaces: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield an empty folder that takes the destination's place when the block ends, and vanishes when it fails.
+
+    Args:
+        destination: absent, empty, or a folder for which `replaces` is true.
+        replaces: whether a folder that is not empty may be replaced.
+
+    Raises:
+        InvalidSettings: the destination is something else, or is being written by another process.
+    """
+    destination = destination.resolve()
+    check_destination(destination, replaces)
+    stage = destination.with_name(f".{destination.name}.unfinished")
+    stage.mkdir(parents=True, exist_ok=True)
+    lock = os.open(stage, os.O_RDONLY)
+    try:
+        _lock(lock, destination)
+        _empty(stage)  # a run that was killed may have left something
+        try:
+            yield stage
+            _put_in_place(stage, destination)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def check_destination(destination: Path, replaces: Callable[[Path], bool]) -> None:
+    """Refuse to write over what is not ours.
+
+    Raises:
+        InvalidSettings: the destination is a file, or a folder with something else in it.
+    """
+    if destination.exists() and not destination.is_dir():
+        raise InvalidSettings(f"{destination} is a file: name a folder")
+    if destination.is_dir() and any(destination.iterdir()) and not replaces(destination):
+        raise InvalidSettings(f"{destination} is not empty and would be lost: name a new or an empty folder")
+
+
+def _lock(folder: int, destination: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InvalidSettings(f"{destination} is being written by another process") from None
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _put_in_place(stage: Path, destination: Path) -> None:
+    if not destination.exists():
+        stage.rename(destination)
+        return
+    former = destination.with_name(f".{destination.name}.former")
+    shutil.rmtree(former, ignore_errors=True)
+    destination.rename(former)
+    stage.rename(destination)
+    shutil.rmtree(former)
+
+
+def _arrow_type(kind: str) -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.type_for_alias(kind)
+
+
+def _as_columns(row: Row) -> dict[str, Any]:
+    phenotypes = [] if row.phenotypes is None else row.phenotypes.tolist()
+    columns: dict[str, Any] = {
+        "record_id": row.record_id,
+        "patient_id": row.patient_id,
+        "fold": row.fold,
+        **{name: getattr(row, name) for name in PERSON},
+        **{disease: row.diseases.get(disease) for disease in DISEASES},
+        "cardiomyopathy_subtype": row.subtype,
+        **{name: row.machine.get(name) for name in MACHINE_MEASUREMENTS},
+        **dict(zip(PHENOTYPES, phenotypes, strict=bool(phenotypes))),
+        "cine": row.cine,
+    }
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in columns.items()}
