@@ -107,6 +107,25 @@ def compile_(
     compile_command(_settings(bundle=bundle, threads=threads), export=export, as_json=json)
 
 
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder to write; a cohort that is there already is replaced.")],
+    patients: Annotated[int, typer.Option(min=1, help="How many patients.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the population.")] = 0,
+    layout: Annotated[str, typer.Option("--format", help="cohort, or wfdb: ECGs alone, as files.")] = "cohort",
+    cines: Annotated[bool, typer.Option(help="Draw the four-chamber cines.")] = True,
+    short_axis: Annotated[bool, typer.Option("--short-axis", help="Draw short-axis cines as well.")] = False,
+    test_only: Annotated[bool, typer.Option("--test-only", help="Put everybody into the test fold.")] = False,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
+    json: Json = False,
+) -> None:
+    """Simulate a paired cohort: ECGs, cines, phenotypes and diseases of patients who do not exist."""
+    from .simulate_command import simulate_command
+
+    drawn = {"cines": cines, "short_axis": short_axis, "test_only": test_only}
+    simulate_command(out, patients=patients, seed=seed, layout=layout, processes=processes, as_json=json, **drawn)
+
+
 @bundle_app.command(name="create")
 def bundle_create(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
