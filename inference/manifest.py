@@ -62,12 +62,22 @@ class IsotonicCalibration(Part, frozen=True, kw_only=True, tag="isotonic", tag_f
 Calibration: TypeAlias = TemperatureCalibration | IsotonicCalibration
 
 
+class OperatingPoints(Part, frozen=True, kw_only=True):
+    """Thresholds of the calibrated probability that were fixed on development data."""
+
+    sensitivity_90: Probability
+    """The highest that finds 90 % of the sick."""
+    specificity_95: Probability
+    """The lowest that leaves 95 % of the others alone."""
+
+
 class DiseaseHead(Part, frozen=True, kw_only=True):
     """One disease logit: the threshold holds for the calibrated probability; no calibration means the plain sigmoid."""
 
     name: Disease
     threshold: Probability
     calibration: Calibration | None = None
+    operating_points: OperatingPoints | None = None
 
 
 class PhenotypeHead(Part, frozen=True, kw_only=True):
