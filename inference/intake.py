@@ -61,6 +61,26 @@ def take_in(records: Sequence[EcgRecord], n_crops: int) -> Intake:
     return Intake(tuple(outcomes[index] for index in range(len(records))), np.stack(accepted) if accepted else empty)
 
 
+def admit(record: EcgRecord) -> NDArray[np.float32]:
+    """Return the signals of one record that the gate lets pass, for whoever keeps them rather than screens them.
+
+    Returns:
+        (12, samples) float32 in mV, in the order of `LEADS`, the first 10 s, missing samples bridged.
+
+    Raises:
+        MalformedRecord: the record contradicts itself.
+        UnusableSignal: the gate's verdict.
+    """
+    if (refusal := _contradiction(record)) is not None:
+        raise refusal
+    check_extent(record.n_samples, record.sample_rate_hz)
+    signals, _ = arrange_leads(_millivolts([record], record.sample_rate_hz), record.leads)
+    (verdict,) = examine(signals, record.sample_rate_hz)
+    if verdict.refusal is not None:
+        raise _of_record(verdict.refusal, record)
+    return np.asarray(_bridged(signals)[0], np.float32)
+
+
 def _contradiction(record: EcgRecord) -> MalformedRecord | None:
     """Return what is wrong with a record that no decoder has checked, or whose scale float32 cannot hold."""
     if not record.leads or len(record.samples) % (BYTES_PER_SAMPLE * len(record.leads)):

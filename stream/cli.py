@@ -12,6 +12,8 @@ import typer
 
 from schemas.errors import CardiacNetsError, InvalidSettings
 
+from .train_command import train_app
+
 if TYPE_CHECKING:
     from .settings import Settings
 
@@ -26,6 +28,9 @@ app = typer.Typer(
 )
 bundle_app = typer.Typer(help="Model bundles.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
+cohort_app = typer.Typer(help="Cohorts of real patients.", no_args_is_help=True)
+app.add_typer(cohort_app, name="cohort")
+app.add_typer(train_app, name="train")
 
 Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, host:port[,host:port].")]
 BundleFolder = Annotated[Path | None, typer.Option(help="Model bundle; the shipped one by default.")]
@@ -124,6 +129,23 @@ def simulate(
 
     drawn = {"cines": cines, "short_axis": short_axis, "test_only": test_only}
     simulate_command(out, patients=patients, seed=seed, layout=layout, processes=processes, as_json=json, **drawn)
+
+
+@cohort_app.command(name="import")
+def cohort_import(
+    source: Annotated[str, typer.Argument(help="mimic or ukb.")],
+    root: Annotated[Path, typer.Argument(help="Folder of MIMIC-IV-ECG, or of UK Biobank's bulk files.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; a cohort that is there already is replaced.")],
+    table: Annotated[
+        Path | None,
+        typer.Option("--labels", "--table", help="records_w_diag_icd10.csv, or UK Biobank's main table."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a cohort of MIMIC-IV-ECG with its ICD-10 diagnoses, or of UK Biobank's imaging visits."""
+    from .cohort_command import import_command
+
+    import_command(source, root, out=out, table=table, as_json=json)
 
 
 @bundle_app.command(name="create")

@@ -51,6 +51,7 @@ class CohortWriter:
     Attributes:
         folder: where it is being written; other processes map its arrays by `map_array`.
         rows: written so far, and so the place of the next one in the arrays.
+        scans: that the rows so far name.
         skipped: how many records were not taken, by code.
     """
 
@@ -59,28 +60,37 @@ class CohortWriter:
         import pyarrow.parquet as pq
 
         self.folder = folder
-        self.rows = 0
+        self.rows = self.scans = 0
         self.skipped: Counter[str] = Counter()
         self._patients: dict[str, Fold] = {}
-        self._scans: set[int] = set()
+        self._ecgs, self._cines = map_array(folder / ECGS), map_array(folder / CINES)
         self._waiting: list[dict[str, Any]] = []
         self._schema = pa.schema([(name, _arrow_type(kind)) for name, kind in index_columns().items()])
         self._index = pq.ParquetWriter(folder / INDEX, self._schema)
 
-    def add(self, row: Row) -> None:
-        """Add the next row to the index.
+    def add(self, row: Row, ecg: NDArray[np.int16] | None = None) -> None:
+        """Add the next row to the index, and its ECG (12, 5000) to the array, unless that is filled by others.
 
         Raises:
             UnreadableCohort: its patient already lies in another fold.
         """
         if self._patients.setdefault(row.patient_id, row.fold) != row.fold:
             raise UnreadableCohort(f"patient {row.patient_id} lies in two folds: the source's split leaks")
-        if row.cine >= 0:
-            self._scans.add(row.cine)
+        if ecg is not None and self._ecgs is not None:
+            self._ecgs[self.rows] = ecg
+        self.scans = max(self.scans, row.cine + 1)
         self._waiting.append(_as_columns(row))
         self.rows += 1
         if len(self._waiting) == ROWS_A_GROUP:
             self._write_group()
+
+    def add_scan(self, cine: NDArray[np.uint8]) -> int:
+        """Add a four-chamber cine (50, 96, 96), and return its place, for the rows of its ECGs."""
+        if self._cines is None:
+            raise ValueError("the cohort was laid out without cines")
+        self._cines[self.scans] = cine
+        self.scans += 1
+        return self.scans - 1
 
     def skip(self, code: str) -> None:
         """Count a record that is not taken."""
@@ -99,13 +109,13 @@ class CohortWriter:
         cut_array(self.folder / ECGS, self.rows)
         for name in (CINES, SHORT_AXIS):
             if (self.folder / name).exists():
-                cut_array(self.folder / name, len(self._scans))
+                cut_array(self.folder / name, self.scans)
         folds = Counter(self._patients.values())
         description = Description(
             source=source,
             rows=self.rows,
             patients=len(self._patients),
-            scans=len(self._scans),
+            scans=self.scans,
             seed=seed,
             fold_patients={fold: folds[fold] for fold in FOLDS},
             skipped=dict(sorted(self.skipped.items())),

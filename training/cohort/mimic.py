@@ -1,0 +1,280 @@
+"""Reads MIMIC-IV-ECG with the diagnoses of MIMIC-IV-ECG-Ext-ICD into a cohort, a record at a time.
+
+The archive: `files/p1000/p10000032/s40689238/40689238.{hea,dat}` and `machine_measurements.csv`. The diagnoses:
+`records_w_diag_icd10.csv`, one row a record, its ICD-10 codes as the text of a Python list, without the dot; an empty
+list stands for "no stay is linked to this ECG", so the labels are unknown then, not negative.
+
+The split is the release's own, by patient: `strat_fold` (or `fold`), 0 to 19, the last for the test, the one before for
+development. Version 1.0.1 or later: in 1.0.0 `strat_fold` was wrong, and a split that tears patients apart is refused.
+
+Sources: Gow et al., PhysioNet 2023 (MIMIC-IV-ECG 1.0); Strodthoff et al., PhysioNet 2024 (Ext-ICD 1.0.1).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.files import read_ecg
+from schemas.errors import InvalidSettings, MalformedRecord, RecordError, UnreadableCohort
+
+from .layout import MACHINE_MEASUREMENTS, Cohort, Fold, Row, open_cohort
+from .sources import as_kept, as_number, label_diseases, name_subtype, read_rows, table_columns
+from .writer import write_cohort
+
+SOURCE = "mimic-iv-ecg"
+LABELS = "records_w_diag_icd10.csv"
+MEASUREMENTS = "machine_measurements.csv"
+FOLD_COLUMNS = ("strat_fold", "fold")
+CODE_COLUMNS = ("all_diag_all", "all_diag_hosp")
+"""The first that is there: `all_diag_all` is the hospital's diagnoses, else the emergency department's."""
+MISSING_MEASUREMENT = 29999.0
+RAW_MEASUREMENTS = ("rr_interval", "p_onset", "qrs_onset", "qrs_end", "t_end", "p_axis", "qrs_axis", "t_axis")
+REPORTS = tuple(f"report_{line}" for line in range(18))
+
+MAX_CODES_CHARS = 20_000
+MAX_CODES = 500
+MAX_CODE_CHARS = 10
+OLDEST_YEARS = 120
+
+_PATH = re.compile(r"files/p\d+(?:/p\d+)?/s\d+/\d+$")
+_FIBRILLATION = re.compile(r"\s*atrial fibrillation\b(?!.*no longer)", re.IGNORECASE)
+
+Texts = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The release's split.
+
+    Attributes:
+        column: of the fold.
+        folds: by the number in that column.
+        rows: of the table.
+    """
+
+    column: str
+    folds: dict[str, Fold]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class MachineMeasurements:
+    """What the ECG carts measured.
+
+    Attributes:
+        study_ids: (n,) ascending.
+        values: (n, 7) float32 in the order of the layout's `MACHINE_MEASUREMENTS`, NaN where there is none.
+        fibrillation: (n,) 1 where a line of the report begins with "Atrial fibrillation", 0 where none does, NaN where
+            there is no report.
+    """
+
+    study_ids: NDArray[np.int64]
+    values: NDArray[np.float32]
+    fibrillation: NDArray[np.float32]
+
+    def of_study(self, study_id: int) -> tuple[dict[str, float], bool | None]:
+        """Return the measurements of a study by name, and whether its rhythm is atrial fibrillation."""
+        place = int(np.searchsorted(self.study_ids, study_id))
+        if place == len(self.study_ids) or self.study_ids[place] != study_id:
+            return {}, None
+        rhythm = self.fibrillation[place]
+        named = dict(zip(MACHINE_MEASUREMENTS, self.values[place].tolist(), strict=True))
+        return named, None if np.isnan(rhythm) else bool(rhythm)
+
+
+def import_mimic(
+    root: Path,
+    destination: Path,
+    *,
+    labels: Path | None = None,
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
+) -> Cohort:
+    """Write the cohort of an archive and return it opened; records that cannot be used are counted by code.
+
+    Args:
+        root: of MIMIC-IV-ECG.
+        destination: the cohort's folder.
+        labels: `records_w_diag_icd10.csv`; in the root by default.
+        progress: called with the number of rows done, and of all.
+
+    Raises:
+        InvalidSettings: a path is wrong.
+        UnreadableCohort: a table is not as published, a patient lies in several folds, or no record can be used.
+    """
+    table = labels or root / LABELS
+    if not (root / "files").is_dir():
+        raise InvalidSettings(f"{root} is no MIMIC-IV-ECG archive: it has no folder 'files'")
+    if not table.is_file():
+        raise InvalidSettings(f"{table} is not there: name the diagnoses of MIMIC-IV-ECG-Ext-ICD with --labels")
+    archive = Archive(
+        root=root,
+        split=read_split(table),
+        codes_column=_first_column(table, CODE_COLUMNS),
+        measurements=read_machine_measurements(root / MEASUREMENTS),
+    )
+    columns = ("file_name", "study_id", "subject_id", archive.codes_column, archive.split.column)
+    with write_cohort(destination, source=SOURCE, rows=archive.split.rows) as writer:
+        for done, texts in enumerate(read_rows(table, columns, ("age", "gender")), start=1):
+            try:
+                writer.add(archive.row(texts), archive.ecg(texts))
+            except RecordError as refusal:
+                writer.skip(refusal.wire_code)
+            progress(done, archive.split.rows)
+    return open_cohort(destination)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An archive and its tables.
+
+    Attributes:
+        codes_column: of the diagnoses that become labels.
+    """
+
+    root: Path
+    split: Split
+    codes_column: str
+    measurements: MachineMeasurements
+
+    def row(self, texts: Texts) -> Row:
+        """Return what the index says of a row of the table of diagnoses.
+
+        Raises:
+            MalformedRecord: a cell cannot be read.
+        """
+        codes = parse_codes(texts[self.codes_column])
+        study_id = texts["study_id"] or ""
+        if not study_id.isdecimal():
+            raise MalformedRecord(f"a study is called {study_id!r}")
+        machine, fibrillation = self.measurements.of_study(int(study_id))
+        age = as_number(texts.get("age"))
+        return Row(
+            record_id=study_id,
+            patient_id=texts["subject_id"] or "",
+            fold=self.split.folds[texts[self.split.column] or ""],
+            age_years=age if 0 <= age <= OLDEST_YEARS else None,
+            female={"F": True, "M": False}.get(texts.get("gender") or ""),
+            atrial_fibrillation=fibrillation,
+            diseases=label_diseases(codes) if codes else {},
+            subtype=name_subtype(codes),
+            machine=machine,
+        )
+
+    def ecg(self, texts: Texts) -> NDArray[np.int16]:
+        """Return the ECG of a row, as a cohort keeps it.
+
+        Raises:
+            RecordError: it is not there, is another patient's, or the gate refuses it.
+        """
+        place = _PATH.search(texts["file_name"] or "")  # the table puts the release's name before it
+        if place is None:
+            raise MalformedRecord(f"{texts['file_name']!r} is no place in the archive")
+        record = read_ecg(self.root / f"{place[0]}.hea")
+        if record.patient_id not in (None, texts["subject_id"]):
+            raise MalformedRecord("the header names another patient", code="other_patient")
+        return as_kept(record)
+
+
+def parse_codes(text: str | None) -> list[str]:
+    """Return the ICD-10 codes of a cell, without dots.
+
+    Raises:
+        MalformedRecord: `unreadable_labels`: it is not the text of a list of codes.
+    """
+    refusal = MalformedRecord("diagnoses that are not the text of a list of codes", code="unreadable_labels")
+    if text is None or len(text) > MAX_CODES_CHARS:
+        raise refusal
+    try:
+        codes = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise refusal from error
+    if not isinstance(codes, list) or len(codes) > MAX_CODES or not all(map(_is_code, codes)):
+        raise refusal
+    return [code.replace(".", "") for code in codes]
+
+
+def _is_code(code: object) -> bool:
+    return isinstance(code, str) and len(code) <= MAX_CODE_CHARS
+
+
+def read_split(table: Path) -> Split:
+    """Return the release's split.
+
+    Raises:
+        UnreadableCohort: there is none, or it tears patients apart.
+    """
+    column = _first_column(table, FOLD_COLUMNS)
+    fold_of: dict[str, str] = {}
+    rows = 0
+    for texts in read_rows(table, ("subject_id", column)):
+        patient, number = texts["subject_id"] or "", texts[column] or ""
+        if not patient or not number.isdecimal():
+            raise UnreadableCohort(f"{table}, row {rows + 1}: no patient, or no number in {column}")
+        if fold_of.setdefault(patient, number) != number:
+            raise UnreadableCohort(
+                f"{table}: patient {patient} has records in several folds of {column}: "
+                "take version 1.0.1 of MIMIC-IV-ECG-Ext-ICD, or remove the column"
+            )
+        rows += 1
+    numbers = sorted(set(fold_of.values()), key=int)
+    if len(numbers) < 3:
+        raise UnreadableCohort(f"{table}: {column} has fewer than three folds")
+    folds: dict[str, Fold] = dict.fromkeys(numbers, "train")
+    return Split(column, folds | {numbers[-2]: "development", numbers[-1]: "test"}, rows)
+
+
+def _first_column(table: Path, names: tuple[str, ...]) -> str:
+    columns = table_columns(table)
+    found = next((name for name in names if name in columns), None)
+    if found is None:
+        raise UnreadableCohort(f"{table} has none of the columns {', '.join(names)}")
+    return found
+
+
+def read_machine_measurements(table: Path) -> MachineMeasurements:
+    """Return what the carts measured; nothing where the archive lacks the table.
+
+    Raises:
+        UnreadableCohort: the table is not as published.
+    """
+    study_ids, values, fibrillation = array("q"), array("f"), array("f")
+    rows = read_rows(table, ("study_id", *RAW_MEASUREMENTS), REPORTS) if table.is_file() else iter(())
+    for texts in rows:
+        study_id = texts["study_id"] or ""
+        if not study_id.isdecimal():
+            raise UnreadableCohort(f"{table}: a study is called {study_id!r}")
+        study_ids.append(int(study_id))
+        values.extend(
+            _measured({name: as_number(texts[name], missing=MISSING_MEASUREMENT) for name in RAW_MEASUREMENTS})
+        )
+        fibrillation.append(_fibrillates([line for name in REPORTS if (line := texts.get(name))]))
+    order = np.argsort(np.array(study_ids, np.int64), kind="stable")
+    return MachineMeasurements(
+        np.array(study_ids, np.int64)[order],
+        np.array(values, np.float32).reshape(-1, len(MACHINE_MEASUREMENTS))[order],
+        np.array(fibrillation, np.float32)[order],
+    )
+
+
+def _measured(raw: Mapping[str, float]) -> tuple[float, ...]:
+    """Return the layout's measurements: intervals from the times of onsets and ends, in ms."""
+    intervals = (
+        raw["qrs_onset"] - raw["p_onset"],
+        raw["qrs_end"] - raw["qrs_onset"],
+        raw["t_end"] - raw["qrs_onset"],
+    )
+    rate = 60_000 / raw["rr_interval"] if raw["rr_interval"] > 0 else np.nan
+    positive = (interval if interval > 0 else np.nan for interval in intervals)
+    return (rate, *positive, raw["p_axis"], raw["qrs_axis"], raw["t_axis"])
+
+
+def _fibrillates(report: list[str]) -> float:
+    return float(any(_FIBRILLATION.match(line) for line in report)) if report else np.nan

@@ -1,0 +1,140 @@
+"""What the readers of real cohorts share: ICD-10 lists, ECGs as a cohort keeps them, tables read in pieces."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.intake import admit
+from schemas.ecg_record import EcgRecord
+from schemas.errors import InvalidSettings, UnreadableCohort, UnusableSignal
+from schemas.messages import CardiomyopathySubtype, Disease
+
+from .layout import ECG_SHAPE, MICROVOLTS_PER_STEP, SAMPLE_RATE_HZ
+
+DISEASE_CODES: dict[Disease, tuple[str, ...]] = {
+    "coronary_artery_disease": ("I20", "I21", "I22", "I23", "I24", "I25"),
+    "cardiomyopathy": ("I42", "I43", "I255"),
+    "heart_failure": ("I50",),
+    "pulmonary_hypertension": ("I27",),
+    "pericarditis": ("I30", "I31", "I32"),
+}
+"""Beginnings of the ICD-10 codes, without the dot: the closest lists that were published (MODEL.md)."""
+SUBTYPE_CODES: dict[CardiomyopathySubtype, tuple[str, ...]] = {
+    "restrictive": ("I425",),
+    "dilated": ("I420",),
+    "hypertrophic": ("I421", "I422"),
+}
+MAX_STEP = 32767
+
+
+def label_diseases(codes: Iterable[str]) -> dict[Disease, bool]:
+    """Return the five labels of a patient who has these ICD-10 codes, written without the dot."""
+    listed = tuple(codes)
+    return {disease: any(code.startswith(start) for code in listed) for disease, start in DISEASE_CODES.items()}
+
+
+def name_subtype(codes: Iterable[str]) -> CardiomyopathySubtype | None:
+    """Return the subtype of the cardiomyopathy, or None where the codes name none, or more than one."""
+    listed = tuple(codes)
+    named = [subtype for subtype, start in SUBTYPE_CODES.items() if any(code.startswith(start) for code in listed)]
+    return named[0] if len(named) == 1 else None
+
+
+def as_kept(record: EcgRecord) -> NDArray[np.int16]:
+    """Return an ECG as a cohort keeps it: (12, 5000) int16 of 5 µV, 10 s at 500 Hz, leads by name.
+
+    Raises:
+        RecordError: the gate refuses it, or it has another rate or is shorter; its code says which.
+    """
+    if record.sample_rate_hz != SAMPLE_RATE_HZ:
+        sentence = f"a rate of {record.sample_rate_hz:g} Hz: a cohort keeps {SAMPLE_RATE_HZ} Hz"
+        raise UnusableSignal(sentence, code="unsupported_rate", sample_rate_hz=record.sample_rate_hz)
+    if record.n_samples < ECG_SHAPE[1]:
+        duration_s = record.n_samples / SAMPLE_RATE_HZ
+        raise UnusableSignal(f"{duration_s:g} s: a cohort keeps 10 s", code="too_short", duration_s=duration_s)
+    steps = np.round(admit(record) * (1e3 / MICROVOLTS_PER_STEP))
+    return steps.clip(-MAX_STEP, MAX_STEP).astype(np.int16)
+
+
+def read_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[dict[str, str | None]]:
+    """Yield the rows of a table, CSV or Parquet, as text by column, None where it is empty; in pieces, never whole.
+
+    Args:
+        path: of the table.
+        required: columns that must be there.
+        optional: columns that may be; those that are not are not in the rows either.
+
+    Raises:
+        InvalidSettings: there is no such file.
+        UnreadableCohort: it is no table, or a column is missing.
+    """
+    import pyarrow as pa
+
+    columns = table_columns(path)
+    if missing := [name for name in required if name not in columns]:
+        raise UnreadableCohort(f"{path} lacks the columns {', '.join(missing)}")
+    wanted = [*required, *(name for name in optional if name in columns)]
+    try:
+        for batch in _batches(path, wanted):
+            yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise UnreadableCohort(f"{path} cannot be read: {error}") from error
+
+
+def table_columns(path: Path) -> list[str]:
+    """Return the names of a table's columns.
+
+    Raises:
+        InvalidSettings: there is no such file.
+        UnreadableCohort: it is no table.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise InvalidSettings(f"{path} is not there")
+    try:
+        if path.suffix == ".parquet":
+            return [str(name) for name in pq.read_schema(path).names]
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        raise UnreadableCohort(f"{path} is no table: {error}") from error
+
+
+def _batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    """Yield record batches of text."""
+    import pyarrow as pa
+    import pyarrow.csv as pacsv
+    import pyarrow.parquet as pq
+
+    if path.suffix == ".parquet":
+        text = pa.schema([(name, pa.string()) for name in columns])
+        for batch in pq.ParquetFile(path).iter_batches(columns=list(columns)):
+            yield batch.select(columns).cast(text)
+        return
+    options = pacsv.ConvertOptions(
+        column_types=dict.fromkeys(columns, pa.string()),
+        include_columns=list(columns),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+    )
+    parse = pacsv.ParseOptions(newlines_in_values=False)
+    with pacsv.open_csv(path, convert_options=options, parse_options=parse) as reader:
+        yield from reader
+
+
+def as_number(text: str | None, *, missing: float | None = None) -> float:
+    """Return a number, NaN where there is none, or where it is the one that stands for none."""
+    try:
+        number = float(text) if text else np.nan
+    except ValueError:
+        return np.nan
+    return np.nan if number == missing else number

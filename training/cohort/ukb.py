@@ -1,0 +1,173 @@
+"""Reads the imaging visits of UK Biobank into a cohort: ECG, four-chamber cine, the 82 phenotypes and the diagnoses.
+
+What is expected under `ROOT`, wherever in it: the bulk files by their names,
+
+```
+1234567_20205_2_0.xml     ECG at rest, field 20205, by CardioSoft; participant, field, visit, place
+1234567_20208_2_0.zip     long-axis scans, field 20208, DICOM
+```
+
+and a main table, CSV or Parquet, with a row a participant: `eid`, `31-0.0` (sex), `21003-2.0` (age at the visit),
+`24100-2.0` … `24181-2.0` (phenotypes), `41270-0.0`, `41270-0.1`, … (ICD-10 codes of hospital stays, without the dot).
+Visits 2 and 3 are the imaging ones. A participant who is not in the table is left out: so are those who withdrew.
+
+A participant without a code of a disease counts as without it: hospital records are linked for all of them. The codes'
+dates are not looked at, so a disease may have been diagnosed after the scan.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.phenotypes import MEASUREMENTS
+from schemas.errors import InvalidSettings, RecordError, UnreadableFile
+
+from .cardiosoft import read_cardiosoft
+from .layout import SHARES, Cohort, Row, assign_fold, open_cohort
+from .scans import read_four_chamber
+from .sources import as_kept, as_number, label_diseases, name_subtype, read_rows, table_columns
+from .writer import CohortWriter, write_cohort
+
+SOURCE = "uk-biobank"
+VISITS = ("2", "3")
+AGE, SEX, ECG, LONG_AXIS = "21003", "31", "20205", "20208"
+NOT_IN_TABLE, UNREADABLE_SCAN = "not_in_table", "unreadable_scan"
+
+_BULK = re.compile(rf"(\d+)_({ECG}|{LONG_AXIS})_([{''.join(VISITS)}])_0\.(?:xml|zip)", re.IGNORECASE)
+_CODE_COLUMN = re.compile(r"41270-0\.\d+")
+
+Texts = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """The bulk files of one participant's visit."""
+
+    number: str
+    ecg: Path
+    scan: Path | None
+
+
+def import_ukb(
+    root: Path,
+    destination: Path,
+    *,
+    table: Path | None = None,
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
+    folds: tuple[float, float] = SHARES,
+) -> Cohort:
+    """Write the cohort of a UK Biobank delivery and return it opened; what cannot be used is counted by code.
+
+    Args:
+        root: of the bulk files.
+        destination: the cohort's folder.
+        table: the main table; the only CSV or Parquet file in the root by default.
+        progress: called with the number of ECGs done, and of all.
+        folds: shares of the participants for training and for development.
+
+    Raises:
+        InvalidSettings: a path is wrong.
+        UnreadableCohort: the table is not as delivered, or no ECG can be used.
+    """
+    table = table or _only_table(root)
+    visits = find_visits(root)
+    total = sum(map(len, visits.values()))
+    scans = sum(visit.scan is not None for of_one in visits.values() for visit in of_one)
+    if not total:
+        raise InvalidSettings(f"{root} holds no ECG: none is named like 1234567_{ECG}_2_0.xml")
+    names = table_columns(table)
+    wanted = {f"{SEX}-0.0", *(f"{field}-{visit}.0" for visit in VISITS for field in (AGE, *_phenotype_fields()))}
+    optional = [name for name in names if name in wanted or _CODE_COLUMN.fullmatch(name)]
+    done = 0
+    with write_cohort(destination, source=SOURCE, rows=total, scans=scans) as writer:
+        for texts in read_rows(table, ("eid",), optional):
+            for visit in visits.pop(_participant(texts), ()):
+                _take(writer, texts, visit, folds)
+                progress(done := done + 1, total)
+        for _ in range(total - done):
+            writer.skip(NOT_IN_TABLE)
+    progress(total, total)
+    return open_cohort(destination)
+
+
+def find_visits(root: Path) -> dict[str, list[Visit]]:
+    """Return the visits that have an ECG, by participant, wherever their files lie under the root."""
+    files: dict[tuple[str, str], dict[str, Path]] = defaultdict(dict)
+    for folder, subfolders, names in os.walk(root):
+        subfolders.sort()
+        for found in filter(None, map(_BULK.fullmatch, sorted(names))):
+            participant, field, visit = found.groups()
+            files[participant, visit][field] = Path(folder, found[0])
+    visits: dict[str, list[Visit]] = defaultdict(list)
+    for (participant, number), of_visit in sorted(files.items()):
+        if ECG in of_visit:
+            visits[participant].append(Visit(number, of_visit[ECG], of_visit.get(LONG_AXIS)))
+    return visits
+
+
+def _only_table(root: Path) -> Path:
+    if not root.is_dir():
+        raise InvalidSettings(f"{root} is no folder")
+    tables = [path for path in sorted(root.iterdir()) if path.suffix in (".csv", ".parquet")]
+    if len(tables) != 1:
+        raise InvalidSettings(f"{root} has {len(tables)} tables in it, not one: name the main table with --table")
+    return tables[0]
+
+
+def _participant(texts: Texts) -> str:
+    return (texts["eid"] or "").removesuffix(".0")
+
+
+def _phenotype_fields() -> list[str]:
+    return [str(measurement.field) for measurement in MEASUREMENTS]
+
+
+def _take(writer: CohortWriter, texts: Texts, visit: Visit, folds: tuple[float, float]) -> None:
+    """Add one visit, without its scan where that cannot be read; count what is not taken."""
+    try:
+        recorded = read_cardiosoft(visit.ecg)
+        ecg = as_kept(recorded.record)
+    except RecordError as refusal:
+        writer.skip(refusal.wire_code)
+        return
+    codes = [text.replace(".", "") for name, text in texts.items() if text and _CODE_COLUMN.fullmatch(name)]
+    participant = _participant(texts)
+    age = as_number(texts.get(f"{AGE}-{visit.number}.0"))
+    row = Row(
+        record_id=visit.ecg.stem,
+        patient_id=participant,
+        fold=assign_fold(participant, folds),
+        age_years=age,
+        female={0.0: True, 1.0: False}.get(as_number(texts.get(f"{SEX}-0.0"))),
+        atrial_fibrillation=recorded.atrial_fibrillation,
+        diseases=label_diseases(codes),
+        subtype=name_subtype(codes),
+        machine=recorded.measurements,
+        phenotypes=_phenotypes(texts, visit),
+        cine=_take_scan(writer, visit),
+    )
+    writer.add(row, ecg)
+
+
+def _take_scan(writer: CohortWriter, visit: Visit) -> int:
+    """Return the place of the visit's cine in the cohort, or -1."""
+    if visit.scan is None:
+        return -1
+    try:
+        return writer.add_scan(read_four_chamber(visit.scan))
+    except UnreadableFile:
+        writer.skip(UNREADABLE_SCAN)
+        return -1
+
+
+def _phenotypes(texts: Texts, visit: Visit) -> NDArray[np.float64]:
+    """Return (82,) as delivered: the fields' units are those of `MEASUREMENTS`."""
+    return np.array([as_number(texts.get(f"{field}-{visit.number}.0")) for field in _phenotype_fields()])
