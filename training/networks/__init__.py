@@ -1,0 +1,1 @@
+"""Networks that are needed for learning only; what serves is in inference/models."""

@@ -1,0 +1,65 @@
+"""ECG and CMR of one heart brought together: the weighted contrastive loss, and the CMR side's projection.
+
+Ding et al., arXiv 2411.13602: symmetric InfoNCE in which each negative's exp-similarity is multiplied by
+W_ik = 1 − exp(−‖φ_i − φ_k‖² / σ²): hearts that look alike are not pushed apart.
+"""
+
+from __future__ import annotations
+
+import torch  # noqa: TID253 - a network is torch
+from torch import Tensor, nn  # noqa: TID253
+from torch.nn.functional import cross_entropy  # noqa: TID253
+
+from inference.models.heads import AlignmentHead
+
+TEMPERATURE = 0.05
+SIGMA = 0.5
+N_COMPONENTS = 128
+
+
+def weigh_negatives(components: Tensor, sigma: float = SIGMA) -> Tensor:
+    """Return W (row, row) in [0, 1] for φ (row, component): 0 between twins, near 1 between strangers."""
+    return 1 - torch.exp(-torch.cdist(components, components).square() / sigma**2)
+
+
+def contrast(ecg: Tensor, cmr: Tensor, weights: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Return the weighted symmetric InfoNCE, a scalar.
+
+    Args:
+        ecg: (row, 256) of length 1.
+        cmr: (row, 256) of length 1, of the same hearts.
+        weights: (row, row) in [0, 1], of the negatives; the diagonal is not read.
+        temperature: divides the cosines.
+    """
+    # a weight on exp(s) is a summand on s; a weight of 0 is minus infinity, which leaves the negative out
+    summands = weights.log().fill_diagonal_(0)
+    cosines = ecg @ cmr.T / temperature
+    pairs = torch.arange(len(ecg), device=ecg.device)
+    return (cross_entropy(cosines + summands, pairs) + cross_entropy(cosines.T + summands, pairs)) / 2
+
+
+class CmrProjection(nn.Module):
+    """From the frozen CMR encoder's features to the shared sphere: standardised, then projected.
+
+    The frozen features differ little from heart to heart beside what they have in common, so they are standardised by
+    the training fold's mean and deviation; being linear, that is a part of the published projection.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+        self.head = AlignmentHead(width)
+
+    def fit_scale(self, features: Tensor) -> None:
+        """Take the mean and the deviation from the training fold's features (scan, width)."""
+        self.mean.copy_(features.mean(dim=0))
+        self.deviation.copy_(features.std(dim=0, correction=0).clamp_min(1e-6))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (row, 256) of length 1 for (row, width)."""
+        projected: Tensor = self.head((features - self.mean) / self.deviation)
+        return projected

@@ -1,0 +1,63 @@
+"""The CMR encoder: a vision transformer to whom the 50 frames of a cine are the channels of one picture.
+
+Ding et al., arXiv 2411.13602: ViT-B/16 (Dosovitskiy et al., ICLR 2021) on the four-chamber cine of UK Biobank.
+"""
+
+from __future__ import annotations
+
+import torch  # noqa: TID253 - a network is torch
+from einops import rearrange, repeat
+from torch import Tensor, nn  # noqa: TID253
+
+from inference.models.encoder import EMBEDDING_DEVIATION, Block
+from inference.models.presets import Preset
+
+N_FRAMES = 50
+CINE_PIXELS = 96
+PATCH_PIXELS = 16
+N_PATCHES = (CINE_PIXELS // PATCH_PIXELS) ** 2
+PATCH_VALUES = N_FRAMES * PATCH_PIXELS**2
+
+CMR_PRESETS = {
+    "paper": Preset("paper", width=768, depth=12, heads=12, mlp_width=3072),
+    "reference": Preset("reference", width=128, depth=4, heads=4, mlp_width=512),
+}
+"""By the name of the ECG encoder's preset."""
+
+
+class CmrEncoder(nn.Module):
+    """Turns cines into one vector each."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.width = preset.width
+        self.patch_embedding = nn.Linear(PATCH_VALUES, preset.width)
+        self.positions = nn.Parameter(torch.randn(1, 1 + N_PATCHES, preset.width) * EMBEDDING_DEVIATION)
+        self.summary = nn.Parameter(torch.randn(preset.width) * EMBEDDING_DEVIATION)
+        self.blocks = nn.ModuleList(Block(preset) for _ in range(preset.depth))
+        self.norm = nn.LayerNorm(preset.width)
+
+    def forward(self, cines: Tensor) -> Tensor:
+        """Return the features of the summary (CLS) token, (row, width), for (row, 50, 96, 96) in [-1, 1]."""
+        patches = split_cine(cines)
+        everywhere = torch.arange(N_PATCHES, device=cines.device).expand(len(cines), -1)
+        return self.encode(patches, everywhere)[:, 0]
+
+    def encode(self, patches: Tensor, kept: Tensor) -> Tensor:
+        """Return the summary and the kept patches (row, 1 + k, width), given their values (row, k, 12800)."""
+        summary = repeat(self.summary + self.positions[0, 0], "width -> row 1 width", row=len(patches))
+        tokens = torch.cat([summary, self.patch_embedding(patches) + self.positions[0, 1:][kept]], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        encoded: Tensor = self.norm(tokens)
+        return encoded
+
+
+def scale_cines(cines: Tensor) -> Tensor:
+    """Return uint8 pixels as float32 in [-1, 1]."""
+    return cines.float() / 127.5 - 1
+
+
+def split_cine(cines: Tensor) -> Tensor:
+    """Return (row, 36, 12800): what each patch shows in all frames, for (row, 50, 96, 96)."""
+    return rearrange(cines, "row frame (y dy) (x dx) -> row (y x) (frame dy dx)", dy=PATCH_PIXELS, dx=PATCH_PIXELS)

@@ -1,0 +1,234 @@
+"""`cardiacnets train reference`: everything from nothing to a bundle and its baselines, in one go.
+
+What is finished is not done again: the same command after an interruption goes on where it stopped, with the epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from schemas.errors import InvalidSettings
+
+from .cohort.layout import Cohort, is_cohort, open_cohort
+from .stages.folder import StageFolder
+from .stages.settings import Count, Hardware, Learning, Settings
+
+RECIPE = "recipe.json"
+SECONDS_A_MINUTE = 60
+
+
+class Recipe(Settings, frozen=True, kw_only=True):
+    """What decides the result: together with the code, everything.
+
+    Attributes:
+        patients: of the simulated cohort; eight in ten are learned from.
+        seed: of the cohort and of all learning.
+    """
+
+    preset: str = "reference"
+    patients: Annotated[int, Meta(ge=20)] = 9000
+    seed: int = 0
+    pretrain_ecg_epochs: Count = 24
+    pretrain_cmr_epochs: Count = 24
+    align_epochs: Count = 16
+    finetune_epochs: Count = 12
+    batch_size: Count = 128
+    align_batch_size: Count = 256
+    cmr_batch_size: Count = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where everything lies below the recipe's folder."""
+
+    out: Path
+
+    @property
+    def cohort(self) -> Path:
+        """The simulated cohort."""
+        return self.out / "cohort"
+
+    @property
+    def bundle(self) -> Path:
+        """What serves."""
+        return self.out / "bundle"
+
+    @property
+    def baselines(self) -> Path:
+        """What the evaluation compares with."""
+        return self.out / "baselines"
+
+    def stage(self, name: str) -> Path:
+        """Return the folder of a stage."""
+        return self.out / name
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: its name, how long it takes on two cores (minutes, 0 where it is short), and what it does."""
+
+    name: str
+    minutes: float
+    run: Callable[[], object]
+
+
+def run_recipe(out: Path, recipe: Recipe, hardware: Hardware, say: Callable[[str], object]) -> Path:
+    """Run all steps that are not finished, and return the bundle's folder.
+
+    Args:
+        out: gets the cohort, a folder a stage, the bundle and the baselines.
+        recipe: what decides the result.
+        hardware: where to learn.
+        say: told the plan, and how each step went.
+
+    Raises:
+        InvalidSettings: `out` holds the work of another recipe.
+    """
+    begin_recipe(out, recipe)
+    places = Places(out)
+    steps = list(plan_steps(places, recipe, hardware))
+    say(f"about {sum(step.minutes for step in steps):.0f} minutes on two cores:")
+    for step in steps:
+        say(f"  {step.minutes:5.1f}  {step.name}")
+    for step in steps:
+        started = time.monotonic()
+        step.run()
+        say(f"{step.name}: {(time.monotonic() - started) / SECONDS_A_MINUTE:.1f} min")
+    return places.bundle
+
+
+def begin_recipe(out: Path, recipe: Recipe) -> None:
+    """Write down which recipe works in the folder.
+
+    Raises:
+        InvalidSettings: another one does.
+    """
+    file = out / RECIPE
+    if file.exists() and msgspec.json.decode(file.read_bytes(), type=Recipe) != recipe:
+        raise InvalidSettings(f"{out} holds the work of another recipe (see {RECIPE}): choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(recipe), indent=1) + b"\n")
+
+
+def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[Step]:
+    """Yield the steps in order, with estimates measured with the reference preset on two cores."""
+    main, baselines = places.stage, places.baselines
+    rows = 0.8 * recipe.patients
+    learn = _Learner(places, recipe, hardware)
+    finetuning = rows * recipe.finetune_epochs / 190 / SECONDS_A_MINUTE
+    yield Step("simulate", recipe.patients / 20 / SECONDS_A_MINUTE, learn.simulate)
+    yield Step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 300 / SECONDS_A_MINUTE, learn.pretrain_ecg)
+    yield Step("pretrain-cmr", rows * recipe.pretrain_cmr_epochs / 300 / SECONDS_A_MINUTE, learn.pretrain_cmr)
+    yield Step("align", rows * recipe.align_epochs / 190 / SECONDS_A_MINUTE, learn.align)
+    yield Step("finetune", finetuning, lambda: learn.finetune(main("finetune"), aligned=main("align")))
+    yield Step("bundle", 0.5, lambda: learn.package(main("finetune"), main("calibrate"), places.bundle, None))
+    for name, encoder, told in (
+        ("without_alignment", StageFolder(main("pretrain-ecg")).weights, "pretrained on ECGs alone, without alignment"),
+        ("from_scratch", None, "without any pretraining"),
+    ):
+        yield Step(name, finetuning, _Baseline(learn, baselines / name, main(f"baseline-{name}"), encoder, told))
+    yield Step("cmr_oracle", 0.5, learn.fit_oracle)
+
+
+@dataclass(frozen=True, slots=True)
+class _Baseline:
+    """A network with another beginning, the same labels and the same time: a bundle beside the one that serves."""
+
+    learn: _Learner
+    bundle: Path
+    work: Path
+    encoder: Path | None
+    told: str
+
+    def __call__(self) -> None:
+        """Fine-tune, calibrate, package."""
+        finetuned, calibrated = self.work / "finetune", self.work / "calibrate"
+        self.learn.finetune(finetuned, encoder=self.encoder)
+        self.learn.package(finetuned, calibrated, self.bundle, self.told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Learner:
+    """The stages with the recipe's settings; imports of torch wait until one is run."""
+
+    places: Places
+    recipe: Recipe
+    hardware: Hardware
+
+    def simulate(self) -> Cohort:
+        """Return the cohort, simulated if it is not there."""
+        from .cohort.simulated import simulate_cohort
+
+        recipe, folder = self.recipe, self.places.cohort
+        if is_cohort(folder):
+            return open_cohort(folder)
+        return simulate_cohort(folder, recipe.patients, recipe.seed)
+
+    def pretrain_ecg(self) -> None:
+        """See `stages.pretrain_ecg`."""
+        from .stages.pretrain_ecg import PretrainEcg, pretrain_ecg
+
+        recipe = self.recipe
+        learning = Learning(epochs=recipe.pretrain_ecg_epochs, batch_size=recipe.batch_size, learning_rate=1e-3)
+        settings = PretrainEcg(preset=recipe.preset, seed=recipe.seed, learning=learning)
+        pretrain_ecg(self._cohort, self.places.stage("pretrain-ecg"), settings, self.hardware)
+
+    def pretrain_cmr(self) -> None:
+        """See `stages.pretrain_cmr`."""
+        from .stages.pretrain_cmr import PretrainCmr, pretrain_cmr
+
+        recipe = self.recipe
+        learning = Learning(epochs=recipe.pretrain_cmr_epochs, batch_size=recipe.cmr_batch_size, learning_rate=1e-3)
+        settings = PretrainCmr(preset=recipe.preset, seed=recipe.seed, learning=learning)
+        pretrain_cmr(self._cohort, self.places.stage("pretrain-cmr"), settings, self.hardware)
+
+    def align(self) -> None:
+        """See `stages.align`."""
+        from .stages.align import Align, align
+
+        recipe, stage = self.recipe, self.places.stage
+        learning = Learning(epochs=recipe.align_epochs, batch_size=recipe.align_batch_size, learning_rate=1e-3)
+        settings = Align(preset=recipe.preset, seed=recipe.seed, learning=learning)
+        encoder = StageFolder(stage("pretrain-ecg")).weights
+        align(self._cohort, stage("align"), settings, self.hardware, cmr=stage("pretrain-cmr"), encoder=encoder)
+
+    def finetune(self, out: Path, *, encoder: Path | None = None, aligned: Path | None = None) -> None:
+        """See `stages.finetune`; from scratch, the encoder moves as fast as the heads."""
+        from .stages.finetune import Finetune, finetune
+
+        recipe = self.recipe
+        learning = Learning(epochs=recipe.finetune_epochs, batch_size=recipe.batch_size, learning_rate=1e-3)
+        rate = 0.5 if encoder or aligned else 1.0
+        settings = Finetune(preset=recipe.preset, seed=recipe.seed, learning=learning, encoder_rate=rate)
+        finetune(self._cohort, out, settings, self.hardware, encoder=encoder, aligned=aligned)
+
+    def package(self, finetuned: Path, calibrated: Path, bundle: Path, told: str | None) -> None:
+        """Calibrate and write a bundle; `told` is what sets a baseline apart."""
+        from .stages.calibrate import Calibrate, calibrate
+        from .stages.package import describe, package
+
+        calibrate(self._cohort, calibrated, finetuned, Calibrate(seed=self.recipe.seed))
+        label = describe(self._cohort, finetuned)
+        if told:
+            label = msgspec.structs.replace(
+                label, name=f"{label.name}-{bundle.name.replace('_', '-')}", notes=f"A baseline: {told}. {label.notes}"
+            )
+        package(bundle, finetuned, calibrated, label)
+
+    def fit_oracle(self) -> None:
+        """See `oracle`."""
+        from .oracle import fit_oracle
+
+        stage = self.places.stage
+        fit_oracle(self._cohort, self.places.baselines / "cmr_oracle", stage("pretrain-cmr"), stage("align"))
+
+    @property
+    def _cohort(self) -> Cohort:
+        return open_cohort(self.places.cohort)

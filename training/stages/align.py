@@ -1,0 +1,160 @@
+"""`cardiacnets train align`: the ECG encoder learns to say of a heart what its cine says; no labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch  # noqa: TID253 - Lightning
+from numpy.typing import NDArray
+from torch import Tensor  # noqa: TID253
+
+from inference.models.encoder import EcgEncoder
+from inference.models.heads import AlignmentHead
+from inference.models.presets import find_preset
+from schemas.errors import InvalidSettings
+from training.cohort.layout import Cohort, Fold
+from training.crops import Augmentation, open_resampled
+from training.networks.alignment import N_COMPONENTS, CmrProjection, contrast, weigh_negatives
+from training.networks.kept_patches import encode_pooled
+
+from .data import Batch, MiddleCrops, TrainingCrops, load_development, load_training
+from .fitting import Learner, fit
+from .folder import WEIGHTS, StageFolder, above, below, load_weights, open_stage, save_weights
+from .pretrain_cmr import FEATURES, scans_of
+from .seeds import seed_stage
+from .settings import Hardware, Learning, Settings, Share
+
+STAGE = "align"
+TOWER = "cmr_tower.safetensors"
+EMBEDDINGS = "embeddings.npy"
+COMPONENTS = "components.npy"
+
+
+class Align(Settings, frozen=True, kw_only=True):
+    """What decides the result.
+
+    Attributes:
+        keep: share of the ECG's patches that the encoder sees in a training step.
+    """
+
+    preset: str = "reference"
+    seed: int = 0
+    keep: Share = 0.5
+    learning: Learning = Learning(epochs=16, batch_size=256, learning_rate=1e-3)
+
+
+class Aligner(Learner):
+    """The weighted contrastive loss; the CMR encoder is frozen, and so its features come with the batch."""
+
+    def __init__(self, settings: Align, training_features: Tensor) -> None:
+        super().__init__(settings.learning, settings.seed)
+        self.keep = settings.keep
+        preset = find_preset(settings.preset)
+        self.encoder = EcgEncoder(preset)
+        self.alignment = AlignmentHead(preset.width)
+        self.projection = CmrProjection(training_features.shape[1])
+        self.projection.fit_scale(training_features)
+
+    def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
+        """Return the loss, and the share of the ECGs whose own cine is the nearest of the batch."""
+        ecg = self.alignment(encode_pooled(self.encoder, batch["crops"], self.keep if training else 1))
+        cmr = self.projection(batch["features"])
+        loss = contrast(ecg, cmr, weigh_negatives(batch["components"]))
+        found = (ecg @ cmr.T).argmax(dim=1) == torch.arange(len(ecg), device=ecg.device)
+        return {"loss": loss, "found": found.float().mean()}
+
+
+def align(
+    cohort: Cohort, out: Path, settings: Align, hardware: Hardware, *, cmr: Path, encoder: Path | None = None
+) -> StageFolder:
+    """Align the ECG encoder with the frozen CMR encoder.
+
+    Args:
+        cohort: with cines.
+        out: gets the weights `encoder.*` and `alignment.*`, the CMR tower (encoder and projection), and of the scans of
+            the training and development fold the embeddings (scans, 256) and the components φ (scans, k).
+        settings: what decides the result.
+        hardware: where to learn.
+        cmr: the folder of `pretrain-cmr`.
+        encoder: weights of `pretrain-ecg`; None begins from scratch.
+    """
+    folder = open_stage(out, STAGE, settings, cohort, encoder=encoder, cmr=cmr / FEATURES)
+    if folder.is_finished:
+        return folder
+    seed_stage(settings.seed)
+    features = np.load(cmr / FEATURES, allow_pickle=False)
+    components = principal_components(features, scans_of(cohort, "train"))
+    learner = Aligner(settings, torch.from_numpy(features[scans_of(cohort, "train")]))
+    if encoder:
+        load_encoder(learner.encoder, load_weights(encoder))
+    known = {"features": by_row(features, cohort), "components": by_row(components, cohort)}
+    signals, seed, workers = open_resampled(cohort), settings.seed, hardware.workers
+    size = settings.learning.batch_size
+    drawn = TrainingCrops(signals, scanned(cohort, "train"), known, augmentation=Augmentation(), seed=seed)
+    fixed = MiddleCrops(signals, scanned(cohort, "development"), known)
+    fitted = fit(
+        learner,
+        load_training(drawn, size, seed=seed, workers=workers),
+        load_development(fixed, size, workers=workers),
+        folder,
+        hardware,
+    )
+    learner.load_state_dict(fitted.weights)
+    save_weights(folder.weights, {n: t for n, t in fitted.weights.items() if not n.startswith("projection.")})
+    tower = load_weights(cmr / WEIGHTS) | above("projection.", below("projection.", fitted.weights))
+    save_weights(folder.path / TOWER, tower)
+    with torch.inference_mode():
+        embeddings = learner.projection.cpu()(torch.from_numpy(features)).numpy()
+    np.save(folder.path / EMBEDDINGS, embeddings)
+    np.save(folder.path / COMPONENTS, components)
+    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
+    return folder
+
+
+def principal_components(features: NDArray[np.float32], training_scans: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return φ (scans, k): the first 128 principal components, in units of the distance between two hearts.
+
+    The paper does not say in which unit σ = 0.5 is. Here φ is divided by the root mean square of the distance between
+    two hearts of the training fold: strangers lie 1 apart and weigh 1 − exp(−1/σ²) = 0.98, twins at a
+    third of that 0.36.
+
+    Args:
+        features: (scans, width); NaN for scans that are not used.
+        training_scans: on which components and unit are fitted.
+    """
+    from sklearn.decomposition import PCA
+
+    count = min(N_COMPONENTS, features.shape[1], len(training_scans))
+    fitted = PCA(count, svd_solver="full").fit(np.asarray(features[training_scans], np.float64))
+    known = np.isfinite(features).all(axis=1)
+    components = np.full((len(features), count), np.nan, np.float32)
+    unit = np.sqrt(2 * fitted.transform(features[training_scans]).var(axis=0).sum())
+    components[known] = fitted.transform(features[known]) / max(unit, np.finfo(np.float32).tiny)
+    return components
+
+
+def scanned(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
+    """Return the rows of a fold whose heart was scanned."""
+    rows = cohort.select(fold)
+    return rows[cohort.cine[rows] >= 0]
+
+
+def by_row(scans: NDArray[np.float32], cohort: Cohort) -> Tensor:
+    """Return what is known of each row's scan, (rows, …); NaN where there is none."""
+    values = np.full((len(cohort), *scans.shape[1:]), np.nan, np.float32)
+    has_scan = cohort.cine >= 0
+    values[has_scan] = scans[cohort.cine[has_scan]]
+    return torch.from_numpy(values)
+
+
+def load_encoder(encoder: EcgEncoder, weights: dict[str, Tensor]) -> None:
+    """Take `encoder.*`, strictly.
+
+    Raises:
+        InvalidSettings: the weights are of another preset, or none of an ECG encoder.
+    """
+    try:
+        encoder.load_state_dict(below("encoder.", weights), strict=True)
+    except RuntimeError as error:
+        raise InvalidSettings(f"these are no weights of an encoder of this preset: {error}") from error

@@ -1,0 +1,225 @@
+"""`cardiacnets train calibrate`: from logits to probabilities at natural prevalence, and thresholds; on development.
+
+Thresholds are fixed where nine of ten patients are found (90 % sensitivity) and where one healthy person in twenty is
+flagged (95 % specificity). The second is what flags by default: every flag asks for a cardiac MR, five diseases are
+asked at once, and at the prevalences of a screening a threshold for sensitivity would flag half of the healthy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from inference.manifest import Calibration, DiseaseHead, IsotonicCalibration, OperatingPoints, TemperatureCalibration
+from inference.models.network import EcgNetwork
+from inference.models.presets import find_preset
+from inference.readout import calibrate as apply_calibration
+from schemas.errors import InvalidSettings
+from schemas.messages import DISEASES, Disease
+from training.cohort.layout import Cohort
+from training.crops import iterate_preprocessed
+
+from .finetune import STAGE as FINETUNE
+from .finetune import Finetune
+from .folder import StageFolder, load_weights, open_stage, read_settings
+from .settings import Settings
+
+STAGE = "calibrate"
+CALIBRATION = "calibration.json"
+MIN_POSITIVES = 10
+"""Of development: with fewer, nothing can be fitted."""
+MIN_POSITIVES_FOR_ISOTONIC = 100
+PARTS = 5
+SURE = 0.999
+"""No calibrated probability is nearer to 0 or 1 than development can tell: `1 − SURE` at least."""
+BATCH_RECORDS = 32
+
+OperatingPoint = Literal["sensitivity_90", "specificity_95"]
+
+
+class Calibrate(Settings, frozen=True, kw_only=True):
+    """What decides the result.
+
+    Attributes:
+        threshold: where the bundle flags.
+        prevalence: of a disease where the bundle will serve, if it is another than in the development fold.
+        n_crops: of a record, whose logits are averaged.
+    """
+
+    seed: int = 0
+    threshold: OperatingPoint = "specificity_95"
+    prevalence: dict[Disease, float] = {}  # noqa: RUF012 - msgspec copies it
+    n_crops: int = 3
+
+
+def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -> StageFolder:
+    """Fit calibration and thresholds of a fine-tuned network; leave them in `calibration.json`.
+
+    Raises:
+        InvalidSettings: the development fold has too few patients with a disease, or without.
+    """
+    preset = read_settings(finetuned, FINETUNE, Finetune).preset
+    weights = StageFolder(finetuned).weights
+    folder = open_stage(out, STAGE, settings, cohort, weights=weights)
+    if folder.is_finished:
+        return folder
+    network = EcgNetwork(find_preset(preset))
+    network.load_state_dict(load_weights(weights))
+    rows = cohort.select("development")
+    logits = average_logits(network, cohort, rows, settings.n_crops)
+    heads = [
+        fit_head(name, logits[:, place], cohort.diseases[rows, place], settings) for place, name in enumerate(DISEASES)
+    ]
+    (folder.path / CALIBRATION).write_bytes(msgspec.json.format(msgspec.json.encode(heads), indent=1) + b"\n")
+    folder.finish(rows=len(rows))
+    return folder
+
+
+def average_logits(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_crops: int) -> NDArray[np.float64]:
+    """Return the disease logits (row, 5), averaged over the crops of a record as in serving."""
+    from engines.torch_engine import TorchEngine
+
+    engine = TorchEngine(network.eval(), ("disease_logits",), row_shape=(12, 2250))
+    parts = [
+        engine.run(crops)["disease_logits"].reshape(-1, n_crops, len(DISEASES)).mean(axis=1, dtype=np.float64)
+        for crops in iterate_preprocessed(cohort, rows, n_crops, BATCH_RECORDS)
+    ]
+    return np.concatenate(parts)
+
+
+def fit_head(
+    name: Disease, logits: NDArray[np.float64], labels: NDArray[np.float32], settings: Calibrate
+) -> DiseaseHead:
+    """Return the disease's calibration and thresholds, given development logits and labels (n,) of 0, 1 and NaN."""
+    known = np.isfinite(labels)
+    x, y = logits[known], labels[known] == 1
+    if min(y.sum(), (~y).sum()) < MIN_POSITIVES:
+        raise InvalidSettings(
+            f"{name}: the development fold has {y.sum()} with and {(~y).sum()} without it; {MIN_POSITIVES} are needed"
+        )
+    calibration = choose_calibration(x, y, settings.seed)
+    if name in settings.prevalence:
+        calibration = shift_prevalence(calibration, float(y.mean()), settings.prevalence[name])
+    points = operating_points(apply_calibration(x, calibration), y)
+    return DiseaseHead(
+        name=name, threshold=getattr(points, settings.threshold), calibration=calibration, operating_points=points
+    )
+
+
+def choose_calibration(logits: NDArray[np.float64], sick: NDArray[np.bool_], seed: int) -> Calibration:
+    """Return Platt's calibration, or an isotonic one where enough are sick and cross-validation finds it better."""
+    fits: dict[str, Callable[[NDArray[np.float64], NDArray[np.bool_]], Calibration]]
+    fits = {"temperature": fit_temperature, "isotonic": fit_isotonic}
+    if sick.sum() < MIN_POSITIVES_FOR_ISOTONIC:
+        return fit_temperature(logits, sick)
+    losses = {name: _cross_validated_loss(fit, logits, sick, seed) for name, fit in fits.items()}
+    return fits[min(losses, key=losses.__getitem__)](logits, sick)
+
+
+def fit_temperature(logits: NDArray[np.float64], sick: NDArray[np.bool_]) -> TemperatureCalibration:
+    """Return Platt's slope and bias, by maximum likelihood; the slope stays positive even where nothing was learned."""
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(C=1e6).fit(logits[:, None], sick)
+    slope = max(float(fitted.coef_[0, 0]), 1e-3)
+    return TemperatureCalibration(temperature=1 / slope, bias=float(fitted.intercept_[0]))
+
+
+def fit_isotonic(logits: NDArray[np.float64], sick: NDArray[np.bool_]) -> IsotonicCalibration:
+    """Return the isotonic regression's knots, kept off 0 and 1."""
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(y_min=1 - SURE, y_max=SURE, out_of_bounds="clip").fit(logits, sick)
+    return IsotonicCalibration(
+        logits=tuple(fitted.X_thresholds_.tolist()), probabilities=tuple(fitted.y_thresholds_.tolist())
+    )
+
+
+def shift_prevalence(calibration: Calibration, before: float, after: float) -> Calibration:
+    """Return the calibration for another prevalence: all odds change by the same factor, and no order.
+
+    Raises:
+        InvalidSettings: the prevalence is no share between 0 and 1.
+    """
+    if not 0 < after < 1:
+        raise InvalidSettings(f"a prevalence lies between 0 and 1; {after} does not")
+    shift = float(logit(after) - logit(before))
+    if isinstance(calibration, TemperatureCalibration):
+        return msgspec.structs.replace(calibration, bias=calibration.bias + shift)
+    moved = expit(logit(np.array(calibration.probabilities)) + shift)
+    return msgspec.structs.replace(calibration, probabilities=tuple(moved.tolist()))
+
+
+def operating_points(probabilities: NDArray[np.float64], sick: NDArray[np.bool_]) -> OperatingPoints:
+    """Return the highest threshold with 90 % sensitivity, and the lowest with 95 % specificity; ≥ flags."""
+    from sklearn.metrics import roc_curve
+
+    false_share, true_share, thresholds = roc_curve(sick, probabilities, drop_intermediate=False)
+    thresholds = np.minimum(thresholds, 1.0)  # the first is infinite: nobody is flagged
+    return OperatingPoints(
+        sensitivity_90=float(thresholds[np.argmax(true_share >= 0.9)]),
+        specificity_95=float(thresholds[np.flatnonzero(false_share <= 0.05)[-1]]),
+    )
+
+
+def read_heads(folder: Path) -> tuple[DiseaseHead, ...]:
+    """Return what `calibrate` left."""
+    read_settings(folder, STAGE, Calibrate)
+    return tuple(msgspec.json.decode((folder / CALIBRATION).read_bytes(), type=list[DiseaseHead]))
+
+
+def as_operating_point(name: str) -> OperatingPoint:
+    """Return the name as an operating point.
+
+    Raises:
+        InvalidSettings: there is no such one.
+    """
+    for known in get_args(OperatingPoint):
+        if known == name:
+            return known
+    raise InvalidSettings(f"there is no threshold {name!r}: choose one of {', '.join(get_args(OperatingPoint))}")
+
+
+def parse_prevalences(texts: list[str]) -> dict[Disease, float]:
+    """Return the prevalences of options such as `heart_failure=0.02`.
+
+    Raises:
+        InvalidSettings: one names no disease or no number.
+    """
+    return dict(_parsed(text) for text in texts)
+
+
+def _parsed(text: str) -> tuple[Disease, float]:
+    name, _, value = text.partition("=")
+    try:
+        return DISEASES[DISEASES.index(name)], float(value)  # type: ignore[arg-type]  # the name is what is looked up
+    except ValueError:
+        raise InvalidSettings(f"{text!r} is no prevalence: write DISEASE=SHARE, one of {', '.join(DISEASES)}") from None
+
+
+def _cross_validated_loss(
+    fit: Callable[[NDArray[np.float64], NDArray[np.bool_]], Calibration],
+    logits: NDArray[np.float64],
+    sick: NDArray[np.bool_],
+    seed: int,
+) -> float:
+    from sklearn.metrics import log_loss
+
+    probabilities = np.empty(len(logits))
+    for train, left in _parts(logits, sick, seed):
+        probabilities[left] = apply_calibration(logits[left], fit(logits[train], sick[train]))
+    return float(log_loss(sick, probabilities))
+
+
+def _parts(
+    logits: NDArray[np.float64], sick: NDArray[np.bool_], seed: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    from sklearn.model_selection import StratifiedKFold
+
+    yield from StratifiedKFold(PARTS, shuffle=True, random_state=seed).split(logits[:, None], sick)

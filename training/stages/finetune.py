@@ -1,0 +1,247 @@
+"""`cardiacnets train finetune`: the encoder and its heads learn diseases, measurements and subtype from labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch  # noqa: TID253 - Lightning
+from numpy.typing import NDArray
+from torch import Tensor, nn  # noqa: TID253
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy  # noqa: TID253
+
+from inference.models.network import EcgNetwork
+from inference.models.presets import find_preset
+from schemas.errors import InvalidSettings
+from training.cohort.layout import Cohort
+from training.crops import Augmentation, open_resampled
+from training.networks.alignment import contrast, weigh_negatives
+from training.networks.kept_patches import encode_pooled
+
+from .align import COMPONENTS, EMBEDDINGS, by_row, load_encoder
+from .data import Batch, MiddleCrops, TrainingCrops, load_development, load_training
+from .fitting import Learner, decayed_groups, fit
+from .folder import WEIGHTS, StageFolder, below, load_weights, open_stage, save_weights
+from .seeds import seed_stage
+from .settings import Hardware, Learning, NotNegative, Positive, Settings, Share
+
+STAGE = "finetune"
+SCALER = "scaler.json"
+SEED_OF_SUBSET = 17
+
+
+class Scaler(Settings, frozen=True, kw_only=True):
+    """Means and deviations of the 82 phenotypes, in their units: value = mean + deviation × z."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+class Finetune(Settings, frozen=True, kw_only=True):
+    """What decides the result.
+
+    Attributes:
+        label_fraction: share of the training patients whose labels are used.
+        keep: share of the patches that the encoder sees in a training step.
+        encoder_rate: the encoder's learning rate, as a share of the heads'.
+        min_epoch_rows: an epoch over fewer labelled ECGs draws them several times, so that few labels get as many
+            steps between two looks at the development fold.
+        max_positive_weight: of a disease's positive cases in the loss. The weight is the ratio of negatives to
+            positives up to this cap: without it rare diseases are learned last, without the cap a few cases decide.
+            It shifts the logits, which calibration at natural prevalence takes back.
+        disease_weight, phenotype_weight, subtype_weight, alignment_weight: of the losses in their sum. The last keeps
+            the embedding aligned with CMR while the encoder moves.
+    """
+
+    preset: str = "reference"
+    seed: int = 0
+    label_fraction: Share = 1.0
+    keep: Share = 0.5
+    encoder_rate: Share = 0.5
+    min_epoch_rows: int = 2048
+    max_positive_weight: Positive = 5.0
+    disease_weight: NotNegative = 1.0
+    phenotype_weight: NotNegative = 1.0
+    subtype_weight: NotNegative = 0.1
+    alignment_weight: NotNegative = 0.05
+    learning: Learning = Learning(epochs=12, batch_size=128, learning_rate=1e-3, patience=10)
+
+
+class Finetuner(Learner):
+    """All heads at once on the shared encoder."""
+
+    positive_weights: Tensor
+
+    def __init__(self, settings: Finetune, positive_weights: NDArray[np.float32]) -> None:
+        super().__init__(settings.learning, settings.seed)
+        self.settings = settings
+        self.network = EcgNetwork(find_preset(settings.preset))
+        self.register_buffer("positive_weights", torch.from_numpy(positive_weights), persistent=False)
+
+    def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
+        """Return each head's loss and their weighted sum; what is not known of a row counts in none."""
+        network, settings = self.network, self.settings
+        pooled = encode_pooled(network.encoder, batch["crops"], settings.keep if training else 1)
+        losses = {
+            "disease": disease_loss(network.disease(pooled), batch["diseases"], self.positive_weights),
+            "phenotype": phenotype_loss(network.phenotypes(pooled), batch["phenotypes"]),
+            "subtype": subtype_loss(network.subtype(pooled), batch["subtypes"]),
+        }
+        if "embeddings" in batch:
+            losses["alignment"] = alignment_loss(network.alignment(pooled), batch["embeddings"], batch["components"])
+        weights = msgspec.structs.asdict(settings)
+        total = torch.stack([loss * weights[f"{name}_weight"] for name, loss in losses.items()]).sum()
+        return {"loss": total, **losses}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Let the encoder move more slowly than the heads, which begin at nothing."""
+        rate, decay = self.learning.learning_rate, self.learning.weight_decay
+        heads = nn.ModuleList(part for name, part in self.network.named_children() if name != "encoder")
+        encoder = decayed_groups(self.network.encoder, decay, lr=rate * self.settings.encoder_rate)
+        return [*encoder, *decayed_groups(heads, decay, lr=rate)]
+
+
+def finetune(
+    cohort: Cohort,
+    out: Path,
+    settings: Finetune,
+    hardware: Hardware,
+    *,
+    encoder: Path | None = None,
+    aligned: Path | None = None,
+) -> StageFolder:
+    """Learn from labels; leave the whole network's weights and the phenotypes' scaler.
+
+    Args:
+        cohort: its training fold gives the labels, its development fold chooses the epoch.
+        out: the folder.
+        settings: what decides the result.
+        hardware: where to learn.
+        encoder: weights to begin with (`pretrain-ecg`, or another's `encoder.*`).
+        aligned: the folder of `align`, instead: weights to begin with, and the scans' embeddings to stay aligned with.
+
+    Raises:
+        InvalidSettings: both were given, or the training fold has no labels.
+    """
+    if encoder and aligned:
+        raise InvalidSettings("begin with an encoder or with an aligned one, not with both")
+    beginning = aligned / WEIGHTS if aligned else encoder
+    folder = open_stage(
+        out, STAGE, settings, cohort, encoder=beginning, embeddings=aligned / EMBEDDINGS if aligned else None
+    )
+    if folder.is_finished:
+        return folder
+    seed_stage(settings.seed)
+    rows = labelled_rows(cohort, settings)
+    scaler = fit_scaler(cohort.phenotypes[rows])
+    learner = Finetuner(settings, positive_weights(cohort.diseases[rows], settings.max_positive_weight))
+    if beginning:
+        begin_with(learner.network, load_weights(beginning))
+    known = known_labels(cohort, scaler) | (known_scans(cohort, aligned) if aligned else {})
+    signals, seed, workers, size = open_resampled(cohort), settings.seed, hardware.workers, settings.learning.batch_size
+    drawn = TrainingCrops(signals, rows, known, augmentation=Augmentation(), seed=seed)
+    fixed = MiddleCrops(signals, cohort.select("development"), known)
+    length = max(len(rows), settings.min_epoch_rows)
+    fitted = fit(
+        learner,
+        load_training(drawn, size, seed=seed, workers=workers, length=length),
+        load_development(fixed, size, workers=workers),
+        folder,
+        hardware,
+    )
+    save_weights(folder.weights, below("network.", fitted.weights))
+    (folder.path / SCALER).write_bytes(msgspec.json.encode(scaler))
+    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs, labelled_rows=len(rows))
+    return folder
+
+
+def labelled_rows(cohort: Cohort, settings: Finetune) -> NDArray[np.intp]:
+    """Return the training rows of the patients whose labels are used: a seeded share of the patients.
+
+    Raises:
+        InvalidSettings: none of them has a label.
+    """
+    rows = cohort.select("train")
+    patients = np.unique(cohort.patient_ids[rows])
+    order = np.random.default_rng([settings.seed, SEED_OF_SUBSET]).permutation(patients)
+    chosen = order[: max(1, round(settings.label_fraction * len(patients)))]
+    rows = rows[np.isin(cohort.patient_ids[rows], chosen)]
+    known = np.isfinite(cohort.diseases[rows]).any(axis=1) | np.isfinite(cohort.phenotypes[rows]).any(axis=1)
+    if not known.any():
+        raise InvalidSettings(f"the training fold of {cohort.folder} has no labels to learn from")
+    return rows[known]
+
+
+def fit_scaler(phenotypes: NDArray[np.float64]) -> Scaler:
+    """Return the mean and deviation of each column of (rows, 82), NaN left out; 0 and 1 where nothing is known."""
+    known = np.isfinite(phenotypes)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, phenotypes, 0).sum(axis=0) / count
+    variance = np.square(np.where(known, phenotypes - mean, 0)).sum(axis=0) / count
+    deviation = np.where(variance > 0, np.sqrt(variance), 1)
+    return Scaler(mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()))
+
+
+def positive_weights(diseases: NDArray[np.float32], cap: float) -> NDArray[np.float32]:
+    """Return the weight of each disease's positive cases, given labels (rows, 5) of 0, 1 and NaN."""
+    positive = np.maximum((diseases == 1).sum(axis=0), 1)
+    ratios = (diseases == 0).sum(axis=0) / positive
+    return np.asarray(np.clip(ratios, 1, cap), np.float32)
+
+
+def known_labels(cohort: Cohort, scaler: Scaler) -> dict[str, Tensor]:
+    """Return the labels of all rows: diseases (n, 5), z-scores (n, 82), subtypes (n,), NaN and -1 where not known."""
+    z = (cohort.phenotypes - np.array(scaler.mean)) / np.array(scaler.deviation)
+    return {
+        "diseases": torch.from_numpy(np.ascontiguousarray(cohort.diseases, np.float32)),
+        "phenotypes": torch.from_numpy(z.astype(np.float32)),
+        "subtypes": torch.from_numpy(cohort.subtypes.astype(np.int64)),
+    }
+
+
+def known_scans(cohort: Cohort, aligned: Path) -> dict[str, Tensor]:
+    """Return the frozen embeddings (n, 256) and components φ (n, k) of all rows' scans, NaN where there are none."""
+    return {
+        "embeddings": by_row(np.load(aligned / EMBEDDINGS, allow_pickle=False), cohort),
+        "components": by_row(np.load(aligned / COMPONENTS, allow_pickle=False), cohort),
+    }
+
+
+def begin_with(network: EcgNetwork, weights: dict[str, Tensor]) -> None:
+    """Take the encoder and, where the weights have one, the alignment head."""
+    load_encoder(network.encoder, weights)
+    if alignment := below("alignment.", weights):
+        network.alignment.load_state_dict(alignment, strict=True)
+
+
+def disease_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean cross-entropy over the known labels of (row, 5), positives weighted by disease."""
+    known = labels.isfinite()
+    losses = binary_cross_entropy_with_logits(logits, labels.nan_to_num(), pos_weight=weights, reduction="none")
+    return masked_mean(losses, known)
+
+
+def phenotype_loss(z: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean squared error over the known z-scores of (row, 82)."""
+    return masked_mean((z - targets.nan_to_num()).square(), targets.isfinite())
+
+
+def subtype_loss(logits: Tensor, subtypes: Tensor) -> Tensor:
+    """Return the mean cross-entropy over the rows (row, 3) whose subtype is known: cardiomyopathy patients."""
+    losses = cross_entropy(logits, subtypes.clamp_min(0), reduction="none")
+    return masked_mean(losses, subtypes >= 0)
+
+
+def alignment_loss(ecg: Tensor, cmr: Tensor, components: Tensor) -> Tensor:
+    """Return the contrastive loss over the rows that were scanned."""
+    scanned = cmr.isfinite().all(dim=1)
+    if scanned.sum() < 2:
+        return ecg.sum() * 0
+    return contrast(ecg[scanned], cmr[scanned], weigh_negatives(components[scanned]))
+
+
+def masked_mean(losses: Tensor, known: Tensor) -> Tensor:
+    """Return the mean of what is known; 0 where nothing is."""
+    return (losses * known).sum() / known.sum().clamp_min(1)

@@ -1,0 +1,185 @@
+"""How every stage learns: Lightning's trainer with our optimiser, logs, checkpoints, and the best epoch by development."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch  # noqa: TID253 - Lightning
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor, nn  # noqa: TID253
+from torch.utils.data import DataLoader  # noqa: TID253
+
+from .data import Batch
+from .folder import StageFolder
+from .settings import Hardware, Learning
+
+DEVELOPMENT_LOSS = "development_loss"
+"""What chooses the epoch."""
+ADAM_BETAS = (0.9, 0.95)
+GRADIENT_NORM = 1.0
+SEEDS_APART = 1_000_003
+
+
+class Learner(LightningModule):
+    """A network with its loss; subclasses say `losses`."""
+
+    def __init__(self, learning: Learning, seed: int) -> None:
+        super().__init__()
+        self.learning = learning
+        self.seed = seed
+
+    def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
+        """Return scalars by name; `loss` is the one that is minimised."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Lightning: return the loss of a batch."""
+        return self._logged(batch, "training", training=True)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Lightning: log the losses of a batch of the development fold."""
+        self._logged(batch, "development", training=False)
+
+    def on_train_epoch_start(self) -> None:
+        """Draw masks from seed and epoch alone, so that a resumed stage goes on as if nothing had happened."""
+        torch.manual_seed(self.seed * SEEDS_APART + self.current_epoch + 1)
+
+    def on_validation_epoch_start(self) -> None:
+        """Draw the same masks for every epoch, so that epochs can be compared."""
+        torch.manual_seed(self.seed * SEEDS_APART)
+
+    def configure_optimizers(self) -> Any:
+        """Lightning: AdamW, decaying matrices alone; warm-up and cosine by steps."""
+        optimizer = torch.optim.AdamW(self.parameter_groups(), lr=self.learning.learning_rate, betas=ADAM_BETAS)
+        steps = int(self.trainer.estimated_stepping_batches)
+        warm_up = round(steps * self.learning.warm_up_epochs / self.learning.epochs)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_cosine(step, warm_up, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return what the optimiser is to move, in groups of one rate and one decay."""
+        return decayed_groups(self, self.learning.weight_decay)
+
+    def _logged(self, batch: Batch, fold: str, *, training: bool) -> Tensor:
+        losses = self.losses(batch, training=training)
+        rows = len(next(iter(batch.values())))
+        named = {f"{fold}_{name}": value.detach() for name, value in losses.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=rows, sync_dist=not training)
+        return losses["loss"]
+
+
+def decayed_groups(module: nn.Module, weight_decay: float, **options: Any) -> list[dict[str, Any]]:
+    """Return the module's parameters in two groups: matrices decay; biases, norms and vectors do not."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups = [(matrices, weight_decay), (others, 0.0)]
+    return [{"params": group, "weight_decay": decay, **options} for group, decay in groups if group]
+
+
+def warm_cosine(step: int, warm_up: int, steps: int) -> float:
+    """Return the share of the rate at a step: up in a line, down in half a cosine."""
+    if step < warm_up:
+        return (step + 1) / (warm_up + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1, (step - warm_up) / max(1, steps - warm_up))))
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What came of it: the best epoch's weights (of the learner, by name), and how it went."""
+
+    weights: dict[str, Tensor]
+    best_loss: float
+    epochs: int
+
+
+def fit(
+    learner: Learner,
+    training: DataLoader[Batch],
+    development: DataLoader[Batch],
+    folder: StageFolder,
+    hardware: Hardware,
+) -> Fitted:
+    """Learn until the epochs or the patience are over, from the last checkpoint if there is one.
+
+    Every epoch leaves `last.ckpt` and, if it was the best on the development fold, `best.ckpt`. Logs: `csv/version_k`
+    (one a start) and `tensorboard`.
+    """
+    best = _checkpoint(folder.checkpoints, "best", DEVELOPMENT_LOSS)
+    last = _checkpoint(folder.checkpoints, "last", None)
+    on_terminal = sys.stderr.isatty()
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # or every new tensor is filled, which is slow
+    with _quiet_lightning():
+        trainer = Trainer(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            strategy=hardware.strategy,
+            precision=hardware.precision,  # type: ignore[arg-type]  # Lightning checks the name
+            max_epochs=learner.learning.epochs,
+            gradient_clip_val=GRADIENT_NORM,
+            deterministic=True,
+            num_sanity_val_steps=0,
+            log_every_n_steps=min(10, len(training)),
+            enable_model_summary=False,
+            enable_progress_bar=on_terminal,
+            logger=[CSVLogger(folder.path, "csv"), TensorBoardLogger(folder.path, "tensorboard", "")],
+            callbacks=[
+                best,
+                EarlyStopping(DEVELOPMENT_LOSS, patience=learner.learning.patience),
+                LearningRateMonitor("epoch"),
+                TQDMProgressBar() if on_terminal else EpochLines(folder.path.name),
+                last,  # after the others, whose states it keeps
+            ],
+        )
+        resumed = folder.checkpoints / "last.ckpt"
+        trainer.fit(
+            learner, training, development, ckpt_path=str(resumed) if resumed.exists() else None, weights_only=True
+        )
+    weights = torch.load(folder.checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    return Fitted(weights, float(best.best_model_score or math.nan), trainer.current_epoch)
+
+
+class EpochLines(Callback):
+    """A line an epoch, where there is no terminal to draw a bar on."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning: say how it goes."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("dev")}
+        text = " ".join(f"{name.removeprefix('development_')} {value:.4f}" for name, value in values.items())
+        print(
+            f"{self._stage}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {text}", file=sys.stderr, flush=True
+        )
+
+
+def _checkpoint(folder: Path, name: str, monitor: str | None) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        folder, name, monitor=monitor, save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=False
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence advice that does not hold here: on workers, on loggers, on GPUs that are not used."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", module="torch")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,154 @@
+"""The folder of a stage: its settings, its checkpoints, what it found; and whether it may be gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from schemas.errors import InvalidSettings
+from training.cohort.layout import DESCRIPTION, INDEX, Cohort
+
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG = "config.json"
+RESULT = "result.json"
+WEIGHTS = "weights.safetensors"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class StageFolder:
+    """Where a stage works."""
+
+    path: Path
+
+    @property
+    def weights(self) -> Path:
+        """What was learned, for the next stage."""
+        return self.path / WEIGHTS
+
+    @property
+    def checkpoints(self) -> Path:
+        """The last and the best epoch, for Lightning."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do: the result is written last."""
+        return (self.path / RESULT).is_file()
+
+    def finish(self, **result: Any) -> None:
+        """Write the result, after which the stage is finished."""
+        (self.path / RESULT).write_bytes(_pretty(result))
+
+
+def open_stage(path: Path, stage: str, settings: Settings, cohort: Cohort, **inputs: Path | None) -> StageFolder:
+    """Return the stage's folder: a new one, or one in which the same work was begun or finished.
+
+    Args:
+        path: created if need be.
+        stage: its name.
+        settings: what decides the result, beside the inputs.
+        cohort: identified by its index, not by its place.
+        inputs: files of earlier stages, identified by their content.
+
+    Raises:
+        InvalidSettings: the folder holds another stage, or the same with other settings or inputs.
+    """
+    config = {
+        "stage": stage,
+        "cohort": _sha256(cohort.folder / DESCRIPTION, cohort.folder / INDEX),
+        **{name: _sha256(file) if file else None for name, file in inputs.items()},
+        "settings": msgspec.to_builtins(settings),
+    }
+    file = path / CONFIG
+    if file.exists():
+        _refuse_other(msgspec.json.decode(file.read_bytes()), config, path)
+    path.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(_pretty(config))
+    return StageFolder(path)
+
+
+def read_settings(path: Path, stage: str, kind: type[Any]) -> Any:
+    """Return the settings of a finished stage, as `kind`.
+
+    Raises:
+        InvalidSettings: the folder holds no such stage, or it was not finished.
+    """
+    try:
+        config = msgspec.json.decode((path / CONFIG).read_bytes())
+    except OSError as error:
+        raise InvalidSettings(f"{path} is no folder of `cardiacnets train {stage}`: it has no {CONFIG}") from error
+    if config["stage"] != stage or not StageFolder(path).is_finished:
+        raise InvalidSettings(f"{path} holds {config['stage']}, and not a finished `cardiacnets train {stage}`")
+    return msgspec.convert(config["settings"], kind)
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors as safetensors."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file of safetensors.
+
+    Raises:
+        InvalidSettings: there is no such file, or it is of another kind.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise InvalidSettings(f"{path} holds no weights: {error}") from error
+
+
+def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with the prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def above(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors with the prefix before their names."""
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _refuse_other(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    flat_found, flat_wanted = _flattened(found), _flattened(wanted)
+    names = sorted(flat_found.keys() | flat_wanted.keys())
+    differing = [name for name in names if flat_found.get(name) != flat_wanted.get(name)]
+    if differing:
+        changes = ", ".join(f"{name} {flat_found.get(name)} → {flat_wanted.get(name)}" for name in differing[:4])
+        raise InvalidSettings(f"{path} was begun with other settings ({changes}): remove it, or choose another folder")
+
+
+def _flattened(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat |= _flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _sha256(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise InvalidSettings(f"{path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _pretty(content: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
