@@ -63,4 +63,5 @@ def encode_pooled(encoder: EcgEncoder, crops: Tensor, keep: float) -> Tensor:
         return pooled
     kept = draw_order(len(crops), N_ALL, crops.device)[:, : round(keep * N_ALL)]
     _, tokens = encode_kept(encoder, split_patches(crops), kept)
-    return encoder.norm(reduce(tokens, "row k width -> row width", "mean"))
+    mean: Tensor = encoder.norm(reduce(tokens, "row k width -> row width", "mean"))
+    return mean

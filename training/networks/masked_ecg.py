@@ -78,7 +78,8 @@ class LeadDecoder(nn.Module):
         tokens = rearrange(tokens, "row lead slot inner -> (row lead) slot inner")
         for block in self.blocks:
             tokens = block(tokens)
-        return rearrange(self.exit(tokens[:, 1:-1]), "(row lead) patch sample -> row (lead patch) sample", lead=N_LEADS)
+        drawn: Tensor = self.exit(tokens[:, 1:-1])
+        return rearrange(drawn, "(row lead) patch sample -> row (lead patch) sample", lead=N_LEADS)
 
 
 def decoder_sizes(preset: Preset) -> Preset:

@@ -180,10 +180,11 @@ def as_operating_point(name: str) -> OperatingPoint:
     Raises:
         InvalidSettings: there is no such one.
     """
-    for known in get_args(OperatingPoint):
-        if known == name:
-            return known
-    raise InvalidSettings(f"there is no threshold {name!r}: choose one of {', '.join(get_args(OperatingPoint))}")
+    points: tuple[OperatingPoint, ...] = get_args(OperatingPoint)
+    for point in points:
+        if point == name:
+            return point
+    raise InvalidSettings(f"there is no threshold {name!r}: choose one of {', '.join(points)}")
 
 
 def parse_prevalences(texts: list[str]) -> dict[Disease, float]:
@@ -198,7 +199,7 @@ def parse_prevalences(texts: list[str]) -> dict[Disease, float]:
 def _parsed(text: str) -> tuple[Disease, float]:
     name, _, value = text.partition("=")
     try:
-        return DISEASES[DISEASES.index(name)], float(value)  # type: ignore[arg-type]  # the name is what is looked up
+        return DISEASES[DISEASES.index(name)], float(value)
     except ValueError:
         raise InvalidSettings(f"{text!r} is no prevalence: write DISEASE=SHARE, one of {', '.join(DISEASES)}") from None
 

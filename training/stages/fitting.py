@@ -1,4 +1,4 @@
-"""How every stage learns: Lightning's trainer with our optimiser, logs, checkpoints, and the best epoch by development."""
+"""How every stage learns: Lightning's trainer, our optimiser, logs and checkpoints; development chooses the epoch."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class EpochLines(Callback):
     def __init__(self, stage: str) -> None:
         self._stage = stage
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Lightning: say how it goes."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("dev")}
         text = " ".join(f"{name.removeprefix('development_')} {value:.4f}" for name, value in values.items())
