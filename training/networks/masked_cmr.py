@@ -33,12 +33,12 @@ class MaskedCmr(nn.Module):
 
     def forward(self, cines: Tensor) -> Reconstruction:
         """Hide a random part of (row, 50, 96, 96) uint8 and reconstruct it."""
-        patches = split_cine(scale_cines(cines))
+        patches = split_cine(cines)  # still bytes: only what is looked at becomes numbers
         order = draw_order(len(cines), N_PATCHES, cines.device)
         kept, hidden = order[:, : self.n_kept], order[:, self.n_kept :]
-        tokens = self.encoder.encode(take(patches, kept), kept)
-        wanted = hidden[:, : self.n_drawn]
-        return Reconstruction(self.decoder(tokens, order, self.n_drawn), normalise_patches(take(patches, wanted)))
+        tokens = self.encoder.encode(scale_cines(take(patches, kept)), kept)
+        target = normalise_patches(scale_cines(take(patches, hidden[:, : self.n_drawn])))
+        return Reconstruction(self.decoder(tokens, order, self.n_drawn), target)
 
 
 class CineDecoder(nn.Module):

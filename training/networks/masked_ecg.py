@@ -86,7 +86,7 @@ def decoder_sizes(preset: Preset) -> Preset:
     """Return the decoder's sizes: light beside the encoder."""
     if preset.width >= 256:
         return Preset("decoder", width=256, depth=4, heads=4, mlp_width=1024)
-    return Preset("decoder", width=32, depth=2, heads=2, mlp_width=128)
+    return Preset("decoder", width=32, depth=1, heads=2, mlp_width=128)
 
 
 def normalise_patches(patches: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch  # noqa: TID253 - Lightning
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn  # noqa: TID253
 from torch.utils.data import DataLoader  # noqa: TID253
 
@@ -130,6 +131,7 @@ def fit(
             deterministic=True,
             num_sanity_val_steps=0,
             log_every_n_steps=min(10, len(training)),
+            plugins=[StreamedCheckpoints()],
             enable_model_summary=False,
             enable_progress_bar=on_terminal,
             logger=[CSVLogger(folder.path, "csv"), TensorBoardLogger(folder.path, "tensorboard", "")],
@@ -164,9 +166,27 @@ class EpochLines(Callback):
         )
 
 
+class StreamedCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints straight to disk and then in place; Lightning would build the file in memory first."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ARG002
+        """Lightning: write a checkpoint."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        torch.save(checkpoint, partial)
+        partial.replace(path)
+
+
 def _checkpoint(folder: Path, name: str, monitor: str | None) -> ModelCheckpoint:
     return ModelCheckpoint(
-        folder, name, monitor=monitor, save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=False
+        folder,
+        name,
+        monitor=monitor,
+        save_top_k=1,
+        save_weights_only=monitor is not None,  # the optimiser goes on from the last epoch, not from the best
+        enable_version_counter=False,
+        save_on_train_epoch_end=False,
     )
 
 
