@@ -44,14 +44,14 @@ def write(folder, rows=3, **options):
     return folder
 
 
-class Interrupted(Exception):
+class InterruptionError(Exception):
     pass
 
 
 def write_and_fail(folder):
     with write_cohort(folder, source="simulated", rows=5) as writer:
         writer.add(row(0), ECG)
-        raise Interrupted
+        raise InterruptionError
 
 
 def write_rows(folder, *rows):
@@ -139,14 +139,14 @@ def test_an_index_of_several_groups_keeps_its_order(tmp_path):
 
 
 def test_a_run_that_fails_leaves_nothing(tmp_path):
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptionError):
         write_and_fail(tmp_path / "c")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_fails_leaves_the_former_cohort(tmp_path):
     write(tmp_path / "c")
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptionError):
         write_and_fail(tmp_path / "c")
     assert len(open_cohort(tmp_path / "c")) == 3
 
@@ -264,8 +264,8 @@ def test_a_patient_in_two_folds_is_never_read(tmp_path):
         open_cohort(folder)
 
 
-@given(st.lists(st.text(min_size=1), unique=True), st.floats(0, 1), st.floats(0, 1))
-def test_a_larger_training_share_takes_no_patient_away(patients, *ends):
+@given(st.lists(st.text(min_size=1), unique=True), st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_a_larger_training_share_takes_no_patient_away(patients, ends):
     small, large = sorted(ends)
     trained = [{each for each in patients if assign_fold(each, (share, 0)) == "train"} for share in (small, large)]
     assert trained[0] <= trained[1]
