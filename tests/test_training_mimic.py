@@ -18,48 +18,17 @@ from training.cohort.synthetic_ecg import synthesise_ecg
 
 MIMIC_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
 RELEASE = "mimic-iv-ecg-diagnostic-electrocardiogram-matched-subset-1.0"
-LABEL_COLUMNS = [
-    "file_name",
-    "study_id",
-    "subject_id",
-    "ecg_time",
-    "ed_stay_id",
-    "ed_hadm_id",
-    "hosp_hadm_id",
-    "ed_diag_ed",
-    "ed_diag_hosp",
-    "hosp_diag_hosp",
-    "all_diag_hosp",
-    "all_diag_all",
-    "gender",
-    "age",
-    "anchor_year",
-    "anchor_age",
-    "dod",
-    "ecg_no_within_stay",
-    "ecg_taken_in_ed",
-    "ecg_taken_in_hosp",
-    "ecg_taken_in_ed_or_hosp",
-    "fold",
-    "strat_fold",
-]
-MACHINE_COLUMNS = (
-    ["subject_id", "study_id", "cart_id", "ecg_time"]
-    + [f"report_{line}" for line in range(18)]
-    + [
-        "bandwidth",
-        "filtering",
-        "rr_interval",
-        "p_onset",
-        "p_end",
-        "qrs_onset",
-        "qrs_end",
-        "t_end",
-        "p_axis",
-        "qrs_axis",
-        "t_axis",
-    ]
+LABEL_HEADER = (
+    "file_name,study_id,subject_id,ecg_time,ed_stay_id,ed_hadm_id,hosp_hadm_id,ed_diag_ed,ed_diag_hosp,hosp_diag_hosp,"
+    "all_diag_hosp,all_diag_all,gender,age,anchor_year,anchor_age,dod,ecg_no_within_stay,ecg_taken_in_ed,"
+    "ecg_taken_in_hosp,ecg_taken_in_ed_or_hosp,fold,strat_fold"
 )
+REPORTS = ",".join(f"report_{line}" for line in range(18))
+MACHINE_HEADER = (
+    f"subject_id,study_id,cart_id,ecg_time,{REPORTS},bandwidth,filtering,rr_interval,p_onset,p_end,qrs_onset,qrs_end,"
+    "t_end,p_axis,qrs_axis,t_axis"
+)
+LABEL_COLUMNS, MACHINE_COLUMNS = LABEL_HEADER.split(","), MACHINE_HEADER.split(",")
 FOLDS = {"train": 3, "development": 18, "test": 19}
 
 
