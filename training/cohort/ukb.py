@@ -22,13 +22,14 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.phenotypes import MEASUREMENTS
-from schemas.errors import InvalidSettings, RecordError, UnreadableFile
+from schemas.errors import EngineUnavailable, InvalidSettings, RecordError, UnreadableFile
 
 from .cardiosoft import read_cardiosoft
 from .layout import SHARES, Cohort, Row, assign_fold, open_cohort
@@ -75,6 +76,7 @@ def import_ukb(
 
     Raises:
         InvalidSettings: a path is wrong.
+        EngineUnavailable: there are scans, and no pydicom.
         UnreadableCohort: the table is not as delivered, or no ECG can be used.
     """
     table = table or _only_table(root)
@@ -83,6 +85,8 @@ def import_ukb(
     scans = sum(visit.scan is not None for of_one in visits.values() for visit in of_one)
     if not total:
         raise InvalidSettings(f"{root} holds no ECG: none is named like 1234567_{ECG}_2_0.xml")
+    if scans and find_spec("pydicom") is None:
+        raise EngineUnavailable("reading the scans needs pydicom: pip install 'cardiacnets[train]'")
     names = table_columns(table)
     wanted = {f"{SEX}-0.0", *(f"{field}-{visit}.0" for visit in VISITS for field in (AGE, *_phenotype_fields()))}
     optional = [name for name in names if name in wanted or _CODE_COLUMN.fullmatch(name)]
