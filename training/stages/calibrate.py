@@ -33,9 +33,12 @@ from .settings import Settings
 STAGE = "calibrate"
 CALIBRATION = "calibration.json"
 MIN_POSITIVES = 10
-"""Of development: with fewer, nothing can be fitted."""
+"""Of development: with fewer, the logits' slope is left as it is and their prevalence alone is put right."""
 MIN_POSITIVES_FOR_ISOTONIC = 100
 PARTS = 5
+MIN_SLOPE = 1e-3
+"""A logit that says nothing, or the contrary, is all but ignored: calibration never turns an order round."""
+BIAS_REACH = 20.0
 SURE = 0.999
 """No calibrated probability is nearer to 0 or 1 than development can tell: `1 − SURE` at least."""
 BATCH_RECORDS = 32
@@ -59,11 +62,7 @@ class Calibrate(Settings, frozen=True, kw_only=True):
 
 
 def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -> StageFolder:
-    """Fit calibration and thresholds of a fine-tuned network; leave them in `calibration.json`.
-
-    Raises:
-        InvalidSettings: the development fold has too few patients with a disease, or without.
-    """
+    """Fit calibration and thresholds of a fine-tuned network; leave them in `calibration.json`."""
     preset = read_settings(finetuned, FINETUNE, Finetune).preset
     weights = StageFolder(finetuned).weights
     folder = open_stage(out, STAGE, settings, cohort, weights=weights)
@@ -77,7 +76,8 @@ def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -
         fit_head(name, logits[:, place], cohort.diseases[rows, place], settings) for place, name in enumerate(DISEASES)
     ]
     (folder.path / CALIBRATION).write_bytes(msgspec.json.format(msgspec.json.encode(heads), indent=1) + b"\n")
-    folder.finish(rows=len(rows))
+    positives = (cohort.diseases[rows] == 1).sum(axis=0).tolist()
+    folder.finish(rows=len(rows), positives=dict(zip(DISEASES, positives, strict=True)))
     return folder
 
 
@@ -99,13 +99,9 @@ def fit_head(
     """Return the disease's calibration and thresholds, given development logits and labels (n,) of 0, 1 and NaN."""
     known = np.isfinite(labels)
     x, y = logits[known], labels[known] == 1
-    if min(y.sum(), (~y).sum()) < MIN_POSITIVES:
-        raise InvalidSettings(
-            f"{name}: the development fold has {y.sum()} with and {(~y).sum()} without it; {MIN_POSITIVES} are needed"
-        )
     calibration = choose_calibration(x, y, settings.seed)
     if name in settings.prevalence:
-        calibration = shift_prevalence(calibration, float(y.mean()), settings.prevalence[name])
+        calibration = shift_prevalence(calibration, smoothed_share(y), settings.prevalence[name])
     points = operating_points(apply_calibration(x, calibration), y)
     return DiseaseHead(
         name=name, threshold=getattr(points, settings.threshold), calibration=calibration, operating_points=points
@@ -114,6 +110,8 @@ def fit_head(
 
 def choose_calibration(logits: NDArray[np.float64], sick: NDArray[np.bool_], seed: int) -> Calibration:
     """Return Platt's calibration, or an isotonic one where enough are sick and cross-validation finds it better."""
+    if min(sick.sum(), (~sick).sum()) < MIN_POSITIVES:
+        return fit_bias(logits, sick)
     fits: dict[str, Callable[[NDArray[np.float64], NDArray[np.bool_]], Calibration]]
     fits = {"temperature": fit_temperature, "isotonic": fit_isotonic}
     if sick.sum() < MIN_POSITIVES_FOR_ISOTONIC:
@@ -127,8 +125,24 @@ def fit_temperature(logits: NDArray[np.float64], sick: NDArray[np.bool_]) -> Tem
     from sklearn.linear_model import LogisticRegression
 
     fitted = LogisticRegression(C=1e6).fit(logits[:, None], sick)
-    slope = max(float(fitted.coef_[0, 0]), 1e-3)
-    return TemperatureCalibration(temperature=1 / slope, bias=float(fitted.intercept_[0]))
+    slope, bias = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    if slope < MIN_SLOPE:
+        return TemperatureCalibration(temperature=1 / MIN_SLOPE, bias=float(logit(smoothed_share(sick))))
+    return TemperatureCalibration(temperature=1 / slope, bias=bias)
+
+
+def fit_bias(logits: NDArray[np.float64], sick: NDArray[np.bool_]) -> TemperatureCalibration:
+    """Return the shift of the logits that puts the mean probability right."""
+    from scipy.optimize import brentq
+
+    wanted, reach = smoothed_share(sick), float(np.abs(logits).max(initial=0)) + BIAS_REACH
+    bias = brentq(lambda shift: float(expit(logits + shift).mean()) - wanted, -reach, reach) if len(logits) else 0.0
+    return TemperatureCalibration(temperature=1, bias=float(bias))
+
+
+def smoothed_share(sick: NDArray[np.bool_]) -> float:
+    """Return the share of the sick, off 0 and 1 by half a case."""
+    return float((sick.sum() + 0.5) / (len(sick) + 1))
 
 
 def fit_isotonic(logits: NDArray[np.float64], sick: NDArray[np.bool_]) -> IsotonicCalibration:
@@ -160,6 +174,11 @@ def operating_points(probabilities: NDArray[np.float64], sick: NDArray[np.bool_]
     """Return the highest threshold with 90 % sensitivity, and the lowest with 95 % specificity; ≥ flags."""
     from sklearn.metrics import roc_curve
 
+    if not len(probabilities):
+        return OperatingPoints(sensitivity_90=0.5, specificity_95=0.5)
+    if sick.all() or not sick.any():
+        level = float(np.quantile(probabilities, 0.1 if sick.all() else 0.95))
+        return OperatingPoints(sensitivity_90=level, specificity_95=level)
     false_share, true_share, thresholds = roc_curve(sick, probabilities, drop_intermediate=False)
     thresholds = np.minimum(thresholds, 1.0)  # the first is infinite: nobody is flagged
     return OperatingPoints(

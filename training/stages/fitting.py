@@ -51,9 +51,9 @@ class Learner(LightningModule):
         """Lightning: log the losses of a batch of the development fold."""
         self._logged(batch, "development", training=False)
 
-    def on_train_epoch_start(self) -> None:
-        """Draw masks from seed and epoch alone, so that a resumed stage goes on as if nothing had happened."""
-        torch.manual_seed(self.seed * SEEDS_APART + self.current_epoch + 1)
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Draw masks from seed and step alone, so that a resumed stage goes on as if nothing had happened."""
+        torch.manual_seed(self.seed * SEEDS_APART + 1 + self.global_step)
 
     def on_validation_epoch_start(self) -> None:
         """Draw the same masks for every epoch, so that epochs can be compared."""
@@ -186,7 +186,7 @@ def _checkpoint(folder: Path, name: str, monitor: str | None) -> ModelCheckpoint
         save_top_k=1,
         save_weights_only=monitor is not None,  # the optimiser goes on from the last epoch, not from the best
         enable_version_counter=False,
-        save_on_train_epoch_end=False,
+        save_on_train_epoch_end=True,  # after validation; Lightning resumes from the end of an epoch alone
     )
 
 

@@ -1,0 +1,73 @@
+"""Training crops are what the worker would feed the network, at random places."""
+
+import numpy as np
+import pytest
+
+from inference.waveform import preprocess
+from tests.tiny_cohort import write_tiny_cohort
+from training.crops import Augmentation, draw_crops, iterate_preprocessed, middle_crops, open_resampled
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return write_tiny_cohort(tmp_path_factory.mktemp("crops") / "cohort", folds={"train": 6}, cines=False)
+
+
+@pytest.fixture(scope="module")
+def signals(cohort):
+    return open_resampled(cohort)
+
+
+def served(cohort, n_crops=3):
+    return preprocess(cohort.ecgs[:].astype(np.float32) * 0.005, 500, n_crops)
+
+
+def test_the_middle_crop_is_the_workers_but_for_half_precision(cohort, signals):
+    np.testing.assert_allclose(middle_crops(signals), served(cohort)[:, 1], atol=0.02)
+
+
+def test_the_resampled_ecgs_are_made_once(cohort, signals):
+    path = cohort.folder / "ecgs_250hz.npy"
+    before = path.stat().st_mtime_ns
+    assert signals.shape == (6, 12, 2500)
+    assert signals.dtype == np.float16
+    open_resampled(cohort)
+    assert path.stat().st_mtime_ns == before
+    assert not list(cohort.folder.glob("*.partial"))
+
+
+def test_crops_lie_at_random_places_that_the_generator_decides(signals):
+    first, again, other = (draw_crops(signals, np.random.default_rng(seed)) for seed in (1, 1, 2))
+
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    np.testing.assert_allclose(first.mean(axis=(1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(first.std(axis=(1, 2)), 1, atol=1e-4)
+
+
+def test_augmentation_takes_leads_off_and_changes_gains_but_keeps_the_scale(signals):
+    plain = draw_crops(signals, np.random.default_rng(1))
+    disturbed = draw_crops(signals, np.random.default_rng(1), Augmentation(dropout=1))
+
+    lost = (np.ptp(disturbed, axis=2) < 1e-3).sum(axis=1)
+    assert set(lost) <= {1, 2, 3}
+    np.testing.assert_allclose(disturbed.std(axis=(1, 2)), 1, atol=1e-4)
+    assert not np.array_equal(plain, disturbed)
+
+
+def test_augmentation_leaves_the_signals_alone(signals):
+    before = signals.copy()
+    draw_crops(signals, np.random.default_rng(1), Augmentation())
+    assert np.array_equal(signals, before)
+
+
+def test_a_flat_ecg_gives_zeros():
+    assert not draw_crops(np.zeros((2, 12, 2500), np.float16), np.random.default_rng(0)).any()
+
+
+def test_whole_records_come_as_the_worker_crops_them_in_batches_of_any_size(cohort):
+    rows = np.array([5, 0, 3])
+    parts = list(iterate_preprocessed(cohort, rows, n_crops=3, batch=2))
+
+    assert [len(part) for part in parts] == [6, 3]
+    np.testing.assert_allclose(np.concatenate(parts).reshape(3, 3, 12, 2250), served(cohort)[rows], atol=1e-4)

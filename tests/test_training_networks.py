@@ -1,0 +1,206 @@
+"""The networks of learning: nothing hidden is seen, and the contrastive loss is the published one."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import normalize
+
+from inference.models.encoder import EcgEncoder
+from inference.models.presets import Preset
+from training.networks.alignment import CmrProjection, contrast, weigh_negatives
+from training.networks.cmr_encoder import CMR_PRESETS, N_PATCHES, PATCH_VALUES, CmrEncoder, scale_cines, split_cine
+from training.networks.kept_patches import N_ALL, draw_order, encode_kept, encode_pooled, split_patches, take
+from training.networks.masked_cmr import MaskedCmr
+from training.networks.masked_ecg import MaskedEcg, Reconstruction, normalise_patches
+
+TINY = Preset("tiny", width=16, depth=2, heads=2, mlp_width=32)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(3)
+
+
+def naive_contrast(ecg, cmr, weights, temperature):
+    """The paper's formula, written down term by term."""
+    n, total = len(ecg), 0.0
+    for first, second in ((ecg, cmr), (cmr, ecg)):
+        for i in range(n):
+            similarity = [math.exp(float(first[i] @ second[k]) / temperature) for k in range(n)]
+            others = sum(float(weights[i, k]) * similarity[k] for k in range(n) if k != i)
+            total -= math.log(similarity[i] / (similarity[i] + others))
+    return total / (2 * n)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 9), st.integers(0, 10_000))
+def test_the_contrastive_loss_is_the_published_formula(rows, seed):
+    draw = torch.Generator().manual_seed(seed)
+    ecg, cmr = (normalize(torch.randn(rows, 8, generator=draw, dtype=torch.float64), dim=1) for _ in range(2))
+    weights = weigh_negatives(torch.randn(rows, 3, generator=draw, dtype=torch.float64) / 4)
+
+    found = contrast(ecg, cmr, weights.clone(), temperature=0.05)
+
+    assert float(found) == pytest.approx(naive_contrast(ecg, cmr, weights, 0.05), rel=1e-9)
+
+
+def test_a_twin_is_no_negative_and_a_stranger_is_a_whole_one():
+    components = torch.tensor([[0.0, 0.0], [0.0, 0.0], [30.0, 0.0]])
+    weights = weigh_negatives(components)
+
+    assert weights[0, 1] == 0
+    assert weights[0, 2] == 1
+    assert float(weigh_negatives(torch.tensor([[0.0], [0.5]]))[0, 1]) == pytest.approx(1 - math.exp(-1))
+
+
+def test_rows_that_share_a_scan_give_a_finite_loss_and_gradient():
+    ecg = normalize(torch.randn(4, 8), dim=1).requires_grad_()
+    cmr = normalize(torch.randn(2, 8), dim=1).repeat_interleave(2, dim=0)
+    loss = contrast(ecg, cmr, weigh_negatives(torch.tensor([[0.0], [0.0], [1.0], [1.0]])))
+    loss.backward()
+
+    assert loss.isfinite()
+    assert ecg.grad.isfinite().all()
+
+
+def test_all_patches_kept_in_any_order_are_the_plain_encoder():
+    encoder, crops = EcgEncoder(TINY).eval(), torch.randn(2, 12, 2250)
+    with torch.no_grad():
+        _, tokens = encode_kept(encoder, split_patches(crops), draw_order(2, N_ALL, crops.device))
+        torch.testing.assert_close(encoder.norm(tokens.mean(dim=1)), encoder(crops), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(encode_pooled(encoder, crops, 1.0), encoder(crops))
+
+
+def test_a_share_of_the_patches_gives_nearly_the_same_vector_and_trains_every_parameter():
+    encoder, crops = EcgEncoder(TINY), torch.randn(2, 12, 2250)
+    pooled = encode_pooled(encoder, crops, 0.5)
+    (pooled * torch.randn(pooled.shape)).sum().backward()
+
+    assert float(torch.cosine_similarity(pooled, encoder(crops)).detach().min()) > 0.9
+    assert [name for name, parameter in encoder.named_parameters() if not parameter.grad.abs().max() > 0] == []
+
+
+def test_what_is_masked_of_an_ecg_never_reaches_the_encoder():
+    network, crops = MaskedEcg(TINY), torch.randn(2, 12, 2250)
+    order = draw_order(2, N_ALL, crops.device)
+    kept, hidden = order[:, : network.n_kept], order[:, network.n_kept :]
+    patches = split_patches(crops)
+    changed = patches.scatter(1, hidden[..., None].expand(-1, -1, 75), 1e3)
+    with torch.no_grad():
+        before, after = encode_kept(network.encoder, patches, kept), encode_kept(network.encoder, changed, kept)
+
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not torch.equal(take(patches, hidden), take(changed, hidden))
+
+
+def test_a_visible_patch_does_reach_the_encoder():
+    network, crops = MaskedEcg(TINY), torch.randn(1, 12, 2250)
+    kept = draw_order(1, N_ALL, crops.device)[:, : network.n_kept]
+    changed = split_patches(crops).clone()
+    changed[0, kept[0, 0]] += torch.randn(75)
+    with torch.no_grad():
+        before, after = (encode_kept(network.encoder, p, kept)[1] for p in (split_patches(crops), changed))
+
+    assert not torch.equal(before, after)
+
+
+def test_what_is_drawn_depends_on_the_visible_patches_alone_and_is_compared_in_its_place():
+    network, crops = MaskedEcg(TINY).eval(), torch.randn(1, 12, 2250)
+
+    def reconstruct(values):
+        torch.manual_seed(8)
+        with torch.no_grad():
+            return network(values)
+
+    torch.manual_seed(8)
+    hidden = draw_order(1, N_ALL, crops.device)[:, network.n_kept :]
+    changed = split_patches(crops).clone()
+    changed[0, hidden[0]] = torch.randn(len(hidden[0]), 75)
+    first, second = reconstruct(crops), reconstruct(changed.reshape(1, 12, 2250))
+
+    assert torch.equal(first.drawn, second.drawn)
+    torch.testing.assert_close(second.target, normalise_patches(changed[0, hidden[0]])[None])
+    assert first.drawn.shape == (1, 270, 75)
+
+
+def test_three_quarters_are_masked_and_every_parameter_that_learns_has_a_gradient():
+    network = MaskedEcg(TINY)
+    network(torch.randn(2, 12, 2250)).loss.backward()
+
+    assert network.n_kept == 90
+    learning = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    assert [name for name, parameter in learning if not parameter.grad.abs().max() > 0] == []
+
+
+def test_a_reconstruction_of_nothing_costs_one_and_a_perfect_one_nothing():
+    target = normalise_patches(torch.randn(4, 7, 75))
+
+    assert float(Reconstruction(torch.zeros_like(target), target).loss) == pytest.approx(1, abs=1e-3)
+    assert float(Reconstruction(target, target).loss) == 0
+
+
+def test_a_cine_is_cut_into_patches_of_all_frames():
+    cines = torch.arange(50 * 96 * 96).reshape(1, 50, 96, 96)
+    patches = split_cine(cines)
+
+    assert patches.shape == (1, N_PATCHES, PATCH_VALUES)
+    expected = cines[0, :, 16:32, 32:48]  # second row, third column
+    assert torch.equal(patches[0, 6 + 2].reshape(50, 16, 16), expected)
+
+
+def test_pixels_are_scaled_to_minus_one_to_one():
+    assert scale_cines(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1, 1]
+
+
+def test_what_is_masked_of_a_cine_never_reaches_the_encoder():
+    network = MaskedCmr(TINY, drawn=1)
+
+    def drawn(cines):
+        torch.manual_seed(5)
+        with torch.no_grad():
+            return network(cines)
+
+    cines = torch.randint(0, 255, (1, 50, 96, 96), dtype=torch.uint8)
+    torch.manual_seed(5)
+    hidden = draw_order(1, N_PATCHES, cines.device)[0, network.n_kept :]
+    changed = cines.clone()
+    for place in hidden.tolist():
+        y, x = divmod(place, 6)
+        changed[:, :, 16 * y : 16 * y + 16, 16 * x : 16 * x + 16] = 255
+    first, second = drawn(cines), drawn(changed)
+
+    assert torch.equal(first.drawn, second.drawn)
+    assert not torch.equal(first.target, second.target)
+    assert len(hidden) == 27
+
+
+def test_the_cmr_encoder_of_the_paper_has_the_size_of_vit_b_16():
+    encoder = CmrEncoder(CMR_PRESETS["paper"])
+    blocks = sum(parameter.numel() for parameter in encoder.blocks.parameters())
+
+    assert blocks == 85_054_464  # timm's vit_base_patch16: 12 blocks
+    assert encoder.positions.shape == (1, 37, 768)
+
+
+def test_the_cmr_features_are_those_of_the_summary_token():
+    encoder, cines = CmrEncoder(TINY).eval(), torch.rand(2, 50, 96, 96)
+    with torch.no_grad():
+        features = encoder(cines)
+        encoder.summary += torch.randn(16)  # a constant would be normalised away
+        assert features.shape == (2, 16)
+        assert not torch.allclose(encoder(cines), features)
+
+
+def test_the_projection_standardises_by_what_it_was_fitted_on():
+    projection, features = CmrProjection(4), torch.randn(50, 4) * torch.tensor([1.0, 5, 0.1, 1]) + 7
+    features[:, 3] = 2  # a feature that never varies
+    projection.fit_scale(features)
+    with torch.no_grad():
+        embedded = projection(features)
+
+    torch.testing.assert_close(embedded.norm(dim=1), torch.ones(50))
+    np.testing.assert_allclose(projection.mean.numpy(), features.mean(dim=0).numpy(), rtol=1e-5)
