@@ -7,6 +7,7 @@ first patients are those of a smaller one.
 from __future__ import annotations
 
 import csv
+import math
 import multiprocessing
 import os
 import signal
@@ -32,7 +33,9 @@ from .cine import draw_four_chamber, draw_short_axis
 from .ecg import simulate_ecg
 from .heart import build_heart
 from .layout import (
+    CINE_SHAPE,
     CINES,
+    ECG_SHAPE,
     ECGS,
     MICROVOLTS_PER_STEP,
     PHENOTYPES,
@@ -46,7 +49,7 @@ from .layout import (
 )
 from .measures import measure_heart
 from .physiology import Patient, draw_patient
-from .writer import map_array, staged_folder, write_cohort
+from .writer import check_room, map_array, staged_folder, write_cohort
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -55,6 +58,8 @@ SOURCE = "simulated"
 CHUNK_PATIENTS = 16
 AHEAD = 2
 """Chunks that wait for each process: enough that none is idle, and a bound on memory."""
+ECG_BYTES = 2 * math.prod(ECG_SHAPE)
+CINE_BYTES = math.prod(CINE_SHAPE)
 WFDB_LABELS = "labels.csv"
 
 
@@ -115,9 +120,11 @@ def simulate_cohort(
         folds: shares of the patients for training and for development; (0, 0) puts everybody into the test.
 
     Raises:
-        InvalidSettings: the folder holds something else than a cohort, or is being written by another process.
+        InvalidSettings: the folder holds something else than a cohort, is being written by another process, or the
+            disk has too little room.
     """
     scans = patients if cines or short_axis else 0
+    check_room(folder, patients * (ECG_BYTES + (cines + short_axis) * CINE_BYTES))
     with write_cohort(
         folder, source=SOURCE, rows=patients, scans=scans, cines=cines, short_axis=short_axis, seed=seed
     ) as writer:

@@ -231,6 +231,18 @@ def check_destination(destination: Path, replaces: Callable[[Path], bool]) -> No
         raise InvalidSettings(f"{destination} is not empty and would be lost: name a new or an empty folder")
 
 
+def check_room(destination: Path, size: int) -> None:
+    """Refuse what the disk cannot hold: a mapped array that meets a full disk ends its process without a word.
+
+    Raises:
+        InvalidSettings: there are fewer bytes free than `size`.
+    """
+    there = next(folder for folder in (destination.resolve(), *destination.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if size > free:
+        raise InvalidSettings(f"{destination} needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
+
+
 def _lock(folder: int, destination: Path) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

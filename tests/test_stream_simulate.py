@@ -1,0 +1,77 @@
+"""`simulate` and `cohort import` write what they say, show it to people and programs, and refuse what they must."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_training_mimic import Archive, steps
+
+from inference.files import find_ecgs
+from schemas.messages import DISEASES
+from training.cohort.layout import open_cohort
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*arguments, code=0):
+    command = [sys.executable, "-m", "stream.cli", *map(str, arguments)]
+    finished = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert finished.returncode == code, finished.stderr
+    return finished
+
+
+def test_simulate_answers_in_json_what_the_cohort_holds(tmp_path):
+    out = tmp_path / "c"
+    answer = json.loads(run("simulate", "--patients", 3, "--seed", 5, "--out", out, "--short-axis", "--json").stdout)
+    cohort = open_cohort(out)
+    assert (answer["patients"], answer["seed"], answer["out"]) == (3, 5, str(out))
+    assert answer["fold_patients"] == cohort.description.fold_patients
+    assert list(answer["prevalence"]) == list(DISEASES)
+    assert list(answer["prevalence"].values()) == pytest.approx(cohort.diseases.mean(axis=0).tolist(), abs=1e-4)
+    assert cohort.cines.shape == cohort.short_axis.shape == (3, 50, 96, 96)
+
+
+def test_simulate_tells_a_person_and_can_do_without_cines(tmp_path):
+    said = run("simulate", "--patients", 2, "--out", tmp_path / "c", "--no-cines", "--test-only").stdout
+    assert "wrote 2 simulated patients of seed 0" in said
+    assert "train 0, development 0, test 2" in said
+    assert "heart failure" in said
+    assert open_cohort(tmp_path / "c").cines is None
+
+
+def test_simulate_writes_wfdb_files(tmp_path):
+    run("simulate", "--patients", 2, "--seed", 1, "--out", tmp_path / "w", "--format", "wfdb")
+    assert [path.stem for path in find_ecgs([tmp_path / "w"])] == ["simulated-1-0", "simulated-1-1"]
+
+
+def test_simulate_spares_a_folder_with_something_else_in_it(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    refused = run("simulate", "--patients", 1, "--out", tmp_path, code=2)
+    assert "not empty" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_simulate_names_its_formats(tmp_path):
+    refused = run("simulate", "--patients", 1, "--out", tmp_path / "c", "--format", "hdf5", code=2)
+    assert "cohort or wfdb" in refused.stderr
+
+
+def test_an_import_says_what_was_taken_and_what_was_not(tmp_path):
+    archive = Archive(tmp_path / "mimic")
+    for number, fold in enumerate(("train", "development", "test")):
+        archive.add(40000000 + number, 10000000 + number, fold=fold, digital=steps(number))
+    archive.add(40000009, 10000009, written=False)
+    out = tmp_path / "c"
+    answer = json.loads(run("cohort", "import", "mimic", archive.write(), "--out", out, "--json").stdout)
+    assert answer["cohort"]["rows"] == len(open_cohort(out)) == 3
+    assert answer["cohort"]["skipped"] == {"unreadable_file": 1}
+    said = run("cohort", "import", "mimic", archive.root, "--out", out).stdout
+    assert "wrote 3 ECGs of 3 patients" in said
+    assert "unreadable_file" in said
+
+
+@pytest.mark.parametrize(("source", "said"), [("mimic", "files"), ("ukb", "--table"), ("ptbxl", "mimic or ukb")])
+def test_an_import_of_what_is_not_there_is_a_misuse(tmp_path, source, said):
+    assert said in run("cohort", "import", source, tmp_path, "--out", tmp_path / "c", code=2).stderr
