@@ -127,8 +127,17 @@ def simulate(
     """Simulate a paired cohort: ECGs, cines, phenotypes and diseases of patients who do not exist."""
     from .simulate_command import simulate_command
 
-    drawn = {"cines": cines, "short_axis": short_axis, "test_only": test_only}
-    simulate_command(out, patients=patients, seed=seed, layout=layout, processes=processes, as_json=json, **drawn)
+    simulate_command(
+        out,
+        patients=patients,
+        seed=seed,
+        layout=layout,
+        cines=cines,
+        short_axis=short_axis,
+        test_only=test_only,
+        processes=processes,
+        as_json=json,
+    )
 
 
 @cohort_app.command(name="import")
