@@ -8,12 +8,14 @@ from real_data import ECGS, needs_real_ecgs
 
 from inference.files import find_ecgs, read_ecg
 from inference.waveform import (
-    CHUNK_CROPS,
+    CHUNK_RECORDS,
     CROP_SAMPLES,
+    SPAN,
     crop_offsets,
     filter_operator,
     preprocess,
     preprocess_reference,
+    standardise,
 )
 from training.cohort.synthetic_ecg import generate_ecgs
 
@@ -93,6 +95,29 @@ def test_only_the_first_ten_seconds_count():
 
 
 def test_no_matrix_product_is_large_enough_for_openblas_to_share_among_spinning_threads():
-    blocks, rank, block_samples = filter_operator().left.shape
+    operator = filter_operator()
+    blocks, rank, block_samples = operator.patterns.shape
     assert (blocks * block_samples, rank) == (CROP_SAMPLES, 20)
-    assert CHUNK_CROPS * 12 * block_samples * rank <= 2**18
+    assert CHUNK_RECORDS * 12 * block_samples * rank <= 2**18
+    assert operator.edges.shape == (SPAN, rank)
+    assert CHUNK_RECORDS * 12 * (SPAN + 2) // blocks * rank <= 2**18
+
+
+def test_a_crop_that_only_rounding_moves_becomes_zeros():
+    signals = ecg_like(250, 10, records=1)
+    signals[..., :CROP_SAMPLES] = 1.5
+    first, last = preprocess(signals, 250, 2)[0]
+    assert not first.any()
+    assert last.any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(100, 1000), st.integers(0, 99))
+def test_ten_seconds_at_any_rate_fit_the_circle(rate_hz, seed):
+    assert np.isfinite(preprocess(ecg_like(rate_hz, 11, seed, records=1), rate_hz, 3)).all()
+
+
+def test_the_operator_filters_single_crops_as_scipy_does():
+    crops = ecg_like(250, 9)
+    expected = preprocess_reference(crops, 250, 1)[:, 0]
+    assert np.abs(standardise(filter_operator().apply(crops)) - expected).max() < 1e-4
