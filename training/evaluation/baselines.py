@@ -1,0 +1,133 @@
+"""What a model is compared with: the folder that the recipe leaves beside its bundle.
+
+```
+classic/            logistic and ridge regression on what an electrocardiograph prints
+without_alignment/  a bundle: the same encoder, labels and time, pretrained on ECGs alone
+from_scratch/       a bundle: the same without any pretraining
+cmr_oracle/         linear models on the CMR encoder's features of the scan: the ceiling
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from inference.bundle import Bundle, load_bundle
+from training.cohort.layout import Cohort
+
+from .bootstrap import Floats
+from .predictions import Predictions
+from .retrieval import Retrieval, retrieve
+
+if TYPE_CHECKING:
+    from training.oracle import CmrOracle
+
+CLASSIC = "classic"
+NETWORKS = ("without_alignment", "from_scratch")
+ORACLE = "cmr_oracle"
+BASELINES = (CLASSIC, *NETWORKS, ORACLE)
+READABLE = {
+    CLASSIC: "Regression on classic ECG measurements",
+    "without_alignment": "The same encoder without alignment",
+    "from_scratch": "The same encoder from scratch",
+    ORACLE: "CMR-side oracle (from the scan)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A baseline that is not there, and why: nothing is said of it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanSide:
+    """What the CMR side answers to the evaluated records.
+
+    Attributes:
+        predictions: of those that have a scan.
+        retrieval: between ECG and CMR, by direction; empty where the model has no embeddings.
+    """
+
+    predictions: Predictions
+    retrieval: dict[str, Retrieval]
+
+
+def default_baselines() -> Path:
+    """Return the folder of the baselines that are shipped with the package."""
+    return Path(str(files("training") / "baselines"))
+
+
+def find_network(folder: Path, name: str) -> Bundle | Absent:
+    """Return the bundle of a baseline network.
+
+    Raises:
+        CorruptBundle: there is one, and it is broken.
+    """
+    place = folder / name
+    return load_bundle(place) if place.is_dir() else Absent(f"there is no {place}")
+
+
+def find_classic(folder: Path) -> Path | Absent:
+    """Return the folder of the regressions."""
+    place = folder / CLASSIC
+    return place if place.is_dir() else Absent(f"there is no {place}")
+
+
+def find_oracle(folder: Path, cohort: Cohort) -> CmrOracle | Absent:
+    """Return the CMR-side oracle, if the cohort has scans for it to see.
+
+    Raises:
+        InvalidSettings: there is one, and it is broken.
+    """
+    place = folder / ORACLE
+    if not place.is_dir():
+        return Absent(f"there is no {place}")
+    if cohort.cines is None:
+        return Absent("the cohort has no four-chamber cines")
+    if find_spec("torch") is None:
+        return Absent("its encoder needs torch, which is not installed: pip install 'cardiacnets[train]'")
+    from training.oracle import load_oracle
+
+    return load_oracle(place)
+
+
+def read_scans(oracle: CmrOracle, cohort: Cohort, rows: NDArray[np.intp], embedding: Floats | None) -> ScanSide:
+    """Return what the oracle reads off the scans of those rows that have one, and how well both sides find each other.
+
+    Args:
+        oracle: see `training.oracle`.
+        cohort: with cines.
+        rows: of the cohort.
+        embedding: (rows, 256) of their ECGs, by the model; None where it has none.
+    """
+    from training.stages.pretrain_cmr import encode_cines
+
+    assert cohort.cines is not None  # noqa: S101 - `find_oracle` found them
+    scanned = cohort.cine[rows] >= 0
+    features = encode_cines(oracle.encoder, cohort.cines, np.asarray(cohort.cine[rows][scanned], np.intp))
+    predictions = Predictions(
+        screened=scanned,
+        refusals={},
+        probabilities=_spread(expit(oracle.disease_logits(features)), scanned),
+        phenotypes=_spread(oracle.phenotypes(features), scanned),
+    )
+    if embedding is None or not scanned.any():
+        return ScanSide(predictions, {})
+    return ScanSide(predictions, retrieve(embedding[scanned], oracle.embed(features)))
+
+
+def _spread(values: Floats, rows: NDArray[np.bool_]) -> Floats:
+    """Return values (k, m) in the k rows where they belong, NaN in the others."""
+    spread = np.full((len(rows), values.shape[1]), np.nan)
+    spread[rows] = values
+    return spread

@@ -1,0 +1,240 @@
+"""The evaluation: one model, its baselines beside it, on patients whom none of them has seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.bundle import Bundle
+from inference.manifest import DiseaseHead
+from schemas.errors import InvalidSettings
+from schemas.messages import ModelReference
+from training.cohort.layout import Cohort
+
+from .baselines import (
+    CLASSIC,
+    NETWORKS,
+    ORACLE,
+    Absent,
+    ScanSide,
+    find_classic,
+    find_network,
+    find_oracle,
+    read_scans,
+)
+from .bootstrap import DRAWS, draw_patients
+from .classic import predict_classic
+from .measures import Comparison, Draws, Measures, as_entry, compare, measure
+from .predictions import Predictions, predict_cohort
+from .retrieval import Retrieval
+from .subgroups import Subgroup, measure_subgroups
+from .truth import Participants, Truth, describe_participants, read_truth
+
+BOOTSTRAP_SEED = 0
+"""Always the same draws: two models that are evaluated on the same patients can be compared."""
+_SEED = re.compile(r"\bseed (\d+)\b")
+
+Report: TypeAlias = Callable[[str, int, int], object]
+"""Told what is done, how much of it, and how much there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A baseline that was measured, and how the model compares with it on the same patients."""
+
+    measures: Measures
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """All of it.
+
+    Attributes:
+        cohort: what it was, and how many records of it were evaluated.
+        refusals: records that the gate refused, by code; they are in no figure below.
+        retrieval: None where there are no scans.
+        predictions, truth: of the evaluated records, for plots.
+    """
+
+    cohort: dict[str, object]
+    model: ModelReference
+    bundle: Bundle
+    participants: Participants
+    refusals: dict[str, int]
+    measures: Measures
+    subgroups: dict[str, dict[str, Subgroup]]
+    retrieval: dict[str, Retrieval]
+    baselines: dict[str, Baseline | Absent]
+    predictions: Predictions
+    truth: Truth
+
+
+def evaluate(
+    cohort: Cohort, bundle: Bundle, baselines: Path, *, report: Report = lambda *_: None, draws: int = DRAWS
+) -> Evaluation:
+    """Evaluate a bundle on the test fold of a cohort.
+
+    Args:
+        cohort: whose test fold nobody learned from.
+        bundle: verified.
+        baselines: the folder that `baselines` describes; what is not there is named as absent.
+        report: told of the progress.
+        draws: of the bootstrap.
+
+    Raises:
+        InvalidSettings: the cohort was learned from, or has nobody in its test fold, or nobody could be screened.
+    """
+    refuse_seen(cohort, bundle)
+    rows = cohort.select("test")
+    everybody = read_truth(cohort, rows)
+    answers = _predict(bundle, cohort.ecgs[rows], "model", report)
+    if not answers.screened.any():
+        raise InvalidSettings(f"no ECG of {cohort.folder} can be screened: {answers.refusals}")
+    rows = rows[answers.screened]
+    patients = _Patients(everybody.take(answers.screened), answers.take(answers.screened), draws)
+    report("bootstrap", 0, 1)
+    mine = patients.measure(bundle.manifest.diseases)
+    report("bootstrap", 1, 1)
+    scans = _read_scans(cohort, rows, patients.predictions, baselines, report)
+    return Evaluation(
+        cohort=_describe(cohort, len(everybody), len(rows)),
+        model=bundle.reference,
+        bundle=bundle,
+        participants=describe_participants(patients.truth),
+        refusals=answers.refusals,
+        measures=mine[0],
+        subgroups=measure_subgroups(patients.predictions, patients.truth, patients.weights),
+        retrieval={} if isinstance(scans, Absent) else scans.retrieval,
+        baselines={
+            name: found if isinstance(found, Absent) else patients.compare(found, mine)
+            for name, found in (*_answer_from_ecgs(cohort.ecgs[rows], baselines, report), (ORACLE, _predictions(scans)))
+        },
+        predictions=patients.predictions,
+        truth=patients.truth,
+    )
+
+
+def as_json(evaluation: Evaluation) -> dict[str, object]:
+    """Return the figures as `cardiacnets evaluate --json` prints them; NaN becomes null."""
+    return {
+        "cohort": evaluation.cohort,
+        "model": evaluation.model,
+        "refusals": evaluation.refusals,
+        "participants": evaluation.participants,
+        **_entries(evaluation.measures),
+        "subtype": evaluation.measures.subtype,
+        "subgroups": evaluation.subgroups,
+        "retrieval": evaluation.retrieval,
+        "baselines": {
+            name: {"absent": baseline.reason}
+            if isinstance(baseline, Absent)
+            else {**_entries(baseline.measures), "comparison": baseline.comparison}
+            for name, baseline in evaluation.baselines.items()
+        },
+    }
+
+
+def refuse_seen(cohort: Cohort, bundle: Bundle) -> None:
+    """Refuse a simulated population that the bundle was trained on, unless its own test fold is what is evaluated.
+
+    Raises:
+        InvalidSettings: the training patients would be among the evaluated ones.
+    """
+    told, trained = cohort.description, _SEED.search(bundle.manifest.trained_on)
+    folds_of_its_own = told.fold_patients.get("train", 0) > 0
+    if told.seed is not None and trained and int(trained[1]) == told.seed and not folds_of_its_own:
+        raise InvalidSettings(
+            f"seed {told.seed} is the one that the model was trained on ({bundle.manifest.trained_on}): "
+            "evaluate it on patients of another seed"
+        )
+
+
+def _entries(measures: Measures) -> dict[str, object]:
+    mean_r2 = measures.agreements.mean_r2
+    return {
+        "diseases": {name: as_entry(found) for name, found in measures.diseases.items()},
+        "macro_auroc": measures.macro_auroc,
+        "phenotypes": {name: asdict(found) for name, found in measures.agreements.phenotypes.items()},
+        "mean_r2": mean_r2.value,
+        "mean_r2_interval": [mean_r2.low, mean_r2.high],
+        "group_r2": measures.agreements.groups,
+    }
+
+
+class _Patients:
+    """Those who are evaluated: what is known of them, what the model answered, and the same draws for all models."""
+
+    def __init__(self, truth: Truth, predictions: Predictions, draws: int) -> None:
+        self.truth = truth
+        self.predictions = predictions
+        self.weights = draw_patients(truth.patient_ids, draws, BOOTSTRAP_SEED)
+
+    def measure(self, heads: tuple[DiseaseHead, ...]) -> tuple[Measures, Draws]:
+        """Measure the model on all of them."""
+        return measure(self.predictions, self.truth, self.weights, heads)
+
+    def compare(self, other: Predictions, mine: tuple[Measures, Draws]) -> Baseline:
+        """Measure another model, and compare on those whom it answered."""
+        members = other.screened
+        truth, weights = self.truth.take(members), self.weights[:, members]
+        theirs = measure(other.take(members), truth, weights, slope_intervals=False)
+        if not members.all():
+            mine = measure(self.predictions.take(members), truth, weights, slope_intervals=False)
+        return Baseline(theirs[0], compare(mine, theirs))
+
+
+def _answer_from_ecgs(
+    ecgs: NDArray[np.int16], folder: Path, report: Report
+) -> Iterator[tuple[str, Predictions | Absent]]:
+    """Yield what each baseline that sees ECGs answers, or why it is absent."""
+    classic = find_classic(folder)
+    if isinstance(classic, Absent):
+        yield CLASSIC, classic
+    else:
+        yield CLASSIC, predict_classic(classic, ecgs, progress=_told(report, CLASSIC, len(ecgs)))
+    for name in NETWORKS:
+        network = find_network(folder, name)
+        yield name, network if isinstance(network, Absent) else _predict(network, ecgs, name, report)
+
+
+def _read_scans(
+    cohort: Cohort, rows: NDArray[np.intp], predictions: Predictions, folder: Path, report: Report
+) -> ScanSide | Absent:
+    oracle = find_oracle(folder, cohort)
+    if isinstance(oracle, Absent):
+        return oracle
+    report(ORACLE, 0, len(rows))
+    scans = read_scans(oracle, cohort, rows, predictions.embedding)
+    report(ORACLE, len(rows), len(rows))
+    return scans
+
+
+def _predictions(scans: ScanSide | Absent) -> Predictions | Absent:
+    return scans if isinstance(scans, Absent) else scans.predictions
+
+
+def _predict(bundle: Bundle, ecgs: NDArray[np.int16], name: str, report: Report) -> Predictions:
+    return predict_cohort(bundle, ecgs, progress=_told(report, name, len(ecgs)))
+
+
+def _told(report: Report, name: str, total: int) -> Callable[[int], object]:
+    return lambda done: report(name, done, total)
+
+
+def _describe(cohort: Cohort, records: int, evaluated: int) -> dict[str, object]:
+    told = cohort.description
+    return {
+        "source": told.source,
+        "seed": told.seed,
+        "fold": "test",
+        "records": records,
+        "evaluated": evaluated,
+        "patients_in_folds": told.fold_patients,
+    }

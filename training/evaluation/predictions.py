@@ -1,0 +1,170 @@
+"""What a model answers to a cohort's ECGs, by the way that serving goes: gate, crops, engine, readout."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.catalog import CATALOG, available_engines, open_engine
+from engines.protocol import Engine
+from inference.bundle import Bundle
+from inference.intake import take_in
+from inference.phenotypes import MEASUREMENTS
+from inference.readout import Finding, Readout
+from schemas.ecg_record import LEADS, EcgRecord
+from schemas.errors import EngineFailed, EngineUnavailable, RecordError
+from schemas.messages import DISEASES, SUBTYPES, Quality
+from training.cohort.layout import MICROVOLTS_PER_STEP, SAMPLE_RATE_HZ
+
+from .bootstrap import Floats
+
+BATCH_RECORDS = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """What a model says of n records; NaN in the rows of those that it did not screen.
+
+    Attributes:
+        screened: (n,) whether the gate let the record pass and the network answered.
+        refusals: records that were not screened, by the code of why not.
+        logits: (n, 5) averaged over crops, before calibration; None of a model that has none.
+        probabilities: (n, 5) calibrated, as reports carry them.
+        phenotypes: (n, 82) in the units of `MEASUREMENTS`.
+        subtype: (n, 3) probabilities, given a cardiomyopathy; None of a model that has none.
+        embedding: (n, 256) of length 1; None of a model that has none.
+    """
+
+    screened: NDArray[np.bool_]
+    refusals: dict[str, int]
+    probabilities: Floats
+    phenotypes: Floats
+    logits: Floats | None = None
+    subtype: Floats | None = None
+    embedding: Floats | None = None
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Predictions:
+        """Return the predictions of some rows; the refusals are still those of all."""
+        optional = {
+            name: None if values is None else values[rows]
+            for name, values in (("logits", self.logits), ("subtype", self.subtype), ("embedding", self.embedding))
+        }
+        return Predictions(
+            self.screened[rows], self.refusals, self.probabilities[rows], self.phenotypes[rows], **optional
+        )
+
+
+def predict_cohort(
+    bundle: Bundle,
+    ecgs: NDArray[np.int16],
+    *,
+    engine: Engine | None = None,
+    progress: Callable[[int], object] = lambda _: None,
+) -> Predictions:
+    """Return what a bundle answers.
+
+    Args:
+        bundle: verified.
+        ecgs: (n, 12, 5000) int16 as a cohort keeps them; may be mapped into memory.
+        engine: to run on; OpenVINO or ONNX Runtime by default.
+        progress: called with the number of records done.
+
+    Raises:
+        EngineFailed: the engine failed for a whole batch.
+        EngineUnavailable: no engine can be opened.
+    """
+    if engine is None:
+        engine = _open_engine(bundle)
+        try:
+            return predict_cohort(bundle, ecgs, engine=engine, progress=progress)
+        finally:
+            engine.close()
+    records = (_record(number, ecg) for number, ecg in enumerate(ecgs))
+    return predict_records(bundle, records, len(ecgs), engine, progress)
+
+
+def predict_records(
+    bundle: Bundle,
+    records: Iterator[EcgRecord | RecordError],
+    n: int,
+    engine: Engine,
+    progress: Callable[[int], object] = lambda _: None,
+) -> Predictions:
+    """Return what a bundle answers to n records of any layout; those that are refusals already stay ones."""
+    columns, refusals = _empty(n), Counter[str]()
+    readout, done = Readout(bundle.manifest), 0
+    while batch := list(islice(records, BATCH_RECORDS)):
+        for row, answer in enumerate(_answer(batch, bundle, engine, readout), done):
+            if isinstance(answer, tuple):
+                _fill(columns, row, *answer)
+            else:
+                refusals[answer] += 1
+        done += len(batch)
+        progress(done)
+    return Predictions(screened=np.isfinite(columns["probabilities"][:, 0]), refusals=dict(refusals), **columns)
+
+
+def _answer(
+    batch: Sequence[EcgRecord | RecordError], bundle: Bundle, engine: Engine, readout: Readout
+) -> Iterator[tuple[Finding, Floats] | str]:
+    """Yield finding and mean logits of each item, or the code of why there are none."""
+    n_crops = bundle.manifest.input.n_crops
+    intake = take_in([item for item in batch if isinstance(item, EcgRecord)], n_crops)
+    answers: Iterator[tuple[Finding | EngineFailed, Floats]] = iter(())
+    if len(intake.inputs):
+        outputs = engine.run(intake.inputs.reshape(-1, *intake.inputs.shape[2:]))
+        logits = outputs["disease_logits"].reshape(-1, n_crops, len(DISEASES)).mean(axis=1, dtype=np.float64)
+        answers = iter(list(zip(readout.read(outputs, n_crops), logits, strict=True)))
+    outcomes = iter(intake.outcomes)
+    for item in batch:
+        outcome = item if isinstance(item, RecordError) else next(outcomes)
+        if not isinstance(outcome, Quality):
+            yield outcome.wire_code
+            continue
+        found, means = next(answers)
+        yield found.code if isinstance(found, EngineFailed) else (found, means)
+
+
+def _record(number: int, ecg: NDArray[np.int16]) -> EcgRecord:
+    return EcgRecord(
+        record_id=str(number),
+        leads=LEADS,
+        sample_rate_hz=float(SAMPLE_RATE_HZ),
+        microvolts_per_step=MICROVOLTS_PER_STEP,
+        samples=np.asarray(ecg, "<i2").tobytes(),
+    )
+
+
+def _empty(n: int) -> dict[str, Floats]:
+    sizes = {
+        "logits": len(DISEASES),
+        "probabilities": len(DISEASES),
+        "phenotypes": len(MEASUREMENTS),
+        "subtype": len(SUBTYPES),
+        "embedding": 256,
+    }
+    return {name: np.full((n, size), np.nan) for name, size in sizes.items()}
+
+
+def _fill(columns: dict[str, Floats], row: int, finding: Finding, logits: Floats) -> None:
+    columns["logits"][row] = logits
+    columns["probabilities"][row] = [risk.probability for risk in finding.risks]
+    columns["phenotypes"][row] = [phenotype.value for phenotype in finding.phenotypes]
+    columns["subtype"][row] = [finding.subtype[name] for name in SUBTYPES]
+    columns["embedding"][row] = finding.embedding
+
+
+def _open_engine(bundle: Bundle) -> Engine:
+    """Return the first engine of float32 that opens: figures must not depend on how a machine rounds."""
+    names = [name for name in available_engines() if CATALOG[name].precision == "float32"]
+    for name in names[:-1]:
+        try:
+            return open_engine(name, bundle.graph)
+        except EngineUnavailable:
+            continue
+    return open_engine(names[-1] if names else "onnxruntime", bundle.graph)

@@ -1,0 +1,84 @@
+"""For whom a model works: the same figures by sex, age, atrial fibrillation and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.messages import DISEASES
+
+from .agreement import agree
+from .bootstrap import Estimate, Floats, estimate
+from .discrimination import discriminate
+from .predictions import Predictions
+from .truth import Truth
+
+AGE_BANDS = ((0, 50, "below 50"), (50, 60, "50-59"), (60, 70, "60-69"), (70, 200, "70 and above"))
+TERTILES = ("quietest third", "middle third", "noisiest third")
+FEWEST_POSITIVES = 5
+"""With fewer, a disease's AUROC in a subgroup is mostly chance, and is left out."""
+SUBGROUP_DRAWS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Subgroup:
+    """Of those who have something in common.
+
+    Attributes:
+        auroc: by disease; those with too few ill patients in the subgroup are missing.
+        macro_auroc: the mean of them; compare it between subgroups only where they have the same diseases.
+    """
+
+    records: int
+    auroc: dict[str, Estimate]
+    macro_auroc: Estimate
+    mean_r2: Estimate
+
+
+def measure_subgroups(
+    predictions: Predictions, truth: Truth, weights: NDArray[np.uint16]
+) -> dict[str, dict[str, Subgroup]]:
+    """Return the figures by attribute and group; attributes that are not known are missing."""
+    found: dict[str, dict[str, Subgroup]] = {}
+    for attribute, group, members in _groups(truth):
+        if members.any():
+            drawn = weights[:SUBGROUP_DRAWS, members]
+            found.setdefault(attribute, {})[group] = _measure(predictions.take(members), truth.take(members), drawn)
+    return found
+
+
+def _groups(truth: Truth) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    yield "sex", "female", truth.female == 1
+    yield "sex", "male", truth.female == 0
+    for low, high, name in AGE_BANDS:
+        yield "age", name, (truth.age_years >= low) & (truth.age_years < high)
+    yield "atrial fibrillation", "present", truth.atrial_fibrillation == 1
+    yield "atrial fibrillation", "absent", truth.atrial_fibrillation == 0
+    if len(known := truth.noise[np.isfinite(truth.noise)]):
+        place = np.digitize(truth.noise, np.quantile(known, (1 / 3, 2 / 3)))
+        for tertile, name in enumerate(TERTILES):
+            yield "noise", name, (place == tertile) & np.isfinite(truth.noise)
+
+
+def _measure(predictions: Predictions, truth: Truth, weights: NDArray[np.uint16]) -> Subgroup:
+    auroc: dict[str, Estimate] = {}
+    draws = []
+    for place, disease in enumerate(DISEASES):
+        outcomes = truth.diseases[:, place]
+        known = np.isfinite(outcomes)
+        if min((outcomes == 1).sum(), (outcomes == 0).sum()) < FEWEST_POSITIVES:
+            continue
+        found, drawn = discriminate(predictions.probabilities[known, place], outcomes[known], weights[:, known])
+        auroc[disease] = found.auroc
+        draws.append(drawn)
+    mean_r2 = agree(predictions.phenotypes, truth.phenotypes, weights)[0].mean_r2
+    return Subgroup(len(truth), auroc, _macro(auroc, draws), mean_r2)
+
+
+def _macro(auroc: dict[str, Estimate], draws: list[Floats]) -> Estimate:
+    if not auroc:
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    return estimate(float(np.mean([one.value for one in auroc.values()])), np.mean(draws, axis=0))
