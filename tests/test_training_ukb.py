@@ -12,9 +12,10 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings, UnreadableCohort, UnreadableFile
 from training.cohort.cardiosoft import MAX_FILE_BYTES, read_cardiosoft
+from training.cohort.ecg import simulate_ecg
 from training.cohort.layout import FOLDS, MACHINE_MEASUREMENTS
+from training.cohort.physiology import draw_patient
 from training.cohort.scans import fit_cine, read_four_chamber
-from training.cohort.synthetic_ecg import synthesise_ecg
 from training.cohort.ukb import import_ukb
 
 PHENOTYPE_COLUMNS = [f"{field}-{visit}.0" for visit in (2, 3) for field in range(24100, 24182)]
@@ -54,7 +55,7 @@ CARDIOSOFT = """<?xml version="1.0" encoding="ISO8859-1" ?>
 
 
 def steps(number=0):
-    return np.frombuffer(synthesise_ecg(6, number).samples, "<i2").reshape(12, -1)
+    return simulate_ecg(draw_patient(6, number))
 
 
 def cardiosoft(digital, *, eid=1000001, resolution=5, lines=("Normal sinus rhythm",), leads=LEADS):
