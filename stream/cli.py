@@ -99,6 +99,34 @@ def demo(
     demo_command(settings, once=once, as_json=json, ecgs=ecgs, records=records, rate_hz=rate, seed=seed, logs=logs)
 
 
+@app.command()
+def evaluate(
+    cohort: Annotated[
+        str, typer.Option(help="'simulated', or the folder of a cohort, whose test fold is used.")
+    ] = "simulated",
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated patients: one that nobody learned from.")] = 1,
+    patients: Annotated[int, typer.Option(min=20, help="Of the simulated cohort.")] = 4000,
+    json: Json = False,
+    report: Annotated[Path | None, typer.Option(help="Folder for a report with plots and a model card.")] = None,
+    bundle: BundleFolder = None,
+    baselines: Annotated[Path | None, typer.Option(help="Folder of baselines; the shipped ones by default.")] = None,
+    ecgs: Annotated[Path | None, typer.Option(help="Also rank real ECGs: a folder of files with a labels.csv.")] = None,
+) -> None:
+    """Measure how good a model is, on patients it has not seen, beside its baselines."""
+    from .evaluate_command import evaluate_command
+
+    evaluate_command(
+        _settings(bundle=bundle),
+        cohort=cohort,
+        patients=patients,
+        seed=seed,
+        baselines=baselines,
+        ecgs=ecgs,
+        report=report,
+        as_json=json,
+    )
+
+
 @app.command(name="compile")
 def compile_(
     bundle: BundleFolder = None,
@@ -138,6 +166,21 @@ def simulate(
         processes=processes,
         as_json=json,
     )
+
+
+@app.command()
+def realism(
+    ecgs: Annotated[Path, typer.Option(help="Folder of real ECGs with their labels.csv.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table and the plots.")],
+    cine: Annotated[Path | None, typer.Option(help="A real cine, ….npz with …_meta.json, to draw beside.")] = None,
+    patients: Annotated[int, typer.Option(min=1, help="Simulated patients.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated patients.")] = 0,
+    json: Json = False,
+) -> None:
+    """Hold simulated patients against real ECGs and published CMR values; needs matplotlib."""
+    from .realism_command import realism_command
+
+    realism_command(ecgs, out, cine=cine, patients=patients, seed=seed, as_json=json)
 
 
 @cohort_app.command(name="import")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from engines.catalog import CATALOG, available_engines, open_engine
 from engines.protocol import Engine
 from inference.bundle import Bundle
+from inference.files import read_or_refuse
 from inference.intake import take_in
 from inference.phenotypes import MEASUREMENTS
 from inference.readout import Finding, Readout
@@ -63,7 +65,6 @@ def predict_cohort(
     bundle: Bundle,
     ecgs: NDArray[np.int16],
     *,
-    engine: Engine | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Predictions:
     """Return what a bundle answers.
@@ -71,31 +72,43 @@ def predict_cohort(
     Args:
         bundle: verified.
         ecgs: (n, 12, 5000) int16 as a cohort keeps them; may be mapped into memory.
-        engine: to run on; OpenVINO or ONNX Runtime by default.
         progress: called with the number of records done.
 
     Raises:
         EngineFailed: the engine failed for a whole batch.
         EngineUnavailable: no engine can be opened.
     """
-    if engine is None:
-        engine = _open_engine(bundle)
-        try:
-            return predict_cohort(bundle, ecgs, engine=engine, progress=progress)
-        finally:
-            engine.close()
-    records = (_record(number, ecg) for number, ecg in enumerate(ecgs))
-    return predict_records(bundle, records, len(ecgs), engine, progress)
+    return _predict(bundle, (_record(number, ecg) for number, ecg in enumerate(ecgs)), len(ecgs), progress)
 
 
-def predict_records(
+def predict_files(
+    bundle: Bundle, paths: Sequence[Path], *, progress: Callable[[int], object] = lambda _: None
+) -> Predictions:
+    """Return what a bundle answers to ECG files of any format; one that cannot be read is refused.
+
+    Raises:
+        EngineFailed, EngineUnavailable: as for `predict_cohort`.
+    """
+    return _predict(bundle, map(read_or_refuse, paths), len(paths), progress)
+
+
+def _predict(
+    bundle: Bundle, records: Iterator[EcgRecord | RecordError], n: int, progress: Callable[[int], object]
+) -> Predictions:
+    engine = _open_engine(bundle)
+    try:
+        return _predict_on(engine, bundle, records, n, progress)
+    finally:
+        engine.close()
+
+
+def _predict_on(
+    engine: Engine,
     bundle: Bundle,
     records: Iterator[EcgRecord | RecordError],
     n: int,
-    engine: Engine,
-    progress: Callable[[int], object] = lambda _: None,
+    progress: Callable[[int], object],
 ) -> Predictions:
-    """Return what a bundle answers to n records of any layout; those that are refusals already stay ones."""
     columns, refusals = _empty(n), Counter[str]()
     readout, done = Readout(bundle.manifest), 0
     while batch := list(islice(records, BATCH_RECORDS)):
