@@ -21,6 +21,8 @@ from .waveform import CROP_SAMPLES, MAX_DURATION_S, preprocess
 Outcome: TypeAlias = Quality | RecordError
 Layout: TypeAlias = tuple[tuple[str, ...], float, int]
 """Leads, rate and samples: records that share them are worked on together."""
+Part: TypeAlias = tuple[list[int], NDArray[np.float32]]
+"""The places of accepted records in the batch, and their crops."""
 
 BYTES_PER_SAMPLE = 2
 MAX_STEP_UV = 1e6
@@ -49,16 +51,23 @@ def take_in(records: Sequence[EcgRecord], n_crops: int) -> Intake:
             outcomes[index] = refusal
         else:
             alike[record.leads, record.sample_rate_hz, record.n_samples].append(index)
-    crops: dict[int, NDArray[np.float32]] = {}
+    parts: list[Part] = []
     for layout, indices in alike.items():
-        group = [records[index] for index in indices]
-        for index, (outcome, inputs) in zip(indices, _take_in_alike(group, layout, n_crops), strict=True):
-            outcomes[index] = outcome
-            if inputs is not None:
-                crops[index] = inputs
-    accepted = [crops[index] for index in sorted(crops)]
-    empty = np.empty((0, n_crops, len(LEADS), CROP_SAMPLES), np.float32)
-    return Intake(tuple(outcomes[index] for index in range(len(records))), np.stack(accepted) if accepted else empty)
+        taken, inputs = _take_in_alike([records[index] for index in indices], layout, n_crops)
+        outcomes.update(zip(indices, taken, strict=True))
+        parts.append(([index for index in indices if isinstance(outcomes[index], Quality)], inputs))
+    return Intake(tuple(outcomes[index] for index in range(len(records))), _in_order(parts, n_crops))
+
+
+def _in_order(parts: Sequence[Part], n_crops: int) -> NDArray[np.float32]:
+    """Return the inputs of all parts in the order of the records; one part, as most batches have, is not copied."""
+    filled = [part for part in parts if part[0]]
+    if len(filled) == 1:
+        return filled[0][1]
+    if not filled:
+        return np.empty((0, n_crops, len(LEADS), CROP_SAMPLES), np.float32)
+    order = np.argsort(np.concatenate([indices for indices, _ in filled]))
+    return np.asarray(np.concatenate([inputs for _, inputs in filled])[order])
 
 
 def admit(record: EcgRecord) -> NDArray[np.float32]:
@@ -94,23 +103,24 @@ def _contradiction(record: EcgRecord) -> MalformedRecord | None:
 
 def _take_in_alike(
     records: Sequence[EcgRecord], layout: Layout, n_crops: int
-) -> list[tuple[Outcome, NDArray[np.float32] | None]]:
+) -> tuple[list[Outcome], NDArray[np.float32]]:
+    """Return an outcome a record, and the crops of those accepted."""
     names, rate_hz, samples = layout
+    nothing = np.empty((0, n_crops, len(LEADS), CROP_SAMPLES), np.float32)
     try:
         check_extent(samples, rate_hz)
         signals, derived = arrange_leads(_millivolts(records, rate_hz), names)
     except UnusableSignal as refusal:
-        return [(_of_record(refusal, record), None) for record in records]
+        return [_of_record(refusal, record) for record in records], nothing
     verdicts = examine(signals, rate_hz)
+    outcomes = [_outcome(record, verdict, derived) for record, verdict in zip(records, verdicts, strict=True)]
     passed = [index for index, verdict in enumerate(verdicts) if verdict.refusal is None]
-    inputs = iter(preprocess(_bridged(signals[passed]), rate_hz, n_crops) if passed else ())
-    taken: list[tuple[Outcome, NDArray[np.float32] | None]] = []
-    for record, verdict in zip(records, verdicts, strict=True):
-        if verdict.refusal is not None:
-            taken.append((_of_record(verdict.refusal, record), None))
-        else:
-            taken.append((_quality(record, verdict, derived), next(inputs)))
-    return taken
+    accepted = signals if len(passed) == len(signals) else signals[passed]
+    return outcomes, preprocess(_bridged(accepted), rate_hz, n_crops) if passed else nothing
+
+
+def _outcome(record: EcgRecord, verdict: Verdict, derived: tuple[str, ...]) -> Outcome:
+    return _quality(record, verdict, derived) if verdict.refusal is None else _of_record(verdict.refusal, record)
 
 
 def _millivolts(records: Sequence[EcgRecord], rate_hz: float) -> NDArray[np.float32]:
@@ -121,17 +131,16 @@ def _millivolts(records: Sequence[EcgRecord], rate_hz: float) -> NDArray[np.floa
     )
     scales = np.array([record.microvolts_per_step / 1e3 for record in records], np.float32)
     signals = steps * scales[:, None, None]
-    missing = steps == MISSING_SAMPLE
-    if missing.any():
-        signals[missing] = np.nan
+    if steps.min() == MISSING_SAMPLE:  # the least there is; quicker to find than all that equal it
+        signals[steps == MISSING_SAMPLE] = np.nan
     return np.asarray(signals, np.float32)
 
 
 def _bridged(signals: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the signals with their missing samples interpolated from those beside them."""
-    missing = np.isnan(signals)
-    if not missing.any():
+    if not np.isnan(signals.min()):  # a minimum with a NaN among its values is NaN
         return signals
+    missing = np.isnan(signals)
     bridged = signals.copy()
     for index, lead in np.argwhere(missing.any(axis=-1)):
         gaps = missing[index, lead]

@@ -35,6 +35,8 @@ def standard_name(name: str) -> str | None:
 def arrange_leads(signals: Signals, names: Sequence[str]) -> tuple[Signals, tuple[str, ...]]:
     """Return the standard 12 leads in the order of `LEADS`, and the names of those that were derived.
 
+    Signals that are in order already are returned as they are, not copied.
+
     Args:
         signals: (records, len(names), samples); leads that are none of the 12 are passed over.
         names: of the leads, in any order and spelling.
@@ -56,7 +58,8 @@ def arrange_leads(signals: Signals, names: Sequence[str]) -> tuple[Signals, tupl
             f"these leads are missing and cannot be derived: {listed}", code="missing_lead", leads=listed
         )
     if not derived:
-        return signals[:, [rows[name] for name in LEADS]], ()
+        order = [rows[name] for name in LEADS]
+        return (signals if order == list(range(len(names))) else signals[:, order]), ()
     i, ii = signals[:, rows["I"]], signals[:, rows["II"]]
     arranged = [signals[:, rows[name]] if name in rows else DERIVATIONS[name](i, ii) for name in LEADS]
     return np.stack(arranged, axis=1), derived
