@@ -265,7 +265,7 @@ def plot_cines(path: Path, simulated: NDArray[np.uint8], real: NDArray[np.uint16
 def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="tight")
 
 
 def _save(figure: Figure, path: Path, title: str | None) -> None:
