@@ -56,6 +56,14 @@ def test_two_draws_of_one_population_agree_and_a_shift_or_a_narrowing_is_told():
     assert found["pr_ms"].simulated.median == pytest.approx(np.median(ours[:, pr]))
 
 
+def test_what_nobody_would_see_on_paper_agrees():
+    rng = np.random.default_rng(4)
+    ours, theirs = rng.normal(0.030, 0.002, (100, COLUMNS)), rng.normal(0.026, 0.004, (60, COLUMNS))
+    found = verdicts(ours, theirs)["q_V3_mv"]
+    assert found.difference > 1
+    assert found.verdict == "agrees"
+
+
 def test_axes_on_either_side_of_half_a_turn_are_neighbours():
     rng = np.random.default_rng(2)
     ours, theirs = rng.normal(178, 10, (100, COLUMNS)), rng.normal(-178, 10, (60, COLUMNS))

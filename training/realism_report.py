@@ -44,16 +44,17 @@ SHOWN = 8
 """ECGs, and cines, that are drawn of each kind."""
 _INTRODUCTION = """# How real the simulated patients are
 
-A measurement *agrees* where the means differ by less than half a standard deviation and the spreads are alike.
+A measurement *agrees* where the means differ by less than half a standard deviation and the standard deviations by
+a factor of 0.6 to 1.7, or where both differ by less than one sees on paper (0.01 mV, 4 ms, 5°).
 
 - Healthy simulated patients against normal real ECGs: {0}.
 - All simulated patients against all real ECGs: {1}.
 - Hearts of healthy simulated patients against published values: {2}.
 
-What this cannot say: the normal real records are few, their patients' ages are {4} years (median, 5-95 %) against {3}
-of the simulated, and they were chosen by how the ECG looks, the simulated by how the patient is. LUDB and PTB-XL differ
-from each other too; a column says by how much. All-comers differ in their diseases: LUDB is rich in hypertrophy.
-The real records trained nothing.
+What this cannot say: the normal real records are few, their patients are {4} years old (median, 5-95 %), the simulated
+{3}; they were chosen by how the ECG looks, the simulated by how the patient is. LUDB and PTB-XL differ from each other
+too (LUDB's chest leads are about half as tall); a column says by how much. All-comers differ in their diseases: LUDB is
+rich in hypertrophy. The real records trained nothing.
 """
 _GAPS = """Not compared, because no published values could be looked up that are measured in the same way: the atria,
 the aorta, single segments, and men's ventricular volumes in the UK Biobank (those of another healthy cohort stand in).
