@@ -64,6 +64,7 @@ class EcgComparison(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         difference: of the means over the pooled standard deviation; positive where the simulated ones are larger.
         ks: two-sample Kolmogorov-Smirnov statistic, 0 to 1.
+        real_medians: of each of `DATA_SETS` that has enough records.
         between_data_sets: the same difference, of LUDB against PTB-XL: how far two real sources lie apart.
         verdict: "agrees", or what is off.
     """
@@ -73,6 +74,7 @@ class EcgComparison(msgspec.Struct, frozen=True, kw_only=True):
     real: Spread
     difference: float
     ks: float
+    real_medians: dict[str, float]
     between_data_sets: float | None
     verdict: str
 
@@ -280,7 +282,8 @@ def compare_ecgs(simulated: Floats, real: Floats, data_sets: NDArray[np.str_]) -
 def _compare(name: str, simulated: Floats, real: Floats, data_sets: NDArray[np.str_]) -> EcgComparison | None:
     if name.endswith("_deg"):
         simulated, real = _about(simulated, real)
-    first, second = (real[(data_sets == data_set) & np.isfinite(real)] for data_set in DATA_SETS)
+    parts = {data_set: real[(data_sets == data_set) & np.isfinite(real)] for data_set in DATA_SETS}
+    large = {data_set: part for data_set, part in parts.items() if len(part) >= FEWEST}
     simulated, real = simulated[np.isfinite(simulated)], real[np.isfinite(real)]
     if min(len(simulated), len(real)) < FEWEST:
         return None
@@ -290,7 +293,8 @@ def _compare(name: str, simulated: Floats, real: Floats, data_sets: NDArray[np.s
         real=_spread(real),
         difference=_difference(simulated, real),
         ks=float(ks_2samp(simulated, real).statistic),
-        between_data_sets=_difference(first, second) if min(len(first), len(second)) >= FEWEST else None,
+        real_medians={data_set: float(np.median(part)) for data_set, part in large.items()},
+        between_data_sets=_difference(*large.values()) if len(large) == len(DATA_SETS) else None,
         verdict=_judge(
             _difference(simulated, real),
             float(simulated.mean() - real.mean()),

@@ -125,21 +125,25 @@ def _count(comparisons: Sequence[EcgComparison] | Sequence[HeartComparison]) -> 
 def _ecg_table(comparisons: Iterable[EcgComparison]) -> Iterator[str]:
     yield (
         "| measurement | simulated: median (5-95 %) | real: median (5-95 %) | n | difference (SD) | KS "
-        "| LUDB - PTB-XL (SD) | verdict |"
+        f"| median of {', '.join(DATA_SETS)} | {' - '.join(DATA_SETS)} (SD) | verdict |"
     )
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for each in comparisons:
+        medians = ", ".join(_number(median) for median in each.real_medians.values())
         between = "" if each.between_data_sets is None else f"{each.between_data_sets:+.2f}"
         yield (
             f"| {each.measurement} | {_range(each.simulated)} | {_range(each.real)} "
             f"| {each.simulated.n}, {each.real.n} | {each.difference:+.2f} | {each.ks:.2f} "
-            f"| {between} | {each.verdict} |"
+            f"| {medians} | {between} | {each.verdict} |"
         )
 
 
 def _range(spread: Spread) -> str:
-    digits = 2 if max(abs(spread.low), abs(spread.high)) < 10 else 0
-    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f} to {spread.high:.{digits}f})"
+    return f"{_number(spread.median)} ({_number(spread.low)} to {_number(spread.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
 
 
 def _heart_table(comparisons: Iterable[HeartComparison]) -> Iterator[str]:
