@@ -55,7 +55,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 SOURCE = "simulated"
-CHUNK_PATIENTS = 16
+CHUNK_PATIENTS = 8
 AHEAD = 2
 """Chunks that wait for each process: enough that none is idle, and a bound on memory."""
 ECG_BYTES = 2 * math.prod(ECG_SHAPE)
