@@ -9,7 +9,10 @@ import pytest
 from test_training_mimic import Archive, steps
 
 from inference.files import find_ecgs
+from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
+from stream.cohort_command import import_command
+from stream.simulate_command import simulate_command
 from training.cohort.layout import open_cohort
 
 ROOT = Path(__file__).parent.parent
@@ -54,8 +57,9 @@ def test_simulate_spares_a_folder_with_something_else_in_it(tmp_path):
 
 
 def test_simulate_names_its_formats(tmp_path):
-    refused = run("simulate", "--patients", 1, "--out", tmp_path / "c", "--format", "hdf5", code=2)
-    assert "cohort or wfdb" in refused.stderr
+    options = {"cines": False, "short_axis": False, "test_only": False, "processes": 1, "as_json": True}
+    with pytest.raises(InvalidSettings, match="cohort or wfdb"):
+        simulate_command(tmp_path / "c", patients=1, seed=0, layout="hdf5", **options)
 
 
 def test_an_import_says_what_was_taken_and_what_was_not(tmp_path):
@@ -74,4 +78,5 @@ def test_an_import_says_what_was_taken_and_what_was_not(tmp_path):
 
 @pytest.mark.parametrize(("source", "said"), [("mimic", "files"), ("ukb", "--table"), ("ptbxl", "mimic or ukb")])
 def test_an_import_of_what_is_not_there_is_a_misuse(tmp_path, source, said):
-    assert said in run("cohort", "import", source, tmp_path, "--out", tmp_path / "c", code=2).stderr
+    with pytest.raises(InvalidSettings, match=said):
+        import_command(source, tmp_path, out=tmp_path / "c", table=None, as_json=True)
