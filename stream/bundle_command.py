@@ -8,7 +8,7 @@ from rich.console import Console
 
 from inference.export import create_bundle
 from inference.intake import take_in
-from training.cohort.synthetic_ecg import generate_ecgs
+from training.cohort.ecg import generate_ecgs
 
 PROBE_ECGS = 6
 PROBE_SEED = 2024

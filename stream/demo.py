@@ -21,7 +21,7 @@ from engines.batcher import Lane
 from inference.files import find_ecgs, read_or_refuse
 from schemas.ecg_record import EcgRecord
 from schemas.errors import DeploymentError
-from training.cohort.synthetic_ecg import generate_ecgs
+from training.cohort.ecg import generate_ecgs
 
 from .child import Child
 from .kafka import ensure_topics, new_consumer

@@ -36,7 +36,7 @@ from stream.publishing import EcgPublisher
 from stream.servers import embedded_broker, embedded_redis, free_port
 from stream.settings import PREFIX, Settings
 from stream.tally import latency
-from training.cohort.synthetic_ecg import generate_ecgs
+from training.cohort.ecg import generate_ecgs
 
 DISTINCT = 200
 WARM = 40

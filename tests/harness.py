@@ -19,7 +19,7 @@ from stream.kafka import ensure_topics, new_consumer
 from stream.publishing import EcgPublisher
 from stream.servers import embedded_broker, embedded_redis, free_port
 from stream.settings import Settings
-from training.cohort.synthetic_ecg import generate_ecgs
+from training.cohort.ecg import generate_ecgs
 
 RECORDS = int(os.environ.get("TEST_RECORDS", "150"))
 """Records of a fault test: few in CI; 5,000 for the closing measurement."""

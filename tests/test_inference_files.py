@@ -12,9 +12,9 @@ from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, MISSING_SAMPLE
 from schemas.errors import UnreadableFile
 from schemas.messages import Quality
-from training.cohort.synthetic_ecg import synthesise_ecg
+from training.cohort.ecg import generate_ecgs
 
-STEPS = np.frombuffer(synthesise_ecg(0, 0).samples, "<i2").reshape(12, -1)
+STEPS = np.frombuffer(next(generate_ecgs(1, 0)).samples, "<i2").reshape(12, -1)
 
 
 def write(folder, name="100", digital=STEPS, gain=200.0, units="mV", baseline=0, comments=()):

@@ -15,7 +15,7 @@ from inference.intake import take_in
 from schemas.ecg_record import LEADS
 from schemas.errors import UnusableSignal
 from schemas.messages import Quality
-from training.cohort.synthetic_ecg import generate_ecgs
+from training.cohort.ecg import generate_ecgs
 
 RATE_HZ = 500
 

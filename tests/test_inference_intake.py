@@ -14,9 +14,9 @@ from inference.intake import take_in
 from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
 from schemas.errors import RecordError
 from schemas.messages import Quality
-from training.cohort.synthetic_ecg import synthesise_ecg
+from training.cohort.ecg import generate_ecgs
 
-GOOD = synthesise_ecg(0, 0)
+GOOD, SECOND, THIRD = generate_ecgs(3, 0)
 STEPS = np.frombuffer(GOOD.samples, "<i2").reshape(12, -1)
 
 
@@ -37,11 +37,11 @@ def codes(quality):
 def test_records_of_all_layouts_come_back_in_order():
     eight = [LEADS.index(name) for name in ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")]
     records = [
-        synthesise_ecg(1, 1),
+        SECOND,
         changed(STEPS[:, ::2], sample_rate_hz=250.0, record_id="slow"),
         changed(STEPS[eight], leads=tuple(LEADS[row] for row in eight), record_id="eight"),
         changed(STEPS[::-1], leads=LEADS[::-1], record_id="backwards"),
-        synthesise_ecg(1, 2),
+        THIRD,
     ]
     together = take_in(records, 3)
     alone = [take_in([record], 3) for record in records]

@@ -124,7 +124,7 @@ def test_a_batch_gives_what_each_record_gives_alone(screener):
 
 
 def test_a_refused_record_among_good_ones_moves_nobody(screener):
-    from training.cohort.synthetic_ecg import generate_ecgs
+    from training.cohort.ecg import generate_ecgs
 
     good = list(generate_ecgs(3, seed=4))
     short = msgspec.structs.replace(good[0], record_id="short", samples=good[0].samples[: 12 * 2 * 100])
@@ -147,7 +147,7 @@ def test_the_bundles_number_of_crops_is_what_the_engine_sees():
             seen.append(len(inputs))
             return {}
 
-    from training.cohort.synthetic_ecg import generate_ecgs
+    from training.cohort.ecg import generate_ecgs
 
     with pytest.raises(Exception, match="disease_logits"):
         Screener(bundle, Spy()).screen(list(generate_ecgs(2, seed=4)))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .physiology import TERRITORIES, Conditions, Patient
+from .physiology import _scar as scar_by_segment
 
 Array = NDArray[np.float64]
 
@@ -67,7 +68,7 @@ NORMAL_EDV_ML, NORMAL_WALL_MM, NORMAL_RV_WALL_MM, NORMAL_RV_EDV_ML = 145.0, 7.3,
 LEFT_BLOCK_MS = np.array(
     [84, 58, 52, 92, 118, 108, 78, 46, 42, 80, 112, 106, 68, 40, 66, 92, 62, 24, 22, 18, 44, 26, 16, 30], dtype=float
 )
-LEFT_BLOCK_FORCES = np.array((0.85, 0.10, -0.50))
+LEFT_BLOCK_FORCES = np.array((0.85, 0.10, -0.66))
 """Where the wave runs that crosses the septum and then follows the wall of the left ventricle."""
 RIGHT_BLOCK_MS = np.array([0.0] * 17 + [40, 42, 30, 52, 60, 58, 54])
 """Later by this in right bundle branch block; times of the right ventricle."""
@@ -124,7 +125,7 @@ def build_wall(rng: np.random.Generator, patient: Patient) -> Wall:
     radial = np.cos(angle) * LATERAL + np.sin(angle) * ANTERIOR
     loaded = 0.8 * patient.conditions.pulmonary_hypertension * RIGHT_SIDE
     size = RADIUS * (patient.ventricle.edv_ml / NORMAL_EDV_ML) ** (1 / 3)
-    scar = _scar_by_region(patient.conditions)
+    scar = _replaced(rng, patient.conditions)
     return Wall(
         positions=size * (RADII[:, None] * radial + 1.4 * HEIGHTS[:, None] * APEXWARD),
         outward=_along(np.cos(tilt) * radial + np.sin(tilt) * APEXWARD, RIGHT_LOAD_FORCES, loaded),
@@ -137,7 +138,7 @@ def build_wall(rng: np.random.Generator, patient: Patient) -> Wall:
 def _strengths(rng: np.random.Generator, patient: Patient, scar: Array) -> Array:
     ventricle, others = patient.ventricle, patient.others
     left = _left_regions(ventricle.thickness_mm) / NORMAL_WALL_MM * (ventricle.edv_ml / NORMAL_EDV_ML) ** (2 / 3)
-    right = (others.rv_wall_mm / NORMAL_RV_WALL_MM) ** 2 * (others.rv_edv_ml / NORMAL_RV_EDV_ML) ** (2 / 3)
+    right = (others.rv_wall_mm / NORMAL_RV_WALL_MM) ** 1.7 * (others.rv_edv_ml / NORMAL_RV_EDV_ML) ** (2 / 3)
     left[RIGHT_SEPTUM] = 1.0
     muscle = np.where(np.arange(REGIONS) < RIGHT_WALL.start, left, right)
     chance = np.exp(rng.normal(0, 0.14, REGIONS))
@@ -145,6 +146,7 @@ def _strengths(rng: np.random.Generator, patient: Patient, scar: Array) -> Array
     chance[[1, 2, 7, 8, 13]] *= np.exp(rng.normal(0, 0.3))
     chance[[4, RIGHT_WALL.start]] *= np.exp(rng.normal(0, (0.2, 0.4)))  # the last forces
     remodelled = 1 - 0.8 * scar[:SEGMENTS].mean()
+    chance[[1, 6, 7, 12, 13]] *= 1 - 0.45 * patient.conditions.dilated  # poor R progression
     return np.asarray(SHARES * muscle**MASS_POWER * (1 - 0.95 * scar) * chance * remodelled)
 
 
@@ -155,48 +157,44 @@ def _left_regions(segments: Array) -> Array:
     return np.array([*segments, apex, *septum, 1.0, 1.0, 1.0, 1.0])
 
 
-def scar_of(conditions: Conditions) -> Array:
-    """Return (16,): the share of each AHA segment that is scar, or as good as scar where the wall is infiltrated."""
-    scar = np.zeros(SEGMENTS)
-    if conditions.infarct_artery is not None:
-        segments = np.array(TERRITORIES[conditions.infarct_artery]) - 1
-        reach = np.linspace(1 - conditions.infarct_size, 1, len(segments)) * 2 * conditions.infarct_size
-        scar[segments] = conditions.transmurality * np.clip(reach, 0, 1)
-    return scar
-
-
-def _scar_by_region(conditions: Conditions) -> Array:
-    scar = _left_regions(scar_of(conditions))
-    scar[RIGHT_WALL] = 0
+def _replaced(rng: np.random.Generator, conditions: Conditions) -> Array:
+    """Return (regions,) the share without excitable muscle: an infarct, or an infiltrated wall that looks like one."""
+    segments = scar_by_segment(conditions)
+    infiltrated = TERRITORIES["LAD" if rng.random() < 0.6 else "RCA"]
+    segments[np.array(infiltrated) - 1] += 0.75 * conditions.restrictive * rng.uniform(0, 1)
+    replaced = np.clip(_left_regions(segments), 0, 1)
+    replaced[RIGHT_WALL] = 0
     if conditions.infarct_artery == "LAD":
-        scar[APEX] = scar[12:14].max()
-    return scar
+        replaced[APEX] = replaced[12:14].max()
+    return replaced
 
 
 def conduct(rng: np.random.Generator, wall: Wall, patient: Patient) -> Activation:
     """Return how a beat that comes down from the atria excites the ventricles."""
     electrics = patient.electrics
     left, right = electrics.left_bundle_block * LEFT_SIDE, electrics.right_bundle_block * RIGHT_SIDE
-    times = TIMES_MS + rng.normal(0, 3.0, REGIONS) + _fascicles(patient) + RIGHT_BLOCK_MS * right
+    lag = _fascicular_lag(patient)
+    times = TIMES_MS + lag * (30 * FORE_SEGMENTS - 15 * HIND_SEGMENTS) + RIGHT_BLOCK_MS * right
+    times += rng.normal(0, 3.0, REGIONS)
     blocked = electrics.left_bundle_block
     times = (1 - blocked) * times + blocked * (LEFT_BLOCK_MS + rng.normal(0, 5, REGIONS))
     widths = WIDTHS_MS * np.exp(rng.normal(0, 0.13, REGIONS)) * wall.thickness**0.4
     directions = _along(_along(wall.outward, LEFT_BLOCK_FORCES, 0.8 * left), RIGHT_BLOCK_FORCES, 0.85 * right)
-    strengths = wall.strengths * (1 - 0.45 * left) * (1 + 0.6 * right)
+    strengths = wall.strengths * (1 - 0.15 * left) * (1 + 0.6 * right)
+    strengths *= 1 + electrics.left_anterior_hemiblock * (0.35 * FORE_SEGMENTS - 0.45 * HIND_SEGMENTS)
     strengths[RIGHT_SEPTUM] *= 1 - blocked - 1.4 * electrics.right_bundle_block  # no wave comes from the right
     widths *= 1 + 0.7 * left + 0.9 * right
     aberrance = max(blocked, 0.5 * electrics.right_bundle_block)
     return _stretched(Activation(strengths[:, None] * directions, times, widths, electrics.qrs_ms, aberrance))
 
 
-def _fascicles(patient: Patient) -> Array:
-    """Return by how much the regions are later (ms) when one fascicle conducts less well than the other.
+def _fascicular_lag(patient: Patient) -> float:
+    """Return how much later the anterior fascicle conducts than the posterior one; 1 is a block.
 
     A good part of how axes differ between healthy people is that: the first forces then do not turn with the others.
     """
     natural = float(np.clip(-patient.habitus.axis_rotation_deg / 100, -0.3, 0.35))
-    lag = natural + patient.electrics.left_anterior_hemiblock
-    return lag * (30 * FORE_SEGMENTS - 15 * HIND_SEGMENTS)
+    return natural + patient.electrics.left_anterior_hemiblock
 
 
 def _along(directions: Array, forces: Array, share: Array) -> Array:

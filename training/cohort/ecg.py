@@ -96,7 +96,7 @@ def _chest(rng: np.random.Generator, patient: Patient) -> tuple[Torso, Array]:
         + 22 * conditions.pulmonary_hypertension
     )
     frontal -= 30 * patient.electrics.left_anterior_hemiblock
-    horizontal = habitus.tilt_deg + rng.normal(0, 14) - 14 * conditions.dilated + 5 * conditions.pulmonary_hypertension
+    horizontal = habitus.tilt_deg + rng.normal(0, 14) - 22 * conditions.dilated + 5 * conditions.pulmonary_hypertension
     return replace(torso, gain=torso.gain * quiet), turn_about(np.array((frontal, horizontal, rng.normal(0, 9))))
 
 

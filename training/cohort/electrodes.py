@@ -39,10 +39,10 @@ CHEST = np.array(
 """V1-V6 against Wilson's terminal."""
 LIMB_GAIN = 1.12
 """The regions' fields cancel less in the limb leads of real people than Dower's vectors have it."""
-NEAREST = 0.3
+NEAREST = 0.4
 """No source is nearer to an electrode than this: the chest wall lies between them."""
 
-WANDER_MV, MUSCLE_MV, MAINS_MV, MOTION_MV = 0.035, 0.006, 0.0025, 0.12
+WANDER_MV, MUSCLE_MV, MAINS_MV, MOTION_MV = 0.035, 0.0033, 0.0016, 0.12
 """Of an electrode in a recording of typical noise."""
 WANDER_HZ = (0.05, 0.12, 0.35, 0.6)
 MOTIONS = 0.35
@@ -117,8 +117,8 @@ def record_noise(rng: np.random.Generator, level: float, breathing_hz: float) ->
 
     Every recording has its own mixture of wander, muscle, mains and motion.
     """
-    wander, muscle, mains, motion = level * rng.lognormal(0, 0.5, 4)
-    noise = MUSCLE_MV * muscle * _muscle(rng)
+    wander, muscle, mains, motion = level * rng.lognormal(0, (0.5, 0.7, 0.7, 0.5))
+    noise: Array = MUSCLE_MV * muscle * _muscle(rng)
     noise += WANDER_MV * wander * _wander(rng, breathing_hz)
     noise += MAINS_MV * mains * _hum(rng, 50.0 if rng.random() < 0.6 else 60.0)
     for _ in range(rng.poisson(MOTIONS * motion)):

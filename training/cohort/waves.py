@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .activation import APEX, REGIONS, RIGHT_WALL, Activation, Wall
+from .activation import APEX, NORMAL_EDV_ML, REGIONS, RIGHT_WALL, SEGMENTS, Activation, Wall
 from .electrodes import SAMPLE_RATE_HZ, Sources
 from .physiology import TERRITORIES, Patient
 
@@ -40,8 +40,8 @@ OPPOSITION = 0.55
 """Of the QRS complex's area that comes back in the T wave with the opposite sign."""
 ST_NORMAL_MV = np.array((0.016, 0.005, 0.066))
 EARLY_MV = np.array((0.075, 0.075, 0.08))
-PERICARDITIS_MV = np.array((0.13, 0.15, 0.10))
-ISCHAEMIA_MV = np.array((-0.10, -0.07, -0.05))
+PERICARDITIS_MV = np.array((0.17, 0.15, 0.10))
+ISCHAEMIA_MV = np.array((-0.15, -0.10, -0.06))
 STRAIN_MV = np.array((-0.09, -0.03, 0.05))
 U_MV = np.array((0.012, 0.008, 0.018))
 RIGHT_ATRIUM = np.array((-0.45, -0.5, -0.1))
@@ -119,8 +119,9 @@ def _diseased(wall: Wall, patient: Patient) -> Array:
 
 def hypertrophy(wall: Wall, patient: Patient) -> float:
     """Return 0 to 1: how far beyond normal the left ventricle's walls are thick, as strain has it."""
-    load = wall.thickness[:16].mean() * (patient.ventricle.edv_ml / 145) ** (1 / 3)
-    return float(np.clip((load - 1.3) / 0.6, 0, 1))
+    normal = 0.92 if patient.person.female else 1.08
+    load = wall.thickness[:SEGMENTS].mean() / normal * (patient.ventricle.edv_ml / NORMAL_EDV_ML) ** (1 / 3)
+    return float(np.clip((load - 1.22) / 0.5, 0, 1))
 
 
 def _gradient(rng: np.random.Generator, wall: Wall, patient: Patient) -> Array:
@@ -134,7 +135,7 @@ def _gradient(rng: np.random.Generator, wall: Wall, patient: Patient) -> Array:
     failing = 0.3 * conditions.congestion + 0.55 * conditions.dilated + 0.65 * conditions.restrictive
     inverted = inverted + left * failing
     thick = np.clip(wall.thickness - 1.6, 0, 1.5) * (conditions.hypertrophic > 0)
-    inverted = inverted + left * 1.2 * thick + left * 1.7 * conditions.hypertrophic * rng.uniform(0, 1.1)
+    inverted = inverted + left * 1.2 * thick + left * 1.7 * conditions.hypertrophic * rng.uniform(0.2, 1.4)
     inverted[RIGHT_WALL] += 3.5 * conditions.pulmonary_hypertension
     inverted[[1, 7, 12, 13]] += 0.7 * conditions.pulmonary_hypertension
     late_pericarditis = conditions.pericarditis * (1.6 if rng.random() < 0.3 else 0.0)
@@ -166,7 +167,7 @@ def ventricular_sources(wall: Wall, activation: Activation, recovery: Recovery) 
     qrs[:, early] = _bells(times[early], activation.times_ms, activation.widths_ms, activation.widths_ms)
     t = _bells(times, peak + recovery.lags_ms, recovery.rising_ms, recovery.falling_ms)
     area = activation.moments * activation.widths_ms[:, None]
-    opposed = OPPOSITION * area / (recovery.rising_ms + recovery.falling_ms) * 2
+    opposed = OPPOSITION * (1 + 0.5 * activation.aberrance) * area / (recovery.rising_ms + recovery.falling_ms) * 2
     repolarisation = recovery.gradient[:, None] * wall.outward @ recovery.turn.T - opposed
     shift = _st_course(times, activation.qrs_ms, peak, recovery.falling_ms)
     aberrant = -activation.aberrance * area.sum(0) * ROOT * 1.3e-3
