@@ -9,7 +9,7 @@ from rich.console import Console
 
 from inference.intake import take_in
 from inference.released_weights import import_bundle, read_scales
-from training.cohort.synthetic_ecg import generate_ecgs
+from training.cohort.ecg import generate_ecgs
 
 from .bundle_command import PROBE_ECGS, PROBE_SEED
 
