@@ -185,7 +185,8 @@ def conduct(rng: np.random.Generator, wall: Wall, patient: Patient) -> Activatio
     strengths[RIGHT_SEPTUM] *= 1 - blocked - 1.4 * electrics.right_bundle_block  # no wave comes from the right
     widths *= 1 + 0.7 * left + 0.9 * right
     aberrance = max(blocked, 0.5 * electrics.right_bundle_block)
-    return _stretched(Activation(strengths[:, None] * directions, times, widths, electrics.qrs_ms, aberrance))
+    qrs_ms = electrics.qrs_ms * float(wall.thickness[:SEGMENTS].mean()) ** 0.2  # a thick wall takes longer
+    return _stretched(Activation(strengths[:, None] * directions, times, widths, qrs_ms, aberrance))
 
 
 def _fascicular_lag(patient: Patient) -> float:

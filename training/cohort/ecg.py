@@ -32,6 +32,8 @@ BREATH_DEG = np.array((2.5, 2.0, 0.0))
 """How far the heart turns with a breath."""
 UPRIGHT_DEG = 6.0
 """Makes up for the simulated population, which is stouter and older than the one the regions were set for."""
+LUNGS = 0.18
+"""Standard deviation of the logarithm of what lungs, fluids and blood let through, beyond the habitus."""
 BREATH_GAIN = 0.035
 LARGEST_STEP = 32000
 
@@ -89,13 +91,14 @@ def _chest(rng: np.random.Generator, patient: Patient) -> tuple[Torso, Array]:
     conditions, habitus = patient.conditions, patient.habitus
     quiet = (1 - 0.45 * conditions.effusion) * (1 - 0.45 * conditions.restrictive)
     torso = build_torso(habitus, 1 - 0.25 * conditions.dilated)
+    quiet *= rng.lognormal(0, LUNGS)
     frontal = (
         UPRIGHT_DEG
         + 0.65 * habitus.axis_rotation_deg
         - 22 * conditions.dilated
         + 22 * conditions.pulmonary_hypertension
     )
-    frontal -= 30 * patient.electrics.left_anterior_hemiblock
+    frontal -= 12 * conditions.hypertension + 30 * patient.electrics.left_anterior_hemiblock
     horizontal = habitus.tilt_deg + rng.normal(0, 14) - 22 * conditions.dilated + 5 * conditions.pulmonary_hypertension
     return replace(torso, gain=torso.gain * quiet), turn_about(np.array((frontal, horizontal, rng.normal(0, 9))))
 

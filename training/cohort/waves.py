@@ -90,7 +90,7 @@ def turn_about(angles_deg: Array) -> Array:
 def plan_recovery(rng: np.random.Generator, wall: Wall, patient: Patient) -> Recovery:
     """Return how the ventricles recover."""
     rr_s = 60 / patient.rhythm.heart_rate_bpm
-    end_ms = patient.electrics.qtc_ms * rr_s ** (1 / 3)
+    end_ms = patient.electrics.qtc_ms * rr_s ** (1 / 3) + 18 * hypertrophy(wall, patient)
     falling_ms = float(np.clip(rng.normal(38, 4), 28, 52)) * (end_ms / 395)
     st_moments, st_positions = _st(rng, wall, patient)
     return Recovery(
@@ -121,7 +121,7 @@ def hypertrophy(wall: Wall, patient: Patient) -> float:
     """Return 0 to 1: how far beyond normal the left ventricle's walls are thick, as strain has it."""
     normal = 0.92 if patient.person.female else 1.08
     load = wall.thickness[:SEGMENTS].mean() / normal * (patient.ventricle.edv_ml / NORMAL_EDV_ML) ** (1 / 3)
-    return float(np.clip((load - 1.22) / 0.5, 0, 1))
+    return float(np.clip((load - 1.1) / 0.6, 0, 1))
 
 
 def _gradient(rng: np.random.Generator, wall: Wall, patient: Patient) -> Array:
@@ -133,7 +133,7 @@ def _gradient(rng: np.random.Generator, wall: Wall, patient: Patient) -> Array:
     inverted = 1.5 * _diseased(wall, patient) * rng.uniform(0.5, 1.3)
     inverted = inverted + left * 1.2 * hypertrophy(wall, patient) * rng.uniform(0.5, 1.3)
     failing = 0.3 * conditions.congestion + 0.55 * conditions.dilated + 0.65 * conditions.restrictive
-    inverted = inverted + left * failing
+    inverted = inverted + left * (failing + 0.5 * conditions.hypertension * rng.uniform(0.3, 1))
     thick = np.clip(wall.thickness - 1.6, 0, 1.5) * (conditions.hypertrophic > 0)
     inverted = inverted + left * 1.2 * thick + left * 1.7 * conditions.hypertrophic * rng.uniform(0.2, 1.4)
     inverted[RIGHT_WALL] += 3.5 * conditions.pulmonary_hypertension
@@ -205,7 +205,8 @@ def atrial_sources(rng: np.random.Generator, patient: Patient, *, premature: boo
     moments = np.stack([RIGHT_P_MV * right**0.9, LEFT_P_MV * left**0.8])
     moments *= rng.lognormal(0, 0.2) * rng.lognormal(0, 0.2, (2, 1))
     moments[0] *= 1 + 0.6 * conditions.pulmonary_hypertension
-    moments[1] *= np.array((1, 1, 0.6 + 0.6 * left))
+    pressure = 0.5 * conditions.hypertension + 0.4 * conditions.congestion
+    moments[1] *= np.array((1, 1, 0.5 + 0.6 * left + pressure))
     if premature:
         moments = moments @ turn_about(rng.normal(0, 50, 3)).T
     moments = moments @ turn_about(rng.normal(0, (12, 10, 10))).T
