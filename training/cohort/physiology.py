@@ -324,7 +324,7 @@ def _ventricle(rng: np.random.Generator, person: Person, conditions: Conditions,
     scar = _scar(conditions)
     extent = scar.mean()
     dilation = 0.75 * conditions.dilated + 0.9 * extent - 0.12 * conditions.hypertrophic - 0.15 * conditions.restrictive
-    indexed = (75 if person.female else 85) - 0.30 * (person.age_years - 63)
+    indexed = (71 if person.female else 83) - 0.30 * (person.age_years - 63)
     edv = indexed * person.bsa_m2 * np.exp(rng.normal(0, 0.13)) * (1 + dilation)
     contractility = np.exp(rng.normal(0, 0.06)) * (1 - 0.62 * conditions.dilated - 0.1 * conditions.restrictive)
     contractility *= 1 - 0.12 * electrics.left_bundle_block - 0.25 * extent + 0.05 * conditions.hypertrophic
@@ -367,7 +367,7 @@ def _thickness(
     septal = np.isin(np.arange(1, 17), SEPTUM)
     apical = np.arange(1, 17) > 12
     pattern = 1.0 * septal + 0.25 if rng.random() < 0.8 else 1.0 * apical + 0.2  # septal or apical hypertrophy
-    thickness *= 1 + 0.95 * conditions.hypertrophic * pattern
+    thickness *= 1 + 1.4 * conditions.hypertrophic * pattern
     thickness *= 1 - 0.45 * scar  # an old scar is thin
     return np.asarray(np.clip(thickness, 2.5, 32))
 
