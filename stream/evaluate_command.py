@@ -154,25 +154,21 @@ def _print_tables(found: Evaluation, real: RealEcgs | None) -> None:
 
 
 def _diseases_table(found: Evaluation) -> Table:
-    table = _table("disease", "ill", "AUROC", "AUPRC", "sensitivity", "specificity", "scans for one", "slope")
+    table = _table("disease", "ill", "AUROC", "sens.", "spec.", "PPV", "slope")
     for name, one in found.measures.diseases.items():
         at, calibration = one.flagging, one.calibration
-        rates = (
-            [f"{at.sensitivity:.3f}", f"{at.specificity:.3f}", f"{at.number_needed_to_image:.1f}"] if at else ["-"] * 3
-        )
-        figures = (_estimate(one.discrimination.auroc), _estimate(one.discrimination.auprc), *rates)
-        table.add_row(
-            name.replace("_", " "), f"{one.discrimination.positives}", *figures, f"{calibration.calibration_slope:.2f}"
-        )
+        rates = [f"{at.sensitivity:.2f}", f"{at.specificity:.2f}", f"{at.ppv:.2f}"] if at else ["-"] * 3
+        ill, auroc = str(one.discrimination.positives), _estimate(one.discrimination.auroc)
+        table.add_row(name.replace("_", " "), ill, auroc, *rates, f"{calibration.calibration_slope:.2f}")
     return table
 
 
 def _phenotypes_table(found: Evaluation) -> Table:
-    table = _table("measurement", "R²", "MAE", "r", "bias", "limits of agreement")
+    table = _table("measurement", "R²", "MAE", "r", "limits of agreement")
     for name in SHOWN_PHENOTYPES:
         if one := found.measures.agreements.phenotypes.get(name):
             limits = f"{one.limits[0]:.1f} to {one.limits[1]:.1f} {one.unit}"
-            table.add_row(name, f"{one.r2:.3f}", f"{one.mae:.2f}", f"{one.r:.3f}", f"{one.bias:.2f}", limits)
+            table.add_row(name, f"{one.r2:.3f}", f"{one.mae:.2f}", f"{one.r:.3f}", limits)
     return table
 
 
@@ -209,4 +205,4 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _estimate(one: Estimate) -> str:
-    return f"{one.value:.3f} ({one.low:.3f}-{one.high:.3f})"
+    return f"{one.value:.3f} ({one.low:.2f}-{one.high:.2f})"

@@ -137,10 +137,17 @@ def test_three_quarters_are_masked_and_every_parameter_that_learns_has_a_gradien
 
 
 def test_a_reconstruction_of_nothing_costs_one_and_a_perfect_one_nothing():
-    target = normalise_patches(torch.randn(4, 7, 75))
+    target = normalise_patches(torch.randn(4, 7, 75), floor=0)
 
     assert float(Reconstruction(torch.zeros_like(target), target).loss) == pytest.approx(1, abs=1e-3)
     assert float(Reconstruction(target, target).loss) == 0
+
+
+def test_the_noise_between_two_beats_is_a_small_part_of_the_loss():
+    noise, beat = normalise_patches(torch.randn(75) * 0.05), normalise_patches(torch.randn(75))
+
+    assert noise.square().mean() < 0.15
+    assert beat.square().mean() > 0.9
 
 
 def test_a_cine_is_cut_into_patches_of_all_frames():

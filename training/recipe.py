@@ -135,6 +135,7 @@ def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[S
     ):
         yield Step(name, finetuning, _Baseline(learn, baselines / name, main(f"baseline-{name}"), encoder, told))
     yield Step("cmr_oracle", 0.5, learn.fit_oracle)
+    yield Step("classic", rows / 100 / SECONDS_A_MINUTE, learn.fit_classic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +229,12 @@ class _Learner:
 
         stage = self.places.stage
         fit_oracle(self._cohort, self.places.baselines / "cmr_oracle", stage("pretrain-cmr"), stage("align"))
+
+    def fit_classic(self) -> None:
+        """See `evaluation.classic`."""
+        from .evaluation.classic import fit_classic
+
+        fit_classic(self._cohort, self.places.baselines / "classic")
 
     @property
     def _cohort(self) -> Cohort:

@@ -123,22 +123,24 @@ def build_wall(rng: np.random.Generator, patient: Patient) -> Wall:
     angle = np.radians(ANGLES_DEG + rng.normal(0, 8, REGIONS) + rng.normal(0, 6))[:, None]
     tilt = np.radians(TILTS_DEG + rng.normal(0, 8, REGIONS))[:, None]
     radial = np.cos(angle) * LATERAL + np.sin(angle) * ANTERIOR
-    loaded = 0.8 * patient.conditions.pulmonary_hypertension * RIGHT_SIDE
+    loaded = 0.6 * patient.conditions.pulmonary_hypertension * RIGHT_SIDE
     size = RADIUS * (patient.ventricle.edv_ml / NORMAL_EDV_ML) ** (1 / 3)
     scar = _replaced(rng, patient.conditions)
+    thickness = _left_regions(patient.ventricle.thickness_mm) / NORMAL_WALL_MM
+    thickness[RIGHT_WALL] = patient.others.rv_wall_mm / NORMAL_RV_WALL_MM
     return Wall(
         positions=size * (RADII[:, None] * radial + 1.4 * HEIGHTS[:, None] * APEXWARD),
         outward=_along(np.cos(tilt) * radial + np.sin(tilt) * APEXWARD, RIGHT_LOAD_FORCES, loaded),
         strengths=STRENGTH_MV * _strengths(rng, patient, scar),
         scar=scar,
-        thickness=_left_regions(patient.ventricle.thickness_mm) / NORMAL_WALL_MM,
+        thickness=thickness,
     )
 
 
 def _strengths(rng: np.random.Generator, patient: Patient, scar: Array) -> Array:
     ventricle, others = patient.ventricle, patient.others
     left = _left_regions(ventricle.thickness_mm) / NORMAL_WALL_MM * (ventricle.edv_ml / NORMAL_EDV_ML) ** (2 / 3)
-    right = (others.rv_wall_mm / NORMAL_RV_WALL_MM) ** 1.7 * (others.rv_edv_ml / NORMAL_RV_EDV_ML) ** (2 / 3)
+    right = (others.rv_wall_mm / NORMAL_RV_WALL_MM) ** 1.3 * (others.rv_edv_ml / NORMAL_RV_EDV_ML) ** (2 / 3)
     left[RIGHT_SEPTUM] = 1.0
     muscle = np.where(np.arange(REGIONS) < RIGHT_WALL.start, left, right)
     chance = np.exp(rng.normal(0, 0.14, REGIONS))
@@ -178,10 +180,11 @@ def conduct(rng: np.random.Generator, wall: Wall, patient: Patient) -> Activatio
     times += rng.normal(0, 3.0, REGIONS)
     blocked = electrics.left_bundle_block
     times = (1 - blocked) * times + blocked * (LEFT_BLOCK_MS + rng.normal(0, 5, REGIONS))
-    widths = WIDTHS_MS * np.exp(rng.normal(0, 0.13, REGIONS)) * wall.thickness**0.4
+    widths = WIDTHS_MS * np.exp(rng.normal(0, 0.13, REGIONS)) * wall.thickness**0.5
     directions = _along(_along(wall.outward, LEFT_BLOCK_FORCES, 0.8 * left), RIGHT_BLOCK_FORCES, 0.85 * right)
-    strengths = wall.strengths * (1 - 0.15 * left) * (1 + 0.6 * right)
+    strengths = wall.strengths * (1 - 0.3 * left) * (1 + 0.6 * right)
     strengths *= 1 + electrics.left_anterior_hemiblock * (0.35 * FORE_SEGMENTS - 0.45 * HIND_SEGMENTS)
+    strengths[RIGHT_WALL] *= 1 - 0.5 * blocked  # it is over before the left ventricle, and meets the septum's wave
     strengths[RIGHT_SEPTUM] *= 1 - blocked - 1.4 * electrics.right_bundle_block  # no wave comes from the right
     widths *= 1 + 0.7 * left + 0.9 * right
     aberrance = max(blocked, 0.5 * electrics.right_bundle_block)

@@ -13,6 +13,9 @@ from .cmr_encoder import N_PATCHES, PATCH_VALUES, CmrEncoder, scale_cines, split
 from .kept_patches import draw_order, take
 from .masked_ecg import Reconstruction, normalise_patches
 
+VARIANCE_FLOOR = 0.003
+"""Added to a patch's variance, black to white being 2: that of the scanner's noise."""
+
 
 class MaskedCmr(nn.Module):
     """The CMR encoder, and a decoder that is thrown away after pretraining.
@@ -37,7 +40,7 @@ class MaskedCmr(nn.Module):
         order = draw_order(len(cines), N_PATCHES, cines.device)
         kept, hidden = order[:, : self.n_kept], order[:, self.n_kept :]
         tokens = self.encoder.encode(scale_cines(take(patches, kept)), kept)
-        target = normalise_patches(scale_cines(take(patches, hidden[:, : self.n_drawn])))
+        target = normalise_patches(scale_cines(take(patches, hidden[:, : self.n_drawn])), VARIANCE_FLOOR)
         return Reconstruction(self.decoder(tokens, order, self.n_drawn), target)
 
 

@@ -17,8 +17,9 @@ from inference.models.presets import Preset
 
 from .kept_patches import N_ALL, draw_order, encode_kept, split_patches, take
 
-VARIANCE_FLOOR = 1e-4
-"""Of a patch's target; the crop's variance is 1. A flatter patch is noise, and not to be blown up."""
+VARIANCE_FLOOR = 0.03
+"""Added to a patch's variance; the crop's is 1, a T wave's 0.1 and more, and what is flatter between beats is noise,
+which cannot be predicted and must not be blown up until it is most of the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Reconstruction:
 
     @property
     def loss(self) -> Tensor:
-        """Mean squared error: 1 when it draws nothing, 0 when it draws all."""
+        """Mean squared error: at most 1 when it draws nothing, 0 when it draws all."""
         return (self.drawn - self.target).square().mean()
 
 
@@ -89,9 +90,9 @@ def decoder_sizes(preset: Preset) -> Preset:
     return Preset("decoder", width=32, depth=1, heads=2, mlp_width=128)
 
 
-def normalise_patches(patches: Tensor) -> Tensor:
-    """Return each patch (…, values) with mean 0 and deviation 1: shape counts, height does not."""
+def normalise_patches(patches: Tensor, floor: float = VARIANCE_FLOOR) -> Tensor:
+    """Return each patch (…, values) with mean 0 and a deviation of nearly 1: shape counts, height does not."""
     mean = reduce(patches, "... value -> ... 1", "mean")
     variance = reduce((patches - mean).square(), "... value -> ... 1", "mean")
-    normalised: Tensor = (patches - mean) / (variance + VARIANCE_FLOOR).sqrt()
+    normalised: Tensor = (patches - mean) / (variance + floor).sqrt()
     return normalised

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import sys
@@ -116,6 +117,7 @@ def fit(
     Every epoch leaves `last.ckpt` and, if it was the best on the development fold, `best.ckpt`. Logs: `csv/version_k`
     (one a start) and `tensorboard`.
     """
+    gc.collect()  # an earlier learner and its trainer hold each other
     best = _checkpoint(folder.checkpoints, "best", DEVELOPMENT_LOSS)
     last = _checkpoint(folder.checkpoints, "last", None)
     on_terminal = sys.stderr.isatty()

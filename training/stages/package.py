@@ -15,8 +15,8 @@ from inference.manifest import InputSpec, Manifest, PhenotypeHead
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from inference.phenotypes import MEASUREMENTS
+from training.cohort.ecg import generate_ecgs
 from training.cohort.layout import Cohort
-from training.cohort.synthetic_ecg import generate_ecgs
 
 from .calibrate import STAGE as CALIBRATE
 from .calibrate import Calibrate, read_heads

@@ -1,0 +1,76 @@
+"""The model card: what a model is, what it is for, what it is not for, and how good it was (Mitchell et al., 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from schemas.messages import DISEASES, NOTICE
+
+from .evaluation import Evaluation
+from .real_ecgs import RealEcgs
+from .wording import full, readable
+
+
+def write_model_card(evaluation: Evaluation, real: RealEcgs | None) -> str:
+    """Return the card in Markdown."""
+    parts = (*_identity(evaluation), *_use(), *_figures(evaluation, real), *_caveats(evaluation))
+    return "\n".join(parts) + "\n"
+
+
+def _identity(evaluation: Evaluation) -> Iterator[str]:
+    manifest = evaluation.bundle.manifest
+    diseases = ", ".join(readable(disease) for disease in DISEASES)
+    yield from (f"# Model card: {manifest.name}", "")
+    yield f"- **Version** {manifest.version}, preset {manifest.preset}; licence {manifest.licence}"
+    yield f"- **Weights** {manifest.weights}"
+    yield f"- **Trained on** {manifest.trained_on}"
+    yield f"- **Input** a 12-lead ECG of 9 to 10 s at rest, 100-1000 Hz; {manifest.input.n_crops} crops are averaged"
+    yield f"- **Output** calibrated probabilities of {diseases}; 82 cardiac MR measurements; an embedding"
+    yield f"- **Notes** {manifest.notes}"
+    yield ""
+
+
+def _use() -> Iterator[str]:
+    yield from ("## Meant for", "")
+    yield "Showing how ECG screening with CMR-aligned representations works, developing it, and teaching it."
+    yield from ("", "## Not meant for", "")
+    yield f"Any decision about a person. {NOTICE}"
+    yield "Paced rhythms, children, ECGs on exertion and leads placed otherwise were not learned from."
+    yield ""
+
+
+def _figures(evaluation: Evaluation, real: RealEcgs | None) -> Iterator[str]:
+    yield from ("## How good it was", "")
+    cohort, agreements = evaluation.cohort, evaluation.measures.agreements
+    yield f"{cohort['evaluated']} ECGs of a {cohort['source']} cohort, 95 % intervals; more in `report.md`."
+    yield from (
+        "",
+        "| disease | AUROC | sensitivity | specificity | PPV | calibration slope |",
+        "|---|---:|---:|---:|---:|---:|",
+    )
+    for name, found in evaluation.measures.diseases.items():
+        auroc, at = found.discrimination.auroc, found.flagging
+        rates = f"{at.sensitivity:.2f} | {at.specificity:.2f} | {at.ppv:.2f}" if at else "- | - | -"
+        slope = found.calibration.calibration_slope
+        yield f"| {readable(name)} | {full(auroc)} | {rates} | {slope:.2f} |"
+    yield ""
+    yield f"Mean R² of {len(agreements.phenotypes)} measurements: {full(agreements.mean_r2)}."
+    if lvef := agreements.phenotypes.get("LVEF"):
+        low, high = lvef.limits
+        yield f"LVEF: mean absolute error {lvef.mae:.1f} points, limits of agreement {low:.1f} to {high:.1f}."
+    if real is not None:
+        cad, mass = real.mi_or_scar_by_cad_probability.auroc, real.lvh_by_predicted_lv_mass.auroc
+        yield (
+            f"On {real.records} real ECGs: MI or scar against normal by CAD probability, AUROC {full(cad)}; "
+            f"LVH against normal by predicted LV mass, AUROC {full(mass)}."
+        )
+    yield ""
+
+
+def _caveats(evaluation: Evaluation) -> Iterator[str]:
+    yield from ("## Caveats", "")
+    if evaluation.cohort["source"] == "simulated":
+        yield "- Simulated patients judge what was learned from simulated patients; a real clinic differs."
+    yield "- Calibration and thresholds hold at the prevalence of the development data; elsewhere, calibrate again."
+    yield "- Subgroups by sex, age, atrial fibrillation and noise are in the report; ethnicity is not known."
+    yield "- A probability below the threshold rules nothing out."

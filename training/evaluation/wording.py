@@ -1,0 +1,40 @@
+"""How figures, names and tables are written in reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from .bootstrap import Estimate
+
+
+def readable(name: str) -> str:
+    """Return the name of a disease as a person writes it."""
+    return name.replace("_", " ")
+
+
+def with_interval(value: float, interval: tuple[float, float]) -> str:
+    """Return a figure with its interval, a dash where there is none."""
+    return f"{value:.3f} ({interval[0]:.3f}-{interval[1]:.3f})" if value == value else "-"  # noqa: PLR0124 - NaN
+
+
+def full(one: Estimate) -> str:
+    """Return an estimate with its interval."""
+    return with_interval(one.value, (one.low, one.high))
+
+
+def signed(one: Estimate) -> str:
+    """Return a difference with its interval, signs on all."""
+    return f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
+
+
+def percent(one: Estimate) -> str:
+    """Return a relative gain with its interval."""
+    return f"{100 * one.value:+.1f} % ({100 * one.low:+.1f} to {100 * one.high:+.1f} %)"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a Markdown table, all columns but the first to the right."""
+    yield f"| {' | '.join(headings)} |"
+    yield f"|{'|'.join(['---', *['---:'] * (len(headings) - 1)])}|"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
