@@ -46,7 +46,7 @@ TIMES_MS = np.array(
     [39, 23, 20, 49, 52, 44, 25, 16, 16, 34, 42, 36, 26, 19, 32, 35, 37, 21, 18, 23, 60, 41, 28, 44], dtype=float
 )
 """Since the beginning of the QRS complex, of the middle of each region's excitation, in a complex of `NOMINAL_MS`."""
-WIDTHS_MS = np.array([*[7.5] * 16, 6.5, 7, 7, 7, 9, 8, 7, 8], dtype=float)
+WIDTHS_MS = np.array([*[7.5] * 16, 6.5, 7, 7, 7, 5, 4.6, 4, 4.6], dtype=float)
 """Standard deviation of a region's excitation in time."""
 NOMINAL_MS = 88.0
 EDGE = 2.5
@@ -57,11 +57,11 @@ SHARES = np.array(
         *(1.00, 0.33, 0.30, 1.25, 1.25, 1.25),
         *(0.60, 0.35, 1.45, 0.70, 0.85),
         *(-0.40, -0.49, -0.30),
-        *(0.64, 0.42, 0.41, 0.47),
+        *(0.60, 0.40, 0.39, 0.45),
     ]
 )
 """Strengths; the septum is excited from both sides and its halves nearly cancel."""
-STRENGTH_MV = 0.335
+STRENGTH_MV = 0.345
 MASS_POWER = 0.75
 NORMAL_EDV_ML, NORMAL_WALL_MM, NORMAL_RV_WALL_MM, NORMAL_RV_EDV_ML = 145.0, 7.3, 3.2, 155.0
 
@@ -186,7 +186,7 @@ def conduct(rng: np.random.Generator, wall: Wall, patient: Patient) -> Activatio
     strengths *= 1 + electrics.left_anterior_hemiblock * (0.35 * FORE_SEGMENTS - 0.45 * HIND_SEGMENTS)
     strengths[RIGHT_WALL] *= 1 - 0.5 * blocked  # it is over before the left ventricle, and meets the septum's wave
     strengths[RIGHT_SEPTUM] *= 1 - blocked - 1.4 * electrics.right_bundle_block  # no wave comes from the right
-    widths *= 1 + 0.7 * left + 0.9 * right
+    widths *= 1 + 0.7 * left + 1.6 * right
     aberrance = max(blocked, 0.5 * electrics.right_bundle_block)
     qrs_ms = electrics.qrs_ms * float(wall.thickness[:SEGMENTS].mean()) ** 0.2  # a thick wall takes longer
     return _stretched(Activation(strengths[:, None] * directions, times, widths, qrs_ms, aberrance))
