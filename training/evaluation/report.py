@@ -60,6 +60,7 @@ def _summary(evaluation: Evaluation) -> Iterator[str]:
         f"{full(measures.macro_auroc)} and the mean R² of the measurements {full(measures.agreements.mean_r2)} "
         "(95 % intervals, patient-level bootstrap)."
     )
+    yield ""
     for name, baseline in evaluation.baselines.items():
         if isinstance(baseline, Baseline):
             yield f"- Against: {_against(name, baseline)}"
@@ -133,7 +134,7 @@ def _model(bundle: Bundle) -> str:
     manifest = bundle.manifest
     return (
         f"{manifest.name} {manifest.version}, preset {manifest.preset}: a vision transformer over patches of the "
-        f"leads with linear heads, {manifest.input.n_crops} crops averaged, probabilities calibrated and thresholds "
+        f"leads with a head a task, {manifest.input.n_crops} crops averaged, probabilities calibrated and thresholds "
         f"fixed on development data. Trained on: {manifest.trained_on}. {manifest.notes}"
     )
 
@@ -182,6 +183,11 @@ def _results(evaluation: Evaluation, plots: dict[str, str], real: RealEcgs | Non
     yield from ("### Measurements", "", *_measurements(evaluation), "")
     yield from (_picture(plots, "phenotype_groups", "R² by kind of measurement"), "")
     yield from (_picture(plots, "bland_altman", "Bland-Altman plots"), "")
+    yield (
+        "Estimates from the ECG vary less than the measurements do, as those of every regression: the cloud falls from "
+        "left to right, small hearts are overestimated and large ones underestimated."
+    )
+    yield ""
     yield from ("### Baselines", "", *_baselines(evaluation), "", _picture(plots, "models", "Models compared"), "")
     yield from ("### Subgroups", "", *_subgroups(evaluation), "", _picture(plots, "subgroups", "Subgroups"), "")
     yield from ("### Retrieval", "", *_retrieval(evaluation), "")
@@ -332,7 +338,7 @@ def _disease_by_model(evaluation: Evaluation) -> Iterator[str]:
         )
         for disease, found in evaluation.measures.diseases.items()
     ]
-    yield from table(("AUROC", "this model", *(READABLE[name].lower() for name in there)), rows)
+    yield from table(("AUROC", "this model", *(READABLE[name] for name in there)), rows)
 
 
 def _subgroups(evaluation: Evaluation) -> Iterator[str]:

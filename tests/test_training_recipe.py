@@ -1,0 +1,88 @@
+"""The recipe: what it plans, what it refuses, and that one command goes from nothing to a bundle and its baselines."""
+
+import json
+
+import msgspec
+import pytest
+
+from inference.bundle import load_bundle
+from schemas.errors import InvalidSettings
+from tests.tiny_cohort import write_tiny_cohort
+from training.oracle import load_oracle
+from training.recipe import Places, Recipe, begin_recipe, plan_steps, run_recipe
+from training.stages.package import Label, describe, probe_crops
+from training.stages.settings import Hardware
+
+CPU = Hardware(accelerator="cpu")
+SMALL = Recipe(
+    patients=60,
+    pretrain_ecg_epochs=1,
+    pretrain_cmr_epochs=1,
+    align_epochs=1,
+    finetune_epochs=1,
+    batch_size=8,
+    align_batch_size=8,
+    cmr_batch_size=8,
+)
+
+
+def test_the_default_recipe_is_planned_for_an_hour_on_two_cores(tmp_path):
+    steps = list(plan_steps(Places(tmp_path), Recipe(), CPU))
+
+    assert 35 < sum(step.minutes for step in steps) < 75
+    assert [step.name for step in steps][:2] == ["simulate", "pretrain-ecg"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_kept_for_one_recipe(tmp_path):
+    begin_recipe(tmp_path, Recipe(seed=1))
+    begin_recipe(tmp_path, Recipe(seed=1))
+    with pytest.raises(InvalidSettings, match="another recipe"):
+        begin_recipe(tmp_path, Recipe(seed=2))
+    assert json.loads((tmp_path / "recipe.json").read_text())["seed"] == 1
+
+
+@pytest.mark.slow
+def test_one_command_goes_from_a_cohort_to_a_bundle_and_its_baselines_and_does_nothing_twice(tmp_path):
+    write_tiny_cohort(tmp_path / "cohort", folds={"train": 24, "development": 28, "test": 8})
+    said = []
+    bundle = load_bundle(run_recipe(tmp_path, SMALL, CPU, said.append))
+    manifest = bundle.manifest
+
+    assert manifest.trained
+    assert manifest.weights == "demonstration weights, simulated cohort"
+    assert "60 patients" in manifest.trained_on
+    assert 80 < manifest.phenotypes[0].mean < 120
+    assert all(head.threshold == head.operating_points.specificity_95 for head in manifest.diseases)
+    for name in ("without_alignment", "from_scratch"):
+        other = load_bundle(tmp_path / "baselines" / name).manifest
+        assert other.name == f"cardiacnets-reference-{name.replace('_', '-')}"
+        assert other.notes.startswith("A baseline")
+        assert other.files["weights.safetensors"] != manifest.files["weights.safetensors"]
+    assert load_oracle(tmp_path / "baselines" / "cmr_oracle").encoder.width == 128
+
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
+    run_recipe(tmp_path, SMALL, CPU, said.append)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert "finetune" in " ".join(said)
+
+
+def test_a_probe_is_made_of_generated_ecgs_that_differ():
+    crops = probe_crops()
+    assert crops.shape == (6, 12, 2250)
+    assert abs(crops[0] - crops[1]).max() > 0.5
+
+
+def test_a_bundle_of_a_real_cohort_claims_no_simulation(tmp_path):
+    cohort = write_tiny_cohort(tmp_path / "c", folds={"train": 3}, cines=False)
+    (tmp_path / "f").mkdir()
+    config = {"stage": "finetune", "settings": {"preset": "paper"}}
+    (tmp_path / "f" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "f" / "result.json").write_text("{}")
+    object.__setattr__(cohort, "description", msgspec.structs.replace(cohort.description, source="mimic-iv-ecg"))
+    label = describe(cohort, tmp_path / "f")
+
+    assert isinstance(label, Label)
+    assert label.name == "cardiacnets-paper"
+    assert "simulated" not in f"{label.weights} {label.notes}"
+    assert "3 train" in label.trained_on
