@@ -96,7 +96,7 @@ def test_clipping_at_a_rail_is_refused(lead, seed):
 
 
 @few
-@given(st.sampled_from([0.001, 0.01, 8, 100, 1000]), st.integers(0, 50))
+@given(st.sampled_from([0.001, 0.01, 12, 100, 1000]), st.integers(0, 50))
 def test_a_wrong_gain_is_refused(gain, seed):
     # a small lead of few steps, made large, may also look as if it stood at a rail
     assert refusal(good(seed) * np.float32(gain)).wire_code in {"implausible_gain", "saturated"}
