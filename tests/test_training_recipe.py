@@ -43,6 +43,7 @@ def test_a_folder_is_kept_for_one_recipe(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # three exports and the whole of learning: half a minute alone, minutes on a busy machine
 def test_one_command_goes_from_a_cohort_to_a_bundle_and_its_baselines_and_does_nothing_twice(tmp_path):
     write_tiny_cohort(tmp_path / "cohort", folds={"train": 24, "development": 28, "test": 8})
     said = []

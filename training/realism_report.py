@@ -262,7 +262,7 @@ def plot_cines(path: Path, simulated: NDArray[np.uint8], real: NDArray[np.uint16
         for row, (phase, moment) in enumerate(((0, "end-diastole"), (round(0.36 * len(cine)), "end-systole"))):
             axes = figure.add_subplot(2, len(cines), row * len(cines) + column + 1)
             axes.imshow(cine[phase], cmap="gray", vmin=0, vmax=np.percentile(cine, 99.5))
-            axes.set_title(f"{names[column]}\n{moment}", fontsize=8)
+            axes.set_title(f"{names[column]}, {moment}", fontsize=7)
             axes.set_axis_off()
     _save(figure, path, None)
 

@@ -72,7 +72,9 @@ def _draw_precision_recall(evaluation: Evaluation) -> Figure:
     for colour, name, probabilities, outcomes in _diseases(evaluation):
         precision, recall, _ = precision_recall_curve(outcomes, probabilities)
         found = evaluation.measures.diseases[name].discrimination
-        axes.plot(recall, precision, color=colour, label=f"{readable(name)}  {full(found.auprc)}")
+        axes.plot(
+            recall, precision, drawstyle="steps-post", color=colour, label=f"{readable(name)}  {full(found.auprc)}"
+        )
         axes.axhline(found.prevalence, color=colour, linewidth=0.8, linestyle=":")
     axes.set(xlabel="sensitivity (recall)", ylabel="PPV (precision)", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.set(title="Precision and recall; dotted: the prevalence, which chance reaches")
@@ -138,7 +140,7 @@ def _draw_groups(evaluation: Evaluation) -> Figure:
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(range(len(groups)), [group.replace(" ", "\n") for group in groups])
     axes.set(ylabel="mean R² (cut at −0.2)", title="How much of the measurements' variance is explained, by kind")
-    axes.legend(fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
