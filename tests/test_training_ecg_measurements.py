@@ -114,9 +114,9 @@ def test_no_records_give_no_rows():
 
 @pytest.fixture(scope="module")
 def ludb():
-    """Return measured values and LUDB's (64, 4), of every second record: heart rate, PR, QRS, QT."""
+    """Return measured values and LUDB's (43, 4), of every third record: heart rate, PR, QRS, QT."""
     with (ECGS / "labels.csv").open() as file:
-        paths = [ECGS / row["file"] for row in csv.DictReader(file) if row["dataset"] == "LUDB"][::2]
+        paths = [ECGS / row["file"] for row in csv.DictReader(file) if row["dataset"] == "LUDB"][::3]
     records = [read_ecg(path) for path in paths]
     signals = [
         np.frombuffer(ecg.samples, "<i2").reshape(12, -1) * np.float32(ecg.microvolts_per_step / 1e3) for ecg in records
@@ -165,7 +165,7 @@ def global_intervals(leads, peak):
 def test_intervals_agree_with_the_cardiologists_of_ludb(ludb, name, number, bias, spread, most_unmeasured):
     measured, delineated = column(ludb[0], name), ludb[1][:, number]
     known = np.isfinite(delineated)
-    assert known.sum() > 50
+    assert known.sum() > 30
     assert np.isnan(measured[known]).sum() <= most_unmeasured
     lower, middle, upper = np.nanpercentile((measured - delineated)[known], [25, 50, 75])
     print(f"{name}: median error {middle:.1f}, interquartile range {upper - lower:.1f}, n {known.sum()}")

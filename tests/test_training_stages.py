@@ -37,6 +37,8 @@ from training.stages.pretrain_ecg import EcgMasker, PretrainEcg, pretrain_ecg
 from training.stages.seeds import seed_stage
 from training.stages.settings import Hardware, Learning
 
+pytestmark = pytest.mark.timeout(900)  # the fixtures learn everything three times, and every machine is busy at times
+
 CPU = Hardware(accelerator="cpu")
 LEARNING = Learning(epochs=2, batch_size=12, learning_rate=1e-3)
 FOLDS = {"train": 24, "development": 28, "test": 8}
