@@ -23,6 +23,9 @@ FETCH_BYTES = 8 * 2**20
 FETCH_WAIT_MS = 20
 """How long a broker may hold an empty fetch. Tansu lets a record that comes meanwhile wait for the end of it."""
 LINGER_MS = 5
+BATCH_BYTES = 2**19
+"""Of messages that go to a partition together; aiokafka's default of 16 KiB holds a single report. Apache Kafka takes
+up to a mebibyte unless told otherwise."""
 
 
 def connection(settings: Settings) -> dict[str, Any]:
@@ -60,6 +63,7 @@ def new_producer(settings: Settings) -> AIOKafkaProducer:
         acks="all",
         enable_idempotence=settings.idempotent_producer,
         linger_ms=LINGER_MS,
+        max_batch_size=BATCH_BYTES,
         max_request_size=MAX_MESSAGE_BYTES,
     )
 
