@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from schemas.errors import InvalidSettings
@@ -15,6 +14,8 @@ from training.cohort.layout import Description, is_cohort
 from training.cohort.mimic import import_mimic
 from training.cohort.ukb import import_ukb
 from training.cohort.writer import check_destination
+
+from .counting import counted
 
 SOURCES = ("mimic", "ukb")
 
@@ -24,13 +25,7 @@ def import_command(source: str, root: Path, *, out: Path, table: Path | None, as
     if source not in SOURCES:
         raise InvalidSettings(f"no source is called {source!r}: choose {' or '.join(SOURCES)}")
     check_destination(out, is_cohort)
-    columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("importing", total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
+    with counted("importing") as show:
         if source == "mimic":
             cohort = import_mimic(root, out, labels=table, progress=show)
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
@@ -16,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from inference.bundle import Bundle, default_bundle, load_bundle
-from schemas.errors import EngineUnavailable, InvalidSettings
+from schemas.errors import InvalidSettings
 from schemas.messages import NOTICE
 
+from .extras import need_modules
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def evaluate_command(
     as_json: bool,
 ) -> None:
     """Evaluate, print the figures, and write the report where one is asked for."""
-    _need_libraries()
+    need_modules("evaluating", "sklearn", "matplotlib")
     if baselines is not None and not baselines.is_dir():
         raise InvalidSettings(f"{baselines} is no folder of baselines: `cardiacnets train reference` makes one")
     bundle = load_bundle(settings.bundle or default_bundle())
@@ -120,16 +120,6 @@ class _Bars:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
-
-
-def _need_libraries() -> None:
-    """Refuse kindly where only the serving install is.
-
-    Raises:
-        EngineUnavailable: scikit-learn or matplotlib is missing.
-    """
-    if missing := [name for name in ("sklearn", "matplotlib") if find_spec(name) is None]:
-        raise EngineUnavailable(f"evaluating needs {', '.join(missing)}: pip install 'cardiacnets[train]'")
 
 
 def _print_json(found: Evaluation, real: RealEcgs | None) -> None:

@@ -7,11 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from inference.intake import take_in
 from inference.released_weights import import_bundle, read_scales
-from training.cohort.ecg import generate_ecgs
-
-from .bundle_command import PROBE_ECGS, PROBE_SEED
+from training.cohort.probe import probe_crops
 
 
 def import_command(
@@ -19,6 +16,5 @@ def import_command(
 ) -> None:
     """Write the bundle, and say where and what it can answer."""
     scales = None if phenotype_scaler is None else read_scales(phenotype_scaler)
-    probe_crops = take_in(list(generate_ecgs(PROBE_ECGS, PROBE_SEED)), n_crops=1).inputs[:, 0]
-    bundle = import_bundle(out, checkpoints, probe_crops=probe_crops, diseases=diseases, scales=scales)
+    bundle = import_bundle(out, checkpoints, probe_crops=probe_crops(), diseases=diseases, scales=scales)
     Console().print(f"wrote the bundle to {bundle.folder}: {bundle.reference.weights}", bundle.manifest.notes, sep="\n")

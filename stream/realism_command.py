@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from schemas.errors import EngineUnavailable
 from training.realism import (
     EcgComparison,
     HeartComparison,
@@ -23,6 +21,9 @@ from training.realism import (
     simulate_patients,
 )
 from training.realism_report import draw_cines, write_report
+
+from .counting import counted
+from .extras import need_modules
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,14 +37,12 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 def realism_command(ecgs: Path, out: Path, *, cine: Path | None, patients: int, seed: int, as_json: bool) -> None:
     """Simulate, compare, write the report, and say what agrees."""
-    if find_spec("matplotlib") is None:
-        raise EngineUnavailable("the plots need matplotlib: pip install 'cardiacnets[train]'")
+    need_modules("drawing the plots", "matplotlib")
     real = read_real_ecgs(ecgs)
     real_cine = read_real_cine(cine) if cine else None
-    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("simulating", total=patients)
-        simulated = simulate_patients(patients, seed, lambda: bar.advance(task))
+    done = itertools.count(1)
+    with counted("simulating") as show:
+        simulated = simulate_patients(patients, seed, lambda: show(next(done), patients))
     realism = measure_realism(simulated, real)
     files = write_report(out, realism, simulated, real, cines=draw_cines(simulated), real_cine=real_cine)
     answer = Compared(patients=patients, seed=seed, files=[str(file) for file in files], realism=realism)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from schemas.errors import InvalidSettings
@@ -17,6 +16,8 @@ from schemas.messages import DISEASES
 from training.cohort.layout import SHARES, Cohort, is_cohort
 from training.cohort.simulated import simulate_cohort, write_wfdb
 from training.cohort.writer import check_destination
+
+from .counting import counted
 
 FORMATS = ("cohort", "wfdb")
 EVERYBODY_TESTED = (0.0, 0.0)
@@ -49,12 +50,10 @@ def simulate_command(
     if layout not in FORMATS:
         raise InvalidSettings(f"no format is called {layout!r}: choose {' or '.join(FORMATS)}")
     check_destination(out, is_cohort if layout == "cohort" else lambda _: False)
-    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("simulating", total=patients)
+    with counted("simulating") as show:
         options: dict[str, Any] = {
             "processes": processes,
-            "progress": lambda done: bar.update(task, completed=done),
+            "progress": lambda done: show(done, patients),
         }
         if layout == "wfdb":
             write_wfdb(out, patients, seed, **options)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.errors import EngineUnavailable
+from .extras import need_modules
 
 if TYPE_CHECKING:
     from training.cohort.layout import Cohort
@@ -38,7 +38,7 @@ def train(
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 0,
 ) -> None:
     """Learn from a cohort, on the hardware that these options name."""
-    _need_training()
+    need_modules("learning", "torch", "lightning", "sklearn", "einops")
     from training.stages.settings import Hardware
 
     context.obj = Hardware(
@@ -218,18 +218,6 @@ def _learning(
     options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience}
     learning: Learning = replace(stage.learning, **{name: value for name, value in options.items() if value})
     return learning
-
-
-def _need_training() -> None:
-    """Refuse kindly where only the serving install is.
-
-    Raises:
-        EngineUnavailable: torch or Lightning is missing.
-    """
-    from importlib.util import find_spec
-
-    if missing := [name for name in ("torch", "lightning", "sklearn", "einops") if find_spec(name) is None]:
-        raise EngineUnavailable(f"learning needs {', '.join(missing)}: pip install 'cardiacnets[train]'")
 
 
 def _say(text: str) -> None:

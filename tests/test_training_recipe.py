@@ -8,9 +8,10 @@ import pytest
 from inference.bundle import load_bundle
 from schemas.errors import InvalidSettings
 from tests.tiny_cohort import write_tiny_cohort
+from training.cohort.probe import probe_crops
 from training.oracle import load_oracle
 from training.recipe import Places, Recipe, begin_recipe, plan_steps, run_recipe
-from training.stages.package import Label, describe, probe_crops
+from training.stages.package import Label, describe
 from training.stages.settings import Hardware
 
 CPU = Hardware(accelerator="cpu")

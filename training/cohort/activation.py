@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .physiology import TERRITORIES, Conditions, Patient
-from .physiology import _scar as scar_by_segment
+from .physiology import TERRITORIES, Conditions, Patient, scar_by_segment
 
 Array = NDArray[np.float64]
 

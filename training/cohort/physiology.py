@@ -321,7 +321,7 @@ def _electrics(rng: np.random.Generator, person: Person, conditions: Conditions)
 
 
 def _ventricle(rng: np.random.Generator, person: Person, conditions: Conditions, electrics: Electrics) -> Ventricle:
-    scar = _scar(conditions)
+    scar = scar_by_segment(conditions)
     extent = scar.mean()
     dilation = 0.75 * conditions.dilated + 0.9 * extent - 0.12 * conditions.hypertrophic - 0.15 * conditions.restrictive
     indexed = (71 if person.female else 83) - 0.30 * (person.age_years - 63)
@@ -347,7 +347,7 @@ def _ventricle(rng: np.random.Generator, person: Person, conditions: Conditions,
     )
 
 
-def _scar(conditions: Conditions) -> NDArray[np.float64]:
+def scar_by_segment(conditions: Conditions) -> NDArray[np.float64]:
     """Return (16,): the share of each AHA segment that is scar."""
     scar = np.zeros(16)
     if conditions.infarct_artery is not None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from inference.bundle import Bundle
 from inference.export import RELEASE, package_network
-from inference.intake import take_in
 from inference.manifest import InputSpec, Manifest, PhenotypeHead
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from inference.phenotypes import MEASUREMENTS
-from training.cohort.ecg import generate_ecgs
 from training.cohort.layout import Cohort
+from training.cohort.probe import probe_crops
 
 from .calibrate import STAGE as CALIBRATE
 from .calibrate import Calibrate, read_heads
@@ -25,8 +22,6 @@ from .finetune import STAGE as FINETUNE
 from .folder import StageFolder, load_weights, read_settings
 from .settings import Settings
 
-PROBE_ECGS = 6
-PROBE_SEED = 2024
 SIMULATED = "simulated"
 
 
@@ -83,8 +78,3 @@ def describe(cohort: Cohort, finetuned: Path) -> Label:
         trained_on=trained_on,
         notes="Thresholds and calibration hold for the cohort's own prevalences.",
     )
-
-
-def probe_crops() -> NDArray[np.float32]:
-    """Return the bundle's probe (k, 12, 2250): generated ECGs, never those of patients, for bundles are passed on."""
-    return take_in(list(generate_ecgs(PROBE_ECGS, PROBE_SEED)), n_crops=1).inputs[:, 0]

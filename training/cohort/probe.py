@@ -1,0 +1,18 @@
+"""The probe of a bundle: crops of generated ECGs, never those of patients, for bundles are passed on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.intake import take_in
+
+from .ecg import generate_ecgs
+
+PROBE_ECGS = 6
+PROBE_SEED = 2024
+
+
+def probe_crops() -> NDArray[np.float32]:
+    """Return (6, 12, 2250) float32, one standardised crop an ECG; always the same."""
+    return take_in(list(generate_ecgs(PROBE_ECGS, PROBE_SEED)), n_crops=1).inputs[:, 0]
