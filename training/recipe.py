@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from inference.bundle import MANIFEST
 from schemas.errors import InvalidSettings
 
 from .cohort.layout import Cohort, is_cohort, open_cohort
@@ -211,10 +212,12 @@ class _Learner:
         finetune(self._cohort, out, settings, self.hardware, encoder=encoder, aligned=aligned)
 
     def package(self, finetuned: Path, calibrated: Path, bundle: Path, told: str | None) -> None:
-        """Calibrate and write a bundle; `told` is what sets a baseline apart."""
+        """Calibrate and write a bundle, unless it is there; `told` is what sets a baseline apart."""
         from .stages.calibrate import Calibrate, calibrate
         from .stages.package import describe, package
 
+        if (bundle / MANIFEST).is_file():  # written last: with it, the bundle is whole
+            return
         calibrate(self._cohort, calibrated, finetuned, Calibrate(seed=self.recipe.seed))
         label = describe(self._cohort, finetuned)
         if told:
