@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -41,7 +42,7 @@ class OpenVinoEngine:
         self.name = "openvino" if precision == "f32" else f"openvino-{precision}"
         streams = min(threads, MAX_STREAMS)
         with wrapped_errors(EngineUnavailable, f"{self.name} cannot open {graph}"):
-            core = import_openvino().Core()
+            core = _core()
             if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
                 raise EngineUnavailable(f"{self.name}: this CPU computes no bfloat16; use openvino")
             model = core.read_model(graph)
@@ -93,6 +94,16 @@ def import_openvino() -> Any:
     import openvino
 
     return openvino
+
+
+@cache
+def _core() -> Any:
+    """Return the process's one core, which is never let go.
+
+    Each core gives the thread that makes it a stack for signals, and takes that away when it goes. Of several, the
+    thread is left with a stack that is gone, and dies of the next signal: of SIGTERM, instead of shutting down.
+    """
+    return import_openvino().Core()
 
 
 def _properties(threads: int, streams: int, precision: Precision) -> dict[str, str | int | bool]:

@@ -1,5 +1,7 @@
 """One contract for all engines, on a small network that torch exports: whoever passes may be put behind the batcher."""
 
+import subprocess
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -258,3 +260,40 @@ def test_a_file_that_is_no_graph_makes_the_engine_unavailable(name, tmp_path):
     with pytest.raises(EngineUnavailable, match=f"{name} cannot open .*network.onnx") as refusal:
         open_engine(name, path, threads=1)
     assert refusal.value.__cause__ is not None
+
+
+SIGNALLED = """
+import ctypes, gc, signal, sys
+from pathlib import Path
+from engines.openvino_engine import OpenVinoEngine
+
+class Stack(ctypes.Structure):
+    _fields_ = [("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+def mapped(address):
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(part, 16) for part in line.split()[0].split("-"))
+        if first <= address < last:
+            return "w" in line.split()[1]
+    return False
+
+engines = [OpenVinoEngine(Path(sys.argv[1]), threads=1) for _ in range(3)]
+while engines:
+    engines.pop(0).close()
+    gc.collect()
+stack = Stack()
+ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+assert not stack.address or mapped(stack.address), "signals would be handled on memory that is gone"
+signal.signal(signal.SIGTERM, lambda *_: print("SIGTERM was handled"))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_signal_is_handled_after_engines_were_closed_in_any_order(graph):
+    """OpenVINO's cores leave freed signal stacks behind: SIGTERM killed the process instead of ending it."""
+    finished = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(graph)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == "SIGTERM was handled\n"
