@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from inference.phenotypes import MEASUREMENTS
-from training.cohort.cine import draw_four_chamber, draw_short_axis
-from training.cohort.heart import average_segments, build_heart, contraction, spread_segments
-from training.cohort.measures import measure_heart
+from training.cohort.heart import build_heart
+from training.cohort.measures import measure_chambers, measure_heart
 from training.cohort.physiology import TERRITORIES, draw_patient
 
 NAMES = [measurement.name for measurement in MEASUREMENTS]
@@ -49,7 +48,7 @@ def test_measurements_are_finite_and_agree_with_each_other(measured):
 
 def test_the_cavity_has_the_volume_that_the_patient_has(patients, measured):
     wanted = np.array([patient.ventricle.edv_ml for patient in patients])
-    np.testing.assert_allclose(column(measured, "LVEDV"), wanted, rtol=0.05)  # a late wall may still bulge at first
+    np.testing.assert_allclose(column(measured, "LVEDV"), wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -92,26 +91,23 @@ def test_an_infarct_weakens_its_own_territory(patients, measured):
     assert min(weakened) > 0
 
 
-def test_segments_come_back_from_the_mesh():
-    values = np.arange(16.0)
-    np.testing.assert_allclose(average_segments(spread_segments(np.ones(16))), 1)
-    assert np.corrcoef(average_segments(spread_segments(values)), values)[0, 1] > 0.98
+def test_the_wall_keeps_its_volume_but_for_the_blood_squeezed_out():
+    heart = build_heart(draw_patient(1, 1))
+    wall = np.sum((heart.epicardium_mm**2 - heart.endocardium_mm**2) * heart.step_mm, axis=(1, 2))
+    assert 0.88 < wall.min() / wall[0] < 0.97
+
+
+def test_what_one_ventricle_ejects_the_other_does_too(measured):
+    left, right = column(measured, "LVSV"), column(measured, "RVSV")
+    assert np.std(right / left) < 0.15
+    assert abs(np.median(right / left) - 1) < 0.05
 
 
 def test_a_fibrillating_atrium_does_not_kick():
-    rhythm = draw_patient(1, 1).rhythm
-    regular = contraction(dataclasses.replace(rhythm, atrial_fibrillation=False), np.zeros(1), 0.8)[40, 0]
-    fibrillating = contraction(dataclasses.replace(rhythm, atrial_fibrillation=True), np.zeros(1), 0.8)[40, 0]
-    assert regular > fibrillating + 0.1
-
-
-@pytest.mark.parametrize("draw", [draw_four_chamber, draw_short_axis])
-def test_a_cine_is_the_same_twice_and_its_blood_shrinks_in_systole(draw):
-    patient = next(p for p in (draw_patient(2, n) for n in range(50)) if not any(p.diseases.values()))
-    heart = build_heart(patient)
-    cine = draw(heart)
-    assert (cine.shape, cine.dtype) == ((50, 96, 96), np.uint8)
-    assert cine.tobytes() == draw(heart).tobytes()
-    systole = int(heart.lv_ml.argmin())
-    changed = np.abs(cine[systole].astype(int) - cine[0]).astype(float)
-    assert changed[30:70, 30:70].mean() > 2 * changed[:12].mean()  # the heart moves, the chest wall does not
+    patient = draw_patient(1, 1)
+    volume = {}
+    for fibrillating in (False, True):
+        rhythm = dataclasses.replace(patient.rhythm, atrial_fibrillation=fibrillating)
+        volume[fibrillating] = measure_chambers(build_heart(dataclasses.replace(patient, rhythm=rhythm)))["lv"]
+    late = {fibrillating: 1 - lv[42] / lv[0] for fibrillating, lv in volume.items()}
+    assert late[False] > late[True] + 0.05

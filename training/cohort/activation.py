@@ -119,8 +119,8 @@ class Activation:
 
 def build_wall(rng: np.random.Generator, patient: Patient) -> Wall:
     """Return the regions; hearts differ in the direction and the strength of each."""
-    angle = np.radians(ANGLES_DEG + rng.normal(0, 8, REGIONS) + rng.normal(0, 6))[:, None]
-    tilt = np.radians(TILTS_DEG + rng.normal(0, 8, REGIONS))[:, None]
+    angle = np.radians(ANGLES_DEG + rng.normal(0, 6, REGIONS) + rng.normal(0, 6))[:, None]
+    tilt = np.radians(TILTS_DEG + rng.normal(0, 6, REGIONS))[:, None]
     radial = np.cos(angle) * LATERAL + np.sin(angle) * ANTERIOR
     loaded = 0.6 * patient.conditions.pulmonary_hypertension * RIGHT_SIDE
     size = RADIUS * (patient.ventricle.edv_ml / NORMAL_EDV_ML) ** (1 / 3)
@@ -144,8 +144,8 @@ def _strengths(rng: np.random.Generator, patient: Patient, scar: Array) -> Array
     muscle = np.where(np.arange(REGIONS) < RIGHT_WALL.start, left, right)
     chance = np.exp(rng.normal(0, 0.14, REGIONS))
     chance[RIGHT_WALL] *= np.exp(rng.normal(0, 0.25))
-    chance[[1, 2, 7, 8, 13]] *= np.exp(rng.normal(0, 0.3))
-    chance[[4, RIGHT_WALL.start]] *= np.exp(rng.normal(0, (0.2, 0.4)))  # the last forces
+    chance[[1, 2, 7, 8, 13]] *= np.exp(rng.normal(0, 0.2))
+    chance[[4, RIGHT_WALL.start]] *= np.exp(rng.normal(0, (0.15, 0.3)))  # the last forces
     remodelled = 1 - 0.8 * scar[:SEGMENTS].mean()
     chance[[1, 6, 7, 12, 13]] *= 1 - 0.45 * patient.conditions.dilated  # poor R progression
     return np.asarray(SHARES * muscle**MASS_POWER * (1 - 0.95 * scar) * chance * remodelled)
@@ -196,7 +196,7 @@ def _fascicular_lag(patient: Patient) -> float:
 
     A good part of how axes differ between healthy people is that: the first forces then do not turn with the others.
     """
-    natural = float(np.clip(-patient.habitus.axis_rotation_deg / 100, -0.3, 0.35))
+    natural = float(np.clip(-patient.habitus.axis_rotation_deg / 160, -0.2, 0.25))
     return natural + patient.electrics.left_anterior_hemiblock
 
 

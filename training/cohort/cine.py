@@ -1,8 +1,10 @@
 """The CMR cines of a simulated heart: four-chamber and middle short axis, as bSSFP shows them.
 
-Blood and fat are bright, muscle is dark, lung is black. Edges are shaded by the share of the pixel that a tissue fills
-(partial volume); a receiver coil's smooth shading, Rician noise and small errors of the plane are drawn from the
-scan's own seed. Contrast after Scheffler & Lehnhardt, Eur Radiol 2003.
+Blood, fluid and fat are bright, muscle and liver dark, lung nearly black (Scheffler and Lehnhardt, European Radiology
+2003). Each surface of the heart is a signed distance on the pixels of all phases at once, and tissues are painted from
+back to front by the share of the pixel that they fill. The plane misses the heart's axis a little, as in life; what is
+drawn at random comes from the scan's own seed. The view is that of the scanner: the chest's front is down in the
+four-chamber cine and up in the short axis.
 """
 
 from __future__ import annotations
@@ -12,177 +14,413 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
-from .heart import ANGLE_PLACES, PHASES, RINGS, SEPTUM_ANGLE, Array, Heart
+from .heart import ANGLE, LEVELS, PHASES, SECTORS, Heart, sac_thickness_mm
 
 PIXELS = 96
-PIXEL_MM = 2.3
+PIXEL_MM = 2.35
 
 Cine: TypeAlias = NDArray[np.uint8]
 Image: TypeAlias = NDArray[np.float32]
+"""(96, 96), or (50, 96, 96) where it moves; distances in mm are positive inside."""
 
-LUNG, MUSCLE, LIVER, BLOOD, FLUID, FAT = 14.0, 62.0, 78.0, 168.0, 205.0, 190.0
-MAX_NOISE = 7.0
-FAR_MM = 100.0
-EFFUSION_MM = 15.0
-SEPTAL_WALL = np.deg2rad(120)
-LATERAL_WALL = np.deg2rad(300)
-"""Where the four-chamber plane cuts the left ventricle: inferoseptal and anterolateral."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plane:
-    """Where the pixels lie in the plane, in mm: along the heart (0 at the base, growing to the apex) and across."""
-
-    along: Image
-    across: Image
-    body: Image
+LUNG, WALL, HEART, LIVER, BLOOD, FLUID, FAT = 10.0, 34.0, 46.0, 40.0, 158.0, 196.0, 186.0
+RIGHT_ATRIUM_GAIN = 1.12
+"""Blood from the veins is a little brighter."""
+ATRIAL_WALL_MM = 1.8
+TRICUSPID_OFFSET_MM = 5.0
+"""How much nearer to the apex than the mitral valve the tricuspid one sits."""
+FOUR_CHAMBER_RAD = np.radians(337.5)
+LOWEST_MM, FINENESS = -30.0, 2
+"""Of tables by height over the apex: where they begin, entries a mm."""
+HEIGHTS = np.arange(LOWEST_MM, 190.0, 1 / FINENESS)
+BEARINGS = 192
 
 
 def draw_four_chamber(heart: Heart) -> Cine:
-    """Return (50, 96, 96) uint8: the apex up, the left heart on the right, as radiologists view it."""
+    """Return (50, 96, 96) uint8, the apex down and the left heart on the right."""
     rng = np.random.default_rng([*heart.patient.scan_seed, 4])
-    plane = _plane(rng, turn_deg=-38.0, centre_mm=(float(heart.length_mm[0]) * 0.36, -8.0))
-    image = np.broadcast_to(_surroundings(heart, plane), (PHASES, PIXELS, PIXELS)).copy()
-    base = (heart.length_mm[0] - heart.length_mm)[:, None, None].astype(np.float32)
-    _paint_atria(image, heart, plane, base)
-    _paint_ventricles(image, heart, plane, base)
-    return _scanned(image, rng)
+    plane = _long_plane(heart, rng)
+    image = _repeat(_chest(heart, plane, rng))
+    _paint(image, _disc(plane, np.sqrt(heart.descending_mm2 / np.pi), (8.0, -62.0)), BLOOD)
+    _paint_long_heart(image, heart, plane, rng)
+    return _scan(image, rng)
 
 
 def draw_short_axis(heart: Heart) -> Cine:
-    """Return (50, 96, 96) uint8: the middle of the ventricles, the left one on the right."""
+    """Return (50, 96, 96) uint8, through the middle of the ventricles, the right one on the left."""
     rng = np.random.default_rng([*heart.patient.scan_seed, 2])
-    plane = _plane(rng, turn_deg=0.0, centre_mm=(0.0, -16.0))
-    image = np.broadcast_to(_surroundings(heart, plane), (PHASES, PIXELS, PIXELS)).copy()
-    # anterior is up, the septum on the left
-    angle = np.asarray(np.arctan2(-plane.across, plane.along) % (2 * np.pi), np.float32)
-    distance = np.hypot(plane.along, plane.across)
-    middle = RINGS // 2
-    inner = _by_angle(heart.inner_mm[:, middle], angle)
-    outer = inner + _by_angle(heart.wall_mm[:, middle], angle)
-    toward_septum = np.clip(np.cos(angle - SEPTUM_ANGLE), 0, None).astype(np.float32)
-    # a crescent: its share of the middle follows from half the ventricle's volume along its length
-    depth = 0.8 * np.cbrt(heart.rv_ml * 1000 / 2).astype(np.float32)[:, None, None] * np.sqrt(toward_septum)
-    right = np.where(toward_septum > 0, outer + depth, outer)
-    rim = right + np.float32(heart.patient.others.rv_wall_mm) * (toward_septum > 0)
-    if (fluid_mm := EFFUSION_MM * heart.patient.conditions.effusion) > 1:
-        _paint(image, rim + np.float32(fluid_mm) - distance, FLUID)
-    _paint(image, rim - distance, MUSCLE)
-    _paint(image, right - distance, BLOOD)
-    _paint(image, outer - distance, MUSCLE)
-    _paint(image, inner - distance, BLOOD)
-    return _scanned(image, rng)
+    plane = _short_plane(rng)
+    image = _repeat(_chest_across(heart, plane, rng))
+    _paint(image, _disc(plane, np.sqrt(heart.descending_mm2 / np.pi), (-8.0, 78.0)), BLOOD)
+    _paint_short_heart(image, heart, plane, rng)
+    return _scan(image, rng)
 
 
-def _plane(rng: np.random.Generator, *, turn_deg: float, centre_mm: tuple[float, float]) -> Plane:
-    """Return a plane that lies nearly where it should."""
-    rows, columns = np.mgrid[:PIXELS, :PIXELS].astype(np.float32)
-    up = (PIXELS / 2 - rows) * np.float32(PIXEL_MM)
-    right = (columns - PIXELS / 2) * np.float32(PIXEL_MM)
-    turn = np.deg2rad(turn_deg + rng.normal(0, 6))
-    shift = rng.normal(0, 4, 2)
-    along = np.cos(turn) * up - np.sin(turn) * right + centre_mm[0] + shift[0]
-    across = np.sin(turn) * up + np.cos(turn) * right + centre_mm[1] + shift[1]
-    return Plane(along.astype(np.float32), across.astype(np.float32), np.stack([up, right]))
+# ------------------------------------------------------------------------------------------------------ four chambers
 
 
-def _surroundings(heart: Heart, plane: Plane) -> Image:
-    """Return (96, 96): chest wall, lungs and liver; they do not move."""
-    up, right = plane.body
-    fat_mm = float(np.clip(2.2 * (heart.patient.person.bmi - 17), 4, 45))
-    chest = np.hypot((up + 20) / 118, (right - 5) / 150)
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """Where the pixels lie, in mm: in the picture, and in the heart's own frame.
+
+    Attributes:
+        right, down: from the picture's middle.
+        across, along: the four-chamber view: from the long axis to the lateral wall, from the apex to the base.
+            The short axis: from the long axis to the front, and to the left.
+        miss_mm: by how much the plane misses the long axis.
+        turn_rad: by how much it is turned about it.
+    """
+
+    right: Image
+    down: Image
+    across: Image
+    along: Image
+    miss_mm: float
+    turn_rad: float
+
+
+def _grid() -> tuple[Image, Image]:
+    place = ((np.arange(PIXELS) - (PIXELS - 1) / 2) * PIXEL_MM).astype(np.float32)
+    return np.broadcast_to(place, (PIXELS, PIXELS)), np.broadcast_to(place[:, None], (PIXELS, PIXELS))
+
+
+def _long_plane(heart: Heart, rng: np.random.Generator) -> _Plane:
+    right, down = _grid()
+    tilt = np.radians(rng.normal(27, 6))
+    length = float(_base_mm(heart)[0].mean())
+    toward_apex = np.array([np.sin(tilt), np.cos(tilt)])
+    mitral = np.array([2.0, -2.0]) + rng.normal(0, 4, 2) + (38 - 0.42 * length) * toward_apex
+    x, y = right - np.float32(mitral[0]), down - np.float32(mitral[1])
+    along = np.float32(length) - (x * toward_apex[0] + y * toward_apex[1])
+    across = x * toward_apex[1] - y * toward_apex[0]
+    miss, turn = float(rng.normal(0, 2.5)), float(rng.normal(0, np.radians(7)))
+    return _Plane(right, down, across.astype(np.float32), along.astype(np.float32), miss, turn)
+
+
+def _base_mm(heart: Heart) -> NDArray[np.float64]:
+    """Return (PHASES, SECTORS): the height of the mitral ring."""
+    return np.asarray(heart.height_mm[:, -1] + heart.step_mm[:, -1] / 2)
+
+
+def _at_bearing(of_wall: NDArray[np.float64], bearing: float) -> NDArray[np.float64]:
+    """Return (..., LEVELS) of (..., SECTORS): what lies at an angle round the long axis."""
+    exact = bearing / (2 * np.pi) * SECTORS - 0.5
+    low = int(np.floor(exact))
+    share = exact - low
+    return np.asarray((1 - share) * of_wall[..., low % SECTORS] + share * of_wall[..., (low + 1) % SECTORS])
+
+
+@dataclass(frozen=True, slots=True)
+class _LongCut:
+    """Ventricles in the four-chamber plane: distances inside their surfaces, (50, 96, 96)."""
+
+    cavity: Image
+    wall: Image
+    right: Image
+    mitral: Image
+    tricuspid: Image
+
+
+def _paint_long_heart(image: Image, heart: Heart, plane: _Plane, rng: np.random.Generator) -> None:
+    cut = _cut_long(heart, plane)
+    left_atrium, right_atrium = _atria(heart, plane, cut)
+    rim = np.maximum(np.maximum(left_atrium, right_atrium) + np.float32(ATRIAL_WALL_MM), cut.wall)
+    rim = np.maximum(rim, cut.right + np.float32(heart.patient.others.rv_wall_mm))
+    _paint_sac(image, heart, rim, rng)
+    _paint(image, rim, HEART)
+    blood = _flow(rng)
+    _paint(image, right_atrium, blood * np.float32(RIGHT_ATRIUM_GAIN))
+    _paint(image, cut.right, blood * _trabeculae(rng, 0.22))
+    _paint(image, cut.wall, HEART)
+    _paint(image, left_atrium, blood)
+    _paint(image, cut.cavity, blood)
+    _paint_papillary(image, heart, plane, cut, rng)
+    _paint_valves(image, heart, cut)
+
+
+def _cut_long(heart: Heart, plane: _Plane) -> _LongCut:
+    """Return the ventricles' surfaces: tables of squared radius by height and side, looked up by pixel."""
+    bearings = (FOUR_CHAMBER_RAD + plane.turn_rad, FOUR_CHAMBER_RAD + plane.turn_rad - np.pi)
+    row = np.clip(((plane.along - LOWEST_MM) * FINENESS).astype(np.intp), 0, len(HEIGHTS) - 1)
+    place = row + len(HEIGHTS) * (plane.across > 0)
+    squared = plane.across**2
+    surfaces = (heart.endocardium_mm, heart.epicardium_mm, heart.rv_mm)
+    depths = (np.zeros(PHASES), heart.apex_mm, heart.apex_mm)
+    inside = []
+    for radius, depth in zip(surfaces, depths, strict=True):
+        table = _squared_radius(heart, radius, depth, bearings, plane.miss_mm)
+        inside.append(_inside(table, place, squared))
+    cavity, wall, right = inside
+    mitral, tricuspid = _valve_planes(heart, plane, bearings)
+    right = np.minimum(np.minimum(right, -wall), tricuspid)
+    right = np.where(plane.across < 0, right, np.float32(-50))
+    return _LongCut(np.minimum(cavity, mitral), np.minimum(wall, mitral + 2), right, mitral, tricuspid)
+
+
+def _squared_radius(
+    heart: Heart, radius: NDArray[np.float64], depth: NDArray[np.float64], bearings: tuple[float, float], miss_mm: float
+) -> Image:
+    """Return (PHASES, sides × heights): half a surface's width in the plane, squared; negative beyond the apex."""
+    table = np.empty((PHASES, 2, len(HEIGHTS)), np.float32)
+    for side, bearing in enumerate(bearings):
+        height, squared = _at_bearing(heart.height_mm, bearing), _at_bearing(radius, bearing) ** 2
+        slope = squared[:, 0] / (height[:, 0] + depth)  # the apex is a paraboloid
+        for phase in range(PHASES):
+            table[phase, side] = np.interp(HEIGHTS, height[phase], squared[phase])
+            below = height[phase, 0] > HEIGHTS
+            table[phase, side, below] = slope[phase] * (HEIGHTS[below] + depth[phase])
+    return table.reshape(PHASES, -1) - np.float32(miss_mm**2)
+
+
+def _inside(table: Image, place: NDArray[np.intp], squared: Image) -> Image:
+    """Return the distance inside a surface of squared half width q: (q - x²) over the length of its gradient."""
+    slope = np.gradient(table, 1 / FINENESS, axis=1).astype(np.float32) / 2
+    slope[:, [0, len(HEIGHTS) - 1, len(HEIGHTS), -1]] = 0
+    width = np.take(table, place, axis=1)
+    steep = np.take(slope**2, place, axis=1)
+    return np.asarray((width - squared) / (2 * np.sqrt(steep + squared + np.float32(4))), np.float32)
+
+
+def _valve_planes(heart: Heart, plane: _Plane, bearings: tuple[float, float]) -> tuple[Image, Image]:
+    """Return how far (mm) pixels lie on the ventricles' side of the mitral and of the tricuspid valve."""
+    base, radius = _base_mm(heart), heart.endocardium_mm[:, -1]
+    septal, lateral = (_column(_at_bearing(base, bearing)) for bearing in bearings)
+    width = _column(np.sum([_at_bearing(radius, bearing) for bearing in bearings], axis=0))
+    half = _column(_at_bearing(radius, bearings[0]))
+    share = np.clip((plane.across + half) / width, -0.5, 1.5)
+    mitral = septal + (lateral - septal) * share - plane.along
+    # the free wall's end of the tricuspid ring moves most of all
+    swing = _column(0.14 - 0.36 * heart.contraction * heart.patient.others.rv_ef / 0.57)
+    ring = septal - TRICUSPID_OFFSET_MM + swing * np.clip(-plane.across - half, 0, 60)
+    return mitral.astype(np.float32), (ring - plane.along).astype(np.float32)
+
+
+def _atria(heart: Heart, plane: _Plane, cut: _LongCut) -> tuple[Image, Image]:
+    """Return the distances inside the left and the right atrium, which a septum parts."""
+    base = _base_mm(heart)
+    bearing = FOUR_CHAMBER_RAD + plane.turn_rad
+    septal, middle = _at_bearing(base, bearing), base.mean(axis=1)
+    across, _, along = heart.la_axes_mm.T
+    left = _ellipse(plane, (np.full(PHASES, -3.0), middle + 0.74 * along), (across, along))
+    for side in (-0.85, 0.85):  # pulmonary veins
+        vein = (side * across - 3, middle + 1.15 * along)
+        left = np.maximum(left, _ellipse(plane, vein, (np.full(PHASES, 8.0), np.full(PHASES, 5.0))))
+    left = np.minimum(left, -cut.mitral)
+    edge = _at_bearing(heart.epicardium_mm[:, -1], bearing)
+    across, _, along = heart.ra_axes_mm.T
+    tricuspid = septal - TRICUSPID_OFFSET_MM
+    right = _ellipse(plane, (-edge - 0.72 * across, tricuspid + 0.66 * along), (across, along))
+    right = np.minimum(right, -cut.tricuspid)
+    return left, np.minimum(right, -left - np.float32(2.2))
+
+
+def _paint_papillary(image: Image, heart: Heart, plane: _Plane, cut: _LongCut, rng: np.random.Generator) -> None:
+    """Paint the part of a papillary muscle that the plane happens to cut."""
+    bearing = FOUR_CHAMBER_RAD + plane.turn_rad - np.pi
+    level = 7
+    height, radius = (_at_bearing(values[:, level], bearing) for values in (heart.height_mm, heart.endocardium_mm))
+    thick = np.full(PHASES, rng.uniform(1.5, 4.0)) * (1 + 0.2 * heart.contraction)
+    muscle = _ellipse(plane, (0.72 * radius, height), (thick, np.full(PHASES, rng.uniform(8, 14))))
+    _paint(image, np.minimum(muscle, cut.cavity), HEART * 1.3)
+
+
+def _paint_valves(image: Image, heart: Heart, cut: _LongCut) -> None:
+    """Paint the leaflets, thin and dark, where contraction shuts them."""
+    shut = _column(np.clip(4 * heart.contraction, 0.15, 1))
+    for valve, chamber in ((cut.mitral, cut.wall), (cut.tricuspid, cut.right)):
+        leaflet = np.maximum(1 - np.abs(valve) / np.float32(2.2), 0) * (chamber > -3)
+        image *= 1 - np.float32(0.5) * shut * leaflet
+
+
+# --------------------------------------------------------------------------------------------------------- short axis
+
+
+def _short_plane(rng: np.random.Generator) -> _Plane:
+    right, down = _grid()
+    tilt = np.radians(rng.normal(28, 7))
+    middle = np.array([22.0, 6.0]) + rng.normal(0, 4, 2)
+    x, y = right - np.float32(middle[0]), down - np.float32(middle[1])
+    to_septum, to_front = -x * np.cos(tilt) - y * np.sin(tilt), x * np.sin(tilt) - y * np.cos(tilt)
+    miss = 0.5 + float(rng.normal(0, 0.03))
+    return _Plane(right, down, to_septum.astype(np.float32), to_front.astype(np.float32), miss, 0.0)
+
+
+def _paint_short_heart(image: Image, heart: Heart, plane: _Plane, rng: np.random.Generator) -> None:
+    """Paint rings round the long axis, by bearing, where the moving wall crosses the plane, which stays."""
+    height = plane.miss_mm * float(_base_mm(heart)[0].mean())
+    distance = np.hypot(plane.across, plane.along)
+    bearing = np.arctan2(plane.along, plane.across) % (2 * np.pi)
+    place = (bearing / (2 * np.pi) * BEARINGS).astype(np.intp) % BEARINGS
+    cavity, wall, right = (
+        _inside_ring(_ring_at(heart, radius, height), place, distance)
+        for radius in (heart.endocardium_mm, heart.epicardium_mm, heart.rv_mm)
+    )
+    right = np.minimum(right, -wall)
+    rim = np.maximum(wall, right + np.float32(heart.patient.others.rv_wall_mm))
+    _paint_sac(image, heart, rim, rng)
+    _paint(image, rim, HEART)
+    blood = _flow(rng)
+    _paint(image, right, blood * _trabeculae(rng, 0.25))
+    _paint(image, wall, HEART)
+    _paint(image, cavity, blood)
+    _paint_papillaries(image, heart, plane, cavity, height)
+
+
+def _ring_at(heart: Heart, radius: NDArray[np.float64], height: float) -> NDArray[np.float64]:
+    """Return (PHASES, SECTORS): the radius of a surface at a height over the apex."""
+    above = np.clip((heart.height_mm < height).sum(axis=1), 1, LEVELS - 1)[:, None]
+    low, high = (np.take_along_axis(heart.height_mm, above + shift, 1)[:, 0] for shift in (-1, 0))
+    inner, outer = (np.take_along_axis(radius, above + shift, 1)[:, 0] for shift in (-1, 0))
+    return np.asarray(inner + (outer - inner) * np.clip((height - low) / (high - low), 0, 1))
+
+
+def _inside_ring(ring: NDArray[np.float64], place: NDArray[np.intp], distance: Image) -> Image:
+    """Return the distance inside a ring (PHASES, SECTORS) at bearings (96, 96)."""
+    fine = np.arange(BEARINGS) * 2 * np.pi / BEARINGS
+    around = np.concatenate([ANGLE[-1:] - 2 * np.pi, ANGLE, ANGLE[:1] + 2 * np.pi])
+    closed = np.concatenate([ring[:, -1:], ring, ring[:, :1]], axis=1)
+    radius = np.stack([np.interp(fine, around, values) for values in closed])
+    radius = gaussian_filter(radius, (0, 3), mode="wrap").astype(np.float32)
+    slope = np.gradient(radius, fine[1], axis=1) / radius
+    steep = 1 / np.sqrt(1 + slope**2)
+    return np.asarray((np.take(radius, place, axis=1) - distance) * np.take(steep, place, axis=1), np.float32)
+
+
+def _paint_papillaries(image: Image, heart: Heart, plane: _Plane, cavity: Image, height: float) -> None:
+    ring = _ring_at(heart, heart.endocardium_mm, height)
+    thick = 3.2 * (1 + 0.2 * heart.contraction)
+    for bearing in (np.radians(140), np.radians(235)):
+        far = 0.72 * _at_bearing(ring, bearing)
+        muscle = _ellipse(plane, (far * np.cos(bearing), far * np.sin(bearing)), (thick, thick))
+        _paint(image, np.minimum(muscle, cavity), HEART * 1.2)
+
+
+# -------------------------------------------------------------------------------------------------- what lies about it
+
+
+def _paint_sac(image: Image, heart: Heart, rim: Image, rng: np.random.Generator) -> None:
+    """Paint what lies between the heart and its sac: fluid, and fat of uneven thickness."""
+    fluid_mm, fat_mm = sac_thickness_mm(heart.patient.conditions, heart.patient.person.bmi)
+    uneven = np.clip(1 + 0.8 * _smooth(rng, 9.0), 0, 3)
+    _paint(image, rim + np.float32(fluid_mm) + np.float32(fat_mm) * uneven, FAT * 0.85)
+    if fluid_mm > 1:
+        _paint(image, rim + np.float32(fluid_mm + 1.2), HEART)
+        _paint(image, rim + np.float32(fluid_mm), FLUID)
+
+
+def _chest(heart: Heart, plane: _Plane, rng: np.random.Generator) -> Image:
+    """Return (96, 96): lungs with their vessels, spine, liver and the wall in front; they do not move."""
+    right, down = plane.right, plane.down
+    _, fat_mm = sac_thickness_mm(heart.patient.conditions, heart.patient.person.bmi)
+    apex = np.unravel_index(np.argmin(np.hypot(plane.across, plane.along)), plane.across.shape)
+    apex_right, apex_down = float(right[apex]), float(down[apex])
+    floor = apex_down + 12 + rng.uniform(0, 5)
+    inside = (floor + 40 - np.hypot(right * 0.72 - 4, down + 40)).astype(np.float32)
     image = np.full((PIXELS, PIXELS), LUNG, np.float32)
-    _paint(image, (chest - 0.80) * 120, MUSCLE)
-    _paint(image, (chest - 0.89) * 120, FAT)
-    _paint(image, (chest - 0.93 - fat_mm / 120) * 120, LUNG * 0.3)
-    _paint(image, 52 - np.hypot(up + 95, (right + 85) * 0.7), LIVER)
-    _paint(image, 20 - np.hypot(up + 105, right - 45), MUSCLE)
-    _paint(image, 12 - np.hypot(up + 92, right - 38), BLOOD)
+    _vessels(image, plane, rng)
+    _paint(image, 52 - np.hypot((right + 112) * 0.75, down - 62), LIVER * (1 + 0.15 * _smooth(rng, 2.0)))
+    _paint(image, 25 - np.hypot(right + 24, (down + 78) * 1.15), WALL * (1 + 0.2 * _smooth(rng, 1.5)))
+    _paint(image, 10 - np.hypot(right + 24, down + 90), BLOOD * 0.7)
+    _paint(image, 5.5 - np.hypot(right + 24, down + 90), WALL)
+    pad = 8 + 3.2 * fat_mm  # between the apex, the diaphragm and the wall in front
+    _paint(image, pad - np.hypot((right - apex_right - 4) * 0.62, down - floor), FAT * 0.8)
+    _paint(image, -inside, WALL * (1 + 0.25 * _smooth(rng, 1.5)))
+    _paint(image, -inside - 13 - 4 * _smooth(rng, 8.0), FAT)
+    skin = 10 + 2.2 * (heart.patient.person.bmi - 18)
+    _paint(image, -inside - 16 - np.float32(skin), LUNG * 0.5)
     return image
 
 
-def _paint_atria(image: Image, heart: Heart, plane: Plane, base: Image) -> None:
-    """Paint the atria behind the valves, with thin walls."""
-    for volume_ml, side in ((heart.la_ml, 1.0), (heart.ra_ml, -1.0)):
-        radius = np.cbrt(volume_ml * 1000 * 3 / (4 * np.pi)).astype(np.float32)[:, None, None]
-        middle = side * (radius + 1.5) - (6 if side < 0 else 3)
-        distance = np.hypot(plane.along - (base - radius * 0.98 - 2), (plane.across - middle) * 1.02)
-        _paint(image, radius + 3 - distance, MUSCLE)
-        _paint(image, radius - distance, BLOOD)
+def _chest_across(heart: Heart, plane: _Plane, rng: np.random.Generator) -> Image:
+    """Return (96, 96): what lies about the ventricles in the short axis, the wall in front of the chest above."""
+    right, down = plane.right, plane.down
+    ceiling = float(-np.max(heart.rv_mm[0, LEVELS // 2])) - rng.uniform(10, 16)
+    inside = (110 - np.hypot((right - 10) * 0.7, down - ceiling - 110)).astype(np.float32)
+    image = np.full((PIXELS, PIXELS), LUNG, np.float32)
+    _vessels(image, plane, rng)
+    _paint(image, 66 - np.hypot((right + 70) * 0.62, down - 92), LIVER * (1 + 0.15 * _smooth(rng, 2.0)))
+    _paint(image, 26 - np.hypot(right + 20, down - 108), WALL)
+    _paint(image, -inside, WALL * (1 + 0.25 * _smooth(rng, 1.5)))
+    _paint(image, -inside - 12 - 3 * _smooth(rng, 8.0), FAT)
+    skin = 10 + 2.2 * (heart.patient.person.bmi - 18)
+    _paint(image, -inside - 15 - np.float32(skin), LUNG * 0.5)
+    return image
 
 
-def _paint_ventricles(image: Image, heart: Heart, plane: Plane, base: Image) -> None:
-    """Paint fluid, then the right ventricle over it, then the left one with the septum."""
-    length = heart.length_mm[:, None, None].astype(np.float32)
-    place = (plane.along - base) / length
-    lateral = plane.across > 0
-    inner, wall = _cut(heart.inner_mm, place, lateral), _cut(heart.wall_mm, place, lateral)
-    apex_wall = heart.wall_mm[:, -1].mean(axis=1).astype(np.float32)[:, None, None]
-    side = np.abs(plane.across)
-    closed = np.float32(PIXEL_MM) + plane.along - base  # how far inside the base
-    outer_edge = np.minimum(np.where(place < 1, inner + wall - side, _cap(place, length, side, apex_wall)), closed)
-    inner_edge = np.minimum(np.where(place < 1, inner - side, -PIXEL_MM), closed - 2)
-    reach = np.clip(1 - np.clip(place / 0.82, 0, 1) ** 2, 0, None)
-    width = (1.02 * np.cbrt(heart.rv_ml * 1000 / 1.6)).astype(np.float32)[:, None, None] * np.sqrt(reach)
-    right = np.where(lateral | (place > 0.82), -FAR_MM, inner + wall + width - side)
-    right_edge = np.minimum(right, closed)
-    rim = np.maximum(outer_edge, right_edge + np.float32(heart.patient.others.rv_wall_mm))
-    if (fluid_mm := EFFUSION_MM * heart.patient.conditions.effusion) > 1:
-        _paint(image, np.minimum(rim + np.float32(fluid_mm), closed + 6), FLUID)
-    _paint(image, rim, MUSCLE)
-    _paint(image, np.minimum(right_edge, closed - 2), BLOOD)
-    _paint(image, outer_edge, MUSCLE)
-    _paint(image, inner_edge, BLOOD)
+def _vessels(image: Image, plane: _Plane, rng: np.random.Generator) -> None:
+    for _ in range(14):
+        side = rng.choice([-1, 1])
+        middle = (side * rng.uniform(45, 100), rng.normal(-35, 28))
+        size = rng.uniform(0.6, 3.0)
+        _paint(image, size - np.hypot(plane.right - middle[0], plane.down - middle[1]), rng.uniform(40, 110))
 
 
-def _cap(place: Image, length: Image, side: Image, apex_wall: Image) -> Image:
-    """Return how far inside the muscle beyond the cavity's apex a pixel lies, in mm."""
-    return np.asarray(apex_wall - np.hypot((place - 1) * length, side * 0.8))
+# ---------------------------------------------------------------------------------------------------------- the brush
 
 
-def _cut(on_mesh: Array, place: Image, lateral: NDArray[np.bool_]) -> Image:
-    """Return what the mesh (50, 24, 24) says at places from base to apex of its septal or lateral wall."""
-    walls = [on_mesh[:, :, int(np.argmin(np.abs(ANGLE_PLACES - angle)))] for angle in (SEPTAL_WALL, LATERAL_WALL)]
-    ring = np.clip(place * RINGS - 0.5, 0, RINGS - 1.001)
-    low = ring.astype(np.int32)
-    share = ring - low
-    phase = np.arange(PHASES)[:, None, None]
-    septal, free = ((1 - share) * wall[phase, low] + share * wall[phase, low + 1] for wall in walls)
-    return np.asarray(np.where(lateral, free, septal), np.float32)
+def _repeat(still: Image) -> Image:
+    return np.repeat(still[None], PHASES, axis=0)
 
 
-def _by_angle(ring: Array, angle: Image) -> Image:
-    """Return what a ring (50, 24) says at angles (96, 96): (50, 96, 96)."""
-    count = ring.shape[1]
-    exact = angle / (2 * np.pi) * count - 0.5
-    low = np.floor(exact).astype(np.int32)
-    share = (exact - low).astype(np.float32)
-    values = ring.astype(np.float32)
-    return np.asarray((1 - share) * values[:, low % count] + share * values[:, (low + 1) % count])
+def _column(by_phase: NDArray[np.float64]) -> Image:
+    return by_phase.astype(np.float32)[:, None, None]
 
 
-def _paint(image: Image, inside_mm: Image, intensity: float) -> None:
+def _paint(image: Image, inside_mm: Image | NDArray[np.float64], intensity: Image | float) -> None:
     """Blend a tissue into the image by the share of each pixel that it fills."""
-    share = np.clip(inside_mm / PIXEL_MM + 0.5, 0, 1).astype(np.float32)
-    image += share * (np.float32(intensity) - image)
+    share = np.asarray(inside_mm, np.float32) * np.float32(1 / (1.15 * PIXEL_MM))
+    share += np.float32(0.5)
+    np.clip(share, 0, 1, out=share)
+    image += share * (np.asarray(intensity, np.float32) - image)
 
 
-def _scanned(image: Image, rng: np.random.Generator) -> Cine:
-    """Return what the scanner makes of it: coil shading, uneven tissue, noise, 8 bits."""
-    rows, columns = np.mgrid[-1 : 1 : PIXELS * 1j, -1 : 1 : PIXELS * 1j].astype(np.float32)
-    slope = rng.normal(0, 0.16, 2)
-    shading = 1.0 - 0.10 * (rows + 0.3) ** 2 - slope[0] * rows - slope[1] * columns
-    texture = 1 + 0.05 * _smooth_noise(rng)
-    gain = rng.uniform(0.85, 1.15)
-    image *= (gain * shading * texture).astype(np.float32)
-    deviation = np.float32(rng.uniform(2.5, MAX_NOISE))
-    real, imaginary = rng.standard_normal((2, *image.shape), np.float32) * deviation
-    return np.asarray(np.clip(np.hypot(image + real, imaginary), 0, 255), np.uint8)
+def _disc(plane: _Plane, radius_mm: NDArray[np.float64], middle: tuple[float, float]) -> Image:
+    away = np.hypot(plane.right - np.float32(middle[0]), plane.down - np.float32(middle[1]))
+    return np.asarray(_column(radius_mm) - away, np.float32)
 
 
-def _smooth_noise(rng: np.random.Generator) -> Image:
-    """Return (96, 96) of smooth noise of about deviation 1: tissue is not even."""
-    from scipy.ndimage import zoom
+def _ellipse(
+    plane: _Plane,
+    middle: tuple[NDArray[np.float64], NDArray[np.float64]],
+    axes: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> Image:
+    """Return the distance inside an ellipse that moves, by its place and semi-axes (PHASES,) across and along."""
+    x = (plane.across - _column(middle[0])) / _column(axes[0])
+    y = (plane.along - _column(middle[1])) / _column(axes[1])
+    radius = np.sqrt(x * x + y * y)
+    return np.asarray((1 - radius) * _column(np.sqrt(axes[0] * axes[1])), np.float32)
 
-    return np.asarray(zoom(rng.standard_normal((16, 16)), PIXELS / 16, order=3), np.float32)
+
+def _smooth(rng: np.random.Generator, pixels: float) -> Image:
+    """Return (96, 96) of noise of mean 0 and deviation 1, smooth over so many pixels."""
+    noise = gaussian_filter(rng.standard_normal((PIXELS, PIXELS), np.float32), pixels)
+    return np.asarray((noise - noise.mean()) / noise.std(), np.float32)
+
+
+def _flow(rng: np.random.Generator) -> Image:
+    """Return (50, 96, 96): the brightness of blood, which swirls."""
+    turn = (np.arange(PHASES) / PHASES * 2 * np.pi).astype(np.float32)[:, None, None]
+    fields = [_smooth(rng, pixels) for pixels in (4.0, 4.0, 2.0)]
+    swirl = fields[0] * np.cos(turn) + fields[1] * np.sin(turn) + fields[2] * np.cos(3 * turn) * np.float32(0.5)
+    return np.asarray(BLOOD * (1 + np.float32(0.045) * swirl), np.float32)
+
+
+def _trabeculae(rng: np.random.Generator, depth: float) -> Image:
+    """Return (96, 96): a factor for blood between fine strands of muscle."""
+    return np.asarray(1 - np.float32(depth) * np.clip(_smooth(rng, 0.9) - 0.3, 0, 1.5), np.float32)
+
+
+def _scan(image: Image, rng: np.random.Generator) -> Cine:
+    """Return what the scanner makes of it: coil shading, Rician noise, 8 bits."""
+    right, down = _grid()
+    slope, bow = rng.normal(0, 0.0012, 2), rng.uniform(-1, 1) * 1.2e-5
+    shading = 1 + slope[0] * right + slope[1] * down + np.float32(bow) * (right**2 + down**2)
+    image *= (rng.uniform(0.88, 1.12) * shading).astype(np.float32)
+    noise = rng.standard_normal((2, *image.shape), np.float32)
+    noise *= np.float32(rng.uniform(1.5, 6.0))
+    noise[0] += image
+    noise *= noise
+    magnitude = np.sqrt(noise[0] + noise[1])
+    return np.asarray(np.minimum(magnitude, 255), np.uint8)

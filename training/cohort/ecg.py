@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 MICROVOLTS_PER_STEP = 5.0
 BREATH_DEG = np.array((2.5, 2.0, 0.0))
 """How far the heart turns with a breath."""
-UPRIGHT_DEG = 6.0
+UPRIGHT_DEG = 3.0
 """Makes up for the simulated population, which is stouter and older than the one the regions were set for."""
 LUNGS = 0.18
 """Standard deviation of the logarithm of what lungs, fluids and blood let through, beyond the habitus."""

@@ -37,7 +37,7 @@ CHEST = np.array(
     ]
 )
 """V1-V6 against Wilson's terminal."""
-LIMB_GAIN = 1.12
+LIMB_GAIN = 1.06
 """The regions' fields cancel less in the limb leads of real people than Dower's vectors have it."""
 NEAREST = 0.4
 """No source is nearer to an electrode than this: the chest wall lies between them."""

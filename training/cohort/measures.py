@@ -1,58 +1,142 @@
-"""What a reader of the CMR would measure of a simulated heart: UK Biobank fields 24100-24181.
+"""The 82 cardiac MR measurements of a simulated heart, taken from its geometry as UK Biobank's are from scans.
 
-Definitions: Bai et al., Nature Medicine 2020. Wall thickness is that of end-diastole; strains are the largest of the
-beat; distensibility is the relative change of the area over the pulse pressure.
+Definitions: Bai et al., Nature Medicine 2020, and its published pipeline (github.com/baiwenjia/ukbb_cardiac):
+- volumes at end-diastole (the first frame) and at their smallest; atria at their largest and smallest
+- wall thickness at end-diastole, across the long axis
+- strain is the change of length over the length at end-diastole, in per cent: circumferential and longitudinal the mean
+  of endocardium and epicardium, radial that of the wall; the peak over the beat of a segment's mean, and of the mean
+- longitudinal in the four-chamber plane: segments 1 to 6 are basal septal, basal lateral, mid septal, mid lateral,
+  apical septal, apical lateral
+- distensibility is the relative change of area over the central pulse pressure
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .heart import Array, Heart, average_segments, enclosed_ml
+from inference.phenotypes import MEASUREMENTS
 
-MUSCLE_G_PER_ML = 1.05
+from .heart import ANGLE, LEVELS, SECTORS, Heart
+
+Array = NDArray[np.float64]
+
+MYOCARDIUM_G_PER_ML = 1.05
+SEPTAL_SECTOR, LATERAL_SECTOR = 22, 10
+"""Where the four-chamber plane cuts the wall: the inferior septum and, opposite, the wall towards the front."""
+RINGS = (slice(11, 16), slice(6, 11), slice(1, 6))
+"""Levels of the basal, the middle and the apical third; the lowest is the apex, which is no segment of the sixteen."""
 
 
 def measure_heart(heart: Heart) -> Array:
-    """Return the 82 measurements in the order and units of `inference.phenotypes.MEASUREMENTS`."""
-    strains = (average_segments(heart.circumferential), average_segments(heart.radial))
+    """Return (82,): the measurements in the order and units of `inference.phenotypes.MEASUREMENTS`."""
+    values = np.concatenate([_ventricles(heart), _atria(heart), _aorta(heart), _myocardium(heart)])
+    assert values.shape == (len(MEASUREMENTS),)  # noqa: S101 - a fault of ours, never of the patient's
+    return values
+
+
+def measure_chambers(heart: Heart) -> dict[str, Array]:
+    """Return the volumes (mL) of left and right ventricle and atrium over the beat, (PHASES,) each."""
+    area = heart.step_mm * np.pi / SECTORS  # half of step × angle
+    return {
+        "lv": np.sum(area * heart.endocardium_mm**2, axis=(1, 2)) / 1e3,
+        "rv": np.sum(area * (heart.rv_mm**2 - heart.epicardium_mm**2), axis=(1, 2)) / 1e3,
+        "la": 4 / 3 * np.pi * heart.la_axes_mm.prod(axis=1) / 1e3,
+        "ra": 4 / 3 * np.pi * heart.ra_axes_mm.prod(axis=1) / 1e3,
+    }
+
+
+def _ventricles(heart: Heart) -> Array:
+    volume = measure_chambers(heart)
+    left = _ejection(volume["lv"][0], volume["lv"].min())
+    output = left[2] * heart.patient.rhythm.heart_rate_bpm / 1e3
+    return np.array([*left, output, _mass_g(heart), *_ejection(volume["rv"][0], volume["rv"].min())])
+
+
+def _atria(heart: Heart) -> Array:
+    volume = measure_chambers(heart)
+    return np.concatenate([_ejection(volume[side].max(), volume[side].min()) for side in ("la", "ra")])
+
+
+def _ejection(full_ml: float, empty_ml: float) -> Array:
+    """Return what a chamber holds when full and empty, what it ejects, and the fraction (%)."""
+    return np.array([full_ml, empty_ml, full_ml - empty_ml, 100 * (1 - empty_ml / full_ml)])
+
+
+def _mass_g(heart: Heart) -> float:
+    outer, inner, step = heart.epicardium_mm[0], heart.endocardium_mm[0], heart.step_mm[0]
+    wall = np.sum((outer**2 - inner**2) * step) * np.pi / SECTORS
+    cap = np.pi / 2 * np.mean(outer[0] ** 2) * heart.apex_mm[0]  # a paraboloid below the cavity
+    return float((wall + cap) / 1e3 * MYOCARDIUM_G_PER_ML)
+
+
+def _aorta(heart: Heart) -> Array:
+    return np.concatenate(
+        [_distension(area, heart.pulse_pressure_mmhg) for area in (heart.ascending_mm2, heart.descending_mm2)]
+    )
+
+
+def _distension(area_mm2: Array, pulse_mmhg: float) -> Array:
+    largest, smallest = area_mm2.max(), area_mm2.min()
+    return np.array([largest, smallest, 1e3 * (largest / smallest - 1) / pulse_mmhg])
+
+
+def _myocardium(heart: Heart) -> Array:
+    wall = heart.epicardium_mm - heart.endocardium_mm
+    around = (_strain(_arcs(heart.endocardium_mm)) + _strain(_arcs(heart.epicardium_mm))) / 2
+    thickness, circumferential, radial = _by_segment(wall)[0], _by_segment(around), _by_segment(_strain(wall))
+    longitudinal = _longitudinal(heart)
     return np.concatenate(
         [
-            _left_ventricle(heart),
-            _chamber(heart.rv_ml),
-            _chamber(heart.la_ml),
-            _chamber(heart.ra_ml),
-            _aorta(heart, heart.ascending_mm2),
-            _aorta(heart, heart.descending_mm2),
-            _with_mean(average_segments(heart.wall_mm[0])),
-            _with_mean(100 * strains[0].min(axis=0), 100 * strains[0].mean(axis=1).min()),
-            _with_mean(100 * strains[1].max(axis=0), 100 * strains[1].mean(axis=1).max()),
-            _with_mean(100 * heart.longitudinal.min(axis=0), 100 * heart.longitudinal.mean(axis=1).min()),
+            _with_mean(thickness),
+            _with_mean(circumferential).min(axis=0),
+            _with_mean(radial).max(axis=0),
+            _with_mean(longitudinal).min(axis=0),
         ]
     )
 
 
-def _left_ventricle(heart: Heart) -> Array:
-    largest, smallest, stroke, fraction = _chamber(heart.lv_ml)
-    output_l_min = stroke * heart.patient.rhythm.heart_rate_bpm / 1000
-    muscle_ml = enclosed_ml(heart.inner_mm[0] + heart.wall_mm[0], heart.length_mm[0]) - heart.lv_ml[0]
-    return np.array([largest, smallest, stroke, fraction, output_l_min, MUSCLE_G_PER_ML * muscle_ml])
+def _with_mean(by_segment: Array) -> Array:
+    return np.concatenate([by_segment, by_segment.mean(axis=-1, keepdims=True)], axis=-1)
 
 
-def _chamber(volume_ml: Array) -> Array:
-    """Return the largest and the smallest volume, their difference (mL), and that as a share of the largest (%)."""
-    largest, smallest = volume_ml.max(), volume_ml.min()
-    return np.array([largest, smallest, largest - smallest, 100 * (largest - smallest) / largest])
+def _strain(length: Array) -> Array:
+    """Return the change of length since the first frame, in per cent of it."""
+    return np.asarray(100 * (length / length[:1] - 1))
 
 
-def _aorta(heart: Heart, area_mm2: Array) -> Array:
-    """Return the largest and the smallest area (mm²), and the distensibility (10⁻³ mmHg⁻¹)."""
-    person = heart.patient.person
-    largest, smallest = area_mm2.max(), area_mm2.min()
-    pulse_mmhg = person.systolic_mmhg - person.diastolic_mmhg
-    return np.array([largest, smallest, 1000 * (largest - smallest) / smallest / pulse_mmhg])
+def _arcs(radius_mm: Array) -> Array:
+    """Return the length of a surface round the ventricle, from each sector's neighbour before to the one after."""
+    before, after = np.roll(radius_mm, 1, axis=2), np.roll(radius_mm, -1, axis=2)
+    turn = 4 * np.pi / SECTORS
+    return np.asarray(np.sqrt(before**2 + after**2 - 2 * before * after * np.cos(turn)))
 
 
-def _with_mean(by_segment: Array, whole: float | None = None) -> Array:
-    """Return the segments' values and that of the whole, which is their mean where nothing else is given."""
-    return np.append(by_segment, by_segment.mean() if whole is None else whole)
+def _longitudinal(heart: Heart) -> Array:
+    """Return (PHASES, 6): the strain of the wall along the four-chamber plane, by segment."""
+    strain = np.zeros((len(heart.contraction), LEVELS, 2))
+    for surface in (heart.endocardium_mm, heart.epicardium_mm):
+        for side, sector in enumerate((SEPTAL_SECTOR, LATERAL_SECTOR)):
+            slope = np.gradient(surface[:, :, sector], axis=1)  # per level, as step is
+            strain[:, :, side] += _strain(np.hypot(slope, heart.step_mm[:, :, sector])) / 2
+    return np.concatenate([strain[:, ring].mean(axis=1) for ring in RINGS], axis=1)
+
+
+def _segments() -> Array:
+    """Return (16, LEVELS * SECTORS): the share of each point of the wall in each AHA segment's mean."""
+    members = np.zeros((16, LEVELS, SECTORS))
+    sixth = (1 - np.floor(np.degrees(ANGLE) / 60).astype(int)) % 6  # segments run from the front to the septum
+    fourth = (1 - np.floor((np.degrees(ANGLE) + 45) / 90).astype(int)) % 4
+    for sector in range(SECTORS):
+        members[sixth[sector], RINGS[0], sector] = 1
+        members[6 + sixth[sector], RINGS[1], sector] = 1
+        members[12 + fourth[sector], RINGS[2], sector] = 1
+    return np.asarray((members / members.sum(axis=(1, 2), keepdims=True)).reshape(16, -1))
+
+
+SEGMENTS = _segments()
+
+
+def _by_segment(of_wall: Array) -> Array:
+    """Return (PHASES, 16): means of (PHASES, LEVELS, SECTORS) by AHA segment."""
+    return np.asarray(of_wall.reshape(len(of_wall), -1) @ SEGMENTS.T)

@@ -310,7 +310,7 @@ def _electrics(rng: np.random.Generator, person: Person, conditions: Conditions)
     return Electrics(
         pr_ms=float(np.clip(rng.normal(160 + 0.4 * age + 15 * conditions.restrictive, 20), 110, 320)),
         qrs_ms=float(np.clip(rng.normal(87 if person.female else 94, 7) + widening, 70, 200)),
-        qtc_ms=float(rng.normal(424 if person.female else 414, 17) + 12 * conditions.hypertrophic + 0.3 * widening),
+        qtc_ms=float(rng.normal(407 if person.female else 397, 17) + 12 * conditions.hypertrophic + 0.3 * widening),
         left_bundle_block=rng.uniform(0.8, 1) if left_block else 0.0,
         right_bundle_block=rng.uniform(0.6, 1) if right_block else 0.0,
         left_anterior_hemiblock=rng.uniform(0.6, 1) if hemiblock else 0.0,
@@ -326,7 +326,7 @@ def _ventricle(rng: np.random.Generator, person: Person, conditions: Conditions,
     dilation = 0.75 * conditions.dilated + 0.9 * extent - 0.12 * conditions.hypertrophic - 0.15 * conditions.restrictive
     indexed = (71 if person.female else 83) - 0.30 * (person.age_years - 63)
     edv = indexed * person.bsa_m2 * np.exp(rng.normal(0, 0.13)) * (1 + dilation)
-    contractility = np.exp(rng.normal(0, 0.06)) * (1 - 0.62 * conditions.dilated - 0.1 * conditions.restrictive)
+    contractility = (1.04 if person.female else 1.0) * np.exp(rng.normal(0, 0.075)) * (1 - 0.62 * conditions.dilated - 0.1 * conditions.restrictive)
     contractility *= 1 - 0.12 * electrics.left_bundle_block - 0.25 * extent + 0.05 * conditions.hypertrophic
     return Ventricle(
         edv_ml=float(np.clip(edv, 50, 420)),
@@ -361,13 +361,13 @@ def scar_by_segment(conditions: Conditions) -> NDArray[np.float64]:
 def _thickness(
     rng: np.random.Generator, person: Person, conditions: Conditions, scar: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    size = (0.90 if person.female else 1.08) * np.exp(rng.normal(0, 0.08)) * (person.bsa_m2 / 1.85) ** 0.5
+    size = (0.99 if person.female else 1.08) * np.exp(rng.normal(0, 0.08)) * (person.bsa_m2 / 1.85) ** 0.5
     load = 1 + 0.40 * conditions.hypertension + 0.30 * conditions.restrictive - 0.05 * conditions.dilated
     thickness = NORMAL_THICKNESS_MM * size * load * np.exp(rng.normal(0, 0.04, 16))
     septal = np.isin(np.arange(1, 17), SEPTUM)
     apical = np.arange(1, 17) > 12
     pattern = 1.0 * septal + 0.25 if rng.random() < 0.8 else 1.0 * apical + 0.2  # septal or apical hypertrophy
-    thickness *= 1 + 1.4 * conditions.hypertrophic * pattern
+    thickness *= 1 + 2.0 * conditions.hypertrophic * pattern
     thickness *= 1 - 0.45 * scar  # an old scar is thin
     return np.asarray(np.clip(thickness, 2.5, 32))
 

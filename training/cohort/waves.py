@@ -35,10 +35,10 @@ GRADIENT = np.array(
     ]
 )
 """How strongly each region's recovery, from the outside inwards, makes the T wave."""
-GRADIENT_MV = 0.085
+GRADIENT_MV = 0.092
 OPPOSITION = 0.55
 """Of the QRS complex's area that comes back in the T wave with the opposite sign."""
-ST_NORMAL_MV = np.array((0.016, 0.005, 0.066))
+ST_NORMAL_MV = np.array((0.014, 0.003, 0.055))
 EARLY_MV = np.array((0.075, 0.075, 0.08))
 PERICARDITIS_MV = np.array((0.17, 0.15, 0.10))
 ISCHAEMIA_MV = np.array((-0.15, -0.10, -0.06))
@@ -46,8 +46,8 @@ STRAIN_MV = np.array((-0.09, -0.03, 0.05))
 U_MV = np.array((0.012, 0.008, 0.018))
 RIGHT_ATRIUM = np.array((-0.45, -0.5, -0.1))
 LEFT_ATRIUM = np.array((-0.35, -0.5, -0.4))
-RIGHT_P_MV = np.array((0.054, 0.067, 0.029))
-LEFT_P_MV = np.array((0.112, 0.026, -0.038))
+RIGHT_P_MV = np.array((0.054, 0.050, 0.014))
+LEFT_P_MV = np.array((0.112, 0.020, -0.085))
 MIDDLE = np.zeros(3)
 
 
@@ -119,7 +119,7 @@ def _diseased(wall: Wall, patient: Patient) -> Array:
 
 def hypertrophy(wall: Wall, patient: Patient) -> float:
     """Return 0 to 1: how far beyond normal the left ventricle's walls are thick, as strain has it."""
-    normal = 0.92 if patient.person.female else 1.08
+    normal = 0.99 if patient.person.female else 1.08
     load = wall.thickness[:SEGMENTS].mean() / normal * (patient.ventricle.edv_ml / NORMAL_EDV_ML) ** (1 / 3)
     return float(np.clip((load - 1.1) / 0.6, 0, 1))
 
