@@ -69,6 +69,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     watchdog_s: PositiveSeconds = 120.0
     """A worker that holds records and finishes none for this long ends itself."""
 
+    # Alerts
+    alert_refractory_s: Annotated[float, Meta(ge=0, le=7 * 86_400)] = 3600.0
+    """For this long a patient gets no second alert for the same disease, unless it has worsened."""
+    alert_worsening: Annotated[float, Meta(gt=1)] = 2.0
+    """How many times the odds must rise to count as worse."""
+    alerts_per_hour: Positive | None = None
+    """A worker's budget; what exceeds it is reported without an alert, but for alerts of high priority."""
+    alert_escalates_s: PositiveSeconds = 900.0
+    """An alert of high priority that nobody acknowledged for this long is escalated."""
+    alert_expires_s: PositiveSeconds = 43_200.0
+    """An alert that nobody acknowledged for this long is expired."""
+
+    # Cines
+    generator: Path | None = None
+    """The cine generator's folder; the shipped one where not set."""
+    cine_consumer_group: str = "cardiacnets-cines"
+    cine_ttl_s: Annotated[int, Meta(ge=60)] = 86_400
+    cine_tries: Positive = 3
+    cine_deadline_s: PositiveSeconds = 60.0
+    """A request whose cine could not be stored for this long fails with a code."""
+
+    # The dashboard
+    dashboard_host: str = "127.0.0.1"
+    dashboard_port: Port = 8081
+    dashboard_token: str | None = None
+    """A random one, printed at the start, where not set."""
+    dashboard_records: Positive = 10_000
+    """The newest so many records are kept in view."""
+
     # Watching it
     http_host: str = "127.0.0.1"
     http_port: Port = 8080
