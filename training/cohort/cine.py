@@ -48,6 +48,19 @@ def draw_four_chamber(heart: Heart) -> Cine:
     return _scan(image, rng)
 
 
+def outline_four_chamber(heart: Heart) -> Image:
+    """Return (50, 2, 96, 96) float32: the shares of each pixel that `draw_four_chamber` paints as cavity and as wall.
+
+    Of the left ventricle; papillary muscles and trabeculae belong to the cavity, as in UK Biobank's contours.
+    """
+    plane = _long_plane(heart, np.random.default_rng([*heart.patient.scan_seed, 4]))
+    cut = _cut_long(heart, plane)
+    left_atrium, _ = _atria(heart, plane, cut)
+    cavity = _share(cut.cavity)
+    wall = _share(cut.wall) * (1 - _share(left_atrium)) * (1 - cavity)
+    return np.stack([cavity, wall], axis=1)
+
+
 def draw_short_axis(heart: Heart) -> Cine:
     """Return (50, 96, 96) uint8, through the middle of the ventricles, the right one on the left."""
     rng = np.random.default_rng([*heart.patient.scan_seed, 2])
@@ -370,10 +383,13 @@ def _column(by_phase: NDArray[np.float64]) -> Image:
 
 def _paint(image: Image, inside_mm: Image | NDArray[np.float64], intensity: Image | float) -> None:
     """Blend a tissue into the image by the share of each pixel that it fills."""
+    image += _share(inside_mm) * (np.asarray(intensity, np.float32) - image)
+
+
+def _share(inside_mm: Image | NDArray[np.float64]) -> Image:
     share = np.asarray(inside_mm, np.float32) * np.float32(1 / (1.15 * PIXEL_MM))
     share += np.float32(0.5)
-    np.clip(share, 0, 1, out=share)
-    image += share * (np.asarray(intensity, np.float32) - image)
+    return np.clip(share, 0, 1, out=share)
 
 
 def _disc(plane: _Plane, radius_mm: NDArray[np.float64], middle: tuple[float, float]) -> Image:
