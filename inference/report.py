@@ -1,4 +1,4 @@
-"""The messages that tell of a finding: its report and, where a risk is flagged, an alert and a CMR request."""
+"""The messages that tell of a finding: its report, an alert a flagged disease, and a CMR request if there is one."""
 
 from __future__ import annotations
 
@@ -37,25 +37,13 @@ def compose_report(
     )
 
 
-def compose_alert(report: RiskReport) -> Alert | None:
-    """Return the alert that a report raises, or None where nothing is flagged.
+def compose_alerts(report: RiskReport) -> list[Alert]:
+    """Return one alert a flagged disease, the most urgent first.
 
-    Its priority says how far the surest flagged risk is above its threshold, not how grave the disease is.
+    The priority says how far the risk is above its threshold, not how grave the disease is.
     """
     flagged = sorted((risk for risk in report.risks if risk.flagged), key=odds_ratio, reverse=True)
-    if not flagged:
-        return None
-    return Alert(
-        identifier=alert_id(report.report_id),
-        status="raised",
-        priority=_priority(odds_ratio(flagged[0])),
-        derived_from=report.report_id,
-        record_id=report.record_id,
-        subject=report.patient_id,
-        risks=tuple(flagged),
-        model=report.model,
-        onset=report.created_at,
-    )
+    return [_alert(report, risk) for risk in flagged]
 
 
 def compose_cmr_request(report: RiskReport, finding: Finding) -> CmrRequest | None:
@@ -74,6 +62,11 @@ def compose_cmr_request(report: RiskReport, finding: Finding) -> CmrRequest | No
     )
 
 
+def odds(probability: float) -> float:
+    """Return the odds of a probability, infinite where it is certain."""
+    return probability / (1 - probability) if probability < 1 else math.inf
+
+
 def odds_ratio(risk: Risk) -> float:
     """Return the odds of a risk over the odds of its threshold.
 
@@ -82,6 +75,21 @@ def odds_ratio(risk: Risk) -> float:
     above = risk.probability * (1 - risk.threshold)
     below = risk.threshold * (1 - risk.probability)
     return above / below if below > 0 else math.inf
+
+
+def _alert(report: RiskReport, risk: Risk) -> Alert:
+    return Alert(
+        identifier=alert_id(report.report_id, risk.disease),
+        status="raised",
+        priority=_priority(odds_ratio(risk)),
+        derived_from=report.report_id,
+        record_id=report.record_id,
+        subject=report.patient_id,
+        code=risk.disease,
+        risks=(risk,),
+        model=report.model,
+        onset=report.created_at,
+    )
 
 
 def _priority(ratio: float) -> Priority:

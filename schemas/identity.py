@@ -19,14 +19,19 @@ def report_id(record_id: str, model: ModelReference) -> str:
     return str(_uuid("report", record_id, model.name, model.version))
 
 
-def alert_id(report_id: str) -> str:
-    """Return the id of the alert that a report raises."""
-    return str(_uuid("alert", report_id))
+def alert_id(report_id: str, disease: str) -> str:
+    """Return the id of the alert that a report raises about a disease."""
+    return str(_uuid("alert", report_id, disease))
 
 
 def request_id(report_id: str) -> str:
     """Return the id of the request for the cine that belongs to a report."""
     return str(_uuid("cmr-request", report_id))
+
+
+def resource_id(report_id: str, part: str) -> str:
+    """Return the id of a FHIR resource that holds a part of a report."""
+    return str(_uuid("fhir", report_id, part))
 
 
 def rejection_id(subject: str, code: str) -> str:

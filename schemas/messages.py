@@ -22,10 +22,14 @@ Disease: TypeAlias = Literal[
     "pericarditis",
 ]
 CardiomyopathySubtype: TypeAlias = Literal["restrictive", "dilated", "hypertrophic"]
+AlertStatus: TypeAlias = Literal["raised", "escalated", "expired", "acknowledged"]
 
 # In the order of the networks' outputs.
 DISEASES: tuple[Disease, ...] = get_args(Disease)
 SUBTYPES: tuple[CardiomyopathySubtype, ...] = get_args(CardiomyopathySubtype)
+
+# Of two messages about one alert the one that stands further on holds, whichever came first.
+ALERT_STATUSES: tuple[AlertStatus, ...] = get_args(AlertStatus)
 
 Probability: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -115,20 +119,23 @@ class RiskReport(Message, frozen=True, kw_only=True):
 
 
 class Alert(Message, frozen=True, kw_only=True):
-    """A flagged report, for people: `ecg.alerts.v1`. The names follow FHIR DeviceAlert."""
+    """A flagged disease, for people: `ecg.alerts.v1`. The names follow FHIR DeviceAlert."""
 
     identifier: Identifier
-    """Derived from the report's id: a repetition has the same one."""
-    status: Literal["raised"]
-    """More states will come; take one that you do not know for 'raised'."""
+    """Derived from the report's id and the disease: a repetition, and every later state, has the same one."""
+    status: AlertStatus
+    """Of two messages with one identifier the later in this order holds: raised, escalated, expired, acknowledged.
+    More states may come; take one that you do not know for 'raised'."""
     priority: Literal["high", "medium", "low"]
     derived_from: Identifier
     """The report's id."""
     record_id: Identifier
     subject: Identifier | None
     """The patient's pseudonym."""
+    code: Disease
+    """The disease that the alert is about."""
     risks: tuple[Risk, ...]
-    """The flagged ones, most urgent first."""
+    """The risk of that disease alone."""
     model: ModelReference
     onset: Instant
     """When the alert was raised."""

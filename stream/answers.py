@@ -1,18 +1,18 @@
-"""What goes out for one ECG that came in: its report with alert and CMR request, or its rejection."""
+"""What goes out for one ECG that came in: its report with alerts and CMR request, or its rejection."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from inference.report import compose_alert, compose_cmr_request, compose_report
+from inference.report import compose_alerts, compose_cmr_request, compose_report
 from inference.screener import Screening
 from schemas import topics
 from schemas.cloudevents import JSON, event_headers
 from schemas.errors import CardiacNetsError, RecordError
 from schemas.identity import rejection_id
-from schemas.messages import Message, ModelReference, Rejection, encode_message
+from schemas.messages import Alert, Message, ModelReference, Rejection, encode_message
 
 SOURCE = "urn:cardiacnets:worker"
 
@@ -26,12 +26,18 @@ class Outgoing(NamedTuple):
     headers: Sequence[tuple[str, bytes]]
 
 
-def report_answers(screening: Screening, model: ModelReference, key: bytes | None, at: datetime) -> list[Outgoing]:
-    """Return the report of a screened ECG and, where a risk is flagged, its alert and CMR request."""
+def report_answers(
+    screening: Screening, model: ModelReference, key: bytes | None, at: datetime, raises: Callable[[Alert], bool]
+) -> list[Outgoing]:
+    """Return the report of a screened ECG and, where a risk is flagged, its alerts and its CMR request.
+
+    Args:
+        raises: whether an alert goes out. The report and the request do so anyway: every flagged ECG has its cine.
+    """
     report = compose_report(screening.record, screening.quality, screening.finding, model, at)
     answers = [_outgoing(topics.ECG_RISK, report.report_id, report, key, at)]
-    if alert := compose_alert(report):
-        answers.append(_outgoing(topics.ECG_ALERTS, alert.identifier, alert, key, at))
+    alerts = filter(raises, compose_alerts(report))
+    answers += [_outgoing(topics.ECG_ALERTS, alert.identifier, alert, key, at) for alert in alerts]
     if request := compose_cmr_request(report, screening.finding):
         answers.append(_outgoing(topics.CMR_REQUESTS, request.request_id, request, key, at))
     return answers

@@ -25,6 +25,9 @@ class Metrics:
         self.screened = Counter("cardiacnets_screened_records", "Records answered by a report", ["lane"], registry=r)
         self.rejected = Counter("cardiacnets_rejected_records", "Records refused", ["lane", "code"], registry=r)
         self.flagged = Counter("cardiacnets_flagged_risks", "Risks over their threshold", ["disease"], registry=r)
+        self.alerts = Counter(
+            "cardiacnets_alerts", "Alerts: raised, or held back as repeated or over the budget", ["outcome"], registry=r
+        )
         self.seconds = Histogram(
             "cardiacnets_record_seconds",
             "From the record's Kafka timestamp to its confirmed answer",

@@ -12,11 +12,12 @@ from engines.batcher import Lane
 from inference.screener import Screening
 from schemas.codec import decode_ecg
 from schemas.errors import CardiacNetsError, RecordError
-from schemas.messages import ModelReference
+from schemas.messages import Alert, ModelReference
 
 from .answers import Outgoing, rejection_answers, report_answers, wire_code
 from .lane import Event, Outcome
 from .metrics import Metrics
+from .refractory import Refractory
 from .waveform_cache import WaveformCache
 
 
@@ -30,11 +31,14 @@ class AnswerPublisher:
         model: ModelReference,
         waveforms: WaveformCache,
         metrics: Metrics,
+        *,
+        refractory: Refractory,
     ) -> None:
         self._producer = producer
         self._model = model
         self._waveforms = waveforms
         self._metrics = metrics
+        self._refractory = refractory
         self._lane = lane.value
         self._screened = metrics.screened.labels(lane.value)
         self._seconds = metrics.seconds.labels(lane.value)
@@ -58,7 +62,12 @@ class AnswerPublisher:
             self._metrics.flagged.labels(disease).inc()
         if flagged:
             self._waveforms.store(screening.record.record_id, event.value)
-        return report_answers(screening, self._model, event.key, datetime.now(UTC))
+        return report_answers(screening, self._model, event.key, datetime.now(UTC), self._raises)
+
+    def _raises(self, alert: Alert) -> bool:
+        outcome = self._refractory.judge(alert, alert.onset)
+        self._metrics.alerts.labels(outcome).inc()
+        return outcome == "raised"
 
     def _refusal(self, event: Event, error: CardiacNetsError) -> list[Outgoing]:
         self._metrics.rejected.labels(self._lane, wire_code(error)).inc()

@@ -19,6 +19,7 @@ from .kafka import ensure_topics, new_producer
 from .lane import ScreeningLane, Tries
 from .metrics import BatcherCollector, Metrics
 from .publisher import AnswerPublisher
+from .refractory import Refractory
 from .settings import Settings
 from .watchdog import Watchdog
 from .waveform_cache import WaveformCache
@@ -52,6 +53,7 @@ class ScreeningService(Service):
         self._lag = lag
         self._ready = ready
         self.metrics = Metrics()
+        self._refractory = Refractory.from_settings(settings)  # one for both lanes: a patient may come by either
         self._lanes: dict[Lane, ScreeningLane] = {}
         self._watchdog = Watchdog(self._pending, self._finished, settings.watchdog_s)
         self._stack = AsyncExitStack()
@@ -91,8 +93,9 @@ class ScreeningService(Service):
     def new_lane(self, lane: Lane) -> ScreeningLane:
         """Return a lane over the shared batcher."""
         settings = self._settings
+        model = self._screener.bundle.reference
         publisher = AnswerPublisher(
-            lane, self._producer, self._screener.bundle.reference, self._waveforms, self.metrics
+            lane, self._producer, model, self._waveforms, self.metrics, refractory=self._refractory
         )
         tries = Tries(settings.engine_tries, settings.retry_backoff_s)
         self._lanes[lane] = ScreeningLane(self._batcher, lane, publisher, tries=tries, in_flight=settings.in_flight)

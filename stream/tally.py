@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 
-from schemas.messages import Alert, Rejection, RiskReport, decode_message
+from schemas.messages import Alert, Disease, Rejection, RiskReport, decode_message
 from schemas.topics import ECG_ALERTS, ECG_REJECTED, ECG_RISK
+
+from .newest import Newest
 
 PERCENTILES = (50, 95, 99)
 RECENT = 12
@@ -18,6 +21,9 @@ LATENCIES_KEPT = 100_000
 ANSWERS_KEPT = 200_000
 
 TALLIED_TOPICS = (ECG_RISK, ECG_REJECTED, ECG_ALERTS)
+
+Finding: TypeAlias = tuple[str, Disease]
+"""A patient's pseudonym, or else the record's id, and the disease that was flagged."""
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -47,15 +53,20 @@ class Tally:
     A further answer to the same record is a duplicate, which at-least-once delivery allows; one with another id than
     the first would be a contradiction, which nothing allows. Memory is bounded: only the latest `ANSWERS_KEPT` answers
     are compared.
+
+    How many alerts a report raises, its reader cannot know, since a patient's second one for a disease is held back.
+    But each disease that was flagged in a patient must have raised one at least: those are waited for.
     """
 
     def __init__(self) -> None:
         self._outstanding: dict[str, float] = {}
-        self._answers: OrderedDict[str, str] = OrderedDict()
+        self._answers: Newest[str, str] = Newest(ANSWERS_KEPT)
+        self._alerted: Newest[Finding, None] = Newest(ANSWERS_KEPT)
+        self._awaited: Newest[Finding, None] = Newest(ANSWERS_KEPT)
         self._latencies_s: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._kinds: Counter[str] = Counter()
         self._first_sent = self._last_answer = 0.0
-        self.published = self.duplicates = self.contradictions = self._alerts_due = 0
+        self.published = self.duplicates = self.contradictions = 0
         self.recent: deque[RiskReport | Rejection] = deque(maxlen=RECENT)
 
     def sent(self, record_id: str) -> None:
@@ -69,14 +80,23 @@ class Tally:
         """Note a message from one of `TALLIED_TOPICS`."""
         if topic == ECG_RISK:
             report = decode_message(RiskReport, value)
-            flagged = any(risk.flagged for risk in report.risks)
-            self._alerts_due += self._answered(report.record_id, report.report_id, report) and flagged
+            if self._answered(report.record_id, report.report_id, report):
+                self._await_alerts(report)
         elif topic == ECG_REJECTED:
             rejection = decode_message(Rejection, value)
             self._answered(rejection.record_id or rejection.source, rejection.rejection_id, rejection)
         elif topic == ECG_ALERTS:
             alert = decode_message(Alert, value)
             self._kinds["Alert"] += self._is_first(alert.identifier, alert.identifier)
+            finding = (alert.subject or alert.record_id, alert.code)
+            self._alerted.put(finding, None)
+            self._awaited.pop(finding)
+
+    def _await_alerts(self, report: RiskReport) -> None:
+        for risk in report.risks:
+            finding = (report.patient_id or report.record_id, risk.disease)
+            if risk.flagged and finding not in self._alerted:
+                self._awaited.put(finding, None)
 
     def _answered(self, record_id: str, answer_id: str, answer: RiskReport | Rejection) -> bool:
         if not self._is_first(record_id, answer_id):
@@ -93,9 +113,7 @@ class Tally:
         if (earlier := self._answers.get(subject)) is not None:
             self.contradictions += earlier != answer_id
             return False
-        self._answers[subject] = answer_id
-        if len(self._answers) > ANSWERS_KEPT:
-            self._answers.popitem(last=False)
+        self._answers.put(subject, answer_id)
         return True
 
     @property
@@ -105,8 +123,8 @@ class Tally:
 
     @property
     def missing(self) -> int:
-        """What is still to come: answers, and the alerts of flagged reports."""
-        return self.lost + max(0, self._alerts_due - self._kinds["Alert"])
+        """What is still to come: answers, and the first alert of each disease flagged in a patient."""
+        return self.lost + len(self._awaited)
 
     @property
     def received(self) -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inference.export import untrained_manifest
 from inference.readout import Readout
-from inference.report import compose_alert, compose_cmr_request, compose_report, odds_ratio
+from inference.report import compose_alerts, compose_cmr_request, compose_report, odds_ratio
 from schemas.ecg_record import LEADS, EcgRecord
 from schemas.identity import alert_id, cine_seed, report_id, request_id
 from schemas.messages import (
@@ -82,18 +82,21 @@ def test_an_unflagged_report_raises_no_alert_and_asks_for_no_cine():
     finding = finding_of(-1, -1, -1, -1, -1)
     report = report_of(finding)
 
-    assert compose_alert(report) is None
+    assert compose_alerts(report) == []
     assert compose_cmr_request(report, finding) is None
 
 
-def test_an_alert_names_the_flagged_risks_most_urgent_first():
+def test_each_flagged_disease_has_its_alert_the_most_urgent_first():
     report = report_of(finding_of(1, -1, 3, -1, 2))
-    alert = compose_alert(report)
+    alerts = compose_alerts(report)
 
-    assert [risk.disease for risk in alert.risks] == ["heart_failure", "pericarditis", "coronary_artery_disease"]
-    assert (alert.identifier, alert.derived_from) == (alert_id(report.report_id), report.report_id)
-    assert (alert.subject, alert.record_id, alert.onset) == ("p-1", "r-1", NOW)
-    assert alert.priority == "high"
+    assert [alert.code for alert in alerts] == ["heart_failure", "pericarditis", "coronary_artery_disease"]
+    assert [alert.priority for alert in alerts] == ["high", "medium", "low"]
+    for alert in alerts:
+        assert alert.risks == tuple(risk for risk in report.risks if risk.disease == alert.code)
+        assert alert.identifier == alert_id(report.report_id, alert.code)
+        assert (alert.derived_from, alert.status) == (report.report_id, "raised")
+        assert (alert.subject, alert.record_id, alert.onset) == ("p-1", "r-1", NOW)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +113,8 @@ def test_an_alert_names_the_flagged_risks_most_urgent_first():
     ],
 )
 def test_the_priority_follows_the_odds_over_the_thresholds_odds(probability, threshold, priority):
-    assert compose_alert(report_with((probability, threshold))).priority == priority
+    (alert,) = compose_alerts(report_with((probability, threshold)))
+    assert alert.priority == priority
 
 
 @given(threshold=PROBABILITIES, one=PROBABILITIES, other=PROBABILITIES)
@@ -153,7 +157,7 @@ def test_all_three_messages_keep_the_contract_on_the_wire():
 
     for message, kind in (
         (report, RiskReport),
-        (compose_alert(report), Alert),
+        (compose_alerts(report)[0], Alert),
         (compose_cmr_request(report, finding), CmrRequest),
     ):
         assert decode_message(kind, encode_message(message)) == message

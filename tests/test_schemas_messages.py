@@ -58,7 +58,8 @@ EXAMPLES = (
         derived_from="r-1",
         record_id="ecg-1",
         subject="p-1",
-        risks=RISKS,
+        code="heart_failure",
+        risks=(RISKS[2],),
         model=MODEL,
         onset=NOW,
     ),
@@ -170,6 +171,11 @@ def test_a_field_that_a_later_version_adds_is_let_pass():
     value = json.dumps(json.loads(encode_message(EXAMPLES[1])) | {"escalated_to": "ward 3"}).encode()
     assert decode_message(Alert, value) == EXAMPLES[1]
     validate_message(TOPIC_OF[Alert], value)
+
+
+@pytest.mark.parametrize("status", ["raised", "escalated", "expired", "acknowledged"])
+def test_every_state_of_an_alert_is_one_that_the_schema_knows(status):
+    validate_message(TOPIC_OF[Alert], encode_message(changed(EXAMPLES[1], status=status)))
 
 
 def test_every_report_says_that_this_is_no_medical_device():

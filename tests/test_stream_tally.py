@@ -10,13 +10,13 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = ModelReference(name="m", version="1", trained=False, weights="untrained")
 
 
-def report(record_id, report_id="r", *, flagged=False):
+def report(record_id, report_id="r", *, flagged=False, patient_id=None):
     risk = Risk(disease="heart_failure", probability=0.5, threshold=0.4, flagged=flagged)
     return encode_message(
         RiskReport(
             report_id=report_id,
             record_id=record_id,
-            patient_id=None,
+            patient_id=patient_id,
             model=MODEL,
             risks=(risk,),
             phenotypes=(),
@@ -27,15 +27,16 @@ def report(record_id, report_id="r", *, flagged=False):
     )
 
 
-def alert(report_id):
+def alert(report_id, *, subject=None, status="raised"):
     return encode_message(
         Alert(
             identifier=f"alert-{report_id}",
-            status="raised",
+            status=status,
             priority="low",
             derived_from=report_id,
             record_id="a",
-            subject=None,
+            subject=subject,
+            code="heart_failure",
             risks=(),
             model=MODEL,
             onset=NOW,
@@ -83,6 +84,30 @@ def test_a_flagged_report_still_waits_for_its_alert():
     assert (tally.lost, tally.missing) == (0, 1)
     tally.receive(ECG_ALERTS, alert("r"))
     assert (tally.missing, tally.outcome().alerts) == (0, 1)
+
+
+def test_an_alert_that_comes_before_its_report_is_not_waited_for():
+    tally = Tally()
+    tally.receive(ECG_ALERTS, alert("r"))
+    tally.receive(ECG_RISK, report("a", flagged=True))
+    assert tally.missing == 0
+
+
+def test_one_alert_a_patient_and_disease_is_all_that_is_waited_for():
+    tally = Tally()
+    tally.receive(ECG_RISK, report("a", "r1", flagged=True, patient_id="p"))
+    tally.receive(ECG_RISK, report("b", "r2", flagged=True, patient_id="p"))
+    tally.receive(ECG_RISK, report("c", "r3", flagged=True, patient_id="q"))
+    assert tally.missing == 2
+    tally.receive(ECG_ALERTS, alert("r1", subject="p"))
+    assert tally.missing == 1
+
+
+def test_the_later_states_of_an_alert_count_no_further_alert():
+    tally = Tally()
+    tally.receive(ECG_ALERTS, alert("r"))
+    tally.receive(ECG_ALERTS, alert("r", status="acknowledged"))
+    assert (tally.outcome().alerts, tally.contradictions) == (1, 0)
 
 
 def test_without_answers_there_is_no_latency():
