@@ -56,7 +56,7 @@ class CineProvenance:
     notice: str = SYNTHETIC_NOTICE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Cine:
     """One beat of a heart as the generator imagines it: (frames, rows, columns) uint8."""
 
@@ -71,6 +71,5 @@ class Cine:
             ValueError: they contradict it.
         """
         if self.frames.dtype != np.uint8 or self.frames.shape != self.geometry.shape:
-            raise ValueError(
-                f"frames of {self.frames.dtype} {self.frames.shape} are not uint8 {self.geometry.shape}, as their geometry says"
-            )
+            found = f"{self.frames.dtype} {self.frames.shape}"
+            raise ValueError(f"the frames are {found}, not uint8 {self.geometry.shape} as their geometry says")
