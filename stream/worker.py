@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import faust
 from faust.types.auth import CredentialsT
+from mode import Service
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
@@ -24,20 +26,20 @@ STREAM_BUFFER = 64
 """Records Faust may hold a topic before it stops fetching; its default of 4096 would be half a gigabyte of ECGs."""
 
 
-class ScreeningWorker(faust.Worker):
+class ServingWorker(faust.Worker):
     """Faust's worker, which tells the service when the end begins."""
 
-    def __init__(self, app: faust.App, service: ScreeningService) -> None:
+    def __init__(self, app: faust.App, service: Service, shutdown_begins: Callable[[], None]) -> None:
         # Our own logging is configured; Faust's would replace it.
         super().__init__(app, service, quiet=True, redirect_stdouts=False, override_logging=False)
-        self._service = service
+        self._shutdown_begins = shutdown_begins
 
     def _on_sigterm(self) -> None:
-        self._service.shutdown_begins()
+        self._shutdown_begins()
         super()._on_sigterm()
 
     def _on_sigint(self) -> None:
-        self._service.shutdown_begins()
+        self._shutdown_begins()
         super()._on_sigint()
 
 
@@ -53,7 +55,7 @@ def serve(settings: Settings, screener: Screener) -> NoReturn:
     service = ScreeningService(settings, screener, lag=lambda: consumer_lag(app), ready=lambda: has_joined(app))
     add_lanes(app, service)
     gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
-    ScreeningWorker(app, service).execute_from_commandline()
+    ServingWorker(app, service, service.shutdown_begins).execute_from_commandline()
     raise AssertionError("execute_from_commandline exits")
 
 

@@ -1,0 +1,190 @@
+"""The cmr-worker: a Faust app with one agent, which has cines drawn for flagged ECGs.
+
+It lowers its own priority, so that on a shared machine screening goes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+import structlog
+from mode import Service
+from mode.supervisors import CrashingSupervisor
+
+from schemas.cloudevents import JSON, event_headers
+from schemas.messages import CmrResult, encode_message
+from schemas.topics import CMR_REQUESTS, CMR_RESULTS
+
+from .cine_lane import HELD, CineLane
+from .cine_maker import CineMaker, Generator, Studio
+from .cine_metrics import CineMetrics
+from .cine_store import CineStore
+from .health import health_server
+from .kafka import ensure_topics, new_producer
+from .lane import Tries
+from .logs import configure_logs
+from .metrics import BatcherCollector
+from .service import GAUGES_EVERY_S, SHUTDOWN_GRACE_S
+from .settings import Settings
+from .watchdog import Watchdog
+from .worker import ServingWorker, consumer_lag, create_app, has_joined
+
+if TYPE_CHECKING:
+    from faust import App
+
+SOURCE = "urn:cardiacnets:cmr-worker"
+NICENESS = 10
+CINES_A_BATCH = 1
+
+log = structlog.get_logger(__name__)
+
+
+class CineService(Service):
+    """Owns what the lane needs, and starts and stops it in order.
+
+    Args:
+        lag: requests on the topic that the group has not yet acknowledged.
+        ready: whether the group has been joined.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        generator: Generator,
+        *,
+        lag: Callable[[], int],
+        ready: Callable[[], bool],
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._settings = settings
+        self._generator = generator
+        self._lag = lag
+        self._ready = ready
+        self.metrics = CineMetrics()
+        self._lane: CineLane | None = None
+        self._steps = 0
+        self._watchdog = Watchdog(self._pending, lambda: self._steps, settings.watchdog_s)
+        self._stack = AsyncExitStack()
+
+    async def on_start(self) -> None:
+        """Start the parts, the most basic first."""
+        settings, enter = self._settings, self._stack.enter_async_context
+        await ensure_topics(settings)
+        self._producer = await enter(new_producer(settings))
+        self._store = await enter(CineStore(settings))
+        self._studio = await enter(
+            Studio(self._generator, cines_a_batch=CINES_A_BATCH, max_queue=HELD, drain_s=settings.drain_s)
+        )
+        self.metrics.registry.register(BatcherCollector(self._studio))
+        port = await enter(
+            health_server(
+                settings.http_host,
+                settings.http_port,
+                registry=self.metrics.registry,
+                healthy=self._unhealthy,
+                ready=lambda: None if self._ready() else "joining the consumer group",
+            )
+        )
+        self.metrics.model.info({"name": self._generator.reference.name, "version": self._generator.reference.version})
+        self._watchdog.start()
+        log.info("service_started", http=f"http://{settings.http_host}:{port}")
+
+    async def on_stop(self) -> None:
+        """Finish what is being drawn, then stop the parts in the opposite order."""
+        if self._lane:
+            await self._lane.finish(self._settings.drain_s)
+        await self._stack.aclose()
+        self._watchdog.stop()
+        self._generator.close()
+
+    def shutdown_begins(self) -> None:
+        """Give the process a deadline to end by itself."""
+        self._watchdog.allow(2 * self._settings.drain_s + SHUTDOWN_GRACE_S)
+
+    def new_lane(self) -> CineLane:
+        """Return the lane over the shared studio and store."""
+        settings = self._settings
+        maker = CineMaker(
+            self._studio,
+            self._store,
+            tries=Tries(settings.cine_tries, settings.retry_backoff_s),
+            deadline_s=settings.cine_deadline_s,
+            step=self._step,
+        )
+        self._lane = CineLane(maker, self._publish, self.metrics.count)
+        return self._lane
+
+    async def _publish(self, key: bytes | None, result: CmrResult) -> None:
+        headers = event_headers(
+            kind=CMR_RESULTS, identifier=result.request_id, source=SOURCE, time=result.created_at, content_type=JSON
+        )
+        await self._producer.send_and_wait(CMR_RESULTS, encode_message(result), key=key, headers=headers)
+        self._step()
+
+    def _step(self) -> None:
+        self._steps += 1
+
+    def _pending(self) -> int:
+        return (self._lane.held if self._lane else 0) + self._lag()
+
+    def _unhealthy(self) -> str | None:
+        stalled = self._watchdog.stalled_s
+        return f"no request moved for {stalled:.0f} s" if stalled > self._settings.watchdog_s / 2 else None
+
+    @Service.task
+    async def _set_gauges(self) -> None:
+        while not self.should_stop:
+            self.metrics.held.set(self._lane.held if self._lane else 0)
+            self.metrics.lag.set(self._lag())
+            await asyncio.sleep(GAUGES_EVERY_S)
+
+
+def run_cine_worker(settings: Settings) -> NoReturn:
+    """Load the generator and serve."""
+    from inference.generator import CineGenerator
+
+    configure_logs(settings.log_level, settings.log_format)
+    serve_cines(settings, CineGenerator.load(settings.generator, threads=settings.threads))
+
+
+def serve_cines(settings: Settings, generator: Generator) -> NoReturn:
+    """Draw cines until SIGTERM; exit 0 then, 1 after anything unforeseen."""
+    os.nice(NICENESS)
+    app = create_cine_app(settings)
+    service = CineService(
+        settings, generator, lag=lambda: sum(consumer_lag(app).values()), ready=lambda: has_joined(app)
+    )
+    add_lane(app, service)
+    log.info("generator_ready", model=generator.reference.name, version=generator.reference.version)
+    gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
+    ServingWorker(app, service, service.shutdown_begins).execute_from_commandline()
+    raise AssertionError("execute_from_commandline exits")
+
+
+def create_cine_app(settings: Settings) -> App:
+    """Return a Faust app as the screening worker's, in a group of its own.
+
+    Faust would wait, before it hands partitions on or ends, until every request that it has fetched is acknowledged:
+    minutes of drawing, in which the group would take this worker for dead. What is being drawn, the service finishes;
+    the rest stays unacknowledged, and a request that two workers hold is drawn once because of its lock.
+    """
+    app = create_app(msgspec.structs.replace(settings, consumer_group=settings.cine_consumer_group))
+    app.conf.stream_wait_empty = False
+    return app
+
+
+def add_lane(app: App, service: CineService) -> None:
+    """Give the app its agent: acknowledgement is the lane's, and any error stops the process."""
+    topic = app.topic(CMR_REQUESTS, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+    async def draw_cines(stream: Any) -> None:
+        await service.new_lane().run(stream.noack().events())
+
+    app.agent(topic, name="draw-cines", concurrency=1, supervisor_strategy=CrashingSupervisor)(draw_cines)
