@@ -1,0 +1,268 @@
+"""The book of alerts: whatever the order of the messages, it says the same; and nothing due is forgotten."""
+
+import copy
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, ModelReference, Risk
+from stream.alert_book import AlertBook
+from stream.settings import Settings
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MODEL = ModelReference(name="m", version="1", trained=True, weights="w")
+
+
+def at(seconds):
+    return NOW + timedelta(seconds=seconds)
+
+
+def alert(identifier="a", status="raised", *, priority="high", onset=NOW, code="heart_failure", subject="p"):
+    return Alert(
+        identifier=identifier,
+        status=status,
+        priority=priority,
+        derived_from="report",
+        record_id=f"record-{identifier}",
+        subject=subject,
+        code=code,
+        risks=(Risk(disease=code, probability=0.9, threshold=0.1, flagged=True),),
+        model=MODEL,
+        onset=onset,
+    )
+
+
+def ack(identifier="a", by="Dr. A", seconds=10):
+    return Acknowledgement(
+        identifier=identifier, record_id="r", acknowledged_by=by, comment="", acknowledged_at=at(seconds)
+    )
+
+
+def book(**changes):
+    return AlertBook(**{"escalates_s": 900, "expires_s": 43_200} | changes)
+
+
+def due(there, seconds):
+    return [(entry.alert.identifier, entry.alert.status) for entry in there.due(at(seconds))]
+
+
+def test_an_acknowledgement_makes_the_alert_acknowledged_and_that_is_published_under_the_alerts_key():
+    there = book()
+    there.receive_alert(alert(), b"p")
+    assert there.receive_ack(ack()) == alert(status="acknowledged")
+    (entry,) = there.due(at(11))
+    assert (entry.alert.status, entry.key, entry.acknowledgement, entry.open) == ("acknowledged", b"p", ack(), False)
+
+
+def test_an_acknowledgement_that_comes_before_its_alert_waits_for_it():
+    there = book()
+    assert there.receive_ack(ack()) is None
+    assert there.receive_alert(alert()).alert.status == "acknowledged"
+    assert there.get("a").acknowledgement == ack()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_of_several_acknowledgements_the_earliest_counts(order):
+    there, messages = book(), (ack(by="Dr. A", seconds=5), ack(by="Dr. B", seconds=3), None)
+    for n in order:
+        _ = there.receive_ack(messages[n]) if messages[n] else there.receive_alert(alert())
+    assert there.get("a").acknowledgement.acknowledged_by == "Dr. B"
+
+
+def test_high_priority_is_escalated_and_everything_expires():
+    there = book()
+    there.receive_alert(alert("high"))
+    there.receive_alert(alert("low", priority="low"))
+    assert due(there, 899) == []
+    assert due(there, 900) == [("high", "escalated")]
+    assert due(there, 43_199) == [("high", "escalated")]  # it has not come back from the topic
+    assert due(there, 43_200) == [("high", "expired"), ("low", "expired")]
+
+
+def test_an_old_alert_expires_at_once_without_being_escalated_first():
+    there = book()
+    there.receive_alert(alert())
+    assert due(there, 100_000) == [("a", "expired")]
+
+
+def test_what_is_acknowledged_neither_escalates_nor_expires():
+    there = book()
+    there.receive_alert(alert())
+    there.receive_ack(ack())
+    there.receive_alert(alert(status="acknowledged"))
+    assert due(there, 100_000) == []
+
+
+def test_an_expired_alert_can_still_be_acknowledged():
+    there = book()
+    there.receive_alert(alert(status="expired"))
+    assert there.receive_ack(ack()).status == "acknowledged"
+    assert due(there, 11) == [("a", "acknowledged")]
+
+
+def test_what_is_due_is_given_once_and_again_if_it_does_not_come_back():
+    there = book()
+    there.receive_alert(alert())
+    there.receive_ack(ack())
+    assert due(there, 20) == [("a", "acknowledged")]
+    assert due(there, 79) == []
+    assert due(there, 80) == [("a", "acknowledged")]
+    there.receive_alert(alert(status="acknowledged"))
+    assert due(there, 200) == []
+
+
+def test_after_a_replay_only_what_was_never_published_is_due():
+    there = book()
+    for one in (alert("a"), alert("a", "escalated"), alert("b"), alert("c"), alert("c", "acknowledged")):
+        there.receive_alert(one)
+    there.receive_ack(ack("c"))
+    assert due(there, 1000) == [("b", "escalated")]
+
+
+def test_a_redelivered_alert_keeps_its_first_onset():
+    there = book()
+    there.receive_alert(alert(onset=at(500)))
+    there.receive_alert(alert(onset=NOW))
+    there.receive_alert(alert(onset=at(800)))
+    assert there.get("a").alert.onset == NOW
+
+
+def test_the_list_shows_the_most_urgent_first_then_the_newest_and_the_closed_ones_last():
+    there = book()
+    rows = (
+        ("closed-old", "acknowledged", "high", 0),
+        ("closed-new", "expired", "low", 9),
+        ("low", "raised", "low", 8),
+        ("high-old", "raised", "high", 1),
+        ("high-new", "raised", "high", 2),
+        ("escalated", "escalated", "high", 0),
+    )
+    for identifier, status, priority, onset in rows:
+        there.receive_alert(alert(identifier, status, priority=priority, onset=at(onset)))
+    order = [entry.alert.identifier for entry in there.entries()]
+    assert order == ["escalated", "high-new", "high-old", "low", "closed-new", "closed-old"]
+    assert [entry.alert.identifier for entry in there.entries(limit=2)] == order[:2]
+    assert there.counts() == {"raised": 3, "escalated": 1, "expired": 1, "acknowledged": 1}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({"disease": "pericarditis"}, {"b"}),
+        ({"patient": "p"}, {"a", "b"}),
+        ({"record_id": "record-c"}, {"c"}),
+        ({"statuses": ("raised",)}, {"a", "b"}),
+        ({"patient": "p", "disease": "heart_failure", "statuses": ("expired",)}, set()),
+    ],
+)
+def test_the_list_can_be_filtered(wanted, found):
+    there = book()
+    there.receive_alert(alert("a"))
+    there.receive_alert(alert("b", code="pericarditis"))
+    there.receive_alert(alert("c", "expired", subject=None))
+    assert {entry.alert.identifier for entry in there.entries(**wanted)} == found
+
+
+def test_a_full_book_drops_the_oldest_closed_ones_and_no_open_one_while_there_are_closed_ones():
+    there = book(limit=100)
+    for n in range(60):
+        there.receive_alert(alert(f"open-{n}", onset=at(n)))
+    for n in range(500):
+        there.receive_alert(alert(f"closed-{n}", "acknowledged", onset=at(n)))
+        assert len(there) <= 100
+    assert sum(entry.open for entry in there.entries()) == 60
+    assert there.get("closed-499")
+    assert not there.get("closed-0")
+
+
+def test_acknowledgements_without_an_alert_are_bounded_too():
+    there = book(limit=10)
+    for n in range(50):
+        there.receive_ack(ack(f"a{n}"))
+    assert there.receive_alert(alert("a0")).acknowledgement is None
+    assert there.receive_alert(alert("a49")).acknowledgement == ack("a49")
+
+
+def test_the_times_are_the_settings():
+    there = AlertBook.from_settings(Settings(alert_escalates_s=5, alert_expires_s=7))
+    there.receive_alert(alert())
+    assert due(there, 5) == [("a", "escalated")]
+    assert due(there, 7) == [("a", "expired")]
+
+
+IDS = st.sampled_from("abc")
+
+
+class Ward(RuleBasedStateMachine):
+    """Messages come in any order, time passes, some of what is published is lost on the way."""
+
+    def __init__(self):
+        super().__init__()
+        self.book, self.now, self.log, self.furthest = book(), 0.0, [], {}
+
+    def take(self, message):
+        self.log.append(message)
+        if isinstance(message, Alert):
+            self.book.receive_alert(message, message.identifier.encode())
+        else:
+            self.book.receive_ack(message)
+
+    @rule(identifier=IDS, status=st.sampled_from(ALERT_STATUSES), onset=st.integers(0, 2000))
+    def an_alert_comes(self, identifier, status, onset):
+        priority = "high" if identifier == "a" else "low"
+        self.take(alert(identifier, status, priority=priority, onset=at(onset)))
+
+    @rule(identifier=IDS, by=st.sampled_from(("Dr. A", "Dr. B")), seconds=st.integers(0, 3))
+    def an_acknowledgement_comes(self, identifier, by, seconds):
+        self.take(ack(identifier, by, seconds))
+
+    @rule(data=st.data())
+    def a_message_comes_again(self, data):
+        if self.log:
+            self.take(data.draw(st.sampled_from(self.log)))
+
+    @rule(seconds=st.floats(0, 50_000), lost=st.booleans())
+    def time_passes(self, seconds, lost):
+        self.now += seconds
+        published = self.book.due(at(self.now))
+        assert self.book.due(at(self.now)) == []
+        for entry in published:
+            assert ALERT_STATUSES.index(entry.alert.status) > ALERT_STATUSES.index(entry.announced)
+            assert entry.key == entry.alert.identifier.encode()
+            if not lost:
+                self.take(entry.alert)
+
+    @invariant()
+    def no_alert_goes_back(self):
+        for entry in self.book.entries():
+            rank = ALERT_STATUSES.index(entry.alert.status)
+            assert rank >= self.furthest.get(entry.alert.identifier, 0)
+            self.furthest[entry.alert.identifier] = rank
+
+    @invariant()
+    def an_alert_with_an_acknowledgement_is_acknowledged(self):
+        acknowledged = {message.identifier for message in self.log if isinstance(message, Acknowledgement)}
+        for entry in self.book.entries():
+            assert (entry.acknowledgement is not None) == (entry.alert.identifier in acknowledged)
+            assert entry.acknowledgement is None or entry.alert.status == "acknowledged"
+
+    @invariant()
+    def another_order_of_the_same_messages_comes_to_the_same(self):
+        other = book()
+        for message in [*reversed(self.log), *self.log[::2]]:
+            _ = other.receive_alert(message) if isinstance(message, Alert) else other.receive_ack(message)
+        assert self.seen(other) == self.seen(self.book)
+
+    def seen(self, there):
+        """Return all that a reader sees once time has done its part."""
+        there = copy.deepcopy(there)
+        there.due(at(self.now))
+        return {entry.alert.identifier: (entry.alert, entry.acknowledgement) for entry in there.entries()}
+
+
+TestWard = Ward.TestCase
+TestWard.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
