@@ -1,0 +1,163 @@
+"""Cines in a real Redis: whole or not at all, for a while, and nothing that lies there can do harm."""
+
+import asyncio
+
+import msgspec
+import numpy as np
+import pytest
+import redis.asyncio
+import zstandard
+from sample_cine import sample_cine
+
+from stream import cine_store
+from stream.cine_store import CineStore, CorruptCine, RedisFull, RedisUnavailable, cine_key, lock_key
+from stream.servers import embedded_redis
+from stream.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    with embedded_redis(tmp_path_factory.mktemp("redis")) as (url, _):
+        yield Settings(redis=url, cine_ttl_s=1000)
+
+
+@pytest.fixture
+async def store(settings):
+    async with CineStore(settings) as store:
+        yield store
+
+
+@pytest.fixture
+async def client(settings):
+    async with redis.asyncio.Redis.from_url(settings.redis) as client:
+        await client.flushall()
+        await client.config_set("maxmemory", "256mb")
+        yield client
+
+
+async def test_a_cine_comes_back_as_it_was(store, client):
+    cine = sample_cine()
+    size = await store.put("r-1", cine, seconds=1.5)
+    back = await store.get("r-1")
+    assert np.array_equal(back.frames, cine.frames)
+    assert (back.geometry, back.provenance) == (cine.geometry, cine.provenance)
+    stored = await store.find("r-1")
+    assert (stored.size_bytes, stored.seconds, stored.provenance) == (size, 1.5, cine.provenance)
+    assert await store.get("another") is None
+    assert await store.find("another") is None
+
+
+async def test_cines_expire_at_spread_times(store, client):
+    ttls = set()
+    for n in range(12):
+        await store.put(f"r-{n}", sample_cine(), seconds=1)
+        ttls.add(await client.ttl(cine_key(f"r-{n}")))
+    assert 890 <= min(ttls) < max(ttls) <= 1100
+    await client.expire(cine_key("r-0"), 5)
+    assert await store.prolong("r-0")
+    assert await client.ttl(cine_key("r-0")) >= 890
+    assert not await store.prolong("another")
+
+
+async def test_a_new_cine_leaves_nothing_of_the_old_one(store, client):
+    await client.hset(cine_key("r-1"), "stray", "x")
+    await store.put("r-1", sample_cine(), seconds=1)
+    assert await client.hkeys(cine_key("r-1")) == [b"version", b"geometry", b"provenance", b"seconds", b"frames"]
+
+
+def bomb(size):
+    return zstandard.compress(bytes(size))
+
+
+def unsized(size):
+    compressor = zstandard.ZstdCompressor(write_content_size=False)
+    return compressor.compress(bytes(size))
+
+
+GEOMETRY = msgspec.to_builtins(sample_cine().geometry)
+
+CORRUPTIONS = {
+    "no frames": ("frames", b"", "lacks frames"),
+    "frames that are no zstd": ("frames", b"x" * 100, "no zstd frame"),
+    "frames cut short": ("frames", zstandard.compress(np.random.default_rng(0).bytes(5760))[:-20], "no zstd frame"),
+    "a bomb": ("frames", bomb(2**30), "claims 1073741824 bytes, not 5760"),
+    "frames of unknown size": ("frames", unsized(5760), "claims"),
+    "too few frames": ("frames", bomb(5759), "claims 5759"),
+    "bytes after the frames": ("frames", bomb(5760) + b"trailing", "no zstd frame"),
+    "another version": ("version", b"2", "layout b'2'"),
+    "no version": ("version", b"", "lacks version"),
+    "a geometry that is no JSON": ("geometry", b"\xff{", "not what it should be"),
+    "deep JSON": ("geometry", b"[" * 15_000, "not what it should be"),
+    "a huge geometry": ("geometry", msgspec.json.encode(GEOMETRY | {"frames": 10**12}), "over the bound"),
+    "a negative geometry": ("geometry", msgspec.json.encode(GEOMETRY | {"frames": -10, "rows": -24}), "over the bound"),
+    "a provenance without a seed": ("provenance", b'{"record_id": "r"}', "not what it should be"),
+    "a provenance without end": ("provenance", b" " * 2**20, "over its bound"),
+    "seconds that are words": ("seconds", b'"many"', "not what it should be"),
+}
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+async def test_a_corrupt_cine_is_said_so(store, client, name):
+    field, value, reason = CORRUPTIONS[name]
+    await store.put("r-1", sample_cine(), seconds=1)
+    await client.hset(cine_key("r-1"), field, value)
+    with pytest.raises(CorruptCine, match=reason):
+        await store.get("r-1")
+
+
+async def test_another_kind_of_value_at_the_key_is_said_so_and_can_be_replaced(store, client):
+    await client.set(cine_key("r-1"), "a string")
+    with pytest.raises(CorruptCine, match="no hash"):
+        await store.get("r-1")
+    await store.put("r-1", sample_cine(), seconds=1)
+    assert await store.get("r-1")
+
+
+async def test_a_lock_has_one_owner_at_a_time_and_only_its_owner_releases_it(store, client):
+    claim = await store.claim("q")
+    assert await store.claim("q") is None
+    async with claim:
+        await client.set(lock_key("q"), "somebody else's")  # it had expired, and another worker took it
+    assert await client.get(lock_key("q")) == b"somebody else's"
+    await client.delete(lock_key("q"))
+    async with await store.claim("q"):
+        assert await client.pttl(lock_key("q")) > 0
+    assert await client.exists(lock_key("q")) == 0
+
+
+async def test_a_lock_lasts_as_long_as_its_owner_lives_and_little_longer(store, client, monkeypatch):
+    monkeypatch.setattr(cine_store, "LOCK_S", 0.3)
+    monkeypatch.setattr(cine_store, "LOCK_MS", "300")
+    claim = await store.claim("q")
+    async with claim:
+        await asyncio.sleep(0.6)
+        assert await store.claim("q") is None
+    assert await store.claim("q")  # and this owner is killed at once
+    assert await store.claim("q") is None
+    await asyncio.sleep(0.4)
+    assert await store.claim("q")
+
+
+async def test_a_full_redis_is_told_from_one_that_is_gone(store, client, settings):
+    await client.config_set("maxmemory-policy", "noeviction")
+    await client.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(RedisFull, match="memory limit"):
+            await store.put("r-1", sample_cine(), seconds=1)
+        with pytest.raises(RedisFull, match="memory limit"):
+            await store.claim("q")
+        assert await store.get("r-1") is None
+    finally:
+        await client.config_set("maxmemory", "256mb")
+    await store.put("r-1", sample_cine(), seconds=1)
+
+
+async def test_a_redis_that_is_gone_is_said_so_soon_and_without_its_password():
+    settings = Settings(redis="redis://user:secret@127.0.0.1:1/0")
+    async with CineStore(settings) as store, asyncio.timeout(3):
+        for question in (store.get("r"), store.find("r"), store.claim("q"), store.prolong("r")):
+            with pytest.raises(RedisUnavailable, match="127.0.0.1:1") as failure:
+                await question
+            assert "secret" not in str(failure.value)
+        with pytest.raises(RedisUnavailable):
+            await store.put("r", sample_cine(), seconds=1)
