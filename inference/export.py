@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from .phenotypes import MEASUREMENTS
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from torch import Tensor, nn
 
     from .models.network import EcgNetwork
 
@@ -59,7 +60,7 @@ def create_bundle(
         InvalidSettings: there is no such preset.
         CorruptBundle: the folder holds other things than a bundle.
     """
-    with _needing_torch():
+    with needing_torch():
         import torch
 
         from .models.presets import find_preset
@@ -87,24 +88,49 @@ def package_network(folder: Path, network: EcgNetwork, manifest: Manifest, probe
 def export_network(network: EcgNetwork, path: Path) -> None:
     """Write the network as one ONNX file: `crops` (rows, 12, 2250) in, the four answers out, any number of rows to 512.
 
-    The same weights give the same bytes, wherever the source lies.
+    Raises:
+        EngineUnavailable: torch or the exporter is not installed.
+    """
+    with needing_torch():
+        import torch
+
+    export_graph(
+        path,
+        network,
+        inputs={INPUT: torch.zeros(3, 12, CROP_SAMPLES)},
+        outputs=OUTPUTS,
+        free={INPUT: {0: torch.export.Dim("rows", min=1, max=MAX_ROWS)}},
+    )
+
+
+def export_graph(
+    path: Path, network: nn.Module, *, inputs: dict[str, Tensor], outputs: Sequence[str], free: dict[str, Any]
+) -> None:
+    """Write a network as one ONNX file; the same weights give the same bytes, wherever the source lies.
+
+    Args:
+        path: of the file.
+        network: called with the inputs by position.
+        inputs: examples by name.
+        outputs: their names.
+        free: by input, the axes whose extent may differ from the example's (`dynamic_shapes` of torch's exporter).
 
     Raises:
         EngineUnavailable: torch or the exporter is not installed.
     """
-    with _needing_torch(), _quiet_exporter():
+    with needing_torch(), _quiet_exporter():
         import onnx
         import torch
 
         program = torch.onnx.export(
             network.eval(),
-            (torch.zeros(3, 12, CROP_SAMPLES),),
+            tuple(inputs.values()),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_shapes={INPUT: {0: torch.export.Dim("rows", min=1, max=MAX_ROWS)}},
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=free,
         )
         assert program is not None  # noqa: S101 - None is the answer of the exporter's other mode
         model = program.model_proto
@@ -120,7 +146,7 @@ def restore_network(bundle: Bundle) -> EcgNetwork:
         CorruptBundle: the weights are not those of the preset, to the last tensor.
         EngineUnavailable: torch is not installed.
     """
-    with _needing_torch():
+    with needing_torch():
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -172,7 +198,12 @@ def _strip(model: ModelProto) -> None:
 
 
 @contextmanager
-def _needing_torch() -> Iterator[None]:
+def needing_torch() -> Iterator[None]:
+    """Say which package is missing where torch is.
+
+    Raises:
+        EngineUnavailable: torch or the exporter is not installed.
+    """
     try:
         yield
     except ImportError as error:

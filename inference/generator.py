@@ -1,0 +1,308 @@
+"""The cine generator: from an ECG's embedding to a beat of the heart, by our loop over graphs in ONNX Runtime.
+
+A cine is a grid of tokens, each a part of the picture. They are drawn in a random order, a few a step (Li et al.,
+NeurIPS 2024): the transformer says what it knows of the hidden ones, and the denoiser makes tokens of noise from that.
+Both are asked twice, with the embedding and without, and the difference is exaggerated (classifier-free guidance, Ho
+and Salimans 2022). The decoder of the autoencoder turns the grid into frames.
+
+The same embedding, seed and model give the same bytes, whatever else is drawn beside them: each cine is drawn by
+itself, since the sums within a matrix product may depend on how many rows it has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.catalog import usable_cores
+from engines.protocol import wrapped_errors
+from schemas.errors import CorruptBundle, EngineFailed, EngineUnavailable, InvalidSettings
+from schemas.messages import ModelReference
+
+from .cine import CineGeometry
+from .generator_manifest import (
+    DECODER,
+    DENOISER,
+    ENCODER,
+    TRANSFORMER,
+    GeneratorFolder,
+    GeneratorManifest,
+    Latents,
+    default_generator,
+    load_folder,
+)
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Floats: TypeAlias = NDArray[np.float32]
+
+ERRORS_ONLY = 3
+WHITE = 127.5
+RECONSTRUCTION_BATCH = 8
+
+
+class CineGenerator:
+    """Draws cines; see the module. `close` lets go of the graphs; nothing may be drawn after it."""
+
+    def __init__(self, folder: GeneratorFolder, threads: int) -> None:
+        self.manifest: GeneratorManifest = folder.manifest
+        self.reference: ModelReference = folder.manifest.reference
+        self.geometry: CineGeometry = folder.manifest.geometry
+        shapes = _expected_shapes(folder.manifest)
+        self._graphs = {name: _Graph(folder.path / name, threads, shape) for name, shape in shapes.items()}
+
+    @classmethod
+    def load(cls, folder: Path | None = None, *, threads: int | None = None) -> CineGenerator:
+        """Return the generator of a folder: the shipped one, where none is given.
+
+        Args:
+            folder: verified against its manifest.
+            threads: all that the process may use, where not given.
+
+        Raises:
+            CorruptBundle: a file is missing or altered, or is not what the manifest says.
+            EngineUnavailable: ONNX Runtime cannot open a graph.
+        """
+        return cls(load_folder(folder or default_generator()), threads or usable_cores())
+
+    def draw(self, embeddings: Floats, seeds: Sequence[int]) -> NDArray[np.uint8]:
+        """Return a cine for each embedding, (n, frame, row, column).
+
+        Args:
+            embeddings: (n, 256) of length 1, as reports carry them.
+            seeds: one a cine, not negative; another one draws another heart that fits the ECG.
+
+        Raises:
+            InvalidSettings: shapes or seeds are not these.
+            EngineFailed: ONNX Runtime failed, or the generator was closed.
+        """
+        embeddings = np.asarray(embeddings, np.float32)
+        _check_request(embeddings, seeds, self.manifest.embedding_size)
+        cines = np.empty((len(seeds), *self.geometry.shape), np.uint8)
+        for cine, embedding, seed in zip(cines, embeddings, seeds, strict=True):
+            latent = self.draw_latent(embedding, seed)
+            cine[...] = as_pixels(self._run(DECODER, latent[None])[0, 0])
+        return cines
+
+    def draw_latent(self, embedding: Floats, seed: int) -> Floats:
+        """Return the latent (channel, time, row, column) of one cine, for an embedding (256,)."""
+        latents, sampling = self.manifest.latents, self.manifest.sampling
+        rng = np.random.default_rng(seed)
+        n_tokens = math.prod(latents.grid)
+        order = rng.permutation(n_tokens)
+        known = np.empty((0, latents.token_size), np.float32)
+        for count in plan_steps(n_tokens, sampling.steps):
+            told = self._ask_transformer(known, order, embedding)[:, :count]
+            known = np.concatenate([known, self._denoise(told, rng)])
+        tokens = np.empty_like(known)
+        tokens[order] = known
+        return join_tokens(tokens, latents)
+
+    def reconstruct(self, cines: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what the autoencoder makes of cines (n, frame, row, column): the best that the generator could do."""
+        reconstructed = np.empty_like(cines)
+        for start in range(0, len(cines), RECONSTRUCTION_BATCH):
+            chunk = slice(start, start + RECONSTRUCTION_BATCH)
+            latents = self._run(ENCODER, cines[chunk, None].astype(np.float32) / WHITE - 1)
+            reconstructed[chunk] = as_pixels(self._run(DECODER, latents)[:, 0])
+        return reconstructed
+
+    def reduce(self, cines: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a cohort's cines (n, 50, 96, 96) in the generator's geometry."""
+        return reduce_cines(cines, self.manifest.cine.reduction)
+
+    def close(self) -> None:
+        """Let go of the graphs; calling it again does nothing."""
+        self._graphs = {}
+
+    def _ask_transformer(self, known: Floats, order: NDArray[np.int64], embedding: Floats) -> Floats:
+        """Return what is known of the hidden tokens, (1 or 2, hidden, width): with the embedding, then without."""
+        guided = np.ones(1, np.float32) if self.manifest.sampling.guidance == 1 else np.array([1, 0], np.float32)
+        rows = len(guided)
+        return self._run(
+            TRANSFORMER,
+            np.repeat(known[None], rows, axis=0),
+            np.repeat(order[None], rows, axis=0),
+            np.repeat(embedding[None], rows, axis=0),
+            guided,
+        )
+
+    def _denoise(self, told: Floats, rng: np.random.Generator) -> Floats:
+        """Return tokens (k, token), given what is known of them (1 or 2, k, width); all of them at once."""
+        rows, count, width = told.shape
+        sampling, size = self.manifest.sampling, self.manifest.latents.token_size
+        told = np.ascontiguousarray(told.reshape(rows * count, width))
+        tokens = sampling.temperature * rng.standard_normal((count, size), np.float32)
+        for step in plan_diffusion(sampling.diffusion_steps):
+            noisy = np.tile(tokens, (rows, 1))
+            times = np.full(rows * count, step.time, np.float32)
+            velocity = self._run(DENOISER, noisy, times, told).reshape(rows, count, size)
+            clean = step.signal * tokens - step.noise * self._guide(velocity)
+            tokens = step.keep * tokens + step.clean * clean
+            if step.spread:
+                tokens += sampling.temperature * step.spread * rng.standard_normal((count, size), np.float32)
+        return tokens
+
+    def _guide(self, velocity: Floats) -> Floats:
+        conditional = velocity[0]
+        if len(velocity) == 1:
+            return np.asarray(conditional)
+        return np.asarray(velocity[1] + self.manifest.sampling.guidance * (conditional - velocity[1]))
+
+    def _run(self, name: str, *inputs: NDArray[Any]) -> Floats:
+        graph = self._graphs.get(name)
+        if graph is None:
+            raise EngineFailed("the cine generator was closed")
+        return graph.run(*inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionStep:
+    """From one share of noise to the next lesser one (Ho et al., NeurIPS 2020): next = keep·x + clean·x₀ + spread·ε.
+
+    Attributes:
+        time: 0-1, of the noise that is there.
+        signal, noise: shares that are there; x₀ = signal·x − noise·velocity.
+    """
+
+    time: float
+    signal: float
+    noise: float
+    keep: float
+    clean: float
+    spread: float
+
+
+def plan_diffusion(steps: int) -> Iterator[DiffusionStep]:
+    """Yield the steps from nothing but noise to none, by the cosine schedule."""
+    for step in range(steps, 0, -1):
+        signal, noise = _shares(step / steps)
+        next_signal, next_noise = _shares((step - 1) / steps)
+        ratio = signal / next_signal
+        added = noise**2 - ratio**2 * next_noise**2
+        yield DiffusionStep(
+            time=step / steps,
+            signal=signal,
+            noise=noise,
+            keep=ratio * next_noise**2 / noise**2,
+            clean=next_signal * added / noise**2,
+            spread=next_noise * math.sqrt(max(added, 0.0)) / noise,
+        )
+
+
+def plan_steps(n_tokens: int, steps: int) -> list[int]:
+    """Return how many tokens each step draws: few at first, by the cosine schedule, and at least one."""
+    hidden, counts = n_tokens, []
+    for step in range(1, steps + 1):
+        left = math.floor(n_tokens * math.cos(math.pi / 2 * step / steps)) if step < steps else 0
+        left = min(left, hidden - 1)
+        if left < 0:
+            break
+        counts.append(hidden - left)
+        hidden = left
+    return counts
+
+
+def join_tokens(tokens: Floats, latents: Latents) -> Floats:
+    """Return the latent (channel, time, row, column) of tokens (n, token), in its own unit."""
+    grid, patch, channels = latents.grid, latents.patch, latents.shape[0]
+    parts = tokens.reshape(*grid, channels, *patch)  # t y x c dt dy dx
+    joined = parts.transpose(3, 0, 4, 1, 5, 2, 6).reshape(latents.shape)
+    means, deviations = (np.array(v, np.float32)[:, None, None, None] for v in (latents.means, latents.deviations))
+    return np.ascontiguousarray(joined * deviations + means)
+
+
+def reduce_cines(cines: NDArray[np.uint8], reduction: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return cines (n, frame, row, column) whose frames and pixels are means of that many neighbours, rounded."""
+    if reduction == (1, 1, 1):
+        return cines
+    (n, *extents), parts = cines.shape, []
+    for extent, step in zip(extents, reduction, strict=True):
+        parts += [extent // step, step]
+    sums = cines.reshape(n, *parts).sum(axis=(2, 4, 6), dtype=np.uint32)
+    size = math.prod(reduction)
+    return ((sums + size // 2) // size).astype(np.uint8)
+
+
+def as_pixels(values: Floats) -> NDArray[np.uint8]:
+    """Return values of [-1, 1] as grey levels; what lies outside is clamped."""
+    pixels: NDArray[np.uint8] = np.rint((np.clip(values, -1, 1) + 1) * WHITE).astype(np.uint8)
+    return pixels
+
+
+class _Graph:
+    """One graph in ONNX Runtime, its inputs by position."""
+
+    def __init__(self, path: Path, threads: int, shapes: _Shapes) -> None:
+        with wrapped_errors(EngineUnavailable, f"onnxruntime cannot open {path}"):
+            self._session = _open_session(path, threads)
+        found = tuple(tuple(node.shape) for node in (*self._session.get_inputs(), *self._session.get_outputs()))
+        if not _fit(found, shapes):
+            raise CorruptBundle(f"{path} has the shapes {found}, and by its manifest should have {shapes}")
+        self._names = [node.name for node in self._session.get_inputs()]
+
+    def run(self, *inputs: NDArray[Any]) -> Floats:
+        """Return the output."""
+        with wrapped_errors(EngineFailed, "onnxruntime failed"):
+            (output,) = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+        result: Floats = output
+        return result
+
+
+_Shapes: TypeAlias = tuple[tuple[int | None, ...], ...]
+"""Of the inputs and of the output; None where any extent will do."""
+
+
+def _expected_shapes(manifest: GeneratorManifest) -> dict[str, _Shapes]:
+    latents, size = manifest.latents, manifest.latents.token_size
+    cine, latent = (None, 1, *manifest.geometry.shape), (None, *latents.shape)
+    n_tokens = math.prod(latents.grid)
+    return {
+        TRANSFORMER: (
+            (None, None, size),
+            (None, n_tokens),
+            (None, manifest.embedding_size),
+            (None,),
+            (None, None, None),
+        ),
+        DENOISER: ((None, size), (None,), (None, None), (None, size)),
+        DECODER: (latent, cine),
+        ENCODER: (cine, latent),
+    }
+
+
+def _fit(found: tuple[tuple[Any, ...], ...], expected: _Shapes) -> bool:
+    return len(found) == len(expected) and all(
+        len(shape) == len(wanted) and all(want in (None, extent) for extent, want in zip(shape, wanted, strict=True))
+        for shape, wanted in zip(found, expected, strict=True)
+    )
+
+
+def _open_session(graph: Path, threads: int) -> InferenceSession:
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as in engines/onnx_runtime.py
+    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+
+def _check_request(embeddings: Floats, seeds: Sequence[int], size: int) -> None:
+    if embeddings.shape != (len(seeds), size):
+        raise InvalidSettings(f"{len(seeds)} cines need embeddings of {(len(seeds), size)}, not {embeddings.shape}")
+    if not np.isfinite(embeddings).all() or any(seed < 0 for seed in seeds):
+        raise InvalidSettings("embeddings must be finite, and seeds not negative")
+
+
+def _shares(time: float) -> tuple[float, float]:
+    return math.cos(math.pi / 2 * time), math.sin(math.pi / 2 * time)

@@ -1,0 +1,140 @@
+"""From torch to a generator's folder: four graphs and their manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .bundle import MANIFEST, refuse_strangers
+from .export import MAX_ROWS, RELEASE, export_graph, needing_torch
+from .generator_manifest import (
+    DECODER,
+    DENOISER,
+    ENCODER,
+    GRAPHS,
+    TRANSFORMER,
+    Frames,
+    GeneratorFolder,
+    GeneratorManifest,
+    Latents,
+    Sampling,
+    write_folder,
+)
+from .manifest import EMBEDDING_SIZE
+
+if TYPE_CHECKING:
+    from .models.cine_mar import CineMar
+    from .models.cine_presets import CinePreset
+    from .models.cine_vae import CineVae
+
+COHORT_PIXEL_MM = 2.35
+"""Of the cohort's cines, 96 × 96 pixels: the simulation's, and about UK Biobank's long axes at this size."""
+UNTRAINED_NOTES = "The weights are random and every cine is noise: a stand-in, to build and to test with."
+
+
+def create_generator(folder: Path, *, preset: str, seed: int) -> GeneratorFolder:
+    """Write an untrained generator into `folder`.
+
+    Args:
+        folder: created if need be; the generator that lies there is replaced.
+        preset: the sizes by name.
+        seed: from which the weights are drawn; the same seed gives the same generator.
+
+    Raises:
+        EngineUnavailable: torch or the exporter is not installed.
+        InvalidSettings: there is no such preset.
+        CorruptBundle: the folder holds other things than a generator.
+    """
+    with needing_torch():
+        import torch
+
+        from .models.cine_mar import CineMar
+        from .models.cine_presets import find_cine_preset
+        from .models.cine_vae import CineVae
+
+    sizes = find_cine_preset(preset)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae, mar = CineVae(sizes), CineMar(sizes)
+    channels = sizes.vae.latent_channels
+    return package_generator(folder, vae, mar, describe_untrained(sizes, (0.0,) * channels, (1.0,) * channels))
+
+
+def package_generator(folder: Path, vae: CineVae, mar: CineMar, manifest: GeneratorManifest) -> GeneratorFolder:
+    """Write the folder of a generator: its graphs and the completed manifest.
+
+    Raises:
+        CorruptBundle: the folder holds other things than a generator.
+        EngineUnavailable: torch or the exporter is not installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    refuse_strangers(folder, (MANIFEST, *GRAPHS))
+    (folder / MANIFEST).unlink(missing_ok=True)  # first: a generator that is half written must not load
+    export_generator(folder, vae, mar, manifest)
+    return write_folder(folder, manifest)
+
+
+def export_generator(folder: Path, vae: CineVae, mar: CineMar, manifest: GeneratorManifest) -> None:
+    """Write the four graphs; what comes in and out of each is told by `CineGenerator`, which runs them."""
+    with needing_torch():
+        import torch
+        from torch.export import Dim
+
+        from .models.cine_vae import LatentMeans
+
+    rows, known = Dim("rows", min=1, max=MAX_ROWS), Dim("known", min=0)
+    latents, geometry = manifest.latents, manifest.geometry
+    n_tokens = latents.grid[0] * latents.grid[1] * latents.grid[2]
+    width = mar.transformer.hidden.shape[0]
+    by_row = {0: rows}
+    export_graph(
+        folder / TRANSFORMER,
+        mar.transformer,
+        inputs={
+            "known": torch.zeros(3, 5, latents.token_size),
+            "order": torch.arange(n_tokens).repeat(3, 1),
+            "embeddings": torch.zeros(3, EMBEDDING_SIZE),
+            "guided": torch.ones(3),
+        },
+        outputs=["told"],
+        free={"known": {0: rows, 1: known}, "order": by_row, "embeddings": by_row, "guided": by_row},
+    )
+    export_graph(
+        folder / DENOISER,
+        mar.denoiser,
+        inputs={"noisy": torch.zeros(3, latents.token_size), "time": torch.ones(3), "known": torch.zeros(3, width)},
+        outputs=["velocity"],
+        free={"noisy": by_row, "time": by_row, "known": by_row},
+    )
+    latent, cine = torch.zeros(3, *latents.shape), torch.zeros(3, 1, *geometry.shape)
+    export_graph(folder / DECODER, vae.decoder, inputs={"latents": latent}, outputs=["cines"], free={"latents": by_row})
+    export_graph(
+        folder / ENCODER, LatentMeans(vae), inputs={"cines": cine}, outputs=["latents"], free={"cines": by_row}
+    )
+
+
+def describe_untrained(
+    preset: CinePreset, means: tuple[float, ...], deviations: tuple[float, ...]
+) -> GeneratorManifest:
+    """Return the manifest of a generator that has learned nothing, and says so; its files are yet to be written."""
+    frames, rows, columns = preset.cine
+    return GeneratorManifest(
+        name=f"cardiacnets-cine-{preset.name}",
+        version=RELEASE,
+        trained=False,
+        weights="untrained",
+        trained_on="nothing",
+        licence="Apache-2.0",
+        notes=UNTRAINED_NOTES,
+        preset=preset.name,
+        cine=Frames(
+            frames=frames,
+            rows=rows,
+            columns=columns,
+            pixel_mm=COHORT_PIXEL_MM * preset.reduction[1],
+            reduction=preset.reduction,
+        ),
+        latents=Latents(shape=preset.latent, patch=preset.mar.patch, means=means, deviations=deviations),
+        sampling=Sampling(steps=preset.steps, diffusion_steps=preset.diffusion_steps, guidance=preset.guidance),
+        files={},
+    )

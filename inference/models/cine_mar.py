@@ -1,0 +1,92 @@
+"""The masked autoregressive model of latents: what a hidden token may be, given the ECG and the tokens drawn so far.
+
+Li et al., "Autoregressive Image Generation without Vector Quantization", NeurIPS 2024, from the description; in the
+sizes, and with the condition in buffer tokens, of Ding et al., arXiv 2411.13602.
+"""
+
+from __future__ import annotations
+
+import torch  # noqa: TID253 - a network is torch
+from einops import rearrange, repeat
+from torch import Tensor, nn  # noqa: TID253
+
+from .cine_presets import CinePreset
+from .encoder import EMBEDDING_DEVIATION, Block
+from .heads import EMBEDDING_SIZE
+from .token_diffusion import TokenDenoiser
+
+
+class CineMar(nn.Module):
+    """The transformer, and the denoiser of the tokens it has made up its mind about."""
+
+    def __init__(self, preset: CinePreset) -> None:
+        super().__init__()
+        mar = preset.mar
+        self.transformer = TokenTransformer(preset)
+        self.denoiser = TokenDenoiser(preset.token_size, mar.blocks.width, mar.denoiser_width, mar.denoiser_depth)
+
+
+class TokenTransformer(nn.Module):
+    """An encoder of the known tokens and a decoder of all; the order of the tokens is the caller's."""
+
+    def __init__(self, preset: CinePreset) -> None:
+        super().__init__()
+        sizes, places = preset.mar.blocks, preset.mar.buffers + preset.n_tokens
+        width = sizes.width
+        self.n_buffers = preset.mar.buffers
+        self.condition = nn.Sequential(nn.Linear(EMBEDDING_SIZE, width), nn.Linear(width, width))
+        self.unconditional = nn.Parameter(torch.randn(width) * EMBEDDING_DEVIATION)
+        self.entry = nn.Linear(preset.token_size, width)
+        self.encoder_positions = nn.Parameter(torch.randn(places, width) * EMBEDDING_DEVIATION)
+        self.entry_norm = nn.LayerNorm(width)
+        self.encoder = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
+        self.encoder_norm = nn.LayerNorm(width)
+        self.passage = nn.Linear(width, width)
+        self.hidden = nn.Parameter(torch.randn(width) * EMBEDDING_DEVIATION)
+        self.decoder_positions = nn.Parameter(torch.randn(places, width) * EMBEDDING_DEVIATION)
+        self.decoder = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
+        self.decoder_norm = nn.LayerNorm(width)
+        self.answer_positions = nn.Parameter(torch.randn(preset.n_tokens, width) * EMBEDDING_DEVIATION)
+
+    def forward(self, known: Tensor, order: Tensor, embeddings: Tensor, guided: Tensor) -> Tensor:
+        """Return what is known of each hidden token, (row, n − k, width), in their order.
+
+        Args:
+            known: (row, k, token), the tokens of the first k places of the order; k may be 0.
+            order: (row, n) int64, a permutation of the places of all tokens.
+            embeddings: (row, 256) of length 1.
+            guided: (row,), 1 where the embedding counts and 0 where it is dropped.
+        """
+        n_known = known.shape[1]
+        encoded = self._encode(known, order[:, :n_known], self._hold(embeddings, guided))
+        hidden = repeat(self.hidden, "width -> row n width", row=order.shape[0], n=order.shape[1] - n_known)
+        decoded = torch.cat([self.passage(encoded), hidden], dim=1)
+        decoded = decoded + _with_buffers(self.decoder_positions, self.n_buffers, order)
+        for block in self.decoder:
+            decoded = block(decoded)
+        answers: Tensor = self.decoder_norm(decoded[:, self.n_buffers + n_known :])
+        return answers + self.answer_positions[order[:, n_known:]]
+
+    def _hold(self, embeddings: Tensor, guided: Tensor) -> Tensor:
+        told = torch.where(guided[:, None] > 0, self.condition(embeddings), self.unconditional)
+        return repeat(told, "row width -> row buffer width", buffer=self.n_buffers)
+
+    def _encode(self, known: Tensor, places: Tensor, buffers: Tensor) -> Tensor:
+        tokens = torch.cat([buffers, self.entry(known)], dim=1)
+        tokens = self.entry_norm(tokens + _with_buffers(self.encoder_positions, self.n_buffers, places))
+        for block in self.encoder:
+            tokens = block(tokens)
+        encoded: Tensor = self.encoder_norm(tokens)
+        return encoded
+
+
+def _with_buffers(positions: Tensor, buffers: int, places: Tensor) -> Tensor:
+    """Return the positions (row, buffer + k, width) of the buffers and then of the tokens at `places` (row, k)."""
+    first = repeat(positions[:buffers], "buffer width -> row buffer width", row=places.shape[0])
+    return torch.cat([first, positions[buffers:][places]], dim=1)
+
+
+def split_latents(latents: Tensor, preset: CinePreset) -> Tensor:
+    """Return the tokens (row, n, token) of latents (row, channel, time, y, x)."""
+    dt, dy, dx = preset.mar.patch
+    return rearrange(latents, "row c (t dt) (y dy) (x dx) -> row (t y x) (c dt dy dx)", dt=dt, dy=dy, dx=dx)
