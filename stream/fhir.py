@@ -1,0 +1,238 @@
+"""A report as FHIR R4: a Bundle of a DiagnosticReport, an Observation a number, and the Device that is the model.
+
+Everything is "preliminary": a physician has yet to look. Codes are of LOINC, SNOMED CT and UCUM where one means exactly
+what the number is, and of our own `CODES` for the rest. A risk has our code alone: the SNOMED CT code of its disease
+stands in a component, for as the Observation's own code it would say that the patient has the disease.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeAlias
+
+import msgspec
+
+from schemas.identity import resource_id
+from schemas.messages import CardiomyopathySubtype, Disease, Phenotype, Probability, Risk, RiskReport
+
+FHIR_JSON = "application/fhir+json"
+
+CODES = "urn:cardiacnets:codes"
+PATIENTS = "urn:cardiacnets:patient"
+RECORDS = "urn:cardiacnets:record"
+REPORTS = "urn:cardiacnets:report"
+LOINC = "http://loinc.org"
+SNOMED = "http://snomed.info/sct"
+UCUM = "http://unitsofmeasure.org"
+INTERPRETATIONS = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
+SERVICE_SECTIONS = "http://terminology.hl7.org/CodeSystem/v2-0074"
+CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
+ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+
+METHOD = "Estimated from a 12-lead ECG by a neural network; not measured."
+TITLE = "Cardiac function and risks as estimated from an ECG"
+
+SNOMED_DISEASES: dict[Disease, tuple[str, str]] = {
+    "coronary_artery_disease": ("53741008", "Coronary arteriosclerosis"),
+    "cardiomyopathy": ("85898001", "Cardiomyopathy"),
+    "heart_failure": ("84114007", "Heart failure"),
+    "pulmonary_hypertension": ("70995007", "Pulmonary hypertension"),
+    "pericarditis": ("3238004", "Pericarditis"),
+}
+LOINC_PHENOTYPES = {"LVEF": ("10230-1", "Left ventricular Ejection fraction")}
+"""The only one that no method is part of; the others name ultrasound, or are ambiguous."""
+UCUM_UNITS = {
+    "mL": "mL",
+    "%": "%",
+    "L/min": "L/min",
+    "g": "g",
+    "mm": "mm",
+    "mm²": "mm2",
+    "10⁻³ mmHg⁻¹": "10*-3/mm[Hg]",
+}
+
+CODE = re.compile(r"[A-Za-z0-9_.-]+")
+
+Json: TypeAlias = dict[str, Any]
+
+
+def encode_bundle(report: RiskReport) -> bytes:
+    """Return the Bundle as JSON on one line."""
+    return msgspec.json.encode(compose_bundle(report))
+
+
+def compose_bundle(report: RiskReport) -> Json:
+    """Return the Bundle (type `collection`), ready for JSON: the same report gives the same one, ids included."""
+    subtype = report.cardiomyopathy_subtype
+    numbers = [
+        *map(_risk, report.risks),
+        *map(_phenotype, report.phenotypes),
+        *([_subtype(subtype)] if subtype else []),
+    ]
+    observations = [_shared(report, f"observation-{place}") | number for place, number in enumerate(numbers)]
+    resources = [_diagnostic_report(report, observations), _device(report), *observations]
+    return {
+        "resourceType": "Bundle",
+        "id": resource_id(report.report_id, "bundle"),
+        "identifier": {"system": REPORTS, "value": _visible(report.report_id)},
+        "type": "collection",
+        "timestamp": report.created_at.isoformat(),
+        "entry": [{"fullUrl": _url(resource["id"]), "resource": resource} for resource in resources],
+    }
+
+
+def _diagnostic_report(report: RiskReport, observations: list[Json]) -> Json:
+    results = [_reference(observation["id"]) for observation in observations]
+    return {
+        "resourceType": "DiagnosticReport",
+        "id": resource_id(report.report_id, "report"),
+        "identifier": [{"system": REPORTS, "value": _visible(report.report_id)}],
+        "status": "preliminary",
+        "category": [_concept(_coding(SERVICE_SECTIONS, "EC", "Electrocardiac (e.g., EKG, EEC, Holter)"))],
+        "code": _concept(_coding(CODES, "ecg-screening", TITLE), _coding(LOINC, "11524-6", "EKG study"), text=TITLE),
+        **_subject_and_time(report),
+        "issued": report.created_at.isoformat(),
+        **({"result": results} if results else {}),  # FHIR knows no empty list
+        "conclusion": _conclusion(report),
+    }
+
+
+def _conclusion(report: RiskReport) -> str:
+    """Return the finding in words, with everything that a reader must not miss."""
+    flagged = [
+        f"{_words(risk.disease)} {risk.probability:.2f} (threshold {risk.threshold:.2f})"
+        for risk in report.risks
+        if risk.flagged
+    ]
+    model = report.model
+    sentences = [
+        f"Flagged: {', '.join(flagged)}." if flagged else "No risk is flagged.",
+        *(f"Signal: {warning.detail}" for warning in report.quality.warnings),
+        f"Model {model.name} {model.version}; weights: {model.weights}.",
+        *([] if model.trained else ["The weights are untrained: these numbers mean nothing."]),
+        report.notice,
+    ]
+    return " ".join(sentences)
+
+
+def _device(report: RiskReport) -> Json:
+    model = report.model
+    return {
+        "resourceType": "Device",
+        "id": resource_id(report.report_id, "device"),
+        "identifier": [{"system": "urn:cardiacnets:model", "value": _visible(f"{model.name} {model.version}")}],
+        "status": "active",
+        "manufacturer": "CardiacNets",
+        "deviceName": [{"name": _visible(model.name), "type": "model-name"}],
+        "type": {"text": "Neural network that reads 12-lead ECGs (software)"},
+        "version": [{"value": _visible(model.version)}],
+        "note": [{"text": f"Weights: {model.weights}. {report.notice}"}],
+    }
+
+
+def _shared(report: RiskReport, part: str) -> Json:
+    """Return what all Observations of a report share."""
+    return {
+        "resourceType": "Observation",
+        "id": resource_id(report.report_id, part),
+        "status": "preliminary",
+        "category": [_concept(_coding(CATEGORIES, "procedure", "Procedure"))],
+        **_subject_and_time(report),
+        "issued": report.created_at.isoformat(),
+        "method": {"text": METHOD},
+        "device": _reference(resource_id(report.report_id, "device")),
+        "derivedFrom": [
+            {
+                "type": "Observation",
+                "identifier": {"system": RECORDS, "value": _visible(report.record_id)},
+                "display": "The 12-lead ECG",
+            }
+        ],
+    }
+
+
+def _risk(risk: Risk) -> Json:
+    name = f"Risk of {_words(risk.disease)}"
+    flag = ("H", "High") if risk.flagged else ("N", "Normal")
+    return {
+        "code": _concept(_coding(CODES, f"risk-{risk.disease}", name), text=name),
+        "valueQuantity": _probability(risk.probability),
+        "interpretation": [_concept(_coding(INTERPRETATIONS, *flag))],
+        "referenceRange": [
+            {"high": _probability(risk.threshold), "text": "Below the threshold from which the model flags the disease"}
+        ],
+        "component": [
+            {
+                "code": _concept(_coding(CODES, "disease", "The disease that the risk is of")),
+                "valueCodeableConcept": _concept(_coding(SNOMED, *SNOMED_DISEASES[risk.disease])),
+            }
+        ],
+    }
+
+
+def _phenotype(phenotype: Phenotype) -> Json:
+    name = _visible(_words(phenotype.name))
+    codings = [_coding(CODES, f"phenotype-{phenotype.name}", name)] if CODE.fullmatch(phenotype.name) else []
+    if loinc := LOINC_PHENOTYPES.get(phenotype.name):
+        codings.append(_coding(LOINC, *loinc))
+    return {"code": _concept(*codings, text=name), "valueQuantity": _quantity(phenotype)}
+
+
+def _subtype(probabilities: dict[CardiomyopathySubtype, Probability]) -> Json:
+    name = "Kind of cardiomyopathy, given that there is one"
+    return {
+        "code": _concept(_coding(CODES, "cardiomyopathy-subtype", name), text=name),
+        "component": [
+            {
+                "code": _concept(_coding(CODES, f"cardiomyopathy-{subtype}", f"{subtype.capitalize()} cardiomyopathy")),
+                "valueQuantity": _probability(probability),
+            }
+            for subtype, probability in probabilities.items()
+        ],
+    }
+
+
+def _subject_and_time(report: RiskReport) -> Json:
+    """Return whom and when it is about; the time is the ECG's, and said to be unknown where it is."""
+    patient = {"type": "Patient", "identifier": {"system": PATIENTS, "value": _visible(report.patient_id or "")}}
+    unknown = {"extension": [{"url": ABSENT, "valueCode": "unknown"}]}
+    at = report.recorded_at
+    return {
+        **({} if report.patient_id is None else {"subject": patient}),
+        **({"_effectiveDateTime": unknown} if at is None else {"effectiveDateTime": at.isoformat()}),
+    }
+
+
+def _quantity(phenotype: Phenotype) -> Json:
+    quantity: Json = {"value": phenotype.value, "unit": _visible(phenotype.unit)}
+    code = UCUM_UNITS.get(phenotype.unit)
+    return quantity | ({"system": UCUM, "code": code} if code else {})
+
+
+def _probability(value: float) -> Json:
+    return {"value": value, "unit": "probability", "system": UCUM, "code": "1"}
+
+
+def _concept(*codings: Json, text: str | None = None) -> Json:
+    return ({"coding": list(codings)} if codings else {}) | ({"text": text} if text else {})
+
+
+def _coding(system: str, code: str, display: str) -> Json:
+    return {"system": system, "code": code, "display": display}
+
+
+def _reference(identifier: str) -> Json:
+    return {"reference": _url(identifier)}
+
+
+def _url(identifier: str) -> str:
+    return f"urn:uuid:{identifier}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _visible(text: str) -> str:
+    """Return a text that FHIR takes: one without a single visible character is none."""
+    return text if text.strip() else "(blank)"

@@ -1,0 +1,292 @@
+"""A report is FHIR R4 by the judgement of a FHIR library, whatever the report; and it says what the report says."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pytest
+from fhir.resources.R4B.bundle import Bundle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from inference.phenotypes import MEASUREMENTS
+from schemas.errors import InvalidSettings, MalformedRecord
+from schemas.messages import (
+    DISEASES,
+    SUBTYPES,
+    ModelReference,
+    Phenotype,
+    Quality,
+    QualityWarning,
+    Risk,
+    RiskReport,
+    encode_message,
+)
+from stream.fhir import LOINC, SNOMED, SNOMED_DISEASES, UCUM, UCUM_UNITS, compose_bundle, encode_bundle
+from stream.fhir_command import fhir_command
+from stream.screening import Rejected, Screened
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+
+
+def report(seed=0, **changes):
+    draw = np.random.default_rng(seed)
+    whole = RiskReport(
+        report_id=f"report-{seed}",
+        record_id=f"ecg-{seed}",
+        patient_id="p-1",
+        model=ModelReference(name="cardiacnets-reference", version="0.3.0+abc", trained=True, weights="demonstration"),
+        risks=tuple(
+            Risk(disease=disease, probability=float(p), threshold=0.5, flagged=bool(p >= 0.5))
+            for disease, p in zip(DISEASES, draw.random(5).round(6), strict=True)
+        ),
+        phenotypes=tuple(
+            Phenotype(name=known.name, value=float(draw.normal(50, 20)), unit=known.unit) for known in MEASUREMENTS
+        ),
+        cardiomyopathy_subtype=dict(zip(SUBTYPES, (0.2, 0.3, 0.5), strict=True)),
+        quality=Quality(
+            warnings=(QualityWarning(code="noisy", detail="Lead V1 is noisy."),),
+            sample_rate_hz=500.0,
+            duration_s=10.0,
+            derived_leads=(),
+        ),
+        created_at=NOW,
+        recorded_at=NOW,
+    )
+    return msgspec.structs.replace(whole, **changes)
+
+
+def judged(one):
+    """Return the Bundle as the FHIR library reads it; it raises where the Bundle is none."""
+    return Bundle.model_validate_json(encode_bundle(one))
+
+
+def resources(one, kind):
+    entries = [entry["resource"] for entry in json.loads(encode_bundle(one))["entry"]]
+    return [resource for resource in entries if resource["resourceType"] == kind]
+
+
+def observation(one, code):
+    (found,) = [
+        resource
+        for resource in resources(one, "Observation")
+        if any(coding["code"] == code for coding in resource["code"].get("coding", ()))
+    ]
+    return found
+
+
+def test_many_reports_are_fhir_and_hold_every_number():
+    for seed in range(12):
+        one = report(seed)
+        bundle = judged(one)
+        kinds = [entry.resource.get_resource_type() for entry in bundle.entry]
+        assert kinds == ["DiagnosticReport", "Device"] + ["Observation"] * (5 + 82 + 1)
+        values = {
+            resource["code"]["coding"][0]["code"]: resource.get("valueQuantity", {}).get("value")
+            for resource in resources(one, "Observation")
+        }
+        assert all(values[f"risk-{risk.disease}"] == risk.probability for risk in one.risks)
+        assert all(values[f"phenotype-{phenotype.name}"] == phenotype.value for phenotype in one.phenotypes)
+
+
+def test_the_judge_finds_what_is_wrong():
+    bundle = json.loads(encode_bundle(report()))
+    bundle["entry"][0]["resource"]["status"] = ["preliminary"]
+    with pytest.raises(ValidationError):
+        Bundle.model_validate(bundle)
+
+
+texts = st.text(max_size=8)
+ids = st.text(min_size=1, max_size=8)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+instants = st.datetimes(timezones=st.just(UTC))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.builds(
+        RiskReport,
+        report_id=ids,
+        record_id=ids,
+        patient_id=st.none() | ids,
+        model=st.builds(ModelReference, name=ids, version=ids, trained=st.booleans(), weights=texts),
+        risks=st.lists(
+            st.builds(Risk, disease=st.sampled_from(DISEASES), probability=st.floats(0, 1), threshold=st.floats(0, 1)),
+            max_size=5,
+        ).map(tuple),
+        phenotypes=st.lists(st.builds(Phenotype, name=texts, value=numbers, unit=texts), max_size=5).map(tuple),
+        cardiomyopathy_subtype=st.none() | st.dictionaries(st.sampled_from(SUBTYPES), st.floats(0, 1)),
+        quality=st.just(report().quality),
+        created_at=instants,
+        recorded_at=st.none() | instants,
+        notice=texts,
+    )
+)
+def test_any_report_that_keeps_the_contract_is_fhir(one):
+    bundle = judged(one)
+    urls = [entry.fullUrl for entry in bundle.entry]
+    assert len(set(urls)) == len(urls)
+    assert not any_empty(json.loads(encode_bundle(one)))
+
+
+def any_empty(node):
+    """Return whether there is an empty list, object or text anywhere, which FHIR forbids and the judge lets pass."""
+    if isinstance(node, dict | list):
+        return not node or any(map(any_empty, node.values() if isinstance(node, dict) else node))
+    return node is None or (isinstance(node, str) and not node.strip())
+
+
+def test_every_reference_leads_to_a_resource_of_the_bundle():
+    text = encode_bundle(report()).decode()
+    urls = {entry["fullUrl"] for entry in json.loads(text)["entry"]}
+    assert urls == set(re.findall(r'"reference":"([^"]+)"', text)) | {json.loads(text)["entry"][0]["fullUrl"]}
+    assert len(resources(report(), "DiagnosticReport")[0]["result"]) == 88
+
+
+def test_the_same_report_gives_the_same_bytes_and_another_one_other_ids():
+    assert encode_bundle(report()) == encode_bundle(report())
+    ids_of = [{entry["fullUrl"] for entry in compose_bundle(report(seed))["entry"]} for seed in (0, 1)]
+    assert not ids_of[0] & ids_of[1]
+
+
+def test_a_risk_carries_its_threshold_its_flag_and_the_disease_but_does_not_claim_the_disease():
+    risk = Risk(disease="heart_failure", probability=0.75, threshold=0.5, flagged=True)
+    found = observation(report(risks=(risk,)), "risk-heart_failure")
+    assert found["valueQuantity"] == {"value": 0.75, "unit": "probability", "system": UCUM, "code": "1"}
+    assert found["referenceRange"][0]["high"]["value"] == 0.5
+    assert found["interpretation"][0]["coding"][0]["code"] == "H"
+    assert found["component"][0]["valueCodeableConcept"]["coding"][0]["code"] == SNOMED_DISEASES["heart_failure"][0]
+    assert SNOMED not in json.dumps(found["code"])
+    calm = msgspec.structs.replace(risk, flagged=False, probability=0.25)
+    (other,) = [r for r in resources(report(risks=(calm,)), "Observation") if "interpretation" in r]
+    assert other["interpretation"][0]["coding"][0]["code"] == "N"
+
+
+def test_phenotypes_have_ucum_units_all_of_them_and_the_ejection_fraction_its_loinc_code():
+    assert {known.unit for known in MEASUREMENTS} == set(UCUM_UNITS)
+    assert all(
+        observation(report(), f"phenotype-{known.name}")["valueQuantity"]["code"] == UCUM_UNITS[known.unit]
+        for known in MEASUREMENTS
+    )
+    lvef = observation(report(), "phenotype-LVEF")
+    assert {"system": LOINC, "code": "10230-1", "display": "Left ventricular Ejection fraction"} in lvef["code"][
+        "coding"
+    ]
+    assert "not measured" in lvef["method"]["text"]
+
+
+def test_nothing_is_final_and_the_conclusion_names_the_model_its_weights_and_the_notice():
+    one = report()
+    (head,) = resources(one, "DiagnosticReport")
+    (device,) = resources(one, "Device")
+    assert {r["status"] for r in [head, *resources(one, "Observation")]} == {"preliminary"}
+    for words in (one.notice, "cardiacnets-reference 0.3.0+abc", "weights: demonstration", "Lead V1 is noisy."):
+        assert words in head["conclusion"]
+    assert "mean nothing" not in head["conclusion"]
+    assert "demonstration" in device["note"][0]["text"]
+    untrained = msgspec.structs.replace(one.model, trained=False)
+    assert "mean nothing" in resources(report(model=untrained), "DiagnosticReport")[0]["conclusion"]
+
+
+def test_patient_and_time_are_the_ecgs_or_said_to_be_unknown():
+    (head,) = resources(report(), "DiagnosticReport")
+    assert head["subject"]["identifier"]["value"] == "p-1"
+    assert head["effectiveDateTime"] == NOW.isoformat()
+    for resource in resources(report(patient_id=None, recorded_at=None), "Observation"):
+        assert "subject" not in resource
+        assert resource["_effectiveDateTime"]["extension"][0]["valueCode"] == "unknown"
+
+
+def test_the_subtype_is_an_observation_where_there_is_one():
+    shares = observation(report(), "cardiomyopathy-subtype")["component"]
+    assert [share["valueQuantity"]["value"] for share in shares] == [0.2, 0.3, 0.5]
+    assert len(resources(report(cardiomyopathy_subtype=None), "Observation")) == 87
+
+
+# --- the command
+
+
+def screened(one):
+    return msgspec.json.encode(Screened(source="a.hea", record_id=one.record_id, report=one))
+
+
+REJECTED = msgspec.json.encode(
+    Rejected(source="b.hea", record_id=None, code="too_short", detail="It is too short.", numbers={})
+)
+
+
+def written(tmp_path, content, monkeypatch=None):
+    """Return the Bundles that the command makes of the content, as lines."""
+    out, reports = tmp_path / "out.ndjson", "-"
+    if monkeypatch:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    else:
+        reports = str(tmp_path / "in.json")
+        (tmp_path / "in.json").write_bytes(content)
+    fhir_command(reports, out=out)
+    return out.read_bytes().splitlines()
+
+
+def test_reports_and_answers_of_screen_become_a_bundle_a_line_in_order(tmp_path):
+    content = b"\n".join([encode_message(report(0)), b"", screened(report(1)), encode_message(report(2)), b""])
+    assert written(tmp_path, content) == [encode_bundle(report(seed)) for seed in range(3)]
+
+
+def test_a_report_over_several_lines_is_one_report(tmp_path):
+    content = msgspec.json.format(encode_message(report()), indent=2)
+    assert written(tmp_path, content) == [encode_bundle(report())]
+
+
+def test_a_dash_is_standard_input(tmp_path, monkeypatch):
+    assert written(tmp_path, encode_message(report()), monkeypatch) == [encode_bundle(report())]
+
+
+def test_a_rejected_ecg_is_named_and_the_others_are_written(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        written(tmp_path, screened(report(0)) + b"\n" + REJECTED + b"\n" + screened(report(1)))
+    assert end.value.code == 1
+    assert "line 2: b.hea was rejected and has no report: It is too short." in capsys.readouterr().err
+    assert len((tmp_path / "out.ndjson").read_bytes().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no report"),
+        (b"\n\n", "no report"),
+        (b"nonsense", "line 1"),
+        (b"{", "line 1"),
+        (b"[1, 2]", "line 1"),
+        (b'{"report": 3}', "line 1"),
+        (b"\xff\xfe", "line 1"),
+        (b'{"record_id": "x"}', "report_id"),
+        (encode_message(report()) + b"\n{}\n", "line 2"),
+    ],
+)
+def test_what_is_no_report_is_said_with_its_line_and_leaves_no_file(tmp_path, content, words):
+    with pytest.raises(MalformedRecord, match=words):
+        written(tmp_path, content)
+    assert {path.name for path in tmp_path.iterdir()} == {"in.json"}
+
+
+def test_a_path_that_cannot_be_read_or_written_is_a_misuse(tmp_path):
+    with pytest.raises(InvalidSettings, match="none.json cannot be read: No such file"):
+        fhir_command(str(tmp_path / "none.json"), out=None)
+    (tmp_path / "in.json").write_bytes(encode_message(report()))
+    with pytest.raises(InvalidSettings, match="cannot be written"):
+        fhir_command(str(tmp_path / "in.json"), out=tmp_path / "none" / "out.json")
+
+
+def test_without_a_file_it_writes_to_standard_output():
+    program = "from stream.fhir_command import fhir_command; fhir_command('-', out=None)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=encode_message(report()), capture_output=True, check=True, timeout=60
+    )
+    assert done.stdout == encode_bundle(report()) + b"\n"
