@@ -47,7 +47,7 @@ def evaluate_command(
     if baselines is not None and not baselines.is_dir():
         raise InvalidSettings(f"{baselines} is no folder of baselines: `cardiacnets train reference` makes one")
     bundle = load_bundle(settings.bundle or default_bundle())
-    with _Bars() as bars:
+    with Bars() as bars:
         real = _evaluate_real(bundle, ecgs, bars) if ecgs else None
         with _opened(cohort, patients, seed, baselines, bars) as opened:
             found = _evaluate(opened, bundle, baselines, bars)
@@ -63,14 +63,14 @@ def evaluate_command(
             Console().print(f"The report lies in {report}.")
 
 
-def _evaluate(cohort: Cohort, bundle: Bundle, baselines: Path | None, bars: _Bars) -> Evaluation:
+def _evaluate(cohort: Cohort, bundle: Bundle, baselines: Path | None, bars: Bars) -> Evaluation:
     from training.evaluation.baselines import default_baselines
     from training.evaluation.evaluation import evaluate
 
     return evaluate(cohort, bundle, baselines or default_baselines(), report=bars.show)
 
 
-def _evaluate_real(bundle: Bundle, ecgs: Path, bars: _Bars) -> RealEcgs:
+def _evaluate_real(bundle: Bundle, ecgs: Path, bars: Bars) -> RealEcgs:
     from training.evaluation.real_ecgs import evaluate_real_ecgs, read_labels
 
     total = len(read_labels(ecgs))
@@ -78,7 +78,7 @@ def _evaluate_real(bundle: Bundle, ecgs: Path, bars: _Bars) -> RealEcgs:
 
 
 @contextmanager
-def _opened(cohort: str, patients: int, seed: int, baselines: Path | None, bars: _Bars) -> Iterator[Cohort]:
+def _opened(cohort: str, patients: int, seed: int, baselines: Path | None, bars: Bars) -> Iterator[Cohort]:
     """Yield the cohort of a folder, or one that is simulated now, all of it to be tested on, and gone afterwards."""
     from training.cohort.layout import open_cohort
 
@@ -100,7 +100,7 @@ def _opened(cohort: str, patients: int, seed: int, baselines: Path | None, bars:
         )
 
 
-class _Bars:
+class Bars:
     """A progress bar a step, on the terminal's error output."""
 
     def __init__(self) -> None:
@@ -144,12 +144,14 @@ def _print_tables(found: Evaluation, real: RealEcgs | None) -> None:
 
 
 def _diseases_table(found: Evaluation) -> Table:
+    from training.evaluation.wording import figure
+
     table = _table("disease", "ill", "AUROC", "sens.", "spec.", "PPV", "slope")
     for name, one in found.measures.diseases.items():
         at, calibration = one.flagging, one.calibration
-        rates = [f"{at.sensitivity:.2f}", f"{at.specificity:.2f}", f"{at.ppv:.2f}"] if at else ["-"] * 3
+        rates = [figure(rate) for rate in (at.sensitivity, at.specificity, at.ppv)] if at else ["-"] * 3
         ill, auroc = str(one.discrimination.positives), _estimate(one.discrimination.auroc)
-        table.add_row(name.replace("_", " "), ill, auroc, *rates, f"{calibration.calibration_slope:.2f}")
+        table.add_row(name.replace("_", " "), ill, auroc, *rates, figure(calibration.calibration_slope))
     return table
 
 

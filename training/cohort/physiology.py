@@ -326,7 +326,8 @@ def _ventricle(rng: np.random.Generator, person: Person, conditions: Conditions,
     dilation = 0.75 * conditions.dilated + 0.9 * extent - 0.12 * conditions.hypertrophic - 0.15 * conditions.restrictive
     indexed = (71 if person.female else 83) - 0.30 * (person.age_years - 63)
     edv = indexed * person.bsa_m2 * np.exp(rng.normal(0, 0.13)) * (1 + dilation)
-    contractility = (1.04 if person.female else 1.0) * np.exp(rng.normal(0, 0.075)) * (1 - 0.62 * conditions.dilated - 0.1 * conditions.restrictive)
+    contractility = (1.04 if person.female else 1.0) * np.exp(rng.normal(0, 0.075))
+    contractility *= 1 - 0.62 * conditions.dilated - 0.1 * conditions.restrictive
     contractility *= 1 - 0.12 * electrics.left_bundle_block - 0.25 * extent + 0.05 * conditions.hypertrophic
     return Ventricle(
         edv_ml=float(np.clip(edv, 50, 420)),

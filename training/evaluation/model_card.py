@@ -8,7 +8,7 @@ from schemas.messages import DISEASES, NOTICE
 
 from .evaluation import Evaluation
 from .real_ecgs import RealEcgs
-from .wording import full, readable
+from .wording import figure, full, readable
 
 
 def write_model_card(evaluation: Evaluation, real: RealEcgs | None) -> str:
@@ -50,9 +50,9 @@ def _figures(evaluation: Evaluation, real: RealEcgs | None) -> Iterator[str]:
     )
     for name, found in evaluation.measures.diseases.items():
         auroc, at = found.discrimination.auroc, found.flagging
-        rates = f"{at.sensitivity:.2f} | {at.specificity:.2f} | {at.ppv:.2f}" if at else "- | - | -"
-        slope = found.calibration.calibration_slope
-        yield f"| {readable(name)} | {full(auroc)} | {rates} | {slope:.2f} |"
+        rates = [figure(rate) for rate in (at.sensitivity, at.specificity, at.ppv)] if at else ["-"] * 3
+        slope = figure(found.calibration.calibration_slope)
+        yield f"| {' | '.join((readable(name), full(auroc), *rates, slope))} |"
     yield ""
     yield f"Mean R² of {len(agreements.phenotypes)} measurements: {full(agreements.mean_r2)}."
     if lvef := agreements.phenotypes.get("LVEF"):

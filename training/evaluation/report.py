@@ -6,6 +6,7 @@ Beside it lie the figures as JSON and a model card (Mitchell et al., 2019).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isfinite, nan
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,7 @@ from .measures import DiseaseMeasures
 from .model_card import write_model_card
 from .plots import draw_plots
 from .real_ecgs import Contrast, RealEcgs
-from .wording import full, percent, readable, signed, table, with_interval
+from .wording import figure, full, percent, readable, signed, table, with_interval
 
 REPORT, FIGURES, MODEL_CARD = "report.md", "evaluation.json", "model_card.md"
 SIMULATED = "simulated"
@@ -143,11 +144,9 @@ def _sample_size(evaluation: Evaluation) -> str:
     events = ", ".join(
         f"{found.discrimination.positives} {readable(name)}" for name, found in evaluation.measures.diseases.items()
     )
-    widest = max(
-        (found.discrimination.auroc.high - found.discrimination.auroc.low) / 2
-        for found in evaluation.measures.diseases.values()
-    )
-    return f"All that there were. Events: {events}. The widest interval of an AUROC is ± {widest:.3f}."
+    aurocs = [found.discrimination.auroc for found in evaluation.measures.diseases.values()]
+    widest = max(((auroc.high - auroc.low) / 2 for auroc in aurocs if isfinite(auroc.value)), default=nan)
+    return f"All that there were. Events: {events}. The widest interval of an AUROC is ± {figure(widest, 3)}."
 
 
 def _missing(evaluation: Evaluation) -> str:
@@ -250,7 +249,7 @@ def _flagging(point: OperatingPoint | None) -> tuple[str, ...]:
         with_interval(point.specificity, point.specificity_interval),
         with_interval(point.ppv, point.ppv_interval),
         with_interval(point.npv, point.npv_interval),
-        f"{point.number_needed_to_image:.1f}",
+        figure(point.number_needed_to_image, 1),
     )
 
 
@@ -283,9 +282,9 @@ def _calibration_row(name: str, found: DiseaseMeasures) -> tuple[str, ...]:
     return (
         readable(name),
         with_interval(one.calibration_slope, one.calibration_slope_interval),
-        f"{one.calibration_intercept:.2f}",
-        f"{one.calibration_in_the_large:.2f}",
-        f"{one.observed_over_expected:.2f}",
+        figure(one.calibration_intercept),
+        figure(one.calibration_in_the_large),
+        figure(one.observed_over_expected),
         f"{one.brier:.4f}",
     )
 
@@ -294,13 +293,13 @@ def _measurements(evaluation: Evaluation) -> Iterator[str]:
     agreements = evaluation.measures.agreements
     yield f"Mean R² over {len(agreements.phenotypes)} measurements: {full(agreements.mean_r2)}. By kind:"
     yield ""
-    rows = [(group, f"{agreements.groups[group]:.3f}") for group in GROUPS if group in agreements.groups]
+    rows = [(group, figure(agreements.groups[group], 3)) for group in GROUPS if group in agreements.groups]
     yield from table(("kind", "mean R²"), rows)
 
 
 def _all_measurements(evaluation: Evaluation) -> Iterator[str]:
     rows = [
-        (name, one.unit, *(f"{value:.3f}" for value in (one.r2, one.mae, one.r, one.bias, *one.limits)))
+        (name, one.unit, *(figure(value, 3) for value in (one.r2, one.mae, one.r, one.bias, *one.limits)))
         for name, one in evaluation.measures.agreements.phenotypes.items()
     ]
     yield from table(("measurement", "unit", "R²", "MAE", "r", "bias", "lower limit", "upper limit"), rows)
@@ -423,8 +422,8 @@ def _picture(plots: dict[str, str], name: str, title: str) -> str:
 
 
 def _mean(pair: tuple[float, float]) -> str:
-    return f"{pair[0]:.1f} ± {pair[1]:.1f}"
+    return f"{figure(pair[0], 1)} ± {figure(pair[1], 1)}"
 
 
 def _count(pair: tuple[int, float]) -> str:
-    return f"{pair[0]} ({100 * pair[1]:.1f} %)"
+    return f"{pair[0]} ({figure(100 * pair[1], 1)} %)"

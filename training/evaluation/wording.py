@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from .bootstrap import Estimate
@@ -14,7 +15,15 @@ def readable(name: str) -> str:
 
 def with_interval(value: float, interval: tuple[float, float]) -> str:
     """Return a figure with its interval, a dash where there is none."""
-    return f"{value:.3f} ({interval[0]:.3f}-{interval[1]:.3f})" if value == value else "-"  # noqa: PLR0124 - NaN
+    if math.isnan(value):
+        return "-"
+    between = " to " if interval[0] < 0 else "-"
+    return f"{value:.3f} ({interval[0]:.3f}{between}{interval[1]:.3f})"
+
+
+def figure(value: float, decimals: int = 2) -> str:
+    """Return a figure, a dash where there is none."""
+    return f"{value:.{decimals}f}" if math.isfinite(value) else "-"
 
 
 def full(one: Estimate) -> str:

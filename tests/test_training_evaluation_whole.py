@@ -1,0 +1,157 @@
+"""The evaluation as a whole: what it refuses, what it counts, and what it writes."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from planted import draw_planted
+from tiny_cohort import write_tiny_cohort
+
+from inference.bundle import default_bundle, load_bundle
+from schemas.errors import InvalidSettings
+from schemas.messages import DISEASES
+from training.cohort.simulated import simulate_cohort
+from training.evaluation.bootstrap import draw_patients
+from training.evaluation.classic import FEATURES, fit_classic, predict_classic
+from training.evaluation.decision import draw_decision_curve
+from training.evaluation.discrimination import operate
+from training.evaluation.evaluation import as_json, evaluate, refuse_seen
+from training.evaluation.linear import fit_logistic, fit_ridge, load_linear
+from training.evaluation.real_ecgs import evaluate_real_ecgs
+from training.evaluation.report import write_report
+from training.evaluation.subgroups import measure_subgroups
+
+
+NOWHERE = Path("no-baselines-here")
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return load_bundle(default_bundle())
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory):
+    """24 patients, all of them to be tested on; the first one's ECG is flat."""
+    folder = tmp_path_factory.mktemp("evaluated") / "cohort"
+    cohort = simulate_cohort(folder, 24, 4242, cines=False, folds=(0.0, 0.0), processes=1)
+    ecgs = np.lib.format.open_memmap(cohort.folder / "ecgs.npy", mode="r+")
+    ecgs[0] = 0
+    ecgs.flush()
+    return cohort
+
+
+@pytest.fixture(scope="module")
+def evaluation(unseen, bundle):
+    return evaluate(unseen, bundle, NOWHERE, draws=50)
+
+
+def test_an_operating_point_is_what_counting_gives():
+    outcomes = np.array([1.0] * 10 + [0.0] * 90)
+    probabilities = np.array([0.9] * 8 + [0.1] * 2 + [0.9] * 12 + [0.1] * 78)
+    point = operate(probabilities, outcomes, 0.5, draw_patients(np.arange(100).astype(str), 50, 0))
+    assert (point.sensitivity, point.specificity) == (0.8, pytest.approx(78 / 90, abs=1e-6))
+    assert (point.ppv, point.npv) == (0.4, pytest.approx(78 / 80, abs=1e-6))
+    assert (point.number_needed_to_image, point.flagged_share) == (2.5, 0.2)
+    assert point.sensitivity_interval[0] < 0.8 <= point.sensitivity_interval[1]
+
+
+def test_a_point_at_which_nobody_is_flagged_has_no_ppv():
+    point = operate(np.full(20, 0.1), np.eye(20)[0], 0.5, np.ones((3, 20), np.uint16))
+    assert np.isnan(point.ppv)
+    assert point.sensitivity == 0
+
+
+def test_net_benefit_of_imaging_everybody_is_the_prevalence_less_the_weighted_rest():
+    outcomes = np.array([1.0] * 20 + [0.0] * 80)
+    curve = draw_decision_curve(outcomes, outcomes, (0.1, 0.25))
+    assert curve.everybody == pytest.approx((0.2 - 0.8 / 9, 0.2 - 0.8 / 3), abs=1e-6)
+    assert curve.model == (0.2, 0.2)  # who knows the truth images the ill alone
+
+
+def test_subgroups_part_the_patients_and_leave_out_diseases_with_too_few_cases():
+    truth, predictions = draw_planted(1500, seed=5)
+    found = measure_subgroups(predictions, truth, draw_patients(truth.patient_ids, 8, 0))
+    assert sum(group.records for group in found["sex"].values()) == 1500
+    assert sum(group.records for group in found["noise"].values()) == 1500
+    few = replace(truth, diseases=truth.diseases * [1, 1, 1, 1, 0])
+    assert "pericarditis" not in measure_subgroups(predictions, few, np.ones((5, 1500), np.uint16))["sex"]["male"].auroc
+
+
+def test_linear_models_come_back_from_disk_as_they_were_and_find_a_planted_line(tmp_path):
+    rng = np.random.default_rng(0)
+    features = rng.normal(5, 2, (400, 3))
+    targets = features @ [[1.0], [-2.0], [0.0]] + 3
+    features[rng.random(features.shape) < 0.02] = np.nan
+    fitted = fit_ridge(features, targets, ("a", "b", "c"), ("t",))
+    fitted.save(tmp_path / "ridge.npz")
+    loaded = load_linear(tmp_path / "ridge.npz")
+    np.testing.assert_array_equal(loaded.predict(features), fitted.predict(features))
+    assert np.corrcoef(loaded.predict(features)[:, 0], targets[:, 0])[0, 1] > 0.95
+    rare = np.zeros((400, 1))
+    rare[:3] = 1
+    assert not fit_logistic(features, rare, ("a", "b", "c"), ("ill",)).weights.any()  # only the prevalence
+    (tmp_path / "broken.npz").write_bytes(b"PK nothing")
+    with pytest.raises(InvalidSettings, match="fit it again"):
+        load_linear(tmp_path / "broken.npz")
+
+
+def test_the_classic_baseline_is_fitted_on_the_training_fold_alone(tmp_path):
+    for test_seed in (0, 1):
+        cohort = write_tiny_cohort(tmp_path / f"cohort{test_seed}", cines=False, test_seed=test_seed)
+        fit_classic(cohort, tmp_path / f"classic{test_seed}")
+    first, second = (load_linear(tmp_path / f"classic{seed}" / "ridge.npz") for seed in (0, 1))
+    assert tuple(first.inputs) == FEATURES
+    np.testing.assert_array_equal(first.weights, second.weights)
+    answers = predict_classic(tmp_path / "classic0", cohort.ecgs[:4])
+    assert answers.screened.all()
+    assert ((answers.probabilities > 0) & (answers.probabilities < 1)).all()
+
+
+def test_what_the_gate_refuses_is_counted_and_in_no_figure(evaluation):
+    assert sum(evaluation.refusals.values()) == evaluation.cohort["records"] - evaluation.cohort["evaluated"] >= 1
+    assert evaluation.refusals["flat_lead"] == 1
+    counts = {found.discrimination.records for found in evaluation.measures.diseases.values()}
+    assert counts == {evaluation.cohort["evaluated"]}
+
+
+def test_baselines_that_are_not_there_are_named_as_absent(evaluation):
+    answer = json.loads(msgspec.json.encode(as_json(evaluation)))
+    assert set(answer["diseases"]) == set(DISEASES)
+    assert len(answer["phenotypes"]) == 82
+    assert {name: "absent" in found for name, found in answer["baselines"].items()} == dict.fromkeys(
+        ("classic", "without_alignment", "from_scratch", "cmr_oracle"), True
+    )
+
+
+def test_the_same_patients_give_the_same_figures_again(evaluation, unseen, bundle):
+    again = as_json(evaluate(unseen, bundle, NOWHERE, draws=50))
+    assert msgspec.json.encode(again) == msgspec.json.encode(as_json(evaluation))
+
+
+def test_the_report_says_what_the_weights_are_and_shows_no_nan(evaluation, tmp_path):
+    report = write_report(tmp_path, evaluation, None).read_text()
+    card = (tmp_path / "model_card.md").read_text()
+    for text in (report, card):
+        assert evaluation.model.weights in text
+        assert "Not a medical device" in text
+        assert "nan" not in text.split()
+    assert all((tmp_path / line.split("](")[1].rstrip(")")).is_file() for line in report.splitlines() if "![" in line)
+
+
+def test_the_population_that_was_learned_from_is_refused(unseen, bundle):
+    seen = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, trained_on="9,000 patients of seed 4242"))
+    with pytest.raises(InvalidSettings, match="another seed"):
+        refuse_seen(unseen, seen)
+    refuse_seen(unseen, bundle)
+
+
+def test_a_cohort_without_labels_csv_or_its_columns_is_refused(bundle, tmp_path):
+    with pytest.raises(InvalidSettings, match="cannot be read"):
+        evaluate_real_ecgs(bundle, tmp_path)
+    (tmp_path / "labels.csv").write_text("record,file\na,a.dat\n")
+    with pytest.raises(InvalidSettings, match="dataset"):
+        evaluate_real_ecgs(bundle, tmp_path)
