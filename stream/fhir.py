@@ -30,6 +30,8 @@ CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
 ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 
 METHOD = "Estimated from a 12-lead ECG by a neural network; not measured."
+FLAGGED = "At or above the model's threshold."
+NOT_FLAGGED = "Below the model's threshold, which does not rule the disease out."
 TITLE = "Cardiac function and risks as estimated from an ECG"
 
 SNOMED_DISEASES: dict[Disease, tuple[str, str]] = {
@@ -153,11 +155,11 @@ def _shared(report: RiskReport, part: str) -> Json:
 
 def _risk(risk: Risk) -> Json:
     name = f"Risk of {_words(risk.disease)}"
-    flag = ("H", "High") if risk.flagged else ("N", "Normal")
+    flag, words = (("H", "High"), FLAGGED) if risk.flagged else (("N", "Normal"), NOT_FLAGGED)
     return {
         "code": _concept(_coding(CODES, f"risk-{risk.disease}", name), text=name),
         "valueQuantity": _probability(risk.probability),
-        "interpretation": [_concept(_coding(INTERPRETATIONS, *flag))],
+        "interpretation": [_concept(_coding(INTERPRETATIONS, *flag), text=words)],
         "referenceRange": [
             {"high": _probability(risk.threshold), "text": "Below the threshold from which the model flags the disease"}
         ],

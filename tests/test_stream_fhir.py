@@ -167,6 +167,7 @@ def test_a_risk_carries_its_threshold_its_flag_and_the_disease_but_does_not_clai
     calm = msgspec.structs.replace(risk, flagged=False, probability=0.25)
     (other,) = [r for r in resources(report(risks=(calm,)), "Observation") if "interpretation" in r]
     assert other["interpretation"][0]["coding"][0]["code"] == "N"
+    assert "does not rule the disease out" in other["interpretation"][0]["text"]
 
 
 def test_phenotypes_have_ucum_units_all_of_them_and_the_ejection_fraction_its_loinc_code():
