@@ -1,0 +1,132 @@
+"""What goes out for a screened ECG: its report and its request always, an alert where it says something new."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from contract import validate_message
+
+from engines.batcher import Lane
+from inference.readout import Finding
+from inference.screener import Screening
+from schemas.ecg_record import LEADS, EcgRecord
+from schemas.messages import Alert, ModelReference, Quality, Risk, decode_message
+from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_RISK
+from stream.metrics import Metrics
+from stream.publisher import AnswerPublisher
+from stream.refractory import Refractory
+from stream.settings import Settings
+
+MODEL = ModelReference(name="m", version="1", trained=True, weights="w")
+EVENT = SimpleNamespace(key=b"p", value=b"avro", message=SimpleNamespace(timestamp=0.0))
+
+
+def screening(record_id, *risks):
+    """Return a screened ECG of one patient, with the probabilities of the diseases against 0.5."""
+    return Screening(
+        record=EcgRecord(
+            record_id=record_id,
+            patient_id="p",
+            leads=LEADS,
+            sample_rate_hz=500.0,
+            microvolts_per_step=5.0,
+            samples=bytes(24),
+            recorded_at=datetime(2026, 1, 1, tzinfo=UTC),
+        ),
+        quality=Quality(warnings=(), sample_rate_hz=500.0, duration_s=10.0, derived_leads=()),
+        finding=Finding(
+            risks=tuple(Risk(disease=disease, probability=p, threshold=0.5, flagged=p >= 0.5) for disease, p in risks),
+            phenotypes=(),
+            subtype={},
+            embedding=np.full(256, 1 / 16),
+        ),
+    )
+
+
+class Producer:
+    """Takes messages, and remembers them."""
+
+    def __init__(self):
+        self.sent = []
+
+    async def send(self, topic, value, *, key, headers):
+        validate_message(topic, value)
+        assert (key, dict(headers)["ce_type"]) == (EVENT.key, topic.encode())
+        self.sent.append((topic, value))
+
+
+class Waveforms:
+    """Takes waveforms, and remembers whose."""
+
+    def __init__(self):
+        self.stored = []
+
+    def store(self, record_id, value):
+        self.stored.append(record_id)
+
+
+@pytest.fixture
+def ward():
+    producer, waveforms, metrics = Producer(), Waveforms(), Metrics()
+
+    def publisher(**settings):
+        refractory = Refractory.from_settings(Settings(**settings))
+        one = AnswerPublisher(Lane.REALTIME, producer, MODEL, waveforms, metrics, refractory=refractory)
+
+        def publish(*screenings):
+            producer.sent.clear()
+            for outcome in screenings:
+                asyncio.run(one.publish(EVENT, outcome))
+            return Counter(topic for topic, _ in producer.sent)
+
+        return publish
+
+    return SimpleNamespace(publisher=publisher, producer=producer, waveforms=waveforms, metrics=metrics)
+
+
+def counted(ward, outcome):
+    return ward.metrics.registry.get_sample_value("cardiacnets_alerts_total", {"outcome": outcome})
+
+
+def test_each_flagged_disease_has_an_alert_and_the_ecg_one_request(ward):
+    publish = ward.publisher()
+    counts = publish(screening("r1", ("heart_failure", 0.9), ("pericarditis", 0.6), ("cardiomyopathy", 0.1)))
+    assert counts == {ECG_RISK: 1, ECG_ALERTS: 2, CMR_REQUESTS: 1}
+    alerts = [decode_message(Alert, value) for topic, value in ward.producer.sent if topic == ECG_ALERTS]
+    assert [(alert.code, alert.priority) for alert in alerts] == [("heart_failure", "high"), ("pericarditis", "low")]
+
+
+def test_a_patients_second_ecg_has_its_report_its_request_and_its_waveform_but_no_alert(ward):
+    publish = ward.publisher()
+    publish(screening("r1", ("heart_failure", 0.9)))
+    assert publish(screening("r2", ("heart_failure", 0.9))) == {ECG_RISK: 1, CMR_REQUESTS: 1}
+    assert ward.waveforms.stored == ["r1", "r2"]
+    assert (counted(ward, "raised"), counted(ward, "refractory")) == (1, 1)
+
+
+def test_a_new_disease_and_a_worse_one_are_told_within_the_window(ward):
+    publish = ward.publisher()
+    publish(screening("r1", ("heart_failure", 0.6), ("pericarditis", 0.2)))
+    counts = publish(screening("r2", ("heart_failure", 0.9), ("pericarditis", 0.6)))
+    assert counts[ECG_ALERTS] == 2
+
+
+def test_a_redelivered_ecg_has_all_its_messages_again_with_the_same_ids(ward):
+    publish = ward.publisher()
+    first = screening("r1", ("heart_failure", 0.9))
+    once, _ = publish(first), publish(screening("r2", ("heart_failure", 0.9)))
+    assert publish(first) == once
+
+
+def test_over_the_budget_only_high_priority_alerts_go_out(ward):
+    publish = ward.publisher(alerts_per_hour=1)
+    counts = publish(screening("r1", ("heart_failure", 0.95), ("pericarditis", 0.95), ("cardiomyopathy", 0.6)))
+    assert (counts[ECG_ALERTS], counts[ECG_RISK], counted(ward, "budget")) == (2, 1, 1)
+
+
+def test_an_unflagged_ecg_has_its_report_alone(ward):
+    assert ward.publisher()(screening("r1", ("heart_failure", 0.1))) == {ECG_RISK: 1}
+    assert ward.waveforms.stored == []
