@@ -1,0 +1,148 @@
+"""Who may speak to the dashboard, and what a browser may do with its answers.
+
+Four locks, each of its own: the Host header must be one of ours (DNS rebinding), a token opens (compared in constant
+time, kept in an HttpOnly SameSite=Strict cookie), a change needs our own page as its Origin (cross-site requests), and
+the content-security policy lets nothing run but our own files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+OPEN_PATHS = ("/healthz",)
+OPEN_FOLDER = "/static/"
+"""Our own files hold no secret, and the page that asks for the token needs its style."""
+SAFE_METHODS = ("GET", "HEAD")
+MAX_BODY_BYTES = 16 * 1024
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+class Guard:
+    """ASGI middleware: lets in who has the token, and adds the headers to every answer.
+
+    Args:
+        token: that opens the dashboard.
+        host: the address that is listened on; its name is one that the Host header may have.
+        sign_in: the page for who has no token.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str, host: str, sign_in: bytes) -> None:
+        self._app = app
+        self._token = token.encode()
+        self._pass = hashlib.sha256(b"cardiacnets-dashboard\0" + self._token).hexdigest().encode()
+        self._names = {"localhost", host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
+        self._sign_in = sign_in
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        answer = self._refusal(scope) or self._app
+        await answer(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """Return the answer to who is not let through."""
+        headers = Headers(scope=scope)
+        if not self._is_ours(headers.get("host", "")):
+            return PlainTextResponse("this host name is not the dashboard's", 421)
+        if scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDER):
+            return None
+        if scope["method"] in SAFE_METHODS and (given := _token_of(scope)) is not None:
+            return self._admit(scope, headers, given)
+        if not self._has_pass(scope, headers):
+            return self._turn_away(headers)
+        return None if scope["method"] in SAFE_METHODS else _forgery(headers)
+
+    def _is_ours(self, host: str) -> bool:
+        """Return whether a Host header cannot come from rebinding: an address, or a name of ours."""
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            return False
+        if name in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def _admit(self, scope: Scope, headers: Headers, given: str) -> Response:
+        if not hmac.compare_digest(given.strip().encode(), self._token):
+            return self._turn_away(headers)
+        answer = RedirectResponse(_without_token(scope), 303)
+        secure = scope["scheme"] == "https"
+        name = _cookie_name(scope)
+        answer.set_cookie(name, self._pass.decode(), httponly=True, samesite="strict", secure=secure, path="/")
+        return answer
+
+    def _has_pass(self, scope: Scope, headers: Headers) -> bool:
+        given = cookie_parser(headers.get("cookie", "")).get(_cookie_name(scope), "")
+        return hmac.compare_digest(given.encode(errors="replace"), self._pass)
+
+    def _turn_away(self, headers: Headers) -> Response:
+        if "text/html" in headers.get("accept", ""):
+            return Response(self._sign_in, 401, media_type="text/html; charset=utf-8")
+        return JSONResponse({"error": "the token is missing or wrong"}, 401)
+
+
+def _forgery(headers: Headers) -> Response | None:
+    """Return the refusal of a change that our own page did not ask for."""
+    site = headers.get("sec-fetch-site", "same-origin")
+    if site != "same-origin" or urlsplit(headers.get("origin", "")).netloc != headers["host"]:
+        return JSONResponse({"error": "changes are taken from the dashboard's own page only"}, 403)
+    if headers.get("content-type", "").split(";")[0] != "application/json":
+        return JSONResponse({"error": "a change is JSON"}, 415)
+    length = headers.get("content-length", "")
+    if not length.isdecimal() or len(length) > 9 or int(length) > MAX_BODY_BYTES:
+        return JSONResponse({"error": f"a change has at most {MAX_BODY_BYTES} bytes"}, 413)
+    return None
+
+
+def _token_of(scope: Scope) -> str | None:
+    return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)).get("token")
+
+
+def _without_token(scope: Scope) -> str:
+    """Return where to go on: here, on this host whatever the path begins with, and without the token."""
+    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    query = urlencode([pair for pair in pairs if pair[0] != "token"])
+    path = "/record" if scope["path"] == "/record" else "/"
+    return f"{path}?{query}" if query else path
+
+
+def _cookie_name(scope: Scope) -> str:
+    """Return a name for each port: cookies know hosts only, and two dashboards may share one."""
+    server = scope.get("server")
+    return f"cardiacnets_{server[1] if server else 0}"

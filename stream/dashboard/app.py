@@ -1,0 +1,223 @@
+"""The dashboard as an ASGI application: pages, server-sent events, what a page asks for, what a person does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from aiokafka.errors import KafkaError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sse_starlette import EventSourceResponse
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from schemas import topics
+from schemas.errors import RecordError, TransientError
+from schemas.messages import Acknowledgement, CmrRequest, Identifier, RiskReport, decode_message
+from stream.cine_store import CineStore, CorruptCine
+from stream.fhir import FHIR_JSON, encode_bundle
+
+from .access import Guard
+from .feed import Feed
+from .records import compose_page, fetch_ecg
+
+STATIC = Path(__file__).parent / "static"
+MAX_ROWS = 1000
+BINARY = "application/octet-stream"
+
+T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class AcknowledgeForm(msgspec.Struct, forbid_unknown_fields=True):
+    """What the page sends when somebody acknowledges an alert."""
+
+    identifier: Identifier
+    by: Identifier
+    comment: str = ""
+
+
+class RegenerateForm(msgspec.Struct, forbid_unknown_fields=True):
+    """What the page sends when somebody wants a cine drawn again."""
+
+    record_id: Identifier
+
+
+class Refused(Exception):  # noqa: N818 -- it is an answer, not a failure
+    """An answer that is a refusal, with a sentence for the person."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def make_app(feed: Feed, redis: Redis, cines: CineStore, *, token: str, host: str) -> Starlette:
+    """Return the application over a feed that is running."""
+    pages = Pages(feed, redis, cines)
+    routes = [
+        Route("/", pages.shell),
+        Route("/record", pages.shell),
+        Route("/healthz", pages.health),
+        Route("/api/events", pages.events),
+        Route("/api/records", pages.records),
+        Route("/api/rejections", pages.rejections),
+        Route("/api/record", pages.record),
+        Route("/api/ecg", pages.ecg),
+        Route("/api/cine", pages.cine),
+        Route("/api/fhir", pages.fhir),
+        Route("/api/acknowledge", pages.acknowledge, methods=["POST"]),
+        Route("/api/regenerate", pages.regenerate, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    guard = Middleware(Guard, token=token, host=host, sign_in=(STATIC / "sign_in.html").read_bytes())
+    return Starlette(routes=routes, middleware=[guard], exception_handlers={Refused: _refusal})
+
+
+class Pages:
+    """Answers the requests."""
+
+    def __init__(self, feed: Feed, redis: Redis, cines: CineStore) -> None:
+        self._feed = feed
+        self._redis = redis
+        self._cines = cines
+
+    async def shell(self, _: Request) -> Response:
+        """Return the page; all else it fetches."""
+        return FileResponse(STATIC / "index.html")
+
+    async def health(self, _: Request) -> Response:
+        """Return whether the topics are being read; open to everybody, so no more than that."""
+        overview = self._feed.overview()
+        return _json({"status": "ok" if overview.kafka else "no broker answers"}, 200 if overview.kafka else 503)
+
+    async def events(self, request: Request) -> Response:
+        """Return the stream of events, from where the page was if it tells."""
+        last_id = request.headers.get("last-event-id") or request.query_params.get("last")
+        return EventSourceResponse(self._feed.hub.stream(last_id))
+
+    async def records(self, request: Request) -> Response:
+        """Return the newest records as rows."""
+        return _json(self._feed.state.record_rows(_limit(request), request.query_params.get("q", "")))
+
+    async def rejections(self, request: Request) -> Response:
+        """Return the newest rejections."""
+        return _json(self._feed.state.rejections(_limit(request), request.query_params.get("q", "")))
+
+    async def record(self, request: Request) -> Response:
+        """Return what a record's page is drawn from."""
+        page = compose_page(self._feed.state, _record_id(request))
+        return _json(_required(page, "nothing is known of this record; it may be older than what is kept"))
+
+    async def ecg(self, request: Request) -> Response:
+        """Return the samples, and how to read them in the header X-Head."""
+        try:
+            found = await fetch_ecg(self._redis, _record_id(request))
+        except RedisError as error:
+            raise Refused(503, "Redis does not answer: the ECG cannot be drawn now") from error
+        except RecordError as error:
+            raise Refused(422, f"what is kept of this ECG cannot be drawn: {error}") from error
+        head, samples = _required(found, "the ECG is not kept: only those of flagged records are, for a time")
+        return Response(samples, media_type=BINARY, headers={"X-Head": msgspec.json.encode(head).decode()})
+
+    async def cine(self, request: Request) -> Response:
+        """Return the frames, uint8, and geometry and provenance in the header X-Head."""
+        try:
+            cine = await self._cines.get(_record_id(request))
+        except TransientError as error:
+            raise Refused(503, f"the cine cannot be fetched now: {error}") from error
+        except CorruptCine as error:
+            raise Refused(422, f"what is kept of this cine cannot be shown: {error}") from error
+        cine = _required(cine, "the cine has expired, or was not drawn yet")
+        head = _ascii_json({"geometry": cine.geometry, "provenance": cine.provenance})
+        return Response(cine.frames.tobytes(), media_type=BINARY, headers={"X-Head": head})
+
+    async def fhir(self, request: Request) -> Response:
+        """Return the report as a FHIR R4 bundle, to be saved as a file."""
+        value = _required(self._feed.state.report(_record_id(request)), "the report is not kept")
+        report = decode_message(RiskReport, value)
+        attachment = {"Content-Disposition": f'attachment; filename="report-{_file_name(report.report_id)}.fhir.json"'}
+        return Response(encode_bundle(report), media_type=FHIR_JSON, headers=attachment)
+
+    async def acknowledge(self, request: Request) -> Response:
+        """Publish that somebody took note of an alert."""
+        form = await _form(request, AcknowledgeForm)
+        entry = _required(self._feed.state.book.get(form.identifier), "there is no such alert any more")
+        acknowledgement = Acknowledgement(
+            identifier=form.identifier,
+            record_id=entry.alert.record_id,
+            acknowledged_by=form.by,
+            comment=form.comment,
+            acknowledged_at=datetime.now(UTC),
+        )
+        await self._publish(topics.ECG_ALERTS_ACK, acknowledgement, form.identifier, entry.key)
+        self._feed.state.acknowledge(acknowledgement)
+        await self._feed.publish_due()
+        return _json({"status": "acknowledged"})
+
+    async def regenerate(self, request: Request) -> Response:
+        """Publish a record's request for a cine again."""
+        form = await _form(request, RegenerateForm)
+        key, value = _required(self._feed.state.request(form.record_id), "the request for this cine is not kept")
+        kept = decode_message(CmrRequest, value)
+        await self._publish(topics.CMR_REQUESTS, kept, kept.request_id, key)
+        return _json({"status": "requested"})
+
+    async def _publish(
+        self, topic: str, message: Acknowledgement | CmrRequest, identifier: str, key: bytes | None
+    ) -> None:
+        try:
+            await self._feed.publish(topic, message, identifier, key)
+        except ValueError as error:
+            raise Refused(422, str(error)) from error
+        except KafkaError as error:
+            raise Refused(503, "Kafka does not answer: nothing was noted, try again") from error
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 -- registered for this kind alone
+    return _json({"error": str(error)}, error.status)
+
+
+async def _form(request: Request, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.body(), type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Refused(422, f"not what the page sends: {error}") from error
+
+
+def _required(found: T | None, sentence: str) -> T:
+    if found is None:
+        raise Refused(404, sentence)
+    return found
+
+
+def _record_id(request: Request) -> str:
+    return request.query_params.get("id", "")[:256]
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", "")
+    return min(MAX_ROWS, int(text)) if text.isdecimal() and len(text) < 6 else 200
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _ascii_json(value: Any) -> str:
+    """Return JSON for a header, which carries ASCII alone."""
+    import json
+
+    return json.dumps(msgspec.to_builtins(value))
+
+
+def _file_name(text: str) -> str:
+    return "".join(character for character in text if (character.isalnum() and character.isascii()) or character == "-")

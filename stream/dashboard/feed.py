@@ -1,0 +1,230 @@
+"""Reads the topics into the dashboard's state, tells the pages, and publishes what people do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from schemas import topics
+from schemas.cloudevents import JSON, event_headers
+from schemas.errors import DeploymentError
+from schemas.messages import Message, encode_message
+from stream.alert_book import AlertBook
+from stream.kafka import ensure_topics, new_consumer, new_producer
+from stream.settings import Settings
+
+from .events import Hub
+from .state import READ_TOPICS, AlertRow, DashboardState
+
+SOURCE = "urn:cardiacnets:dashboard"
+TICK_S = 0.1
+"""Changes within it go to the pages together."""
+OVERVIEW_S = 1.0
+FOLLOW_UP_S = 1.0
+PROBE_S = 3.0
+PROBE_TIMEOUT_S = 2.0
+MAX_RECORDS = 500
+"""Messages taken from the client at once; between them the pages are served."""
+CHUNK = 400
+"""Rows an event."""
+
+log = structlog.get_logger(__name__)
+_json = msgspec.json.Encoder()
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """The header of the pages."""
+
+    state: Any
+    behind: int
+    """Messages on the topics that have not been read yet."""
+    kafka: bool
+    redis: bool
+
+
+class Feed:
+    """Follows the topics for as long as it is entered.
+
+    There is no consumer group and nothing is committed: whatever starts reads the newest messages again, at most so
+    many a partition as records are kept.
+    """
+
+    def __init__(self, settings: Settings, redis: Redis) -> None:
+        self.state = DashboardState(settings.dashboard_records, AlertBook.from_settings(settings))
+        self.hub = Hub(self._snapshot)
+        self._settings = settings
+        self._redis = redis
+        self._behind = 0
+        self._kafka_up = self._redis_up = True
+        self._ends: dict[TopicPartition, int] = {}
+        self._caught_up = False
+
+    async def __aenter__(self) -> Self:
+        """Connect and begin to read.
+
+        Raises:
+            DeploymentError: Kafka cannot be reached.
+        """
+        await ensure_topics(self._settings)
+        self._consumer: AIOKafkaConsumer = new_consumer(self._settings, READ_TOPICS, auto_offset_reset="earliest")
+        self._producer = new_producer(self._settings)
+        try:
+            await self._consumer.start()
+            await self._producer.start()
+            await self._rewind()
+        except KafkaConnectionError as error:
+            await self._disconnect()
+            raise DeploymentError(f"no Kafka broker answers at {self._settings.broker}: {error}") from error
+        self._tasks = [asyncio.create_task(job()) for job in (self._read, self._tell, self._probe, self._follow_up)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the pages' streams and disconnect."""
+        self.hub.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._disconnect()
+
+    async def watch(self) -> None:
+        """Return never; raise what ended one of the jobs."""
+        await asyncio.gather(*self._tasks)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that was there at the start has been read."""
+        return self._caught_up
+
+    async def publish(self, topic: str, message: Message, identifier: str, key: bytes | None) -> None:
+        """Publish a message, confirmed by the broker.
+
+        Raises:
+            KafkaError: it was not confirmed in time.
+        """
+        await self.publish_value(topic, encode_message(message), identifier, key)
+
+    async def publish_value(self, topic: str, value: bytes, identifier: str, key: bytes | None) -> None:
+        """Publish a message that is encoded already, confirmed by the broker.
+
+        Raises:
+            KafkaError: it was not confirmed in time.
+        """
+        now = datetime.now(UTC)
+        headers = event_headers(kind=topic, identifier=identifier, source=SOURCE, time=now, content_type=JSON)
+        await self._producer.send_and_wait(topic, value, key=key, headers=headers)
+
+    def overview(self) -> Overview:
+        """Return the header of the pages."""
+        return Overview(self.state.overview(time.time()), self._behind, self._kafka_up, self._redis_up)
+
+    # --- jobs
+
+    async def _read(self) -> None:
+        while True:
+            batches = await self._consumer.getmany(timeout_ms=1000, max_records=MAX_RECORDS)
+            now = time.time()
+            for messages in batches.values():
+                for message in messages:
+                    self.state.receive(message.topic, message.key, message.value, now)
+            await self._measure_lag()
+
+    async def _tell(self) -> None:
+        """Send what changed every tick, and the header when it changed."""
+        told, due = b"", 0.0
+        while True:
+            await asyncio.sleep(TICK_S)
+            for name, data in _as_events("alerts", self.state.take_changed()):
+                self.hub.publish(name, data)
+            changed_records = self.state.take_changed_records()
+            if self._caught_up:  # until then pages are few, and the records many
+                for name, data in _as_events("records", changed_records):
+                    self.hub.publish(name, data)
+            if time.monotonic() < due:
+                continue
+            due = time.monotonic() + OVERVIEW_S
+            if (overview := _json.encode(self.overview())) != told:
+                told = overview
+                self.hub.publish("overview", overview.decode())
+
+    async def _follow_up(self) -> None:
+        """Publish the states that alerts come to: nobody else does."""
+        while True:
+            await asyncio.sleep(FOLLOW_UP_S)
+            if self._caught_up:
+                await self.publish_due()
+
+    async def publish_due(self) -> None:
+        """Publish the alerts that were acknowledged, or left alone for too long; what fails now is due again later."""
+        for entry in self.state.due(datetime.now(UTC)):
+            try:
+                await self.publish(topics.ECG_ALERTS, entry.alert, entry.alert.identifier, entry.key)
+            except KafkaError as error:
+                log.warning("alert_not_published", error=type(error).__name__, effect="it is due again later")
+
+    async def _probe(self) -> None:
+        """Look whether Kafka and Redis answer: the clients reconnect by themselves, but do not tell."""
+        while True:
+            self._kafka_up = await self._kafka_answers()
+            self._redis_up = await self._redis_answers()
+            await asyncio.sleep(PROBE_S)
+
+    async def _kafka_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                self._ends |= await self._consumer.end_offsets(self._consumer.assignment())
+        except (KafkaError, TimeoutError):
+            return False
+        await self._measure_lag()
+        return True
+
+    async def _redis_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                return bool(await self._redis.ping())
+        except (RedisError, OSError, TimeoutError):
+            return False
+
+    async def _measure_lag(self) -> None:
+        read = {partition: await self._consumer.position(partition) for partition in self._ends}
+        self._behind = sum(max(0, end - read[partition]) for partition, end in self._ends.items())
+        self._caught_up = self._caught_up or self._behind == 0
+
+    # --- the beginning and the end
+
+    async def _rewind(self) -> None:
+        """Begin where the newest records of each partition begin; the rest would be dropped again."""
+        partitions = self._consumer.assignment()
+        first = await self._consumer.beginning_offsets(partitions)
+        self._ends = await self._consumer.end_offsets(partitions)
+        for partition in partitions:
+            newest = self._ends[partition] - self._settings.dashboard_records
+            self._consumer.seek(partition, max(first[partition], newest))
+
+    async def _disconnect(self) -> None:
+        for client in (self._consumer, self._producer):
+            with contextlib.suppress(KafkaError, OSError):
+                await client.stop()
+
+    def _snapshot(self) -> Iterable[tuple[str, str]]:
+        """Yield all that a page starts from."""
+        yield "reset", "{}"
+        yield "overview", _json.encode(self.overview()).decode()
+        yield from _as_events("alerts", self.state.alert_rows())
+
+
+def _as_events(name: str, items: Sequence[AlertRow | str]) -> Iterable[tuple[str, str]]:
+    return ((name, _json.encode(items[start : start + CHUNK]).decode()) for start in range(0, len(items), CHUNK))

@@ -1,0 +1,94 @@
+"""What the page of one record is drawn from: report, alerts, ECG, cine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from redis.asyncio import Redis
+
+from inference.leads import arrange_leads
+from inference.waveform import MAX_DURATION_S
+from schemas.codec import decode_ecg
+from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
+from schemas.messages import CmrResult, RiskReport, decode_message
+from stream.waveform_cache import waveform_key
+
+from .meaning import Meaning, explain
+from .state import AlertRow, DashboardState
+
+LARGEST_STEP = 32767
+
+
+class RecordPage(msgspec.Struct, kw_only=True):
+    """A record's page; None stands for what has not come, or is not kept any more."""
+
+    record_id: str
+    report: RiskReport | None
+    meaning: Meaning | None
+    alerts: list[AlertRow]
+    result: CmrResult | None
+    requested: bool
+    """Whether a cine was asked for, so that it can be asked for again."""
+
+
+class EcgHead(msgspec.Struct, frozen=True, kw_only=True):
+    """How to read the samples that follow: int16, little-endian, lead after lead."""
+
+    leads: tuple[str, ...]
+    derived: tuple[str, ...]
+    n_samples: int
+    sample_rate_hz: float
+    microvolts_per_step: float
+    missing: int = MISSING_SAMPLE
+
+
+def compose_page(state: DashboardState, record_id: str) -> RecordPage | None:
+    """Return a record's page, None where nothing is known of it."""
+    value, result = state.report(record_id), state.result(record_id)
+    alerts, requested = state.alerts_of(record_id), state.request(record_id) is not None
+    if value is None and result is None and not alerts and not requested:
+        return None
+    report = None if value is None else decode_message(RiskReport, value)
+    return RecordPage(
+        record_id=record_id,
+        report=report,
+        meaning=None if report is None else explain(report),
+        alerts=alerts,
+        result=None if result is None else decode_message(CmrResult, result),
+        requested=requested,
+    )
+
+
+async def fetch_ecg(redis: Redis, record_id: str) -> tuple[EcgHead, bytes] | None:
+    """Return the ECG of a record from Redis, None where it is not there (any more).
+
+    Raises:
+        RecordError: what lies there is no 12-lead ECG.
+        RedisError: Redis does not answer.
+    """
+    value: Any = await redis.get(waveform_key(record_id))
+    return None if value is None else arrange_ecg(decode_ecg(value))
+
+
+def arrange_ecg(record: EcgRecord) -> tuple[EcgHead, bytes]:
+    """Return the 12 leads in their usual order, the seconds that were screened, otherwise as they were recorded.
+
+    Raises:
+        RecordError: leads are missing, or come twice.
+    """
+    used = round(MAX_DURATION_S * record.sample_rate_hz)
+    steps = np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)[:, :used].astype(np.float32)
+    steps[steps == MISSING_SAMPLE] = np.nan
+    (arranged,), derived = arrange_leads(steps[None], record.leads)
+    rounded = np.clip(np.round(arranged), -LARGEST_STEP, LARGEST_STEP)
+    samples = np.where(np.isnan(arranged), MISSING_SAMPLE, rounded).astype("<i2")
+    head = EcgHead(
+        leads=LEADS,
+        derived=derived,
+        n_samples=samples.shape[1],
+        sample_rate_hz=record.sample_rate_hz,
+        microvolts_per_step=record.microvolts_per_step,
+    )
+    return head, samples.tobytes()

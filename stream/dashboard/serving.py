@@ -1,0 +1,115 @@
+"""Runs the dashboard: feed and web server together, until asked to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+
+import uvicorn
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from schemas.errors import DeploymentError
+from stream.cine_store import CineStore
+from stream.settings import Settings
+
+from .app import make_app
+from .feed import Feed
+
+SHUTDOWN_S = 3
+BACKLOG = 128
+
+
+class PlainServer(uvicorn.Server):
+    """Uvicorn, which leaves the signals to us: we close the pages' streams before it waits for them."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+async def serve_dashboard(settings: Settings, started: Callable[[str], object]) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        started: is told the address, token included, once it answers.
+
+    Raises:
+        DeploymentError: Kafka cannot be reached, or the port is taken.
+    """
+    token = settings.dashboard_token or secrets.token_urlsafe(24)
+    listener = _listen(settings.dashboard_host, settings.dashboard_port)
+    async with AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        redis = _redis(settings)
+        stack.push_async_callback(redis.aclose)
+        cines = await stack.enter_async_context(CineStore(settings))
+        feed = await stack.enter_async_context(Feed(settings, redis))
+        app = make_app(feed, redis, cines, token=token, host=settings.dashboard_host)
+        server = PlainServer(
+            uvicorn.Config(
+                app, access_log=False, log_config=None, lifespan="off", timeout_graceful_shutdown=SHUTDOWN_S, ws="none"
+            )
+        )
+        await _run(server, feed, listener, lambda: started(_address(listener, settings.dashboard_host, token)))
+
+
+async def _run(server: PlainServer, feed: Feed, listener: socket.socket, started: Callable[[], object]) -> None:
+    """Run the server until a signal comes or the feed fails."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    jobs = {serving, asyncio.create_task(stop.wait()), asyncio.create_task(feed.watch())}
+    started()
+    try:
+        done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        feed.hub.close()
+        server.should_exit = True
+        await serving
+        for job in jobs - {serving}:
+            job.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await job
+    for job in done:
+        job.result()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        advice = "set CARDIACNETS_DASHBOARD_PORT to another port, or to 0 for any that is free"
+        raise DeploymentError(f"the dashboard cannot listen on {host}:{port} ({error}); {advice}") from error
+    return listener
+
+
+def _redis(settings: Settings) -> Redis:
+    return Redis.from_url(
+        settings.redis,
+        socket_timeout=settings.redis_timeout_s,
+        socket_connect_timeout=settings.redis_timeout_s,
+        retry=Retry(NoBackoff(), 1),  # a connection that a restart has cut is replaced at once
+    )
+
+
+def _address(listener: socket.socket, host: str, token: str) -> str:
+    from urllib.parse import quote
+
+    shown = socket.gethostname() if host in {"0.0.0.0", "::"} else host  # noqa: S104 -- compared, not bound
+    name = f"[{shown}]" if ":" in shown else shown
+    return f"http://{name}:{listener.getsockname()[1]}/?token={quote(token, safe='')}"

@@ -1,0 +1,152 @@
+// The list of alerts: all rows are here, the most pressing of those that match are drawn.
+
+import { DISEASES, byId, diseaseName, foreign, h, meter, percent, priorityOf, stateOf, timeOf } from "./dom.js";
+
+const STEP = 100;
+const MOST = 20000; // of rows kept; the server keeps fewer
+const POINTER_REST_MS = 700;
+
+const rows = new Map();
+const drawn = new Map(); // identifier -> {row, element}
+let shown = STEP;
+let pointerMoved = -Infinity;
+
+export const filters = { text: "", disease: "all", state: "open", order: "urgent" };
+
+export function clearAlerts() {
+  rows.clear();
+}
+
+// Take rows in; return those that are new.
+export function mergeAlerts(changed) {
+  const fresh = changed.filter((row) => !rows.has(row.identifier));
+  for (const row of changed) rows.set(row.identifier, row);
+  if (rows.size > MOST) {
+    const oldest = [...rows.values()].sort((a, b) => a.onset - b.onset).slice(0, rows.size - MOST);
+    for (const row of oldest) rows.delete(row.identifier);
+  }
+  return fresh;
+}
+
+export const alertOf = (identifier) => rows.get(identifier);
+
+export function resetShown() {
+  shown = STEP;
+}
+
+export function drawAlerts(list) {
+  const matching = [...rows.values()].filter(matches).sort(filters.order === "newest" ? newest : urgent);
+  const visible = matching.slice(0, shown);
+  place(list, visible);
+  const rest = matching.length - visible.length;
+  byId("more").hidden = rest <= 0;
+  byId("more").textContent = `Show ${Math.min(rest, STEP)} more of ${rest}`;
+  byId("empty").hidden = matching.length > 0;
+  byId("empty").textContent = rows.size === 0
+    ? "No alert so far. They appear here by themselves."
+    : "No alert matches these filters.";
+}
+
+export function showMore() {
+  shown += STEP;
+}
+
+// Rows must not jump from under a hand that is about to click; for a moment after it moved, the list waits.
+export function watchPointer(list) {
+  list.addEventListener("pointermove", () => {
+    pointerMoved = performance.now();
+  });
+}
+export const handIsMoving = () => performance.now() - pointerMoved < POINTER_REST_MS;
+
+export function forgetDrawn() {
+  drawn.clear();
+}
+
+function matches(row) {
+  if (filters.state === "open" ? !stateOf(row).open : filters.state !== "all" && row.status !== filters.state) return false;
+  if (filters.disease !== "all" && row.disease !== filters.disease) return false;
+  return !filters.text || `${row.patient_id ?? ""} ${row.record_id}`.toLowerCase().includes(filters.text);
+}
+
+const newest = (a, b) => b.onset - a.onset || (a.identifier < b.identifier ? -1 : 1);
+
+function urgent(a, b) {
+  const [left, right] = [stateOf(a), stateOf(b)];
+  return Number(right.open) - Number(left.open)
+    || (left.open ? right.rank - left.rank || priorityOf(b).rank - priorityOf(a).rank : 0)
+    || newest(a, b);
+}
+
+// Keep the elements of rows that stay, so that focus and selection stay with them.
+function place(list, visible) {
+  const wanted = new Set(visible.map((row) => row.identifier));
+  for (const [identifier, { element }] of drawn) {
+    if (!wanted.has(identifier)) {
+      if (element.contains(document.activeElement)) neighbour(element)?.focus();
+      element.remove();
+      drawn.delete(identifier);
+    }
+  }
+  let next = list.firstElementChild;
+  for (const row of visible) {
+    const element = elementOf(row);
+    if (element === next) next = next.nextElementSibling;
+    else list.insertBefore(element, next);
+  }
+}
+
+const neighbour = (element) => (element.nextElementSibling ?? element.previousElementSibling)?.querySelector("a.row");
+
+function elementOf(row) {
+  const known = drawn.get(row.identifier);
+  if (known?.row === row) return known.element;
+  const element = known?.element ?? h("li", { "data-alert": row.identifier });
+  const focused = element.contains(document.activeElement);
+  element.replaceChildren(link(row));
+  if (focused) element.firstElementChild.focus();
+  drawn.set(row.identifier, { row, element });
+  return element;
+}
+
+function link(row) {
+  const state = stateOf(row);
+  return h("a.row.alert", {
+    href: `/record?id=${encodeURIComponent(row.record_id)}`,
+    "data-record": row.record_id,
+    "data-priority": row.priority,
+    "data-open": state.open,
+  },
+  h("span.priority", {}, h("span.sign", { "aria-hidden": "true" }, priorityOf(row).sign), priorityOf(row).words),
+  h("span.what", {},
+    h("span.disease", {}, diseaseName(row.disease)),
+    h("span.who", {}, row.patient_id === null ? h("em", {}, "no patient id") : foreign(row.patient_id),
+      h("span.record-id", {}, foreign(row.record_id)))),
+  h("span.risk", {}, h("span.number", {}, percent(row.probability)), meter(row.probability, row.threshold, true),
+    h("span.against", {}, `flagged from ${percent(row.threshold)}`)),
+  stateChip(row),
+  timeOf(row.onset));
+}
+
+export function stateChip(row) {
+  const state = stateOf(row);
+  const by = row.acknowledged_by ? h("span.by", {}, " by ", foreign(row.acknowledged_by)) : null;
+  return h("span.state", { "data-state": row.status, title: row.comment || null },
+    h("span.sign", { "aria-hidden": "true" }, state.sign), h("span", {}, state.words, by));
+}
+
+export function fillDiseases(select) {
+  select.append(h("option", { value: "all" }, "All diseases"),
+    ...Object.entries(DISEASES).map(([code, name]) => h("option", { value: code }, name)));
+}
+
+// What a screen reader hears of new alerts.
+export function announce(fresh) {
+  const open = fresh.filter((row) => stateOf(row).open);
+  if (open.length === 0) return;
+  const high = open.filter((row) => row.priority === "high").length;
+  const [row] = open;
+  byId("announcer").textContent = open.length === 1
+    ? `New alert: ${diseaseName(row.disease)}, ${percent(row.probability)}, priority ${row.priority}, patient ${row.patient_id ?? "unknown"}`
+    : `${open.length} new alerts, ${high} of high priority`;
+}

@@ -1,0 +1,130 @@
+// Elements and words. Text goes in as text nodes only, so that whatever a record carries stays text.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export const byId = (id) => document.getElementById(id);
+
+// h("p.quiet", {title: "…"}, "text", child, …); functions become listeners, false and null are left out.
+export function h(name, attributes = {}, ...children) {
+  const [tag, ...classes] = name.split(".");
+  return filled(document.createElement(tag), classes, attributes, children);
+}
+
+export function svg(name, attributes = {}, ...children) {
+  const [tag, ...classes] = name.split(".");
+  return filled(document.createElementNS(SVG, tag), classes, attributes, children);
+}
+
+function filled(element, classes, attributes, children) {
+  if (classes.length) element.setAttribute("class", classes.join(" "));
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (value !== null && value !== undefined && value !== false) {
+      element.setAttribute(name, value === true ? "" : String(value));
+    }
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+// A name from outside, kept from turning the direction of the text around it.
+export const foreign = (text) => h("bdi", {}, text);
+
+export const DISEASES = {
+  coronary_artery_disease: "Coronary artery disease",
+  cardiomyopathy: "Cardiomyopathy",
+  heart_failure: "Heart failure",
+  pulmonary_hypertension: "Pulmonary hypertension",
+  pericarditis: "Pericarditis",
+};
+const SHORT = {
+  coronary_artery_disease: "CAD",
+  cardiomyopathy: "CM",
+  heart_failure: "HF",
+  pulmonary_hypertension: "PH",
+  pericarditis: "PC",
+};
+export const PRIORITIES = {
+  high: { rank: 2, sign: "▲", words: "High" },
+  medium: { rank: 1, sign: "◆", words: "Medium" },
+  low: { rank: 0, sign: "●", words: "Low" },
+};
+export const STATES = {
+  escalated: { open: true, rank: 1, sign: "⇧", words: "Escalated" },
+  raised: { open: true, rank: 0, sign: "!", words: "Raised" },
+  acknowledged: { open: false, rank: 0, sign: "✓", words: "Acknowledged" },
+  expired: { open: false, rank: 0, sign: "○", words: "Expired" },
+};
+export const stateOf = (row) => STATES[row.status] ?? STATES.raised; // a state that we do not know counts as raised
+export const priorityOf = (row) => PRIORITIES[row.priority] ?? PRIORITIES.low;
+export const diseaseName = (code) => DISEASES[code] ?? code.replaceAll("_", " ");
+export const diseaseShort = (code) => SHORT[code] ?? code;
+
+export function percent(share) {
+  const value = 100 * share;
+  if (value > 0 && value < 1) return "< 1 %";
+  if (value > 99 && value < 100) return "> 99 %";
+  return `${Math.round(value)} %`;
+}
+
+export function age(seconds) {
+  const s = Math.max(0, Math.round(Date.now() / 1000 - seconds));
+  if (s < 60) return `${s} s`;
+  const minutes = Math.floor(s / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return `${hours} h ${String(minutes % 60).padStart(2, "0")}`;
+  return `${Math.floor(hours / 24)} days`;
+}
+
+const moment = new Intl.DateTimeFormat("en-GB", {
+  year: "numeric", month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
+});
+export const when = (seconds) => moment.format(new Date(1000 * seconds));
+
+export const timeOf = (seconds) =>
+  h("time.age", { datetime: new Date(1000 * seconds).toISOString(), title: when(seconds), "data-since": seconds }, age(seconds));
+
+// A bar from 0 to 1 with its threshold; the numbers stand beside it, so the bar is decoration.
+export function meter(probability, threshold, flagged) {
+  const width = 100;
+  return svg(`svg.meter${flagged ? ".flagged" : ""}`, { viewBox: `0 0 ${width} 10`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    svg("rect.track", { x: 0, y: 2, width, height: 6 }),
+    svg("rect.fill", { x: 0, y: 2, width: Math.max(0, Math.min(1, probability)) * width, height: 6 }),
+    svg("rect.threshold", { x: Math.max(0, Math.min(1, threshold)) * width - 0.5, y: 0, width: 1, height: 10 }));
+}
+
+export async function getJson(path) {
+  const response = await fetch(path, { headers: { accept: "application/json" } });
+  return answered(response);
+}
+
+export async function postJson(path, body) {
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { "content-type": "application/json", accept: "application/json" },
+    body: JSON.stringify(body),
+  });
+  return answered(response);
+}
+
+// Bytes, and the head that says how to read them.
+export async function getBytes(path) {
+  const response = await fetch(path, { headers: { accept: "application/json" } });
+  if (!response.ok) await answered(response);
+  return { head: JSON.parse(response.headers.get("x-head")), bytes: await response.arrayBuffer() };
+}
+
+export class Refusal extends Error {
+  constructor(status, sentence) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+async function answered(response) {
+  if (response.status === 401) location.reload(); // the page that asks for the token
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refusal(response.status, body.error ?? `the server answered ${response.status}`);
+  return body;
+}

@@ -1,0 +1,273 @@
+// The frame: which view is shown, what arrives, which key does what.
+
+import { askToAcknowledge, prepareAcknowledge } from "./acknowledge.js";
+import {
+  alertOf, announce, clearAlerts, drawAlerts, fillDiseases, filters, forgetDrawn, handIsMoving, mergeAlerts, resetShown,
+  showMore, watchPointer,
+} from "./alerts.js";
+import { age, byId } from "./dom.js";
+import { closeRecord, currentAlert, openRecord, recordChanged } from "./record.js";
+import { drawRecords, drawRejections } from "./records.js";
+import { follow } from "./stream.js";
+
+const AGES_MS = 1000;
+const LIST_REFRESH_MS = 2000;
+const LISTS = { alerts: "Alerts", records: "Records", rejected: "Rejected" };
+const CONNECTIONS = { connecting: "connecting", live: "live", lost: "reconnecting…", closed: "signed out" };
+
+let list = "alerts";
+let record = null; // id of the record that is shown
+let ready = false; // whether the snapshot has come
+let scheduled = false;
+let scrolled = 0;
+let counted = "";
+let listDue = 0;
+
+// --- what arrives
+
+function handle(name, data) {
+  if (name === "reset") {
+    ready = false;
+    clearAlerts();
+  } else if (name === "ready") {
+    ready = true;
+    if (record) recordChanged([record]);
+    schedule();
+  } else if (name === "alerts") {
+    const fresh = mergeAlerts(data);
+    if (ready) announce(fresh);
+    if (record) recordChanged(data.map((row) => row.record_id));
+    schedule();
+  } else if (name === "records" && record) {
+    recordChanged(data);
+  } else if (name === "overview") {
+    showOverview(data);
+  }
+}
+
+function showOverview({ state, behind, kafka, redis }) {
+  const raised = state.alerts.raised ?? 0;
+  const escalated = state.alerts.escalated ?? 0;
+  const latency = state.recorded ?? state.seen;
+  byId("figure-open").textContent = raised + escalated;
+  byId("figure-escalated").textContent = escalated;
+  byId("figure-escalated").parentElement.classList.toggle("hot", escalated > 0);
+  byId("figure-rate").textContent = state.per_minute;
+  byId("figure-latency").textContent = latency ? `${seconds(latency.p50)} (${seconds(latency.p95)})` : "–";
+  byId("latency-label").textContent = state.recorded ? "from recording, median (95 %)" : "report to screen, median (95 %)";
+  byId("figure-records").textContent = state.records.toLocaleString("en-GB");
+  byId("figure-rejected").textContent = state.rejected.toLocaleString("en-GB");
+  document.title = `${raised + escalated ? `(${raised + escalated}) ` : ""}CardiacNets`;
+  tellTrouble([
+    kafka ? null : "Kafka does not answer: nothing new arrives, and nothing can be acknowledged.",
+    redis ? null : "Redis does not answer: ECGs and cines cannot be drawn. Alerts go on.",
+    behind > 500 ? `Catching up: ${behind.toLocaleString("en-GB")} messages to read.` : null,
+    state.unreadable ? `${state.unreadable} messages on the topics could not be read.` : null,
+  ]);
+  const count = `${state.records} ${state.rejected}`;
+  if (count !== counted && list !== "alerts") scheduleList();
+  counted = count;
+}
+
+const seconds = (value) => (value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`);
+
+function tellTrouble(sentences) {
+  const text = sentences.filter(Boolean).join(" ");
+  if (byId("trouble").textContent !== text) byId("trouble").textContent = text;
+  byId("trouble").hidden = !text;
+}
+
+function tellConnection(state) {
+  byId("connection").dataset.state = state;
+  byId("connection").textContent = CONNECTIONS[state];
+  if (state === "closed") {
+    tellTrouble(["The token is no longer the right one, as after a restart with a new one. Open the address that the terminal printed."]);
+  }
+}
+
+// --- the list
+
+function schedule() {
+  if (scheduled || !ready || list !== "alerts") return;
+  scheduled = true;
+  requestAnimationFrame(function draw() {
+    if (handIsMoving()) {
+      setTimeout(() => requestAnimationFrame(draw), 100);
+      return;
+    }
+    scheduled = false;
+    if (list === "alerts") drawAlerts(byId("rows"));
+  });
+}
+
+// Records and rejections are fetched: at most once in a while, and only while they are looked at.
+function scheduleList() {
+  if (listDue || record !== null) return;
+  listDue = setTimeout(() => {
+    listDue = 0;
+    drawFetched();
+  }, LIST_REFRESH_MS);
+}
+
+async function drawFetched() {
+  if (record !== null || list === "alerts") return;
+  try {
+    await (list === "records" ? drawRecords : drawRejections)(byId("rows"), filters.text);
+  } catch (error) {
+    byId("empty").hidden = false;
+    byId("empty").textContent = `The list cannot be fetched: ${error.message}`;
+  }
+}
+
+function showList(name) {
+  if (list !== name) {
+    list = name;
+    forgetDrawn();
+    byId("rows").replaceChildren();
+    byId("empty").hidden = byId("more").hidden = true;
+  }
+  byId("list-title").textContent = LISTS[name];
+  for (const link of document.querySelectorAll("[data-list]")) {
+    if (link.dataset.list === name && record === null) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  for (const part of document.querySelectorAll("[data-for]")) part.hidden = part.dataset.for !== name;
+  if (name === "alerts") schedule();
+  else drawFetched();
+}
+
+// --- where we are
+
+function route() {
+  const query = new URLSearchParams(location.search);
+  const wanted = location.pathname === "/record" ? query.get("id") : null;
+  if (record === null && wanted !== null) scrolled = scrollY;
+  const back = record !== null && wanted === null ? record : null;
+  record = wanted;
+  byId("list-view").hidden = wanted !== null;
+  byId("record-view").hidden = wanted === null;
+  if (wanted === null) {
+    closeRecord();
+    readFilters(query);
+    showList(LISTS[query.get("list")] ? query.get("list") : "alerts");
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      scrollTo(0, scrolled);
+      if (back !== null) links().find((link) => link.dataset.record === back)?.focus({ preventScroll: true });
+    }));
+  } else {
+    showList(list);
+    openRecord(byId("record-view"), wanted);
+    scrollTo(0, 0);
+    byId("main").focus({ preventScroll: true });
+  }
+}
+
+function go(path) {
+  if (path !== location.pathname + location.search) history.pushState({ inside: true }, "", path);
+  route();
+}
+
+function goBack() {
+  if (history.state?.inside) history.back();
+  else go("/");
+}
+
+function readFilters(query) {
+  filters.text = (query.get("q") ?? "").toLowerCase();
+  filters.disease = query.get("disease") ?? "all";
+  filters.state = query.get("state") ?? "open";
+  filters.order = query.get("order") ?? "urgent";
+  if (byId("filter-text").value.toLowerCase().trim() !== filters.text) byId("filter-text").value = query.get("q") ?? "";
+  for (const name of ["disease", "state", "order"]) byId(`filter-${name}`).value = filters[name];
+}
+
+// The filters stand in the address, so that a reload keeps them.
+function filtersChanged() {
+  const query = new URLSearchParams();
+  const text = byId("filter-text").value.trim();
+  if (list !== "alerts") query.set("list", list);
+  if (text) query.set("q", text);
+  for (const [name, usual] of [["disease", "all"], ["state", "open"], ["order", "urgent"]]) {
+    const value = byId(`filter-${name}`).value;
+    if (value !== usual) query.set(name, value);
+  }
+  history.replaceState(history.state, "", query.size ? `/?${query}` : "/");
+  readFilters(query);
+  resetShown();
+  if (list === "alerts") schedule();
+  else drawFetched();
+}
+
+// --- keys
+
+const links = () => [...byId("rows").querySelectorAll(".row")];
+
+function move(step) {
+  const all = links();
+  const at = all.indexOf(document.activeElement);
+  const next = at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.max(0, Math.min(all.length - 1, at + step));
+  all[next]?.focus();
+  all[next]?.scrollIntoView({ block: "nearest" });
+}
+
+function acknowledgeHere() {
+  const item = document.activeElement.closest?.("[data-alert]");
+  const row = record !== null ? currentAlert(item?.dataset.alert) : alertOf(item?.dataset.alert);
+  if (row && row.status !== "acknowledged") askToAcknowledge(row);
+}
+
+function press(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || byId("acknowledge").open) return;
+  const typing = event.target.matches("input, textarea, select");
+  if (event.key === "Escape") {
+    if (typing) event.target.blur();
+    else if (record !== null) goBack();
+  } else if (!typing) {
+    const act = actions[event.key];
+    if (act && (record === null || act.everywhere)) {
+      event.preventDefault();
+      act.run();
+    }
+  }
+}
+
+const actions = {
+  j: { run: () => move(1) },
+  k: { run: () => move(-1) },
+  ArrowDown: { run: () => move(1) },
+  ArrowUp: { run: () => move(-1) },
+  "/": { run: () => byId("filter-text").focus() },
+  a: { run: acknowledgeHere, everywhere: true },
+};
+
+function follows(event) {
+  const link = event.target.closest("a[href^='/']");
+  if (!link || link.hasAttribute("download") || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  go(link.getAttribute("href"));
+}
+
+fillDiseases(byId("filter-disease"));
+prepareAcknowledge();
+watchPointer(byId("rows"));
+byId("filters").addEventListener("input", filtersChanged);
+byId("filters").addEventListener("submit", (event) => {
+  event.preventDefault();
+  links()[0]?.focus();
+});
+byId("more").addEventListener("click", () => {
+  showMore();
+  schedule();
+});
+document.addEventListener("keydown", press);
+document.addEventListener("click", follows);
+addEventListener("popstate", route);
+setInterval(() => {
+  for (const element of document.querySelectorAll("time[data-since]")) {
+    const text = age(Number(element.dataset.since));
+    if (element.textContent !== text) element.textContent = text;
+  }
+}, AGES_MS);
+history.scrollRestoration = "manual";
+route();
+follow(handle, tellConnection);

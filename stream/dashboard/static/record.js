@@ -1,0 +1,248 @@
+// The page of one record: alerts, ECG, risks, cine, measurements, quality, model.
+
+import { askToAcknowledge } from "./acknowledge.js";
+import { stateChip } from "./alerts.js";
+import { makePlayer } from "./cine.js";
+import {
+  diseaseName, foreign, getBytes, getJson, h, meter, percent, postJson, priorityOf, timeOf, when, byId,
+} from "./dom.js";
+import { drawEcg, readEcg } from "./ecg.js";
+import { bullseye, measurementGroup } from "./measurements.js";
+
+const PAPER = "cardiacnets.paper";
+const REFRESH_MS = 300;
+const RESIZE_MS = 150;
+
+let shown = null; // {id, page, parts, player, ecg}
+let refreshDue = 0;
+let resizeDue = 0;
+
+export async function openRecord(container, id) {
+  if (shown?.id === id) return;
+  closeRecord();
+  const parts = frame();
+  container.replaceChildren(parts.head, parts.alerts, parts.ecg, parts.pair, parts.measurements, parts.last);
+  shown = { id, parts, page: null, player: null, ecg: null, cineOf: null };
+  await Promise.all([refresh(id), showEcg(id)]);
+}
+
+export function closeRecord() {
+  shown?.player?.stop();
+  shown = null;
+}
+
+// The record's page is drawn again when a message about it has come.
+export function recordChanged(ids) {
+  if (!shown || refreshDue || !ids.includes(shown.id)) return;
+  refreshDue = setTimeout(() => {
+    refreshDue = 0;
+    if (shown) refresh(shown.id);
+  }, REFRESH_MS);
+}
+
+// The alert that a key acts on: the one in focus, else the first that is open.
+export function currentAlert(identifier) {
+  const alerts = shown?.page?.alerts ?? [];
+  return alerts.find((row) => row.identifier === identifier) ?? alerts.find((row) => row.status !== "acknowledged");
+}
+
+function frame() {
+  return {
+    head: h("div.record-head"),
+    alerts: h("div.record-alerts"),
+    ecg: h("section.panel.ecg", { "aria-labelledby": "ecg-title" }),
+    pair: h("div.pair", {}, h("section.panel.risks"), h("section.panel.picture")),
+    measurements: h("section.panel.all-measurements"),
+    last: h("div.pair.even", {}, h("section.panel.quality"), h("section.panel.model")),
+  };
+}
+
+async function refresh(id) {
+  let page;
+  try {
+    page = await getJson(`/api/record?id=${encodeURIComponent(id)}`);
+  } catch (error) {
+    if (shown?.id === id) fillHead(shown.parts.head, id, null, error.message);
+    return;
+  }
+  if (shown?.id !== id) return;
+  shown.page = page;
+  const { parts } = shown;
+  fillHead(parts.head, id, page, null);
+  parts.alerts.replaceChildren(...page.alerts.map(alertCard));
+  if (page.report) {
+    fillRisks(parts.pair.children[0], page);
+    fillMeasurements(parts.measurements, page);
+    fillQuality(parts.last.children[0], page.report);
+    fillModel(parts.last.children[1], page.report);
+  }
+  byId("untrained").hidden = !page.report || page.report.model.trained;
+  await showCine(id);
+}
+
+function fillHead(head, id, page, trouble) {
+  const report = page?.report;
+  const patient = report ? report.patient_id : page?.alerts[0]?.patient_id;
+  head.replaceChildren(
+    h("a.back", { href: "/" }, "← List"),
+    h("div.title", {},
+      h("h1", {}, patient ? foreign(patient) : "Patient without id"),
+      h("p.quiet", {}, "record ", foreign(id),
+        report?.recorded_at ? `, recorded ${when(Date.parse(report.recorded_at) / 1000)}` : "",
+        report ? `, screened ${when(Date.parse(report.created_at) / 1000)}` : "")),
+    report ? h("a.button", { href: `/api/fhir?id=${encodeURIComponent(id)}`, download: true }, "FHIR report") : "",
+    trouble ? h("p.error", { role: "alert" }, trouble) : "");
+}
+
+function alertCard(row) {
+  return h("div.alert-card", { "data-alert": row.identifier, "data-priority": row.priority },
+    h("span.priority", {}, h("span.sign", { "aria-hidden": "true" }, priorityOf(row).sign), priorityOf(row).words),
+    h("strong", {}, diseaseName(row.disease)),
+    stateChip(row),
+    timeOf(row.onset),
+    row.status === "acknowledged" ? null
+      : h("button.primary", { type: "button", click: () => askToAcknowledge(row) }, "Acknowledge"),
+    row.comment ? h("p.comment", {}, foreign(row.comment)) : null);
+}
+
+// --- ECG
+
+async function showEcg(id) {
+  const { ecg: panel } = shown.parts;
+  const title = h("h2", { id: "ecg-title" }, "ECG");
+  panel.replaceChildren(title, h("p.quiet", {}, "Fetching…"));
+  try {
+    const ecg = readEcg(await getBytes(`/api/ecg?id=${encodeURIComponent(id)}`));
+    if (shown?.id !== id) return;
+    shown.ecg = ecg;
+  } catch (error) {
+    if (shown?.id === id) panel.replaceChildren(title, h("p.nothing", {}, `${sentence(error.message)}`));
+    return;
+  }
+  const canvas = h("canvas", { role: "img", "aria-label": `12-lead ECG, ${shown.ecg.seconds.toFixed(0)} seconds, at 25 mm a second and 10 mm a millivolt` });
+  const button = h("button.plain", { type: "button", click: turnPaper });
+  panel.replaceChildren(
+    h("div.panel-head", {}, title,
+      h("p.quiet", {}, `${shown.ecg.seconds.toFixed(1)} s at ${shown.ecg.rate} Hz, unfiltered, each lead centred; a small square is 1 mm: 40 ms, 0.1 mV`), button),
+    h("div.paper", {}, canvas));
+  drawPaper();
+}
+
+const paperName = () => (localStorage.getItem(PAPER) === "light" ? "light" : "dark");
+
+function turnPaper() {
+  localStorage.setItem(PAPER, paperName() === "light" ? "dark" : "light");
+  drawPaper();
+}
+
+function drawPaper() {
+  const canvas = shown?.parts.ecg.querySelector("canvas");
+  if (!canvas || !shown.ecg) return;
+  drawEcg(canvas, shown.ecg, paperName());
+  shown.parts.ecg.querySelector("button").textContent = paperName() === "light" ? "Dark paper" : "Light paper";
+}
+
+addEventListener("resize", () => {
+  clearTimeout(resizeDue);
+  resizeDue = setTimeout(drawPaper, RESIZE_MS);
+});
+
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+
+// --- risks
+
+function fillRisks(panel, { report, meaning }) {
+  panel.replaceChildren(h("h2", {}, "Risks"),
+    h("ul.risk-list", {}, meaning.risks.map((risk) => h("li", { "data-flagged": risk.flagged },
+      h("div.risk-line", {}, h("strong", {}, diseaseName(risk.disease)),
+        h("span.number", {}, percent(risk.probability))),
+      meter(risk.probability, risk.threshold, risk.flagged),
+      h("p.risk-words", {},
+        h("span.flag", {}, risk.flagged ? "▲ Flagged" : "Not flagged"),
+        ` (threshold ${percent(risk.threshold)}). `, risk.sentence)))),
+    subtypes(report));
+}
+
+function subtypes(report) {
+  if (!report.cardiomyopathy_subtype) return null;
+  const shares = Object.entries(report.cardiomyopathy_subtype).sort((a, b) => b[1] - a[1]);
+  return h("p.subtypes", {}, "If it is a cardiomyopathy, of which kind: ",
+    shares.map(([name, share]) => `${name} ${percent(share)}`).join(", "), ".");
+}
+
+// --- cine
+
+async function showCine(id) {
+  const panel = shown.parts.pair.children[1];
+  const { result, requested } = shown.page;
+  const version = result ? `${result.created_at} ${result.status}` : "none";
+  if (shown.cineOf === version && shown.player) return;
+  const title = h("h2", {}, "Cine");
+  try {
+    const player = makePlayer(await getBytes(`/api/cine?id=${encodeURIComponent(id)}`));
+    if (shown?.id !== id) {
+      player.stop();
+      return;
+    }
+    shown.player?.stop();
+    shown.player = player;
+    shown.cineOf = version;
+    panel.replaceChildren(title, player.element);
+  } catch (error) {
+    if (shown?.id !== id) return;
+    panel.replaceChildren(title, h("p.nothing", {}, why(error, result, requested)),
+      requested ? regenerate(id, result) : "", h("p.quiet", {}, "A cine is synthetic: drawn from an ECG, not a measurement."));
+  }
+}
+
+function why(error, result, requested) {
+  if (error.status !== 404) return sentence(error.message);
+  if (result?.status === "failed") return `The cine could not be drawn: ${result.detail ?? result.code}.`;
+  if (result) return "The cine has expired.";
+  return requested ? "The cine is being drawn." : "No cine was asked for: nothing was flagged, or the request is not kept any more.";
+}
+
+function regenerate(id, result) {
+  const button = h("button", { type: "button", async click() {
+    button.disabled = true;
+    try {
+      await postJson("/api/regenerate", { record_id: id });
+      button.textContent = "Asked for; it appears here by itself";
+    } catch (error) {
+      button.disabled = false;
+      button.after(h("p.error", { role: "alert" }, error.message));
+    }
+  } }, result ? "Regenerate" : "Ask again");
+  return button;
+}
+
+// --- measurements, quality, model
+
+function fillMeasurements(panel, { meaning, report }) {
+  panel.replaceChildren(
+    h("div.panel-head", {}, h("h2", {}, `Estimated measurements (${report.phenotypes.length})`),
+      h("p.quiet", {}, report.model.trained
+        ? "Ranges by sex, since the record does not tell it; a dash where none is published. The sources show on pointing."
+        : "The weights are untrained: these numbers are no measurements, and are held against no range.")),
+    h("div.bullseyes", {}, meaning.bullseyes.map(bullseye)),
+    h("div.groups", {}, meaning.groups.map(measurementGroup)));
+}
+
+function fillQuality(panel, { quality }) {
+  panel.replaceChildren(h("h2", {}, "Signal quality"),
+    quality.warnings.length === 0 ? h("p", {}, "✓ No doubts about the signal.")
+      : h("ul.warnings", {}, quality.warnings.map((warning) => h("li", {},
+        h("span.sign", { "aria-hidden": "true" }, "⚠ "), foreign(warning.detail), h("code", {}, warning.code)))),
+    h("p.quiet", {}, `${quality.duration_s.toFixed(1)} s at ${quality.sample_rate_hz} Hz`,
+      quality.derived_leads.length ? `; computed from I and II: ${quality.derived_leads.join(", ")}` : ""));
+}
+
+function fillModel(panel, { model, notice, report_id: reportId }) {
+  panel.replaceChildren(h("h2", {}, "Model"),
+    h("dl.facts", {},
+      h("dt", {}, "Name"), h("dd", {}, model.name),
+      h("dt", {}, "Version"), h("dd", {}, model.version),
+      h("dt", {}, "Weights"), h("dd", {}, model.weights),
+      h("dt", {}, "Report"), h("dd", {}, reportId)),
+    h("p.notice", {}, notice));
+}

@@ -1,0 +1,55 @@
+// The lists of records and of rejections: fetched when they are looked at, the newest first.
+
+import { diseaseName, diseaseShort, foreign, getJson, h, meter, percent, timeOf, byId } from "./dom.js";
+
+const ROWS = 200;
+const CINES = { generated: "cine drawn", requested: "cine asked for", failed: "cine failed" };
+
+export async function drawRecords(list, text) {
+  const rows = await getJson(`/api/records?limit=${ROWS}&q=${encodeURIComponent(text)}`);
+  fill(list, rows.map(recordRow), text, "No record so far.", rows.length === ROWS);
+}
+
+export async function drawRejections(list, text) {
+  const rows = await getJson(`/api/rejections?limit=${ROWS}&q=${encodeURIComponent(text)}`);
+  fill(list, rows.map(rejectionRow), text, "No record was rejected.", rows.length === ROWS);
+}
+
+function fill(list, items, text, nothing, cut) {
+  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.record : null;
+  list.replaceChildren(...items);
+  if (focused) [...list.querySelectorAll("a.row")].find((row) => row.dataset.record === focused)?.focus();
+  byId("more").hidden = true;
+  byId("empty").hidden = items.length > 0 && !cut;
+  byId("empty").textContent = cut ? `The newest ${ROWS} are shown; search to find others.`
+    : text ? "Nothing matches." : nothing;
+}
+
+function recordRow(row) {
+  const notes = [
+    row.warnings ? `${row.warnings} quality warning${row.warnings === 1 ? "" : "s"}` : null,
+    row.cine ? CINES[row.cine] : null,
+  ].filter(Boolean);
+  return h("li", {},
+    h("a.row.record", { href: `/record?id=${encodeURIComponent(row.record_id)}`, "data-record": row.record_id },
+      h("span.what", {},
+        h("span.disease", {}, row.patient_id === null ? h("em", {}, "no patient id") : foreign(row.patient_id)),
+        h("span.who", {}, foreign(row.record_id), notes.length ? h("span.record-id", {}, notes.join(", ")) : null)),
+      h("span.five", {}, row.risks.map(([disease, probability, threshold, flagged]) =>
+        h("span.small-risk", { title: `${diseaseName(disease)}: ${percent(probability)}, flagged from ${percent(threshold)}`, "data-flagged": flagged },
+          h("span.short", {}, diseaseShort(disease)), meter(probability, threshold, flagged),
+          h("span.number", {}, flagged ? "▲ " : "", percent(probability))))),
+      timeOf(row.created_at)));
+}
+
+function rejectionRow(row) {
+  const numbers = Object.entries(row.numbers).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
+  return h("li", {},
+    h("div.row.rejection", { tabindex: "0" },
+      h("span.what", {},
+        h("span.disease", {}, foreign(row.detail)),
+        h("span.who", {}, row.record_id === null ? h("em", {}, "unreadable id") : foreign(row.record_id),
+          h("span.record-id", {}, foreign([row.source, ...numbers].join(" · "))))),
+      h("code", {}, row.code),
+      timeOf(Date.parse(row.created_at) / 1000)));
+}

@@ -1,0 +1,229 @@
+"""What the dashboard's tests put on the topics and into Redis: simulated patients, the truth standing for estimates."""
+
+import asyncio
+import re
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from redis.asyncio import Redis
+
+from inference.cine import Cine, CineGeometry, CineProvenance
+from inference.phenotypes import MEASUREMENTS
+from inference.readout import Finding
+from inference.report import compose_alerts, compose_cmr_request, compose_report
+from schemas.codec import encode_ecg
+from schemas.ecg_record import LEADS, EcgRecord
+from schemas.messages import (
+    DISEASES,
+    Alert,
+    CmrRequest,
+    CmrResult,
+    ModelReference,
+    Phenotype,
+    Quality,
+    QualityWarning,
+    Risk,
+    RiskReport,
+    encode_message,
+)
+from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_RISK, record_key
+from stream.child import Child
+from stream.cine_store import CineStore, cine_key
+from stream.kafka import ensure_topics, new_producer
+from stream.servers import embedded_broker, embedded_redis, free_port
+from stream.settings import Settings, as_environment
+from stream.waveform_cache import waveform_key
+from training.cohort.simulated import simulate_patient
+
+TOKEN = "a-token-of-the-tests"
+MODEL = ModelReference(
+    name="cardiacnets-reference",
+    version="1.0.0+test",
+    trained=True,
+    weights="demonstration weights: simulated patients",
+)
+THRESHOLDS = dict(zip(DISEASES, (0.32, 0.18, 0.21, 0.15, 0.12), strict=True))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A record and all that follows from it."""
+
+    record: EcgRecord
+    report: RiskReport
+    alerts: list[Alert]
+    request: CmrRequest | None
+    cine: Cine
+
+    @property
+    def key(self):
+        return record_key(self.record)
+
+    def messages(self):
+        """Yield topic, key and message, as a worker publishes them."""
+        yield ECG_RISK, self.key, self.report
+        for alert in self.alerts:
+            yield ECG_ALERTS, self.key, alert
+        if self.request:
+            yield CMR_REQUESTS, self.key, self.request
+
+    def result(self):
+        return CmrResult(
+            request_id=self.request.request_id,
+            report_id=self.report.report_id,
+            record_id=self.record.record_id,
+            status="generated",
+            redis_key=cine_key(self.record.record_id),
+            size_bytes=self.cine.frames.size,
+            seconds=1.2,
+            code=None,
+            detail=None,
+            model=self.cine.provenance.generator,
+            created_at=datetime.now(UTC),
+        )
+
+
+def simulate_case(seed, number, *, at=None, risks=None, patient_id=None, record_id=None, model=MODEL):
+    """Return a simulated patient's case; `risks` are probabilities by disease, guessed from the truth otherwise."""
+    simulated = simulate_patient(seed, number)
+    at = at or datetime.now(UTC)
+    record = EcgRecord(
+        record_id=record_id or simulated.record_id,
+        patient_id=patient_id or f"P-{seed}{number:04d}",
+        leads=LEADS,
+        sample_rate_hz=500.0,
+        microvolts_per_step=5.0,
+        samples=simulated.ecg.astype("<i2").tobytes(),
+        recorded_at=at - timedelta(seconds=2),
+    )
+    finding = Finding(
+        risks=_risks(risks or _guess(simulated.patient, number)),
+        phenotypes=tuple(
+            Phenotype(name=m.name, value=round(float(v), 4), unit=m.unit)
+            for m, v in zip(MEASUREMENTS, simulated.phenotypes, strict=True)
+        ),
+        subtype={"dilated": 0.62, "hypertrophic": 0.27, "restrictive": 0.11},
+        embedding=np.eye(256)[0],
+    )
+    warning = QualityWarning(code="baseline_wander", detail="lead V3 wanders by 0.6 mV", numbers={"lead": "V3"})
+    quality = Quality(
+        warnings=(warning,) if number % 2 else (), sample_rate_hz=500.0, duration_s=10.0, derived_leads=()
+    )
+    report = compose_report(record, quality, finding, model, at)
+    cine = _cine(simulated.cine, report)
+    return Case(record, report, compose_alerts(report), compose_cmr_request(report, finding), cine)
+
+
+def copies(case, number, *, seconds=3600, seed=0):
+    """Yield so many cases like this one, with other ids, probabilities and times over the last hour."""
+    rng, now = np.random.default_rng(seed), datetime.now(UTC)
+    for i in range(number):
+        record = msgspec.structs.replace(case.record, record_id=f"replay-{i}", patient_id=f"patient-{i % 4000}")
+        probabilities = dict(zip(DISEASES, np.round(rng.beta(0.5, 6, 5), 4).tolist(), strict=True))
+        report = msgspec.structs.replace(
+            case.report,
+            report_id=f"report-{i}",
+            record_id=record.record_id,
+            patient_id=record.patient_id,
+            risks=_risks(probabilities),
+            created_at=now - timedelta(seconds=seconds * (1 - i / number)),
+        )
+        request = case.request and msgspec.structs.replace(
+            case.request, request_id=f"request-{i}", report_id=report.report_id, record_id=record.record_id
+        )
+        alerts = compose_alerts(report)
+        yield replace(case, record=record, report=report, alerts=alerts, request=request if alerts else None)
+
+
+def _risks(probabilities):
+    return tuple(
+        Risk(disease=disease, probability=p, threshold=THRESHOLDS[disease], flagged=p >= THRESHOLDS[disease])
+        for disease, p in ((disease, probabilities[disease]) for disease in DISEASES)
+    )
+
+
+def _guess(patient, number):
+    rng = np.random.default_rng(number)
+    return {
+        disease: round(float(rng.beta(6, 4) if patient.diseases[disease] else rng.beta(1, 14)), 4)
+        for disease in DISEASES
+    }
+
+
+def _cine(frames, report):
+    shape = CineGeometry(frames=len(frames), rows=96, columns=96, pixel_mm=2.35)
+    generator = ModelReference(name="simulated-heart", version="1", trained=True, weights="none: the truth itself")
+    return Cine(
+        frames, shape, CineProvenance(report.record_id, report.report_id, report.model, generator, 7, report.created_at)
+    )
+
+
+async def publish(settings, *messages):
+    """Publish (topic, key, message)s, in order, all confirmed."""
+    async with new_producer(settings) as producer:
+        sent = [
+            await producer.send(topic, message if isinstance(message, bytes) else encode_message(message), key=key)
+            for topic, key, message in messages
+        ]
+        await asyncio.gather(*sent)
+
+
+async def keep_waveform(settings, case):
+    async with Redis.from_url(settings.redis) as redis:
+        await redis.set(waveform_key(case.record.record_id), encode_ecg(case.record))
+
+
+async def keep_cine(settings, case):
+    async with CineStore(settings) as store:
+        await store.put(case.record.record_id, case.cine, seconds=1.2)
+
+
+async def keep_everything(settings, case):
+    """Publish a case with its cine drawn and its waveform kept."""
+    await keep_waveform(settings, case)
+    await keep_cine(settings, case)
+    await publish(settings, *case.messages(), *([(CMR_RESULTS, case.key, case.result())] if case.request else []))
+
+
+@contextmanager
+def dashboard_ward(folder, **changes):
+    """Give settings of running servers, with topics; no dashboard yet."""
+    with embedded_broker(folder) as (broker, _), embedded_redis(folder) as (redis, _):
+        settings = msgspec.structs.replace(
+            Settings(),
+            broker=broker,
+            redis=redis,
+            partitions=2,
+            dashboard_port=free_port(),
+            dashboard_token=TOKEN,
+            **changes,
+        )
+        asyncio.run(ensure_topics(settings))
+        yield settings
+
+
+@contextmanager
+def dashboard_process(settings, log: Path):
+    """Run the dashboard; give its address and the process."""
+    code = (
+        "import os; from stream.settings import load_settings;"
+        "from stream.dashboard_command import dashboard_command; dashboard_command(load_settings(os.environ))"
+    )
+    already = len(log.read_text()) if log.exists() else 0
+    with Child(
+        [sys.executable, "-c", code], log=log, environment={**as_environment(settings), "OMP_NUM_THREADS": "1"}
+    ) as child:
+        for _ in count():
+            said = log.read_text()[already:] if log.exists() else ""
+            if found := re.search(r"dashboard: (http\S+)", said):
+                break
+            assert child.running, said
+            time.sleep(0.05)
+        yield found[1], child
