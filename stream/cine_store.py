@@ -32,7 +32,7 @@ import zstandard
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ExecAbortError, OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from inference.cine import Cine, CineGeometry, CineProvenance
 from schemas.errors import CardiacNetsError, TransientError
@@ -207,10 +207,6 @@ class CineStore:
             yield
         except OutOfMemoryError as error:
             raise RedisFull(f"Redis at {self._place} is at its memory limit") from error
-        except ExecAbortError as error:
-            if "OOM" in str(error):
-                raise RedisFull(f"Redis at {self._place} is at its memory limit") from error
-            raise RedisUnavailable(f"Redis at {self._place} refused: {error}") from error
         except (RedisError, OSError) as error:
             if "WRONGTYPE" in str(error):
                 raise CorruptCine("the key holds something that is no hash") from error

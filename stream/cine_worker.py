@@ -96,10 +96,13 @@ class CineService(Service):
         self._watchdog.start()
         log.info("service_started", http=f"http://{settings.http_host}:{port}")
 
-    async def on_stop(self) -> None:
-        """Finish what is being drawn, then stop the parts in the opposite order."""
+    async def finish(self) -> None:
+        """Finish what is being drawn and take up nothing more."""
         if self._lane:
             await self._lane.finish(self._settings.drain_s)
+
+    async def on_stop(self) -> None:
+        """Stop the parts in the opposite order."""
         await self._stack.aclose()
         self._watchdog.stop()
         self._generator.close()
@@ -181,10 +184,17 @@ def create_cine_app(settings: Settings) -> App:
 
 
 def add_lane(app: App, service: CineService) -> None:
-    """Give the app its agent: acknowledgement is the lane's, and any error stops the process."""
+    """Give the app its agent: acknowledgement is the lane's, and any error stops the process.
+
+    The signal comes between the last fetch and the last commit, when what is finished can still be acknowledged.
+    """
     topic = app.topic(CMR_REQUESTS, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
     async def draw_cines(stream: Any) -> None:
         await service.new_lane().run(stream.noack().events())
 
+    async def finish(*_: Any, **__: Any) -> None:
+        await service.finish()
+
+    app.on_before_shutdown.connect(finish)
     app.agent(topic, name="draw-cines", concurrency=1, supervisor_strategy=CrashingSupervisor)(draw_cines)

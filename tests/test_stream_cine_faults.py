@@ -1,0 +1,235 @@
+"""What the cmr-worker promises when things break, on a real broker, a real Redis and real worker processes."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+import redis
+from contract import validate_message
+from fake_generator import FakeGenerator
+from harness import ward
+from sample_cine import sample_cine, sample_request
+
+from schemas.messages import CmrResult, decode_message, encode_message
+from schemas.topics import CMR_REQUESTS, CMR_RESULTS
+from stream.child import Child
+from stream.cine_store import CineStore, lock_key
+from stream.cine_worker import NICENESS
+from stream.demo import await_worker
+from stream.kafka import new_consumer, new_producer
+from stream.servers import embedded_redis, free_port
+from stream.settings import as_environment
+
+SILENCE_S = 40.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+
+
+@dataclass
+class Studio:
+    """A ward with cmr-workers whose generator is slow and tells what it draws."""
+
+    ward: object
+    workers: list = field(default_factory=list)
+
+    @property
+    def settings(self):
+        return self.ward.settings
+
+    @property
+    def drawn(self):
+        """(process, seed) of every drawing that was begun."""
+        log = self.ward.folder / "drawn"
+        return [tuple(map(int, line.split())) for line in log.read_text().splitlines()] if log.exists() else []
+
+    def start(self, *, drawing_s=0.2):
+        settings = msgspec.structs.replace(self.settings, http_port=free_port())
+        own = {"DRAWING_S": str(drawing_s), "DRAWN_LOG": str(self.ward.folder / "drawn")}
+        command = [sys.executable, str(Path(__file__).with_name("slow_cine_worker.py"))]
+        log = self.ward.folder / f"cmr-worker-{len(self.workers)}.log"
+        worker = Child(command, log=log, environment=as_environment(settings) | own)
+        self.ward.workers.append(worker)
+        self.workers.append(worker)
+        await_worker(worker, settings)
+        worker.settings = settings
+        return worker
+
+
+@contextlib.contextmanager
+def studio(folder, **changes):
+    with ward(folder, rebalance_timeout_s=2.0, session_timeout_s=4.0, heartbeat_interval_s=0.5, **changes) as there:
+        yield Studio(there)
+
+
+def request_cines(settings, *values):
+    """Publish (key, value) pairs of requests."""
+    asyncio.run(_publish(settings, values))
+
+
+async def _publish(settings, values):
+    async with new_producer(settings) as producer:
+        for key, value in values:
+            await producer.send_and_wait(CMR_REQUESTS, value, key=key)
+
+
+def as_messages(*names, patient=None):
+    """Return requests: of one patient, or each of another."""
+    return [((patient or name).encode(), encode_message(sample_request(name))) for name in names]
+
+
+def results_of(settings, until):
+    """Return every result from the topic's beginning, once there are enough, and a moment more."""
+    return asyncio.run(_collect(settings, until))
+
+
+async def _collect(settings, until):
+    results, last = [], time.monotonic()
+    async with new_consumer(settings, [CMR_RESULTS], auto_offset_reset="earliest") as consumer:
+
+        async def take(timeout_ms):
+            for messages in (await consumer.getmany(timeout_ms=timeout_ms)).values():
+                for message in messages:
+                    validate_message(message.topic, message.value)
+                    results.append(decode_message(CmrResult, message.value))
+
+        while not until(results) and time.monotonic() - last < SILENCE_S:
+            await take(200)
+        await take(300)
+    return results
+
+
+def at_least(count):
+    return lambda results: len({result.request_id for result in results}) >= count
+
+
+def wait_for(condition, timeout_s=20):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def fetch(settings, record_id):
+    """Return a cine from Redis."""
+
+    async def get():
+        async with CineStore(settings) as store:
+            return await store.get(record_id)
+
+    return asyncio.run(get())
+
+
+def metrics_of(worker):
+    """Return what the worker tells Prometheus."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{worker.settings.http_port}/metrics") as answer:
+        return answer.read().decode()
+
+
+def test_requests_are_drawn_once_each_whatever_is_among_them_and_sigterm_ends_it_cleanly(tmp_path):
+    names = [f"record-{n}" for n in range(6)]
+    garbled = [(b"x", b"\xff no request"), (b"x", b""), (b"x", b'{"request_id": "q", "embedding": [1]}')]
+    with studio(tmp_path) as there:
+        worker = there.start()
+        assert psutil.Process(worker.process.pid).nice() == min(19, NICENESS + os.nice(0))
+        request_cines(there.settings, *garbled, *as_messages(*names), *as_messages("record-0"), *garbled)
+        results = results_of(there.settings, lambda results: len(results) >= len(names) + 1)
+        assert sorted(result.record_id for result in results) == sorted([*names, "record-0"])
+        assert {result.status for result in results} == {"generated"}
+        assert len(there.drawn) == len(names)
+        cine = fetch(there.settings, "record-3")
+        assert (cine.frames == sample_cine(sample_request("record-3")).frames).all()
+        metrics = metrics_of(worker)
+        assert 'cardiacnets_cine_requests_total{outcome="generated"} 7.0' in metrics
+        assert 'outcome="malformed_request"} 6.0' in metrics
+        log = worker.log.read_text()
+        assert worker.stop() == 0
+        assert "record-" not in log
+        # Everything was acknowledged: a worker that comes later has nothing to do.
+        there.start()
+        request_cines(there.settings, *as_messages("later"))
+        assert len(results_of(there.settings, at_least(len(names) + 1))) == len(results) + 1
+
+
+def test_a_worker_killed_in_mid_job_is_replaced_by_another_and_there_is_one_result(tmp_path):
+    names = [f"record-{n}" for n in range(8)]
+    with studio(tmp_path) as there:
+        first = there.start(drawing_s=1.0)
+        there.start(drawing_s=0.1)
+        request_cines(there.settings, *as_messages(*names))
+        wait_for(lambda: first.process.pid in [process for process, _ in there.drawn])
+        first.process.send_signal(signal.SIGKILL)
+        results = results_of(there.settings, at_least(len(names)))
+        assert {result.record_id for result in results} == set(names)
+        assert {result.status for result in results} == {"generated"}
+        ids = {result.record_id: result.request_id for result in results}
+        assert all(result.request_id == ids[result.record_id] for result in results)
+        drawn = [seed for _, seed in there.drawn]
+        interrupted = [seed for process, seed in there.drawn if process == first.process.pid][-1]
+        assert drawn.count(interrupted) == 2
+        assert len(drawn) <= len(names) + 1
+
+
+def test_a_worker_that_is_told_to_end_finishes_its_drawing_and_leaves_the_rest_to_another(tmp_path):
+    names = [f"record-{n}" for n in range(5)]
+    with studio(tmp_path) as there:
+        first = there.start(drawing_s=0.7)
+        request_cines(there.settings, *as_messages(*names, patient="one"))
+        wait_for(lambda: there.drawn)
+        assert first.stop() == 0
+        begun = len(there.drawn)
+        assert begun < len(names)
+        there.start(drawing_s=0.05)
+        results = results_of(there.settings, at_least(len(names)))
+        assert sorted(result.record_id for result in results) == names
+        assert len(there.drawn) == len(names)
+
+
+def test_a_redis_that_is_killed_and_started_again_costs_nothing_but_time(tmp_path):
+    with studio(tmp_path) as there:
+        worker = there.start()
+        request_cines(there.settings, *as_messages("before"))
+        results_of(there.settings, at_least(1))
+        there.ward.redis.process.kill()
+        there.ward.redis.process.wait()
+        request_cines(there.settings, *as_messages("record-0", "record-1"))
+        time.sleep(2)
+        assert len(results_of(there.settings, at_least(1))) == 1
+        port = int(there.settings.redis.rpartition(":")[2].removesuffix("/0"))
+        with embedded_redis(tmp_path, port=port):
+            results = results_of(there.settings, at_least(3))
+            assert {result.status for result in results} == {"generated"}
+            assert fetch(there.settings, "record-1")
+        assert worker.running
+
+
+def test_a_full_redis_and_one_that_stays_away_fail_the_request_with_a_code_and_the_worker_lives(tmp_path):
+    with studio(tmp_path, cine_deadline_s=1.0) as there:
+        worker = there.start()
+        with redis.Redis.from_url(there.settings.redis) as client:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", "1mb")
+            request_cines(there.settings, *as_messages("too-much"))
+            (full,) = results_of(there.settings, at_least(1))
+            client.config_set("maxmemory", "256mb")
+            assert not client.exists(lock_key(full.request_id))
+        request_cines(there.settings, *as_messages("fits"))
+        _, fits = results_of(there.settings, at_least(2))
+        there.ward.redis.stop()
+        request_cines(there.settings, *as_messages("nowhere"))
+        *_, gone = results_of(there.settings, at_least(3))
+        assert [(r.record_id, r.code) for r in (full, fits, gone)] == [
+            ("too-much", "redis_full"),
+            ("fits", None),
+            ("nowhere", "redis_unavailable"),
+        ]
+        assert gone.model == FakeGenerator.reference
+        assert worker.running
