@@ -265,4 +265,4 @@ class Ward(RuleBasedStateMachine):
 
 
 TestWard = Ward.TestCase
-TestWard.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestWard.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
