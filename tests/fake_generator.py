@@ -18,11 +18,14 @@ class FakeGenerator:
         self.closed = False
 
     def draw(self, embeddings, seeds):
+        if self.closed:
+            raise EngineFailed("closed")
         if self.failures:
             self.failures -= 1
             raise EngineFailed("told to fail")
         self.drawn.extend(seeds)
-        return np.stack([self._cine(*pair) for pair in zip(embeddings, seeds, strict=True)])
+        cines = [self._cine(*pair) for pair in zip(embeddings, seeds, strict=True)]
+        return np.array(cines, np.uint8).reshape(-1, *self.geometry.shape)
 
     def close(self):
         self.closed = True

@@ -19,6 +19,7 @@ from fake_generator import FakeGenerator
 from harness import ward
 from sample_cine import sample_cine, sample_request
 
+from inference.generator import CineGenerator
 from schemas.messages import CmrResult, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS
 from stream.child import Child
@@ -30,6 +31,12 @@ from stream.servers import embedded_redis, free_port
 from stream.settings import as_environment
 
 SILENCE_S = 40.0
+SHIPPED = """
+import os
+from stream.cine_worker import run_cine_worker
+from stream.settings import load_settings
+run_cine_worker(load_settings(os.environ))
+"""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 
@@ -52,11 +59,18 @@ class Studio:
         return [tuple(map(int, line.split())) for line in log.read_text().splitlines()] if log.exists() else []
 
     def start(self, *, drawing_s=0.2):
-        settings = msgspec.structs.replace(self.settings, http_port=free_port())
+        """Start one more worker, ready."""
         own = {"DRAWING_S": str(drawing_s), "DRAWN_LOG": str(self.ward.folder / "drawn")}
-        command = [sys.executable, str(Path(__file__).with_name("slow_cine_worker.py"))]
+        return self.run([str(Path(__file__).with_name("slow_cine_worker.py"))], own)
+
+    def start_shipped(self):
+        """Start one more worker as users do, with the generator that is shipped."""
+        return self.run(["-c", SHIPPED], {})
+
+    def run(self, command, environment):
+        settings = msgspec.structs.replace(self.settings, http_port=free_port())
         log = self.ward.folder / f"cmr-worker-{len(self.workers)}.log"
-        worker = Child(command, log=log, environment=as_environment(settings) | own)
+        worker = Child([sys.executable, *command], log=log, environment=as_environment(settings) | environment)
         self.ward.workers.append(worker)
         self.workers.append(worker)
         await_worker(worker, settings)
@@ -233,3 +247,16 @@ def test_a_full_redis_and_one_that_stays_away_fail_the_request_with_a_code_and_t
         ]
         assert gone.model == FakeGenerator.reference
         assert worker.running
+
+
+def test_the_shipped_generator_draws_the_same_cine_in_a_worker_as_in_this_process(tmp_path):
+    with studio(tmp_path) as there:
+        there.start_shipped()
+        request_cines(there.settings, *as_messages("record-0"))
+        (result,) = results_of(there.settings, at_least(1))
+        assert (result.status, result.code) == ("generated", None)
+        cine = fetch(there.settings, "record-0")
+    generator = CineGenerator.load()
+    assert result.model == cine.provenance.generator == generator.reference
+    assert (cine.frames == sample_cine(sample_request("record-0"), generator).frames).all()
+    print(f"drawn in {result.seconds:.2f} s, {result.size_bytes} bytes")
