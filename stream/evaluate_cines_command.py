@@ -1,0 +1,105 @@
+"""`cardiacnets evaluate --generator`: what drawn cines are worth, as JSON, as tables, and as a contact sheet."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from inference.bundle import default_bundle, load_bundle
+from inference.generator import CineGenerator
+from schemas.messages import NOTICE
+
+from .evaluate_command import Bars
+from .extras import need_modules
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from training.evaluation.bootstrap import Estimate
+    from training.evaluation.cine_consistency import Consistency
+    from training.evaluation.cine_evaluation import CineEvaluation, CineFigures
+
+JSON, SHEET = "cines.json", "cines.png"
+
+
+def evaluate_cines_command(settings: Settings, *, patients: int, seed: int, report: Path | None, as_json: bool) -> None:
+    """Evaluate the generator, print the figures, and write them with a contact sheet where a folder is named."""
+    need_modules("evaluating cines", "torch", "sklearn", "skimage", "matplotlib")
+    from training.evaluation.cine_evaluation import as_json as entries
+    from training.evaluation.cine_evaluation import evaluate_generator
+
+    bundle = load_bundle(settings.bundle or default_bundle())
+    generator = CineGenerator.load(settings.generator, threads=settings.threads)
+    try:
+        with Bars() as bars:
+            found = evaluate_generator(generator, bundle, seed=seed, patients=patients, report=bars.show)
+    finally:
+        generator.close()
+    encoded = msgspec.json.encode(entries(found))
+    if report is not None:
+        _write_report(report, found, encoded)
+    if as_json:
+        sys.stdout.buffer.write(encoded + b"\n")
+    else:
+        _print_tables(found)
+
+
+def _write_report(folder: Path, found: CineEvaluation, encoded: bytes) -> None:
+    from training.evaluation.cine_sheet import write_sheet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_sheet(folder / SHEET, found.true_cines, found.drawn_cines, found.systole)
+    (folder / JSON).write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
+
+
+def _print_tables(found: CineEvaluation) -> None:
+    console = Console()
+    model, evaluated = found.generator, found.patients["evaluated"]
+    console.print(f"{model.name} {model.version} ({model.weights}) on {evaluated} simulated patients")
+    console.print(_pictures_table(found), _consistency_table(found), sep="\n\n")
+    console.print(NOTICE)
+
+
+def _sources(found: CineEvaluation) -> dict[str, CineFigures]:
+    from training.evaluation.cine_baselines import READABLE
+
+    baselines = {READABLE[name]: figures for name, (figures, _) in found.baselines.items()}
+    return {"The generator": found.drawn, **baselines, "Its autoencoder (ceiling)": found.ceiling}
+
+
+def _pictures_table(found: CineEvaluation) -> Table:
+    table = _table("cines", "SSIM", "PSNR, dB", "Fréchet", "Fréchet with ECG")
+    for name, figures in _sources(found).items():
+        shown = (figures.ssim, figures.psnr, figures.frechet, figures.frechet_joint)
+        table.add_row(name, *map(_estimate, shown))
+    return table
+
+
+def _consistency_table(found: CineEvaluation) -> Table:
+    table = _table("measured on the cine", "r truth", "MAE", "r report")
+    sources = {name: figures.consistency for name, figures in _sources(found).items()}
+    for source, consistency in {**sources, "The true cine": found.true}.items():
+        for name, one in consistency.items():
+            table.add_row(f"{source}: {name.replace('_', ' ')}", *_agreement(one))
+    return table
+
+
+def _agreement(one: Consistency) -> tuple[str, str, str]:
+    return _estimate(one.r_truth), _estimate(one.mae_truth), _estimate(one.r_report)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, padding=(0, 2))
+    table.add_column(first)
+    for heading in others:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _estimate(one: Estimate) -> str:
+    return "-" if math.isnan(one.value) else f"{one.value:.3f} ({one.low:.3f}-{one.high:.3f})"
