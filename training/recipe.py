@@ -36,13 +36,13 @@ class Recipe(Settings, frozen=True, kw_only=True):
     preset: str = "reference"
     patients: Annotated[int, Meta(ge=20)] = 9000
     seed: int = 0
-    pretrain_ecg_epochs: Count = 24
-    pretrain_cmr_epochs: Count = 24
-    align_epochs: Count = 16
-    finetune_epochs: Count = 12
-    batch_size: Count = 128
-    align_batch_size: Count = 256
-    cmr_batch_size: Count = 64
+    pretrain_ecg_epochs: Count = 8
+    pretrain_cmr_epochs: Count = 10
+    align_epochs: Count = 12
+    finetune_epochs: Count = 8
+    batch_size: Count = 32
+    align_batch_size: Count = 128
+    cmr_batch_size: Count = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +123,11 @@ def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[S
     main, baselines = places.stage, places.baselines
     rows = 0.8 * recipe.patients
     learn = _Learner(places, recipe, hardware)
-    finetuning = rows * recipe.finetune_epochs / 190 / SECONDS_A_MINUTE
-    yield Step("simulate", recipe.patients / 20 / SECONDS_A_MINUTE, learn.simulate)
-    yield Step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 300 / SECONDS_A_MINUTE, learn.pretrain_ecg)
-    yield Step("pretrain-cmr", rows * recipe.pretrain_cmr_epochs / 300 / SECONDS_A_MINUTE, learn.pretrain_cmr)
-    yield Step("align", rows * recipe.align_epochs / 190 / SECONDS_A_MINUTE, learn.align)
+    finetuning = rows * recipe.finetune_epochs / 110 / SECONDS_A_MINUTE
+    yield Step("simulate", recipe.patients / 17 / SECONDS_A_MINUTE, learn.simulate)
+    yield Step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 130 / SECONDS_A_MINUTE, learn.pretrain_ecg)
+    yield Step("pretrain-cmr", rows * recipe.pretrain_cmr_epochs / 200 / SECONDS_A_MINUTE, learn.pretrain_cmr)
+    yield Step("align", rows * recipe.align_epochs / 110 / SECONDS_A_MINUTE, learn.align)
     yield Step("finetune", finetuning, lambda: learn.finetune(main("finetune"), aligned=main("align")))
     yield Step("bundle", 0.5, lambda: learn.package(main("finetune"), main("calibrate"), places.bundle, None))
     for name, encoder, told in (
@@ -206,7 +206,7 @@ class _Learner:
         from .stages.finetune import Finetune, finetune
 
         recipe = self.recipe
-        learning = Learning(epochs=recipe.finetune_epochs, batch_size=recipe.batch_size, learning_rate=1e-3)
+        learning = Learning(epochs=recipe.finetune_epochs, batch_size=recipe.batch_size, learning_rate=2e-3)
         rate = 0.5 if encoder or aligned else 1.0
         settings = Finetune(preset=recipe.preset, seed=recipe.seed, learning=learning, encoder_rate=rate)
         finetune(self._cohort, out, settings, self.hardware, encoder=encoder, aligned=aligned)

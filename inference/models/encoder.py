@@ -22,7 +22,7 @@ N_PATCHES = CROP_SAMPLES // PATCH_SAMPLES
 N_SLOTS = 1 + N_PATCHES + 1
 """A lead's tokens: separator, patches, separator."""
 
-EMBEDDING_DEVIATION = 0.02
+EMBEDDING_DEVIATION = 0.2
 
 
 class EcgEncoder(nn.Module):

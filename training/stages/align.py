@@ -40,8 +40,8 @@ class Align(Settings, frozen=True, kw_only=True):
 
     preset: str = "reference"
     seed: int = 0
-    keep: Share = 0.5
-    learning: Learning = Learning(epochs=16, batch_size=256, learning_rate=1e-3)
+    keep: Share = 0.25
+    learning: Learning = Learning(epochs=12, batch_size=128, learning_rate=1e-3)
 
 
 class Aligner(Learner):

@@ -58,7 +58,7 @@ class Finetune(Settings, frozen=True, kw_only=True):
     preset: str = "reference"
     seed: int = 0
     label_fraction: Share = 1.0
-    keep: Share = 0.5
+    keep: Share = 0.25
     encoder_rate: Share = 0.5
     min_epoch_rows: int = 2048
     max_positive_weight: Positive = 5.0
@@ -66,7 +66,7 @@ class Finetune(Settings, frozen=True, kw_only=True):
     phenotype_weight: NotNegative = 1.0
     subtype_weight: NotNegative = 0.1
     alignment_weight: NotNegative = 0.05
-    learning: Learning = Learning(epochs=12, batch_size=128, learning_rate=1e-3, patience=10)
+    learning: Learning = Learning(epochs=8, batch_size=32, learning_rate=2e-3, patience=10)
 
 
 class Finetuner(Learner):

@@ -36,7 +36,7 @@ class PretrainCmr(Settings, frozen=True, kw_only=True):
     seed: int = 0
     mask: Share = 0.75
     drawn: Share = 1 / 3
-    learning: Learning = Learning(epochs=30, batch_size=64, learning_rate=1e-3, warm_up_epochs=2)
+    learning: Learning = Learning(epochs=10, batch_size=32, learning_rate=1e-3)
 
 
 class CmrMasker(Learner):

@@ -26,7 +26,7 @@ class PretrainEcg(Settings, frozen=True, kw_only=True):
     preset: str = "reference"
     seed: int = 0
     mask: Share = 0.75
-    learning: Learning = Learning(epochs=20, batch_size=128, learning_rate=1e-3)
+    learning: Learning = Learning(epochs=8, batch_size=32, learning_rate=1e-3)
 
 
 class EcgMasker(Learner):
