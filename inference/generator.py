@@ -228,7 +228,8 @@ def reduce_cines(cines: NDArray[np.uint8], reduction: tuple[int, int, int]) -> N
         parts += [extent // step, step]
     sums = cines.reshape(n, *parts).sum(axis=(2, 4, 6), dtype=np.uint32)
     size = math.prod(reduction)
-    return ((sums + size // 2) // size).astype(np.uint8)
+    reduced: NDArray[np.uint8] = ((sums + size // 2) // size).astype(np.uint8)
+    return reduced
 
 
 def as_pixels(values: Floats) -> NDArray[np.uint8]:

@@ -181,6 +181,79 @@ def bundle_command(
     _say(f"wrote {bundle.manifest.name} {bundle.manifest.version} to {bundle.folder}")
 
 
+@train_app.command("train-vae")
+def train_vae_command(
+    context: typer.Context,
+    *,
+    cohort: CohortFolder,
+    out: Out,
+    preset: PresetName = "reference",
+    seed: Seed = 0,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    patience: Patience = None,
+) -> None:
+    """Teach an autoencoder to say a cine in few numbers."""
+    from training.stages.train_vae import TrainVae, train_vae
+
+    learning = _learning(TrainVae(), epochs, batch_size, learning_rate, patience)
+    train_vae(_open(cohort), out, TrainVae(preset=preset, seed=seed, learning=learning), _hardware(context))
+
+
+@train_app.command("train-generator")
+def train_generator_command(
+    context: typer.Context,
+    *,
+    cohort: CohortFolder,
+    out: Out,
+    vae: Annotated[Path, typer.Option(help="Folder of train-vae; its preset is the generator's.")],
+    ecg: Annotated[Path, typer.Option(help="A model bundle, or the folder of finetune: it embeds the ECGs.")],
+    seed: Seed = 0,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    patience: Patience = None,
+) -> None:
+    """Teach a transformer to draw a cine from an ECG's embedding."""
+    from training.stages.train_generator import TrainGenerator, train_generator
+
+    settings = TrainGenerator(
+        seed=seed, learning=_learning(TrainGenerator(), epochs, batch_size, learning_rate, patience)
+    )
+    train_generator(_open(cohort), out, settings, _hardware(context), vae=vae, ecg=ecg)
+
+
+@train_app.command("package-generator")
+def package_generator_command(
+    *,
+    cohort: CohortFolder,
+    out: Annotated[Path, typer.Option(help="Folder of the generator; the generator there is replaced.")],
+    generator: Annotated[Path, typer.Option(help="Folder of train-generator.")],
+    guidance: Annotated[
+        float | None, typer.Option(min=0, max=100, help="1 is the conditional model as it is; none takes the preset's.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="Of the noise; less is nearer to the middle.")] = 1.0,
+) -> None:
+    """Write the cine generator that serves."""
+    from training.stages.package_generator import package_cines
+
+    written = package_cines(out, generator, _open(cohort), guidance=guidance, temperature=temperature)
+    _say(f"wrote {written.manifest.name} {written.manifest.version} to {written.path}")
+
+
+@train_app.command("generator-costs")
+def generator_costs_command(*, preset: PresetName = "reference") -> None:
+    """Print what a cine costs in floating-point operations, by stage, as JSON."""
+    import msgspec
+
+    from inference.models.cine_presets import find_cine_preset
+    from training.generator_costs import count_costs
+
+    text = msgspec.json.format(msgspec.json.encode(count_costs(find_cine_preset(preset))), indent=1)
+    typer.echo(text.decode())
+
+
 @train_app.command("reference")
 def reference_command(
     context: typer.Context,

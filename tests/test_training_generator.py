@@ -1,0 +1,251 @@
+"""The stages that teach the generator to draw, on a tiny cohort and with tiny networks."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from inference.bundle import default_bundle
+from inference.generator import CineGenerator
+from inference.models import cine_presets
+from inference.models.cine_presets import PAPER, REFERENCE
+from schemas.errors import InvalidSettings
+from stream.cli import app
+from tests.tiny_cohort import write_tiny_cohort
+from tests.tiny_generator import SMALL
+from training.crops import iterate_preprocessed
+from training.generator_costs import count_costs
+from training.networks.cine_losses import edge_loss
+from training.stages.folder import load_weights
+from training.stages.package_generator import package_cines
+from training.stages.settings import Hardware, Learning
+from training.stages.train_generator import (
+    GeneratorLearner,
+    TrainGenerator,
+    draw_mask_share,
+    embed_ecgs,
+    fit_scaling,
+    open_ecg_network,
+    train_generator,
+)
+from training.stages.train_vae import TrainVae, VaeLearner, train_vae
+
+pytestmark = pytest.mark.timeout(600)
+
+CPU = Hardware(accelerator="cpu")
+LEARNING = Learning(epochs=2, batch_size=6, learning_rate=1e-3)
+FOLDS = {"train": 12, "development": 6, "test": 4}
+STAGES = ("vae/weights.safetensors", "generator/weights.safetensors", "generator/scaling.json", "generator/result.json")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_preset():
+    """One more preset, which learns in a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(cine_presets.CINE_PRESETS, "small", SMALL)
+        yield
+
+
+def learn_all(out, *, test_seed=0):
+    cohort = write_tiny_cohort(out / "cohort", folds=FOLDS, test_seed=test_seed)
+    train_vae(cohort, out / "vae", TrainVae(preset="small", learning=LEARNING), CPU)
+    settings = TrainGenerator(learning=LEARNING)
+    train_generator(cohort, out / "generator", settings, CPU, vae=out / "vae", ecg=default_bundle())
+    return cohort
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory, small_preset):
+    out = tmp_path_factory.mktemp("learned")
+    learn_all(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def cohort(learned):
+    from training.cohort.layout import open_cohort
+
+    return open_cohort(learned / "cohort")
+
+
+def test_the_test_fold_decides_nothing_and_a_seed_decides_everything(learned, tmp_path):
+    learn_all(tmp_path, test_seed=1)
+    for name in STAGES:
+        assert (learned / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_latents_and_embeddings_of_the_test_fold_are_never_computed(learned, cohort):
+    for name in ("latents.npy", "embeddings.npy"):
+        kept = np.load(learned / "generator" / name)
+        known = np.isfinite(kept.reshape(len(kept), -1)).all(axis=1)
+        assert known[:18].all(), name
+        assert not known[18:].any(), name
+    lengths = np.linalg.norm(np.load(learned / "generator" / "embeddings.npy")[:18], axis=1)
+    np.testing.assert_allclose(lengths, 1, rtol=1e-5)
+
+
+def test_a_finished_stage_is_not_done_again_and_another_is_refused(learned, cohort):
+    weights = learned / "generator" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    inputs = {"vae": learned / "vae", "ecg": default_bundle()}
+    train_generator(cohort, learned / "generator", TrainGenerator(learning=LEARNING), CPU, **inputs)
+    assert weights.stat().st_mtime_ns == before
+    with pytest.raises(InvalidSettings, match=r"settings\.noises 2 → 3"):
+        train_generator(cohort, learned / "generator", TrainGenerator(learning=LEARNING, noises=3), CPU, **inputs)
+
+
+def test_an_interrupted_generator_goes_on_to_the_same_weights(learned, cohort, tmp_path, monkeypatch):
+    step = GeneratorLearner.training_step
+
+    def fail(learner, batch, place):
+        if learner.current_epoch == 1:
+            raise RuntimeError("power cut")
+        return step(learner, batch, place)
+
+    settings, inputs = TrainGenerator(learning=LEARNING), {"vae": learned / "vae", "ecg": default_bundle()}
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+        patch.setattr(GeneratorLearner, "training_step", fail)
+        train_generator(cohort, tmp_path, settings, CPU, **inputs)
+    assert not (tmp_path / "result.json").exists()
+    train_generator(cohort, tmp_path, settings, CPU, **inputs)
+    whole, resumed = (load_weights(path / "weights.safetensors") for path in (learned / "generator", tmp_path))
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+
+
+def test_what_was_learned_serves_without_torchs_weights(learned, cohort, tmp_path):
+    folder = package_cines(tmp_path, learned / "generator", cohort, guidance=1.5, temperature=0.8)
+    generator = CineGenerator.load(tmp_path, threads=1)
+    manifest = folder.manifest
+    scaling = json.loads((learned / "generator" / "scaling.json").read_text())
+
+    assert generator.reference.trained
+    assert "22 patients (12 train" in manifest.trained_on
+    assert (manifest.sampling.guidance, manifest.sampling.temperature) == (1.5, 0.8)
+    assert list(manifest.latents.means) == scaling["means"]
+    truth = generator.reduce(cohort.cines[:3])
+    latents = generator._run("encoder.onnx", truth[:, None].astype(np.float32) / 127.5 - 1)
+    np.testing.assert_allclose(latents, np.load(learned / "generator" / "latents.npy")[:3], atol=1e-4)
+    embeddings = np.load(learned / "generator" / "embeddings.npy")[:2]
+    assert generator.draw(embeddings, [0, 1]).shape == (2, *SMALL.cine)
+
+
+def test_the_embeddings_are_those_of_the_reports(cohort):
+    from inference.bundle import load_bundle
+    from inference.readout import Readout
+
+    network, n_crops = open_ecg_network(default_bundle())
+    rows = np.arange(3)
+    (crops,) = iterate_preprocessed(cohort, rows, n_crops, 8)
+    with torch.inference_mode():
+        answers = {name: value.numpy() for name, value in network(torch.from_numpy(crops)).items()}
+    found = Readout(load_bundle(default_bundle()).manifest).read(answers, n_crops)
+    expected = np.array([finding.embedding for finding in found])
+    np.testing.assert_allclose(embed_ecgs(network, cohort, rows, n_crops), expected, atol=2e-6)
+
+
+def test_the_autoencoder_learns(cohort):
+    torch.manual_seed(0)
+    learner = VaeLearner(TrainVae(preset="small"))
+    cines = torch.from_numpy(np.asarray(cohort.cines[:6, ::5, ::3, ::3]))
+    optimizer = torch.optim.Adam(learner.parameters(), 1e-2)
+    losses = []
+    for _ in range(30):
+        loss = learner.losses({"cines": cines}, training=True)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_generator_learns_to_obey_the_embedding():
+    """Two hearts, two embeddings: after a little learning each embedding draws its own."""
+    torch.manual_seed(0)
+    learner = GeneratorLearner(TrainGenerator(dropped=0.1), SMALL)
+    hearts = torch.randn(2, *SMALL.latent)
+    embeddings = torch.nn.functional.normalize(torch.randn(2, 256), dim=1)
+    batch = {"latents": hearts.repeat(32, 1, 1, 1, 1), "embeddings": embeddings.repeat(32, 1)}
+    optimizer = torch.optim.Adam(learner.parameters(), 3e-3)
+    losses = []
+    for _ in range(250):
+        loss = learner.losses(batch, training=True)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    with torch.inference_mode():
+        told = float(learner.losses(batch, training=False)["loss"])
+        swapped = float(learner.losses({**batch, "embeddings": batch["embeddings"].flip(0)}, training=False)["loss"])
+    assert told < 0.7 * losses[0]
+    assert told < 0.8 * swapped
+
+
+def test_masks_hide_at_least_the_least_and_never_more_than_all():
+    torch.manual_seed(0)
+    shares = np.array([draw_mask_share(0.7) for _ in range(500)])
+    assert shares.min() >= 0.7
+    assert shares.max() <= 1
+    assert shares.mean() == pytest.approx(0.864, abs=0.01)  # a normal about 1, deviation 0.25, cut at 0.7 and 1
+
+
+def test_the_scaling_is_of_the_training_fold_alone():
+    latents = np.random.default_rng(0).normal(3, 2, (20, 2, 2, 4, 4)).astype(np.float32)
+    latents[:, 1] *= 10
+    scaling = fit_scaling(latents, np.arange(10), "small")
+    latents[10:] = np.nan
+    assert scaling == fit_scaling(latents, np.arange(10), "small")
+    scaled = scaling.apply(latents[:10])
+    np.testing.assert_allclose(scaled.mean(axis=(0, 2, 3, 4)), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled.std(axis=(0, 2, 3, 4)), 1, atol=1e-4)
+
+
+def test_edges_that_are_where_they_should_be_cost_nothing_however_bright():
+    cine = torch.rand(1, 1, 4, 8, 8)
+    assert float(edge_loss(cine + 0.3, cine)) == pytest.approx(0, abs=1e-6)
+    assert float(edge_loss(cine.roll(2, dims=3), cine)) > 0.05
+
+
+def test_a_cohort_without_cines_teaches_no_drawing(tmp_path):
+    cohort = write_tiny_cohort(tmp_path / "c", folds={"train": 2, "development": 2}, cines=False)
+    with pytest.raises(InvalidSettings, match="no cines"):
+        train_vae(cohort, tmp_path / "v", TrainVae(), CPU)
+    with pytest.raises(InvalidSettings, match="no cines"):
+        train_generator(cohort, tmp_path / "g", TrainGenerator(), CPU, vae=tmp_path, ecg=tmp_path)
+
+
+def test_the_costs_are_counted_for_both_presets():
+    """The denoiser's by hand: two rows, each matrix once a token and diffusion step."""
+    for preset in (REFERENCE, PAPER):
+        costs = count_costs(preset)
+        width, size = preset.mar.denoiser_width, preset.token_size
+        depth, known = preset.mar.denoiser_depth, preset.mar.blocks.width
+        products = (size + 256 + width + known + 5 * depth * width + 2 * width + size) * width
+        assert costs["denoiser"].operations == 2 * 2 * products * preset.n_tokens * preset.diffusion_steps
+        stages = ("transformer", "denoiser", "decoder")
+        assert costs["cine"].operations == sum(costs[stage].operations for stage in stages)
+        assert costs["denoiser"].calls == preset.steps * preset.diffusion_steps
+
+
+def test_the_commands_hand_their_options_to_the_stages(cohort, learned, tmp_path):
+    vae, drawn, served = (str(tmp_path / name) for name in ("vae", "generator", "served"))
+    common = ["train", "--accelerator", "cpu"]
+    options = ["--cohort", str(cohort.folder), "--epochs", "1", "--batch-size", "6", "--seed", "3", "--out"]
+    for arguments in (
+        [*common, "train-vae", *options, vae, "--preset", "small"],
+        [*common, "train-generator", *options, drawn, "--vae", vae, "--ecg", str(default_bundle())],
+        ["train", "package-generator", "--cohort", str(cohort.folder), "--generator", drawn, "--out", served],
+    ):
+        run = CliRunner().invoke(app, arguments)
+        assert run.exit_code == 0, run.output
+    for folder in (vae, drawn):
+        settings = json.loads((tmp_path / folder / "config.json").read_text())["settings"]
+        assert (settings["seed"], settings["learning"]["epochs"], settings["learning"]["batch_size"]) == (3, 1, 6)
+    assert CineGenerator.load(tmp_path / "served", threads=1).reference.trained
+
+
+def test_the_costs_are_printed_as_json():
+    run = CliRunner().invoke(app, ["train", "generator-costs"])
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout)["decoder"]["calls"] == 1

@@ -1,0 +1,63 @@
+"""`cardiacnets train package-generator`: what was learned of drawing cines, as a folder that serves without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from inference.generator_export import describe_untrained, package_generator
+from inference.generator_manifest import GeneratorFolder, GeneratorManifest
+from inference.models.cine_mar import CineMar
+from inference.models.cine_presets import find_cine_preset
+from inference.models.cine_vae import CineVae
+from training.cohort.layout import Cohort
+
+from .folder import StageFolder, below, load_weights, read_settings
+from .package import SIMULATED
+from .train_generator import SCALING, Scaling, TrainGenerator
+from .train_generator import STAGE as TRAIN_GENERATOR
+
+
+def package_cines(
+    out: Path, learned: Path, cohort: Cohort, *, guidance: float | None = None, temperature: float = 1.0
+) -> GeneratorFolder:
+    """Write the generator into `out`, and return it.
+
+    Args:
+        out: the generator that lies there is replaced.
+        learned: folder of `train-generator`.
+        cohort: that it was learned from, described in the manifest.
+        guidance: the preset's, where not given; like the temperature, to be chosen on the development fold.
+        temperature: of the noise.
+    """
+    read_settings(learned, TRAIN_GENERATOR, TrainGenerator)
+    scaling = msgspec.json.decode((learned / SCALING).read_bytes(), type=Scaling)
+    preset, weights = find_cine_preset(scaling.preset), load_weights(StageFolder(learned).weights)
+    vae, mar = CineVae(preset), CineMar(preset)
+    vae.load_state_dict(below("vae.", weights))
+    mar.load_state_dict(below("mar.", weights))
+    manifest = describe(describe_untrained(preset, scaling.means, scaling.deviations), cohort)
+    sampling = msgspec.structs.replace(manifest.sampling, temperature=temperature)
+    if guidance is not None:
+        sampling = msgspec.structs.replace(sampling, guidance=guidance)
+    return package_generator(out, vae, mar, msgspec.structs.replace(manifest, sampling=sampling))
+
+
+def describe(manifest: GeneratorManifest, cohort: Cohort) -> GeneratorManifest:
+    """Return the manifest of a generator that was trained on the cohort."""
+    told = cohort.description
+    folds = ", ".join(f"{count} {fold}" for fold, count in told.fold_patients.items())
+    simulated = told.source == SIMULATED
+    return msgspec.structs.replace(
+        manifest,
+        trained=True,
+        weights="demonstration weights, simulated cohort" if simulated else f"trained on {told.source}",
+        trained_on=f"{told.source} cohort of {told.patients} patients ({folds})"
+        + (f", seed {told.seed}" if simulated else ""),
+        notes=(
+            "Learned from simulated hearts alone. It shows that the way works; it says nothing of a person."
+            if simulated
+            else "Its cines are drawn, not measured; a diagnosis must not rest on them."
+        ),
+    )
