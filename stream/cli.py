@@ -34,6 +34,9 @@ app.add_typer(train_app, name="train")
 
 Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, host:port[,host:port].")]
 BundleFolder = Annotated[Path | None, typer.Option(help="Model bundle; the shipped one by default.")]
+GeneratorFolder = Annotated[Path | None, typer.Option(help="Cine generator; the shipped one by default.")]
+HttpPort = Annotated[int | None, typer.Option(help="Port of /metrics, /healthz and /readyz; 0 takes any.")]
+RedisUrl = Annotated[str | None, typer.Option(help="redis://[user:password@]host:port/db")]
 EngineName = Annotated[str | None, typer.Option(help="Engine; the fastest that passes its check by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 LaneName = Annotated[str, typer.Option(help="realtime or backfill.")]
@@ -45,25 +48,78 @@ def screen(
     json: Json = False,
     bundle: BundleFolder = None,
     engine: EngineName = None,
+    cine: Annotated[
+        Path | None, typer.Option(help="Also draw the CMR cine that the ECG suggests: .gif, .mp4, .nii.gz or .png.")
+    ] = None,
+    generator: GeneratorFolder = None,
 ) -> None:
     """Screen ECG files without Kafka: one answer a file, in order."""
     from .screen_command import screen_command
 
-    screen_command(_settings(bundle=bundle, engine=engine), files, as_json=json)
+    screen_command(_settings(bundle=bundle, engine=engine, generator=generator), files, as_json=json, cine=cine)
 
 
 @app.command()
 def worker(
     broker: Broker = None,
-    redis: Annotated[str | None, typer.Option(help="redis://[user:password@]host:port/db")] = None,
+    redis: RedisUrl = None,
     bundle: BundleFolder = None,
     engine: EngineName = None,
-    http_port: Annotated[int | None, typer.Option(help="Port of /metrics, /healthz and /readyz; 0 takes any.")] = None,
+    http_port: HttpPort = None,
 ) -> None:
     """Screen the ECGs of the Kafka topics until SIGTERM. All settings: CARDIACNETS_* (see the README)."""
     from .worker import run_worker
 
     run_worker(_settings(broker=broker, redis=redis, bundle=bundle, engine=engine, http_port=http_port))
+
+
+@app.command()
+def cmr_worker(
+    broker: Broker = None,
+    redis: RedisUrl = None,
+    generator: GeneratorFolder = None,
+    http_port: HttpPort = None,
+) -> None:
+    """Draw the cines of flagged ECGs into Redis until SIGTERM, at a lower priority than screening."""
+    from .cine_worker import run_cine_worker
+
+    run_cine_worker(_settings(broker=broker, redis=redis, generator=generator, http_port=http_port))
+
+
+@app.command()
+def dashboard(
+    broker: Broker = None,
+    redis: RedisUrl = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; this machine alone by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes any that is free.")] = None,
+) -> None:
+    """Serve the dashboard: alerts, ECGs, cines and measurements in a browser. Prints the address that opens it."""
+    from .dashboard_command import dashboard_command
+
+    dashboard_command(_settings(broker=broker, redis=redis, dashboard_host=host, dashboard_port=port))
+
+
+@app.command()
+def cine(
+    record_id: Annotated[str, typer.Argument(help="The ECG's record id.")],
+    out: Annotated[Path, typer.Option(help="File to write: .gif, .mp4, .nii.gz or .png.")],
+    redis: RedisUrl = None,
+) -> None:
+    """Fetch a record's generated cine from Redis."""
+    from .cine_command import cine_command
+
+    cine_command(_settings(redis=redis), record_id, out)
+
+
+@app.command()
+def fhir(
+    reports: Annotated[str, typer.Argument(help="Reports, one a line, as on ecg.risk.v1 or of `screen --json`; or -.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output by default.")] = None,
+) -> None:
+    """Write reports as FHIR R4: one Bundle a line, of a DiagnosticReport with its Observations."""
+    from .fhir_command import fhir_command
+
+    fhir_command(reports, out=out)
 
 
 @app.command()

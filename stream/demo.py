@@ -1,10 +1,11 @@
-"""The demonstration: embedded servers, a real worker, ECGs published and their answers watched; no set-up, no data."""
+"""The demonstration: embedded servers, real workers, a dashboard, ECGs in and answers out; no set-up, no data."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import itertools
+import secrets
 import sys
 import tempfile
 import time
@@ -40,15 +41,16 @@ POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a demonstration runs on."""
+    """What a demonstration runs on; `dashboard` is the address to open, token included."""
 
     settings: Settings
-    worker: Child
+    children: dict[str, Child]
+    dashboard: str | None = None
 
 
 @contextmanager
-def demo_stage(settings: Settings, log_folder: Path) -> Iterator[Stage]:
-    """Start the embedded servers and a worker that is ready; stop them all at the end.
+def demo_stage(settings: Settings, log_folder: Path, *, dashboard: bool) -> Iterator[Stage]:
+    """Start the embedded servers, a worker and a cmr-worker that are ready, the dashboard; stop them all at the end.
 
     Raises:
         DeploymentError: one of them does not start; the message holds its last words.
@@ -58,14 +60,40 @@ def demo_stage(settings: Settings, log_folder: Path) -> Iterator[Stage]:
         redis, _ = stack.enter_context(embedded_redis(log_folder))
         settings = msgspec.structs.replace(settings, broker=broker, redis=redis, http_port=free_port())
         asyncio.run(ensure_topics(settings))
-        worker = stack.enter_context(start_worker(settings, log_folder / "worker.log"))
-        await_worker(worker, settings)
-        yield Stage(settings, worker)
+        of_cines = msgspec.structs.replace(settings, http_port=free_port())
+        children = {
+            "worker": stack.enter_context(start_worker(settings, log_folder / "worker.log")),
+            "cmr-worker": stack.enter_context(start_worker(of_cines, log_folder / "cmr-worker.log", "cmr-worker")),
+        }
+        await_worker(children["worker"], settings)
+        await_worker(children["cmr-worker"], of_cines)
+        address = None
+        if dashboard:
+            shown = _dashboard_settings(settings)
+            children["dashboard"] = stack.enter_context(start_worker(shown, log_folder / "dashboard.log", "dashboard"))
+            address = await_dashboard(children["dashboard"], shown)
+        yield Stage(settings, children, address)
 
 
-def start_worker(settings: Settings, log: Path) -> Child:
-    """Start `cardiacnets worker` with these settings."""
-    return Child([sys.executable, "-m", "stream.cli", "worker"], log=log, environment=as_environment(settings))
+def _dashboard_settings(settings: Settings) -> Settings:
+    token = settings.dashboard_token or secrets.token_urlsafe(24)
+    return msgspec.structs.replace(settings, dashboard_token=token, dashboard_port=free_port())
+
+
+def start_worker(settings: Settings, log: Path, command: str = "worker") -> Child:
+    """Start `cardiacnets worker`, or another command that serves, with these settings."""
+    return Child([sys.executable, "-m", "stream.cli", command], log=log, environment=as_environment(settings))
+
+
+def await_dashboard(dashboard: Child, settings: Settings) -> str:
+    """Wait until the dashboard answers, and return the address that opens it.
+
+    Raises:
+        DeploymentError: it ended, or took too long.
+    """
+    place = f"{settings.dashboard_host}:{settings.dashboard_port}"
+    _await_answer(f"{place}/healthz", dashboard, "dashboard")
+    return f"http://{place}/?token={settings.dashboard_token}"
 
 
 def await_worker(worker: Child, settings: Settings) -> None:
@@ -74,13 +102,17 @@ def await_worker(worker: Child, settings: Settings) -> None:
     Raises:
         DeploymentError: it ended, or took too long.
     """
-    url = f"http://{settings.http_host}:{settings.http_port}/readyz"
+    _await_answer(f"{settings.http_host}:{settings.http_port}/readyz", worker, "worker")
+
+
+def _await_answer(place: str, child: Child, name: str) -> None:
+    url = f"http://{place}"
     deadline = time.monotonic() + WORKER_READY_S
-    while time.monotonic() < deadline and worker.running:
+    while time.monotonic() < deadline and child.running:
         with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=1):
             return
         time.sleep(POLL_S)
-    raise DeploymentError(f"the worker does not start; its log ends with:\n{worker.last_words()}")
+    raise DeploymentError(f"the {name} does not start; its log ends with:\n{child.last_words()}")
 
 
 def demo_records(ecgs: Path | None, limit: int | None, seed: int) -> Iterator[EcgRecord]:
@@ -103,7 +135,7 @@ async def run_once(
     stage: Stage, records: Iterable[EcgRecord], rate_hz: float | None, progress: Callable[[Tally], object]
 ) -> Outcome:
     """Publish the records, wait for every answer, return the account."""
-    tally = Tally()
+    tally = Tally(cines=True)
     async with _watching(stage, tally, progress):
         await _publish(stage, records, tally, rate_hz)
         await _all_answered(stage, tally)
@@ -114,7 +146,7 @@ async def run_live(
     stage: Stage, records: Iterable[EcgRecord], rate_hz: float, progress: Callable[[Tally], object]
 ) -> None:
     """Publish the records at a rate and go on watching, until cancelled or the worker ends."""
-    tally = Tally()
+    tally = Tally(cines=True)
     async with _watching(stage, tally, progress):
         await _publish(stage, records, tally, rate_hz)
         while True:
@@ -157,7 +189,7 @@ async def _watching(stage: Stage, tally: Tally, progress: Callable[[Tally], obje
 
 
 async def _all_answered(stage: Stage, tally: Tally) -> None:
-    """Wait for every answer, and for the alerts that follow their reports; give up after `ANSWER_S` of silence."""
+    """Wait for every answer, and for the alerts and cines that follow them; give up after `ANSWER_S` of silence."""
     seen, since = tally.received, time.monotonic()
     while tally.missing and time.monotonic() - since < ANSWER_S:
         _require_running(stage)
@@ -167,8 +199,9 @@ async def _all_answered(stage: Stage, tally: Tally) -> None:
 
 
 def _require_running(stage: Stage) -> None:
-    if not stage.worker.running:
-        raise DeploymentError(f"the worker ended; its log ends with:\n{stage.worker.last_words()}")
+    for name, child in stage.children.items():
+        if not child.running:
+            raise DeploymentError(f"the {name} ended; its log ends with:\n{child.last_words()}")
 
 
 @contextmanager

@@ -52,8 +52,10 @@ def demo_command(
     limit = records or (RECORDS_ONCE if once and ecgs is None else None)
     with ExitStack() as stack:
         folder = stack.enter_context(log_folder(logs))
-        with console.status("starting broker, Redis and worker"):
-            stage = stack.enter_context(demo_stage(settings, folder))
+        with console.status("starting broker, Redis, workers and dashboard"):
+            stage = stack.enter_context(demo_stage(settings, folder, dashboard=not once))
+        if stage.dashboard:
+            console.print(f"dashboard: {stage.dashboard}", soft_wrap=True, highlight=False)
         show = stack.enter_context(_shown(console, quiet=as_json))
         todo = demo_records(ecgs, limit, seed)
         if not once:

@@ -35,7 +35,7 @@ def _account(tally: Tally) -> RenderableType:
     grid.add_row(
         "rate", f"{outcome.records_per_s:.1f}/s", "rejected", str(outcome.rejected), "waiting", str(outcome.lost)
     )
-    grid.add_row("latency p50 / p95 / p99", milliseconds)
+    grid.add_row("latency p50 / p95 / p99", milliseconds, "cines", str(outcome.cines))
     return Panel(grid, title="CardiacNets", subtitle="Ctrl-C ends it", expand=False)
 
 

@@ -11,22 +11,28 @@ from rich.console import Console
 from rich.table import Table
 
 from inference.screener import Screener
-from schemas.messages import DISEASES, NOTICE
+from schemas.messages import DISEASES, NOTICE, SYNTHETIC_NOTICE
 
+from .cine_command import check_cine_request, screen_cine
 from .live_view import HEADINGS, LEGEND, risk_cells
 from .model import load_screener
 from .screening import FileAnswer, Screened, screen_files
 from .settings import Settings
 
 
-def screen_command(settings: Settings, files: Sequence[Path], *, as_json: bool) -> None:
-    """Screen the files and print an answer for each."""
+def screen_command(settings: Settings, files: Sequence[Path], *, as_json: bool, cine: Path | None) -> None:
+    """Screen the files and print an answer for each; `cine` is the file to draw the one ECG's cine into."""
+    if cine is not None:
+        check_cine_request(files, cine)
     screener = load_screener(settings)
     answers = screen_files(screener, files)
     if as_json:
         _print_json(answers)
     else:
         Console().print(_table(answers), _footnote(screener), sep="\n")
+    if cine is not None:
+        screen_cine(settings, screener, files[0], cine)
+        Console(stderr=as_json).print(f"{cine}: {SYNTHETIC_NOTICE}", highlight=False, soft_wrap=True)
 
 
 def _print_json(answers: Iterable[FileAnswer]) -> None:

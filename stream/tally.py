@@ -10,8 +10,8 @@ from typing import TypeAlias
 import msgspec
 import numpy as np
 
-from schemas.messages import Alert, Disease, Rejection, RiskReport, decode_message
-from schemas.topics import ECG_ALERTS, ECG_REJECTED, ECG_RISK
+from schemas.messages import Alert, CmrResult, Disease, Rejection, RiskReport, decode_message
+from schemas.topics import CMR_RESULTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
 
 from .newest import Newest
 
@@ -20,7 +20,7 @@ RECENT = 12
 LATENCIES_KEPT = 100_000
 ANSWERS_KEPT = 200_000
 
-TALLIED_TOPICS = (ECG_RISK, ECG_REJECTED, ECG_ALERTS)
+TALLIED_TOPICS = (ECG_RISK, ECG_REJECTED, ECG_ALERTS, CMR_RESULTS)
 
 Finding: TypeAlias = tuple[str, Disease]
 """A patient's pseudonym, or else the record's id, and the disease that was flagged."""
@@ -34,6 +34,13 @@ class Latency(msgspec.Struct, frozen=True):
     p99: float
 
 
+class CineSeconds(msgspec.Struct, frozen=True):
+    """How long the drawing of a cine took."""
+
+    p50: float
+    p95: float
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the records: `demo --once --json` prints it."""
 
@@ -45,6 +52,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     records_per_s: float
     latency_ms: Latency | None
+    cines: int
+    """Flagged records whose cine was drawn."""
+    cines_failed: int
+    cine_seconds: CineSeconds | None
 
 
 class Tally:
@@ -56,9 +67,16 @@ class Tally:
 
     How many alerts a report raises, its reader cannot know, since a patient's second one for a disease is held back.
     But each disease that was flagged in a patient must have raised one at least: those are waited for.
+
+    Args:
+        cines: whether a cine, or its failure, is waited for of each flagged record.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, cines: bool = False) -> None:
+        self._cines = cines
+        self._drawn: Newest[str, str] = Newest(ANSWERS_KEPT)
+        self._undrawn: Newest[str, None] = Newest(ANSWERS_KEPT)
+        self._cine_seconds: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._outstanding: dict[str, float] = {}
         self._answers: Newest[str, str] = Newest(ANSWERS_KEPT)
         self._alerted: Newest[Finding, None] = Newest(ANSWERS_KEPT)
@@ -91,12 +109,25 @@ class Tally:
             finding = (alert.subject or alert.record_id, alert.code)
             self._alerted.put(finding, None)
             self._awaited.pop(finding)
+        elif topic == CMR_RESULTS:
+            self._receive_cine(decode_message(CmrResult, value))
+
+    def _receive_cine(self, result: CmrResult) -> None:
+        self._undrawn.pop(result.record_id)
+        if result.record_id in self._drawn:
+            return
+        self._drawn.put(result.record_id, result.status)
+        self._kinds[f"Cine {result.status}"] += 1
+        if result.seconds is not None:
+            self._cine_seconds.append(result.seconds)
 
     def _await_alerts(self, report: RiskReport) -> None:
         for risk in report.risks:
             finding = (report.patient_id or report.record_id, risk.disease)
             if risk.flagged and finding not in self._alerted:
                 self._awaited.put(finding, None)
+        if self._cines and any(risk.flagged for risk in report.risks) and report.record_id not in self._drawn:
+            self._undrawn.put(report.record_id, None)
 
     def _answered(self, record_id: str, answer_id: str, answer: RiskReport | Rejection) -> bool:
         if not self._is_first(record_id, answer_id):
@@ -123,12 +154,12 @@ class Tally:
 
     @property
     def missing(self) -> int:
-        """What is still to come: answers, and the first alert of each disease flagged in a patient."""
-        return self.lost + len(self._awaited)
+        """What is still to come: answers, the first alert of each disease flagged in a patient, cines."""
+        return self.lost + len(self._awaited) + len(self._undrawn)
 
     @property
     def received(self) -> int:
-        """Messages that counted: first answers and alerts."""
+        """Messages that counted: first answers, alerts and cines."""
         return self._kinds.total()
 
     def outcome(self) -> Outcome:
@@ -141,8 +172,11 @@ class Tally:
             alerts=self._kinds["Alert"],
             duplicates=self.duplicates,
             lost=self.lost,
-            records_per_s=round((self.received - self._kinds["Alert"]) / elapsed_s, 2),
+            records_per_s=round((self._kinds["RiskReport"] + self._kinds["Rejection"]) / elapsed_s, 2),
             latency_ms=latency(self._latencies_s),
+            cines=self._kinds["Cine generated"],
+            cines_failed=self._kinds["Cine failed"],
+            cine_seconds=cine_seconds(self._cine_seconds),
         )
 
 
@@ -152,3 +186,12 @@ def latency(seconds: Iterable[float]) -> Latency | None:
     if not values:
         return None
     return Latency(*(round(float(p) * 1e3, 1) for p in np.percentile(values, PERCENTILES)))
+
+
+def cine_seconds(seconds: Iterable[float]) -> CineSeconds | None:
+    """Return the percentiles, None without a single cine."""
+    values: Sequence[float] = list(seconds)
+    if not values:
+        return None
+    p50, p95 = (round(float(p), 3) for p in np.percentile(values, (50, 95)))
+    return CineSeconds(p50, p95)

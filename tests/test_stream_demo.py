@@ -38,6 +38,9 @@ def test_once_it_answers_every_record_and_prints_one_object(tmp_path):
     assert outcome["lost"] == outcome["duplicates"] == outcome["rejected"] == 0
     assert outcome["records_per_s"] > 0
     assert outcome["latency_ms"]["p50"] <= outcome["latency_ms"]["p99"]
+    assert outcome["cines"] > 0
+    assert outcome["cines_failed"] == 0
+    assert 0 < outcome["cine_seconds"]["p50"] <= outcome["cine_seconds"]["p95"]
     log = (tmp_path / "worker.log").read_text()
     assert "synthetic-patient" not in log
     assert "synthetic-0" not in log
@@ -63,11 +66,11 @@ def test_a_wrong_path_is_a_misuse_said_in_one_line():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_its_children_never_outlive_it(number):
     with subprocess.Popen([*COMMAND, "demo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
-        parent, children, deadline = psutil.Process(demo.pid), [], time.monotonic() + 60
-        while len(children) < 3 and time.monotonic() < deadline:
+        parent, children, deadline = psutil.Process(demo.pid), [], time.monotonic() + 90
+        while len(children) < 5 and time.monotonic() < deadline:
             children = parent.children(recursive=True)
             time.sleep(0.05)
-        assert len(children) == 3, "broker, Redis and worker"
+        assert len(children) == 5, "broker, Redis, worker, cmr-worker and dashboard"
         demo.send_signal(number)
         demo.wait(40)
     _, alive = psutil.wait_procs(children, timeout=20)

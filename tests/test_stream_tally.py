@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from schemas.messages import Alert, ModelReference, Quality, Rejection, Risk, RiskReport, encode_message
-from schemas.topics import ECG_ALERTS, ECG_REJECTED, ECG_RISK
+from schemas.messages import Alert, CmrResult, ModelReference, Quality, Rejection, Risk, RiskReport, encode_message
+from schemas.topics import CMR_RESULTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
 from stream.tally import Tally
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -112,3 +112,37 @@ def test_the_later_states_of_an_alert_count_no_further_alert():
 
 def test_without_answers_there_is_no_latency():
     assert Tally().outcome().latency_ms is None
+
+
+def cine(record_id, status="generated"):
+    drawn = status == "generated"
+    return encode_message(
+        CmrResult(
+            request_id=f"q-{record_id}",
+            report_id="r",
+            record_id=record_id,
+            status=status,
+            redis_key="k" if drawn else None,
+            size_bytes=10 if drawn else None,
+            seconds=1.5 if drawn else None,
+            code=None if drawn else "redis_full",
+            detail=None if drawn else "d",
+            model=MODEL,
+            created_at=NOW,
+        )
+    )
+
+
+def test_a_flagged_record_waits_for_its_cine_where_cines_are_drawn_and_a_failed_one_is_no_cine():
+    tally = Tally(cines=True)
+    tally.receive(ECG_RISK, report("a", "r1", flagged=True, patient_id="p"))
+    tally.receive(ECG_RISK, report("b", "r2", flagged=True, patient_id="p"))
+    tally.receive(ECG_RISK, report("c", "r3"))
+    tally.receive(ECG_ALERTS, alert("r1", subject="p"))
+    assert tally.missing == 2
+    tally.receive(CMR_RESULTS, cine("a"))
+    tally.receive(CMR_RESULTS, cine("a"))
+    tally.receive(CMR_RESULTS, cine("b", "failed"))
+    outcome = tally.outcome()
+    assert (tally.missing, outcome.cines, outcome.cines_failed) == (0, 1, 1)
+    assert outcome.cine_seconds.p50 == 1.5
