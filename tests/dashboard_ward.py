@@ -102,6 +102,8 @@ def simulate_case(seed, number, *, at=None, risks=None, patient_id=None, record_
         microvolts_per_step=5.0,
         samples=simulated.ecg.astype("<i2").tobytes(),
         recorded_at=at - timedelta(seconds=2),
+        age_years=round(simulated.patient.person.age_years),
+        sex="female" if simulated.patient.person.female else "male",
     )
     finding = Finding(
         risks=_risks(risks or _guess(simulated.patient, number)),
@@ -136,7 +138,11 @@ def copies(case, number, *, seconds=3600, seed=0):
             created_at=now - timedelta(seconds=seconds * (1 - i / number)),
         )
         request = case.request and msgspec.structs.replace(
-            case.request, request_id=f"request-{i}", report_id=report.report_id, record_id=record.record_id
+            case.request,
+            request_id=f"request-{i}",
+            report_id=report.report_id,
+            record_id=record.record_id,
+            created_at=report.created_at,
         )
         alerts = compose_alerts(report)
         yield replace(case, record=record, report=report, alerts=alerts, request=request if alerts else None)
@@ -185,11 +191,13 @@ async def keep_cine(settings, case):
         await store.put(case.record.record_id, case.cine, seconds=1.2)
 
 
-async def keep_everything(settings, case):
-    """Publish a case with its cine drawn and its waveform kept."""
-    await keep_waveform(settings, case)
-    await keep_cine(settings, case)
-    await publish(settings, *case.messages(), *([(CMR_RESULTS, case.key, case.result())] if case.request else []))
+async def keep_everything(settings, *cases):
+    """Publish cases with their cines drawn and their waveforms kept."""
+    for case in cases:
+        await keep_waveform(settings, case)
+        await keep_cine(settings, case)
+    results = [(CMR_RESULTS, case.key, case.result()) for case in cases if case.request]
+    await publish(settings, *[message for case in cases for message in case.messages()], *results)
 
 
 @contextmanager

@@ -65,7 +65,8 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
+                # Our own files may be kept, and are asked after each time; what tells of patients may not.
+                headers.setdefault("Cache-Control", "no-cache" if scope["path"].startswith(OPEN_FOLDER) else "no-store")
             await send(message)
 
         answer = self._refusal(scope) or self._app
@@ -118,9 +119,14 @@ class Guard:
 
 
 def _forgery(headers: Headers) -> Response | None:
-    """Return the refusal of a change that our own page did not ask for."""
-    site = headers.get("sec-fetch-site", "same-origin")
-    if site != "same-origin" or urlsplit(headers.get("origin", "")).netloc != headers["host"]:
+    """Return the refusal of a change that our own page did not ask for.
+
+    Browsers tell the relation of page and server in Sec-Fetch-Site, but over TLS and on loopback only; elsewhere the
+    page's Origin must be the host that it spoke to.
+    """
+    site = headers.get("sec-fetch-site")
+    ours = urlsplit(headers.get("origin", "")).netloc == headers["host"] if site is None else site == "same-origin"
+    if not ours:
         return JSONResponse({"error": "changes are taken from the dashboard's own page only"}, 403)
     if headers.get("content-type", "").split(";")[0] != "application/json":
         return JSONResponse({"error": "a change is JSON"}, 415)

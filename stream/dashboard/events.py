@@ -72,8 +72,8 @@ class Hub:
                 for name, data in self._snapshot():
                     yield ServerSentEvent(data=data, event=name, retry=RETRY_MS)
                 yield ServerSentEvent(data="{}", event="ready", id=self._id(start))
-            for event in missed or ():
-                yield self._sent(event)
+            for known in missed or ():
+                yield self._sent(known)
             while (event := await page.get()) is not None:
                 yield self._sent(event)
         finally:

@@ -62,7 +62,8 @@ class Feed:
     """
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
-        self.state = DashboardState(settings.dashboard_records, AlertBook.from_settings(settings))
+        book = AlertBook.from_settings(settings)
+        self.state = DashboardState(settings.dashboard_records, book, started_at=time.time())
         self.hub = Hub(self._snapshot)
         self._settings = settings
         self._redis = redis

@@ -123,7 +123,7 @@ def put_in_words(risk: Risk, model: ModelReference) -> str:
     if not model.trained:
         return UNTRAINED
     percent = 100 * risk.probability
-    share = "fewer than 1" if percent < 0.5 else "more than 99" if percent > 99.5 else f"about {percent:.0f}"
+    share = "fewer than 1" if percent < 1 else "more than 99" if percent > 99 else f"about {percent:.0f}"
     name = DISEASE_WORDS.get(risk.disease, risk.disease)
     return f"Of 100 patients with this estimate, {share} {'has' if share == 'about 1' else 'have'} {name}."
 

@@ -41,6 +41,8 @@ class EcgHead(msgspec.Struct, frozen=True, kw_only=True):
     n_samples: int
     sample_rate_hz: float
     microvolts_per_step: float
+    sex: str | None
+    age_years: float | None
     missing: int = MISSING_SAMPLE
 
 
@@ -90,5 +92,7 @@ def arrange_ecg(record: EcgRecord) -> tuple[EcgHead, bytes]:
         n_samples=samples.shape[1],
         sample_rate_hz=record.sample_rate_hz,
         microvolts_per_step=record.microvolts_per_step,
+        sex=record.sex,
+        age_years=record.age_years,
     )
     return head, samples.tobytes()

@@ -46,7 +46,7 @@ SLACK = 256
 RATE_WINDOW_S = 60
 LATENCIES_KEPT = 500
 LIVE_S = 600.0
-"""A record that was taken longer ago is a replay, and its age is no latency."""
+"""An ECG that was recorded longer ago comes from an archive, and its age is no latency."""
 
 
 class AlertRow(msgspec.Struct, kw_only=True):
@@ -122,11 +122,13 @@ class DashboardState:
     Args:
         capacity: how many records are kept.
         book: the alerts, which keeps its own bound.
+        started_at: seconds since 1970; what was made earlier is a replay, and its age is no latency.
     """
 
-    def __init__(self, capacity: int, book: AlertBook) -> None:
+    def __init__(self, capacity: int, book: AlertBook, *, started_at: float) -> None:
         self._capacity = capacity
         self.book = book
+        self._started_at = started_at
         self._records: dict[str, Kept] = {}
         self._rejections: OrderedDict[str, bytes] = OrderedDict()
         self._changed: dict[str, None] = {}
@@ -223,7 +225,7 @@ class DashboardState:
             per_minute=sum(n for second, n in self._per_second.items() if now - RATE_WINDOW_S <= second <= now),
             seen=_latency(self._seen_s),
             recorded=_latency(self._recorded_s),
-            alerts=dict(self.book.counts()),
+            alerts={str(status): number for status, number in self.book.counts().items()},
             unreadable=self._unreadable,
         )
 
@@ -241,11 +243,12 @@ class DashboardState:
     def _measure(self, created_at: datetime, recorded_at: datetime | None, now: float) -> None:
         """Note when a report was made, for throughput and, if it is new, for latency."""
         created = created_at.timestamp()
-        if now - created > LIVE_S:
-            return
-        self._per_second[int(created)] += 1
+        if abs(now - created) <= RATE_WINDOW_S:
+            self._per_second[int(created)] += 1
         for second in [second for second in self._per_second if second < now - RATE_WINDOW_S]:
             del self._per_second[second]
+        if created < self._started_at:
+            return
         self._seen_s.append(max(0.0, now - created))
         if recorded_at is not None and now - recorded_at.timestamp() < LIVE_S:
             self._recorded_s.append(max(0.0, now - recorded_at.timestamp()))

@@ -4,6 +4,7 @@ import { DISEASES, byId, diseaseName, foreign, h, meter, percent, priorityOf, st
 
 const STEP = 100;
 const MOST = 20000; // of rows kept; the server keeps fewer
+const NEW_S = 10; // for so long the row of an alert appears with a glow
 const POINTER_REST_MS = 700;
 
 const rows = new Map();
@@ -41,6 +42,7 @@ export function drawAlerts(list) {
   const rest = matching.length - visible.length;
   byId("more").hidden = rest <= 0;
   byId("more").textContent = `Show ${Math.min(rest, STEP)} more of ${rest}`;
+  byId("untrained").hidden = visible.every((row) => row.trained);
   byId("empty").hidden = matching.length > 0;
   byId("empty").textContent = rows.size === 0
     ? "No alert so far. They appear here by themselves."
@@ -101,13 +103,18 @@ const neighbour = (element) => (element.nextElementSibling ?? element.previousEl
 function elementOf(row) {
   const known = drawn.get(row.identifier);
   if (known?.row === row) return known.element;
-  const element = known?.element ?? h("li", { "data-alert": row.identifier });
+  const element = known?.element ?? h(isNew(row) ? "li.new" : "li", {
+    "data-alert": row.identifier,
+    animationend: (event) => event.currentTarget.classList.remove("new"), // or it would glow again when it is moved
+  });
   const focused = element.contains(document.activeElement);
   element.replaceChildren(link(row));
   if (focused) element.firstElementChild.focus();
   drawn.set(row.identifier, { row, element });
   return element;
 }
+
+const isNew = (row) => Date.now() / 1000 - row.onset < NEW_S;
 
 function link(row) {
   const state = stateOf(row);

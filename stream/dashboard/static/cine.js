@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 
 const USUAL_BEAT_S = 1;
+const VIEWS = { four_chamber: "Four-chamber view", short_axis: "Short axis" };
 
 export function makePlayer({ head, bytes }) {
   const { frames, rows, columns, seconds_per_beat: beat } = head.geometry;
@@ -59,7 +60,7 @@ export function makePlayer({ head, bytes }) {
     h("div.screen", {}, canvas, h("p.synthetic", {}, head.provenance.notice)),
     h("div.controls", {}, button, slider, count),
     h("figcaption.quiet", {},
-      `${head.geometry.view.replaceAll("_", "-")} view, ${frames} frames of one beat, drawn by ${head.provenance.generator.name} `
+      `${VIEWS[head.geometry.view] ?? head.geometry.view}, ${frames} frames of one beat, drawn by ${head.provenance.generator.name} `
       + `${head.provenance.generator.version} (${head.provenance.generator.weights}). `,
       beat ? "" : "The beat's length is not known; it is shown as one second."));
   return {

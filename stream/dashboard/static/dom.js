@@ -19,11 +19,12 @@ function filled(element, classes, attributes, children) {
   if (classes.length) element.setAttribute("class", classes.join(" "));
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name, value);
+    else if (name.startsWith("data-")) element.setAttribute(name, String(value));
     else if (value !== null && value !== undefined && value !== false) {
       element.setAttribute(name, value === true ? "" : String(value));
     }
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -62,8 +63,8 @@ export const diseaseShort = (code) => SHORT[code] ?? code;
 
 export function percent(share) {
   const value = 100 * share;
-  if (value > 0 && value < 1) return "< 1 %";
-  if (value > 99 && value < 100) return "> 99 %";
+  if (value < 1) return "< 1 %";
+  if (value > 99) return "> 99 %";
   return `${Math.round(value)} %`;
 }
 
@@ -87,12 +88,14 @@ export const timeOf = (seconds) =>
 
 // A bar from 0 to 1 with its threshold; the numbers stand beside it, so the bar is decoration.
 export function meter(probability, threshold, flagged) {
-  const width = 100;
-  return svg(`svg.meter${flagged ? ".flagged" : ""}`, { viewBox: `0 0 ${width} 10`, preserveAspectRatio: "none", "aria-hidden": "true" },
-    svg("rect.track", { x: 0, y: 2, width, height: 6 }),
-    svg("rect.fill", { x: 0, y: 2, width: Math.max(0, Math.min(1, probability)) * width, height: 6 }),
-    svg("rect.threshold", { x: Math.max(0, Math.min(1, threshold)) * width - 0.5, y: 0, width: 1, height: 10 }));
+  const fill = h("span.fill");
+  const mark = h("span.threshold");
+  fill.style.width = share(probability);
+  mark.style.left = share(threshold);
+  return h("span.meter", { "data-flagged": flagged, "aria-hidden": "true" }, fill, mark);
 }
+
+const share = (value) => `${100 * Math.max(0, Math.min(1, value))}%`;
 
 export async function getJson(path) {
   const response = await fetch(path, { headers: { accept: "application/json" } });

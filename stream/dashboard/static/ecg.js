@@ -13,7 +13,7 @@ const SEGMENT_S = 2.5;
 const RHYTHM = "II";
 
 const PAPERS = {
-  dark: { paper: "#1b1314", fine: "#33211f", coarse: "#5a352f", trace: "#f3efe6", words: "#cdbfb6" },
+  dark: { paper: "#1b1314", fine: "#2c1d1c", coarse: "#53322d", trace: "#f3efe6", words: "#cdbfb6" },
   light: { paper: "#fff7f3", fine: "#fadcd3", coarse: "#eda694", trace: "#16130f", words: "#4a3b35" },
 };
 
@@ -27,7 +27,7 @@ export function readEcg({ head, bytes }) {
     const middle = median(millivolts);
     leads[name] = millivolts.map((value) => value - middle);
   });
-  return { leads, derived: head.derived, rate: head.sample_rate_hz, seconds: head.n_samples / head.sample_rate_hz };
+  return { leads, sex: head.sex, age: head.age_years, derived: head.derived, rate: head.sample_rate_hz, seconds: head.n_samples / head.sample_rate_hz };
 }
 
 function median(values) {

@@ -53,8 +53,9 @@ function showOverview({ state, behind, kafka, redis }) {
   byId("figure-escalated").textContent = escalated;
   byId("figure-escalated").parentElement.classList.toggle("hot", escalated > 0);
   byId("figure-rate").textContent = state.per_minute;
-  byId("figure-latency").textContent = latency ? `${seconds(latency.p50)} (${seconds(latency.p95)})` : "–";
-  byId("latency-label").textContent = state.recorded ? "from recording, median (95 %)" : "report to screen, median (95 %)";
+  byId("figure-latency").textContent = latency ? seconds(latency.p50) : "–";
+  byId("latency-label").textContent = state.recorded ? "recording to screen" : "report to screen";
+  byId("figure-latency").parentElement.title = latency ? `Median; 95 of 100 within ${seconds(latency.p95)}` : "Of live records";
   byId("figure-records").textContent = state.records.toLocaleString("en-GB");
   byId("figure-rejected").textContent = state.rejected.toLocaleString("en-GB");
   document.title = `${raised + escalated ? `(${raised + escalated}) ` : ""}CardiacNets`;

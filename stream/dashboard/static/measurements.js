@@ -5,59 +5,69 @@ import { h, svg } from "./dom.js";
 const WIDTH = 150;
 const MARGIN = 0.25; // of the ranges' reach, on either side
 
-export function measurementGroup(group) {
+// `sex` is "female", "male", or unknown: then both ranges are shown.
+export function measurementGroup(group, sex) {
   const ranged = group.lines.some((line) => line.women || line.men);
   const heading = h("tr", {}, h("th", { scope: "col" }, group.title), h("th.value", { scope: "col" }, "Estimate"),
-    ranged ? h("th", { scope: "col" }, "Healthy range (95 %)") : null);
-  return h("table.measurements", {}, h("thead", {}, heading), h("tbody", {}, group.lines.map((line) => measurement(line, ranged))));
+    ranged ? h("th.range", { scope: "col" }, "Healthy range (95 %)") : null);
+  return h("table.measurements", {}, h("thead", {}, heading),
+    h("tbody", {}, group.lines.map((line) => measurement(line, ranged, sex))));
 }
 
-function measurement(line, ranged) {
+function measurement(line, ranged, sex) {
+  const known = rangesOf(line);
+  const wanted = known.filter((range) => !sex || range.sex === sex);
+  const digits = digitsFor([line.value, ...known.flatMap(({ low, high }) => [low, high])]);
   return h("tr", {},
     h("th", { scope: "row", title: line.name }, line.label),
-    h("td.value", {}, `${rounded(line.value)} `, h("span.unit", {}, line.unit)),
-    ranged ? h("td.range", {}, range(line)) : null);
+    h("td.value", {}, `${rounded(line.value, digits)} `, h("span.unit", {}, line.unit)),
+    ranged ? h("td.range", {}, wanted.length ? range(line.value, wanted, digits) : h("span.quiet", {}, "–")) : null);
 }
 
-function range(line) {
-  if (!line.women && !line.men) return h("span.quiet", {}, "–");
-  const title = [["women", line.women], ["men", line.men]].filter(([, bounds]) => bounds)
-    .map(([who, bounds]) => `${who}: ${bounds.source}`).join("\n");
-  return h("div.range-cell", { title },
-    picture(line),
-    h("span.bounds", {}, bounds("women", line.women), bounds("men", line.men)),
-    verdict(line));
+const rangesOf = (line) => [
+  line.women ? { ...line.women, who: "women", sex: "female" } : null,
+  line.men ? { ...line.men, who: "men", sex: "male" } : null,
+].filter(Boolean);
+
+function range(value, ranges, digits) {
+  return h("div.range-cell", { title: ranges.map(({ who, source }) => `${who}: ${source}`).join("\n") },
+    picture(value, ranges),
+    h("span.bounds", {}, ranges.map(({ who, low, high }) =>
+      h("span", { "data-who": who }, `${who} ${rounded(low, digits)} to ${rounded(high, digits)}`))),
+    verdict(value, ranges));
 }
 
-const bounds = (who, range) => (range ? h("span", { "data-who": who }, `${who} ${rounded(range.low)} to ${rounded(range.high)}`) : null);
-
-// Beyond both ranges is said with a word and a sign; between them depends on a sex that the record does not tell.
-function verdict(line) {
-  const sides = [["women", line.women], ["men", line.men]].filter(([, range]) => range)
-    .map(([who, range]) => [who, line.value < range.low ? "▼ below" : line.value > range.high ? "▲ above" : null]);
+// What is outside is said with a sign and a word, for each range that is shown.
+function verdict(value, ranges) {
+  const sides = ranges.map(({ who, low, high }) => [who, value < low ? "▼ below" : value > high ? "▲ above" : null]);
   const outside = sides.filter(([, side]) => side);
   if (outside.length === 0) return null;
-  const same = outside.length === sides.length && sides.every(([, side]) => side === sides[0][1]);
-  const text = same ? `${sides[0][1]}${sides.length > 1 ? " both" : ""}` : outside.map(([who, side]) => `${side} ${who}’s`).join(", ");
-  return h("strong.verdict", {}, text);
+  if (outside.length === sides.length && sides.every(([, side]) => side === sides[0][1])) {
+    return h("strong.verdict", {}, sides.length > 1 ? `${sides[0][1]} both` : `${sides[0][1]} the range`);
+  }
+  return h("strong.verdict", {}, outside.map(([who, side]) => `${side} ${who}’s`).join(", "));
 }
 
-function picture(line) {
-  const ranges = [line.women, line.men].filter(Boolean);
+function picture(value, ranges) {
   const low = Math.min(...ranges.map((range) => range.low));
   const high = Math.max(...ranges.map((range) => range.high));
   const reach = (high - low) * MARGIN;
-  const at = (value) => Math.max(2, Math.min(WIDTH - 2, (WIDTH * (value - low + reach)) / (high - low + 2 * reach)));
+  const at = (place) => Math.max(2, Math.min(WIDTH - 2, (WIDTH * (place - low + reach)) / (high - low + 2 * reach)));
   return svg("svg.range-picture", { viewBox: `0 0 ${WIDTH} 18`, width: WIDTH, height: 18, "aria-hidden": "true" },
     svg("line.axis", { x1: 0, x2: WIDTH, y1: 9, y2: 9 }),
-    line.women ? svg("rect.women", { x: at(line.women.low), width: at(line.women.high) - at(line.women.low), y: 3, height: 5 }) : null,
-    line.men ? svg("rect.men", { x: at(line.men.low), width: at(line.men.high) - at(line.men.low), y: 10, height: 5 }) : null,
-    svg("rect.here", { x: at(line.value) - 1.25, width: 2.5, y: 0, height: 18 }));
+    ranges.map((range) => svg(`rect.${range.who}`, {
+      x: at(range.low), width: at(range.high) - at(range.low), y: range.who === "women" ? 3 : 10, height: 5,
+    })),
+    svg("rect.here", { x: at(value) - 1.25, width: 2.5, y: 0, height: 18 }));
 }
 
-export function rounded(value) {
-  const size = Math.abs(value);
-  return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2).replace("-", "−");
+function digitsFor(values) {
+  const largest = Math.max(...values.map(Math.abs));
+  return largest >= 100 ? 0 : largest >= 10 ? 1 : 2;
+}
+
+function rounded(value, digits = digitsFor([value])) {
+  return value.toFixed(digits).replace("-", "−");
 }
 
 // The AHA's model of 16 segments: anterior on top, septum to the left; base outside, apex inside.

@@ -68,11 +68,11 @@ async function refresh(id) {
   if (shown?.id !== id) return;
   shown.page = page;
   const { parts } = shown;
-  fillHead(parts.head, id, page, null);
+  fillHead(parts.head, id, page, page.report ? null : "The report of this record is not kept any more.");
   parts.alerts.replaceChildren(...page.alerts.map(alertCard));
   if (page.report) {
     fillRisks(parts.pair.children[0], page);
-    fillMeasurements(parts.measurements, page);
+    fillMeasurements(parts.measurements, page, shown.ecg?.sex);
     fillQuality(parts.last.children[0], page.report);
     fillModel(parts.last.children[1], page.report);
   }
@@ -115,6 +115,7 @@ async function showEcg(id) {
     const ecg = readEcg(await getBytes(`/api/ecg?id=${encodeURIComponent(id)}`));
     if (shown?.id !== id) return;
     shown.ecg = ecg;
+    if (shown.page?.report) fillMeasurements(shown.parts.measurements, shown.page, ecg.sex);
   } catch (error) {
     if (shown?.id === id) panel.replaceChildren(title, h("p.nothing", {}, `${sentence(error.message)}`));
     return;
@@ -123,9 +124,15 @@ async function showEcg(id) {
   const button = h("button.plain", { type: "button", click: turnPaper });
   panel.replaceChildren(
     h("div.panel-head", {}, title,
-      h("p.quiet", {}, `${shown.ecg.seconds.toFixed(1)} s at ${shown.ecg.rate} Hz, unfiltered, each lead centred; a small square is 1 mm: 40 ms, 0.1 mV`), button),
+      h("p.quiet", {}, `${person(shown.ecg)}${shown.ecg.seconds.toFixed(1)} s at ${shown.ecg.rate} Hz, unfiltered, each lead centred; a small square is 1 mm: 40 ms, 0.1 mV`), button),
     h("div.paper", {}, canvas));
   drawPaper();
+}
+
+function person({ sex, age }) {
+  const words = [sex === "female" ? "woman" : sex === "male" ? "man" : null, age === null ? null : `${Math.round(age)} years`];
+  const known = words.filter(Boolean).join(", ");
+  return known ? `${known[0].toUpperCase()}${known.slice(1)}. ` : "";
 }
 
 const paperName = () => (localStorage.getItem(PAPER) === "light" ? "light" : "dark");
@@ -160,11 +167,12 @@ function fillRisks(panel, { report, meaning }) {
       h("p.risk-words", {},
         h("span.flag", {}, risk.flagged ? "▲ Flagged" : "Not flagged"),
         ` (threshold ${percent(risk.threshold)}). `, risk.sentence)))),
-    subtypes(report));
+    subtypes(report),
+    report.model.trained ? h("p.basis.quiet", {}, `“Of 100 patients”: of such as the weights learned from (${report.model.weights}).`) : "");
 }
 
 function subtypes(report) {
-  if (!report.cardiomyopathy_subtype) return null;
+  if (!report.cardiomyopathy_subtype) return "";
   const shares = Object.entries(report.cardiomyopathy_subtype).sort((a, b) => b[1] - a[1]);
   return h("p.subtypes", {}, "If it is a cardiomyopathy, of which kind: ",
     shares.map(([name, share]) => `${name} ${percent(share)}`).join(", "), ".");
@@ -218,14 +226,14 @@ function regenerate(id, result) {
 
 // --- measurements, quality, model
 
-function fillMeasurements(panel, { meaning, report }) {
+function fillMeasurements(panel, { meaning, report }, sex) {
   panel.replaceChildren(
     h("div.panel-head", {}, h("h2", {}, `Estimated measurements (${report.phenotypes.length})`),
       h("p.quiet", {}, report.model.trained
-        ? "Ranges by sex, since the record does not tell it; a dash where none is published. The sources show on pointing."
+        ? `${sex ? "" : "The record does not tell the sex, so both ranges are shown. "}A dash where no range is published; sources show on pointing.`
         : "The weights are untrained: these numbers are no measurements, and are held against no range.")),
     h("div.bullseyes", {}, meaning.bullseyes.map(bullseye)),
-    h("div.groups", {}, meaning.groups.map(measurementGroup)));
+    h("div.groups", {}, meaning.groups.map((group) => measurementGroup(group, sex))));
 }
 
 function fillQuality(panel, { quality }) {

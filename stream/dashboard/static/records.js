@@ -7,6 +7,7 @@ const CINES = { generated: "cine drawn", requested: "cine asked for", failed: "c
 
 export async function drawRecords(list, text) {
   const rows = await getJson(`/api/records?limit=${ROWS}&q=${encodeURIComponent(text)}`);
+  byId("untrained").hidden = rows.every((row) => row.trained);
   fill(list, rows.map(recordRow), text, "No record so far.", rows.length === ROWS);
 }
 

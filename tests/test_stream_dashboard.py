@@ -1,0 +1,503 @@
+"""The dashboard without Kafka and without a browser: its state, its events, its locks, its answers."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import msgspec
+import numpy as np
+import pytest
+from dashboard_ward import MODEL, TOKEN, copies, simulate_case
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from schemas.codec import encode_ecg
+from schemas.ecg_record import LEADS, EcgRecord
+from schemas.errors import UnusableSignal
+from schemas.messages import Acknowledgement, CmrRequest, Rejection, Risk, decode_message, encode_message
+from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK, ECG_REJECTED, ECG_RISK
+from stream.alert_book import AlertBook
+from stream.cine_store import RedisUnavailable
+from stream.dashboard.app import make_app
+from stream.dashboard.events import EVENTS_KEPT, WAITING, Hub
+from stream.dashboard.feed import Overview
+from stream.dashboard.meaning import explain, put_in_words
+from stream.dashboard.records import arrange_ecg, compose_page
+from stream.dashboard.state import DashboardState
+
+HOME = "http://127.0.0.1:8081"
+NOW = datetime.now(UTC)
+FLAGGED = dict.fromkeys(("heart_failure", "cardiomyopathy"), 0.7) | dict.fromkeys(
+    ("coronary_artery_disease", "pulmonary_hypertension", "pericarditis"), 0.01
+)
+
+
+@pytest.fixture(scope="module")
+def case():
+    return simulate_case(3, 1, at=NOW, risks=FLAGGED)
+
+
+def new_state(capacity=100, started_at=0.0):
+    book = AlertBook(escalates_s=900, expires_s=43_200, limit=capacity)
+    return DashboardState(capacity, book, started_at=started_at)
+
+
+def feed_all(state, messages, now=NOW):
+    for topic, key, message in messages:
+        state.receive(topic, key, message if isinstance(message, bytes) else encode_message(message), now.timestamp())
+    return state
+
+
+def ack_of(alert, by="Sister Ines", comment="seen"):
+    return Acknowledgement(
+        identifier=alert.identifier, record_id=alert.record_id, acknowledged_by=by, comment=comment, acknowledged_at=NOW
+    )
+
+
+# --- state
+
+
+@settings(deadline=None)
+@given(st.permutations(range(6)), st.lists(st.integers(0, 5), max_size=4))
+def test_the_order_and_the_repetition_of_messages_make_no_difference(case, order, repeated):
+    result = msgspec.structs.replace(case.result(), created_at=NOW)
+    messages = [*case.messages(), (CMR_RESULTS, b"x", result), (ECG_ALERTS_ACK, b"x", ack_of(case.alerts[0]))]
+    shuffled = [messages[place] for place in [*order, *repeated]]
+    assert len(messages) == 6
+    ordered, other = (feed_all(new_state(), some) for some in (messages, shuffled))
+    name = case.record.record_id
+    assert compose_page(other, name) == compose_page(ordered, name)
+    assert other.alert_rows() == ordered.alert_rows()
+    assert other.request(name) == ordered.request(name)
+    assert other.overview(NOW.timestamp()).records == 1
+
+
+def test_the_newest_records_are_kept_and_the_rest_is_dropped(case):
+    state = new_state(capacity=50)
+    for copied in copies(case, 1000):
+        feed_all(state, copied.messages())
+    rows = state.record_rows(1000)
+    assert 50 <= len(rows) <= 50 + 256
+    assert [row.record_id for row in rows[:50]] == [f"replay-{i}" for i in range(999, 949, -1)]
+    assert len(state.alert_rows()) <= 50
+    assert state.overview(NOW.timestamp()).records == 1000
+
+
+def test_what_is_no_message_of_ours_is_counted_and_passed_over():
+    state = new_state()
+    for topic in (ECG_RISK, ECG_ALERTS, ECG_REJECTED, CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS_ACK):
+        for value in (None, b"", b"<script>", b"\xff\x00", b"[" * 10_000, b"{}", b" " * 300_000):
+            state.receive(topic, None, value, 0.0)
+    assert state.overview(0.0).unreadable == 42
+    assert state.alert_rows() == state.record_rows(10) == []
+
+
+def test_an_alert_without_a_risk_is_none(case):
+    broken = msgspec.structs.replace(case.alerts[0], risks=())
+    assert feed_all(new_state(), [(ECG_ALERTS, b"x", broken)]).overview(0.0).unreadable == 1
+
+
+def test_a_replay_counts_for_throughput_but_not_for_latency(case):
+    recent = [copied.report for copied in copies(case, 60, seconds=120)]
+    now = datetime.now(UTC)
+    state = feed_all(new_state(started_at=now.timestamp()), [(ECG_RISK, b"x", report) for report in recent], now)
+    overview = state.overview(now.timestamp())
+    assert 28 <= overview.per_minute <= 31
+    assert overview.seen is None
+    live = msgspec.structs.replace(
+        case.report, record_id="live", created_at=now + timedelta(seconds=1), recorded_at=now - timedelta(seconds=1)
+    )
+    feed_all(state, [(ECG_RISK, b"x", live)], now + timedelta(seconds=1.5))
+    overview = state.overview(now.timestamp())
+    assert overview.seen.p50 == pytest.approx(0.5, abs=0.01)
+    assert overview.recorded.p95 == pytest.approx(2.5, abs=0.01)
+
+
+def test_records_and_rejections_are_found_by_what_they_carry(case):
+    rejection = Rejection(
+        rejection_id="r",
+        record_id="dev-7",
+        code="flat_lead",
+        detail="V2 is flat",
+        numbers={},
+        source="t/0/1",
+        created_at=NOW,
+    )
+    state = feed_all(new_state(), [*case.messages(), (ECG_REJECTED, b"x", rejection), (ECG_REJECTED, b"x", rejection)])
+    assert [row.record_id for row in state.record_rows(5, case.record.patient_id.lower())] == [case.record.record_id]
+    assert state.record_rows(5, "nobody") == []
+    assert state.rejections(5, "FLAT") == [rejection]
+    assert state.rejections(5, "noise") == []
+    assert state.overview(0.0).rejected == 1
+
+
+# --- events
+
+
+async def taken(hub, last_id, number):
+    async with aclosing(hub.stream(last_id)) as stream:
+        return [await anext(stream) for _ in range(number)]
+
+
+async def test_a_page_that_comes_back_gets_what_it_missed():
+    hub = Hub(lambda: [("reset", "{}")])
+    hub.publish("alerts", "1")
+    reset, ready = await taken(hub, None, 2)
+    assert (reset.event, ready.event) == ("reset", "ready")
+    hub.publish("alerts", "2")
+    hub.publish("alerts", "3")
+    assert [event.data for event in await taken(hub, ready.id, 2)] == ["2", "3"]
+
+
+@pytest.mark.parametrize("last_id", ["", "other-1", "-", "x" * 100, None, "ⅷ-٣"])
+async def test_a_page_that_nobody_knows_gets_a_snapshot(last_id):
+    hub = Hub(lambda: [("reset", "{}")])
+    assert [event.event for event in await taken(hub, last_id, 2)] == ["reset", "ready"]
+
+
+async def test_a_page_that_was_away_too_long_gets_a_snapshot():
+    hub = Hub(lambda: [("reset", "{}")])
+    _, ready = await taken(hub, None, 2)
+    for number in range(EVENTS_KEPT + 1):
+        hub.publish("alerts", str(number))
+    assert [event.event for event in await taken(hub, ready.id, 2)] == ["reset", "ready"]
+
+
+async def test_a_slow_page_is_cut_off_and_the_others_go_on():
+    hub = Hub(lambda: [("reset", "{}")])
+    slow, quick = hub.stream(None), hub.stream(None)
+    for stream in (slow, quick):
+        for _ in range(2):
+            await anext(stream)
+    for number in range(WAITING + 1):
+        hub.publish("alerts", str(number))
+        assert (await anext(quick)).data == str(number)
+    assert hub.pages == 1
+    assert [event async for event in slow] == []
+    await quick.aclose()
+    assert hub.pages == 0
+
+
+async def test_closing_ends_every_stream():
+    hub = Hub(lambda: [("reset", "{}")])
+
+    async def follow():
+        return [event.event async for event in hub.stream(None)]
+
+    page = asyncio.create_task(follow())
+    await asyncio.sleep(0)
+    hub.close()
+    assert await asyncio.wait_for(page, 2) == ["reset", "ready"]
+    assert await asyncio.wait_for(follow(), 2) == ["reset", "ready"]
+
+
+# --- the application
+
+
+class StubFeed:
+    """The feed's surface, over a state that the test fills; what would go to Kafka is kept."""
+
+    def __init__(self, state):
+        self.state, self.hub, self.sent, self.failure = state, Hub(list), [], None
+
+    def overview(self):
+        return Overview(self.state.overview(NOW.timestamp()), 0, kafka=self.failure is None, redis=True)
+
+    async def publish(self, topic, message, identifier, key):
+        encode_message(message)
+        if self.failure:
+            raise self.failure
+        self.sent.append((topic, message, key))
+
+    async def publish_due(self):
+        for entry in self.state.due(NOW):
+            await self.publish(ECG_ALERTS, entry.alert, entry.alert.identifier, entry.key)
+
+
+class StubRedis(dict):
+    async def get(self, key):
+        if isinstance(value := dict.get(self, key), Exception):
+            raise value
+        return value
+
+
+@pytest.fixture
+def site(case):
+    """Give a signed-in client, the feed, and what Redis holds, waveforms by key and cines by record id."""
+    feed, redis, cines = StubFeed(feed_all(new_state(), case.messages())), StubRedis(), StubRedis()
+    app = make_app(feed, redis, cines, token=TOKEN, host="127.0.0.1")
+    visitor = Visitor(app)
+    visitor.get("/", params={"token": TOKEN})
+    visitor.feed, visitor.redis, visitor.cines = feed, redis, cines
+    return visitor
+
+
+class Visitor:
+    """A browser as far as HTTP goes: it keeps its cookies, and names its origin where it changes something."""
+
+    def __init__(self, app):
+        self.app, self.cookies = app, httpx.Cookies()
+
+    def get(self, path, **options):
+        return asyncio.run(self._send("GET", path, **options))
+
+    def post(self, path, headers=None, **options):
+        return asyncio.run(self._send("POST", path, headers={"origin": HOME} | (headers or {}), **options))
+
+    async def _send(self, method, path, **options):
+        transport = httpx.ASGITransport(self.app)
+        async with httpx.AsyncClient(transport=transport, base_url=HOME, cookies=self.cookies) as client:
+            answer = await client.request(method, path, **options)
+            self.cookies.update(client.cookies)
+            return answer
+
+
+def stranger(site):
+    return Visitor(site.app)
+
+
+def test_without_the_token_nothing_is_told(site, case):
+    client = stranger(site)
+    for path in ("/", "/record?id=x", "/api/events", "/api/records", "/api/ecg?id=x", "/api/nothing"):
+        answer = client.get(path)
+        assert answer.status_code == 401
+        assert case.record.patient_id not in answer.text
+    assert client.post("/api/acknowledge", json={}).status_code == 401
+    page = client.get("/", headers={"accept": "text/html"})
+    assert page.status_code == 401
+    assert 'name="token"' in page.text
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/static/style.css").status_code == 200
+    assert client.get("/static/../app.py").status_code in {401, 404}
+
+
+def test_the_token_is_given_once_and_becomes_a_strict_cookie(site):
+    client = stranger(site)
+    answer = client.get("/record", params={"id": "a/b&c", "token": TOKEN})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/record?id=a%2Fb%26c")
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert TOKEN not in cookie
+    assert client.get("/api/records").status_code == 200
+
+
+@pytest.mark.parametrize("given", ["", "wrong", TOKEN + "x", TOKEN[:-1], "ünïcode ☃", "\x00"])
+def test_a_wrong_token_or_cookie_opens_nothing(site, given):
+    client = stranger(site)
+    assert client.get("/", params={"token": given}).status_code == 401
+    raw = b"cardiacnets_8081=" + given.encode()
+    assert client.get("/api/records", headers={"cookie": raw}).status_code == 401
+
+
+def test_the_redirect_stays_here(site):
+    for path in ("//evil.example/x", "/\\evil.example", "/https://evil.example"):
+        answer = stranger(site).get(HOME + path, params={"token": TOKEN})
+        assert answer.headers["location"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:8081", 200), ("localhost:8081", 200), ("[::1]:8081", 200), ("10.0.0.7", 200)]
+    + [(host, 421) for host in ("evil.example", "evil.example:8081", "127.0.0.1.evil", "", "[", "localhost.evil")],
+)
+def test_only_our_own_host_names_are_answered(site, host, status):
+    assert stranger(site).get("/healthz", headers={"host": host}).status_code == status
+
+
+def test_every_answer_carries_the_policy(site):
+    for answer in (site.get("/"), site.get("/api/nothing"), site.get("/static/main.js"), stranger(site).get("/")):
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "cache-control" in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": ""}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "http://127.0.0.1:9999"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"content-type": "text/plain"}, 415),
+        ({"content-length": "100000"}, 413),
+    ],
+)
+def test_changes_are_taken_from_our_own_page_only(site, case, headers, status):
+    body = {"identifier": case.alerts[0].identifier, "by": "x"}
+    assert site.post("/api/acknowledge", json=body, headers=headers).status_code == status
+    assert site.feed.sent == []
+
+
+def test_an_acknowledgement_is_published_with_the_alert_in_its_new_state(site, case):
+    alert = case.alerts[0]
+    body = {"identifier": alert.identifier, "by": "Dr Okoro", "comment": "echo ordered"}
+    assert site.post("/api/acknowledge", json=body).json() == {"status": "acknowledged"}
+    (topic, ack, key), (alert_topic, after, alert_key) = site.feed.sent
+    assert (topic, key, alert_topic, alert_key) == (ECG_ALERTS_ACK, case.key, ECG_ALERTS, case.key)
+    assert (ack.acknowledged_by, ack.comment, ack.record_id) == ("Dr Okoro", "echo ordered", alert.record_id)
+    assert after == msgspec.structs.replace(alert, status="acknowledged")
+    rows = {row["identifier"]: row for row in site.get("/api/record", params={"id": alert.record_id}).json()["alerts"]}
+    assert rows[alert.identifier]["acknowledged_by"] == "Dr Okoro"
+
+
+def test_what_kafka_did_not_take_is_not_acknowledged(site, case):
+    from aiokafka.errors import KafkaTimeoutError
+
+    site.feed.failure = KafkaTimeoutError()
+    answer = site.post("/api/acknowledge", json={"identifier": case.alerts[0].identifier, "by": "x"})
+    assert answer.status_code == 503
+    assert {row.status for row in site.feed.state.alert_rows()} == {"raised"}
+    assert site.get("/healthz").status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"", 422), (b"[]", 422), (b'{"identifier": "no such", "by": "x"}', 404), (b'{"identifier": "a", "by": ""}', 422)],
+)
+def test_an_impossible_acknowledgement_is_refused(site, body, status):
+    answer = site.post("/api/acknowledge", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    assert answer.json()["error"]
+
+
+def test_a_comment_beyond_the_contract_is_refused(site, case):
+    body = {"identifier": case.alerts[0].identifier, "by": "x", "comment": "x" * 2001}
+    answer = site.post("/api/acknowledge", json=body)
+    assert answer.status_code == 422
+    assert site.feed.sent == []
+
+
+def test_a_cine_is_asked_for_again_by_the_same_request(site, case):
+    assert site.post("/api/regenerate", json={"record_id": case.record.record_id}).status_code == 200
+    assert site.feed.sent == [(CMR_REQUESTS, case.request, case.key)]
+    assert decode_message(CmrRequest, encode_message(site.feed.sent[0][1])) == case.request
+    assert site.post("/api/regenerate", json={"record_id": "unknown"}).status_code == 404
+
+
+def test_the_page_of_a_record(site, case):
+    page = site.get("/api/record", params={"id": case.record.record_id}).json()
+    assert page["report"]["report_id"] == case.report.report_id
+    assert [row["disease"] for row in page["alerts"]] == [alert.code for alert in case.alerts]
+    assert page["requested"]
+    assert sum(len(group["lines"]) for group in page["meaning"]["groups"]) + 3 * 16 == 82 + 1  # and the middle's mean
+    assert site.get("/api/record", params={"id": "unknown"}).status_code == 404
+    assert site.get("/api/record").status_code == 404
+
+
+def test_the_ecg_is_given_as_it_was_recorded(site, case):
+    site.redis[f"cardiacnets:waveform:{case.record.record_id}"] = encode_ecg(case.record)
+    answer = site.get("/api/ecg", params={"id": case.record.record_id})
+    head = msgspec.json.decode(answer.headers["x-head"])
+    assert head["leads"] == list(LEADS)
+    assert (head["sample_rate_hz"], head["microvolts_per_step"], head["n_samples"]) == (500.0, 5.0, 5000)
+    assert answer.content == case.record.samples
+
+
+def test_missing_leads_are_computed_and_missing_samples_stay_missing():
+    two = np.array([[100, 200, -32768, 32000], [300, 100, 100, -32000]], "<i2")
+    chest = np.zeros((6, 4), "<i2")
+    samples = np.concatenate([chest, two])
+    names = (*LEADS[6:], "MDC_ECG_LEAD_I", "ii")
+    record = EcgRecord(
+        record_id="x", leads=names, sample_rate_hz=500.0, microvolts_per_step=1.0, samples=samples.tobytes()
+    )
+    head, value = arrange_ecg(record)
+    leads = dict(zip(head.leads, np.frombuffer(value, "<i2").reshape(12, -1).tolist(), strict=True))
+    assert head.derived == ("III", "aVR", "aVL", "aVF")
+    assert leads["I"] == two[0].tolist()
+    assert leads["III"] == [200, -100, -32768, -32767]
+    assert leads["aVR"] == [-200, -150, -32768, 0]
+    with pytest.raises(UnusableSignal, match="missing"):
+        arrange_ecg(msgspec.structs.replace(record, leads=("Vx", *names[1:])))
+
+
+def test_only_the_seconds_that_were_screened_are_drawn(case):
+    long = msgspec.structs.replace(case.record, sample_rate_hz=250.0)
+    head, value = arrange_ecg(long)
+    assert head.n_samples == 2500
+    assert len(value) == 12 * 2500 * 2
+
+
+def test_what_redis_does_not_have_or_does_not_tell_is_said(site, case):
+    name = case.record.record_id
+    key = f"cardiacnets:waveform:{name}"
+    assert site.get("/api/ecg", params={"id": name}).status_code == 404
+    assert site.get("/api/cine", params={"id": name}).status_code == 404
+    site.redis[key], site.cines[name] = RedisConnectionError("gone"), RedisUnavailable("gone")
+    assert site.get("/api/ecg", params={"id": name}).status_code == 503
+    assert site.get("/api/cine", params={"id": name}).status_code == 503
+    site.redis[key] = b"no Avro"
+    answer = site.get("/api/ecg", params={"id": name})
+    assert answer.status_code == 422
+    assert "cannot be drawn" in answer.json()["error"]
+
+
+def test_the_cine_comes_with_its_geometry_and_the_words(site, case):
+    awkward = replace(case.cine.provenance, record_id="é\n☃")
+    site.cines[case.record.record_id] = replace(case.cine, provenance=awkward)
+    answer = site.get("/api/cine", params={"id": case.record.record_id})
+    head = msgspec.json.decode(answer.headers["x-head"])
+    assert np.array_equal(np.frombuffer(answer.content, np.uint8).reshape(case.cine.frames.shape), case.cine.frames)
+    assert head["geometry"]["rows"] == case.cine.geometry.rows
+    assert head["provenance"]["notice"] == "synthetic: drawn from an ECG, not a measurement"
+    assert head["provenance"]["record_id"] == "é\n☃"
+
+
+def test_the_report_is_downloaded_as_fhir(site, case):
+    answer = site.get("/api/fhir", params={"id": case.record.record_id})
+    assert answer.headers["content-type"].startswith("application/fhir+json")
+    assert f"report-{case.report.report_id}.fhir.json" in answer.headers["content-disposition"]
+    assert answer.json()["resourceType"] == "Bundle"
+
+
+def test_lists_are_bounded_whatever_is_asked(site):
+    for limit in ("5", "-1", "99999", "x", "٣", "9" * 50):
+        assert site.get("/api/records", params={"limit": limit}).status_code == 200
+    assert site.get("/api/rejections", params={"q": "x" * 1000}).json() == []
+
+
+# --- meaning
+
+
+def test_a_risk_in_words():
+    risk = Risk(disease="heart_failure", probability=0.413, threshold=0.2, flagged=True)
+    said = {
+        p: put_in_words(msgspec.structs.replace(risk, probability=p), MODEL) for p in (0.413, 0.001, 0.0101, 0.9999)
+    }
+    assert said[0.413] == "Of 100 patients with this estimate, about 41 have heart failure."
+    assert said[0.001] == "Of 100 patients with this estimate, fewer than 1 have heart failure."
+    assert said[0.0101] == "Of 100 patients with this estimate, about 1 has heart failure."
+    assert said[0.9999] == "Of 100 patients with this estimate, more than 99 have heart failure."
+    untrained = msgspec.structs.replace(MODEL, trained=False)
+    assert "untrained" in put_in_words(risk, untrained)
+    assert "41" not in put_in_words(risk, untrained)
+
+
+def test_measurements_stand_beside_published_ranges_only_if_they_mean_something(case):
+    lines = {line.name: line for group in explain(case.report).groups for line in group.lines}
+    assert (lines["LVEF"].women.low, lines["LVEF"].women.high) == (51.2, 70.8)
+    assert "Petersen" in lines["LVEF"].women.source
+    assert lines["LVCO"].women is lines["LVCO"].men is None
+    untrained = msgspec.structs.replace(case.report, model=msgspec.structs.replace(MODEL, trained=False))
+    scores = msgspec.structs.replace(
+        case.report, phenotypes=tuple(msgspec.structs.replace(p, unit="z") for p in case.report.phenotypes)
+    )
+    for report in (untrained, scores):
+        assert all(line.women is line.men is None for group in explain(report).groups for line in group.lines)
+
+
+def test_a_report_without_some_measurements_is_explained_as_far_as_it_goes(case):
+    few = msgspec.structs.replace(case.report, phenotypes=case.report.phenotypes[:4])
+    meaning = explain(few)
+    assert [group.title for group in meaning.groups] == ["Ventricles"]
+    assert meaning.bullseyes == ()

@@ -1,0 +1,386 @@
+"""The dashboard in a real browser, over a real broker and a real Redis."""
+
+import asyncio
+import base64
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from dashboard_ward import TOKEN, dashboard_process, dashboard_ward, keep_cine, keep_everything, publish, simulate_case
+from redis.asyncio import Redis
+
+from schemas.messages import Acknowledgement, Alert, CmrRequest, decode_message
+from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK
+from stream.cine_store import cine_key
+from stream.kafka import new_consumer
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PATIENCE_MS = 60_000
+"""For what has no limit of its own: the machine may be busy."""
+QUIET = dict.fromkeys(("coronary_artery_disease", "cardiomyopathy", "pulmonary_hypertension", "pericarditis"), 0.02)
+
+pytestmark = [
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium (apt-get install chromium)"),
+]
+
+
+class Site:
+    """A ward with its dashboard, and the browser that looks at it."""
+
+    def __init__(self, settings, address, browser):
+        self.settings, self.address, self.browser = settings, address, browser
+        self.home = address.split("/?")[0]
+        self.faults = []
+        self._thread = ThreadPoolExecutor(1)  # Playwright's loop occupies this one
+
+    def run(self, work):
+        return self._thread.submit(asyncio.run, work).result(120)
+
+    def show(self, case):
+        self.run(keep_everything(self.settings, case))
+        return case
+
+    def open(self, path="/", width=1280, height=900):
+        page = self.browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("dialog", lambda dialog: self.faults.append(f"dialogue: {dialog.message}"))
+        page.goto(f"{self.home}{path}{'&' if '?' in path else '?'}token={TOKEN}")
+        return page
+
+    def _hear(self, said):
+        if said.type in {"error", "warning"} and "getImageData" not in said.text:  # that is our own reading of pixels
+            self.faults.append(said.text)
+
+    def open_record(self, case, **size):
+        page = self.open(f"/record?id={case.record.record_id}", **size)
+        page.locator(".alert-card").first.wait_for()
+        return page
+
+    async def read(self, topic, kind, wanted):
+        """Return the messages of a topic for which `wanted` is true, as soon as there is one."""
+        async with new_consumer(self.settings, [topic], auto_offset_reset="earliest") as consumer, asyncio.timeout(30):
+            while True:
+                message = await consumer.getone()
+                if wanted(found := decode_message(kind, message.value)):
+                    return message.key, found
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory):
+    from playwright.sync_api import sync_playwright
+
+    folder = tmp_path_factory.mktemp("dashboard")
+    with dashboard_ward(folder) as settings, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield settings, browser, folder / "dashboard.log"
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def running(ground):
+    settings, browser, log = ground
+    with dashboard_process(settings, log) as (address, _):
+        yield Site(settings, address, browser)
+
+
+@pytest.fixture
+def site(running):
+    """Give the site; nothing may have been said on the console, no policy violated, when the test ends."""
+    running.faults.clear()
+    yield running
+    for context in running.browser.contexts:
+        context.close()
+    assert running.faults == []
+
+
+def flagged_case(number, probability=0.9, **options):
+    return simulate_case(21, number, risks=QUIET | {"heart_failure": probability}, **options)
+
+
+def row_of(page, case):
+    return page.locator(f'#rows > li[data-alert="{case.alerts[0].identifier}"]')
+
+
+def pixels(page, selector):
+    """Return a canvas's pixels, (rows, columns, 4) uint8."""
+    width, height, data = page.eval_on_selector(
+        selector,
+        "c => [c.width, c.height, btoa(Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data,"
+        " b => String.fromCharCode(b)).join(''))]",
+    )
+    return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+
+
+def test_an_alert_appears_within_two_seconds(site):
+    page = site.open()
+    page.locator("#connection[data-state=live]").wait_for()
+    seconds = []
+    for number in range(3):  # on a busy machine one of them may be late
+        case = flagged_case(number)
+        site.run(publish(site.settings, *case.messages()))
+        sent = time.monotonic()
+        row_of(page, case).wait_for()
+        seconds.append(time.monotonic() - sent)
+    assert min(seconds) < 2, seconds
+    text = row_of(page, case).inner_text()
+    for word in ("Heart failure", "90 %", "flagged from 21 %", case.record.patient_id, "High", "Raised"):
+        assert word in text
+    page.locator("#announcer", has_text="New alert: Heart failure, 90 %").wait_for(state="attached")
+
+
+def test_the_ecg_is_drawn_to_scale_on_its_paper(site):
+    page = site.open_record(site.show(flagged_case(4)))
+    page.locator(".paper canvas").wait_for()
+    image = pixels(page, ".paper canvas").astype(int)
+    trace = image[..., :3].min(axis=2) > 90  # lines of the paper are dark red
+    mm = _millimetre(image)
+    assert mm == 4
+    # The calibration pulse of the first row: 1 mV is 10 mm high, 200 ms is 5 mm wide.
+    left = int(np.flatnonzero(trace[:, : 40 * mm].any(axis=0))[0])
+    pulse = trace[: 38 * mm, left : left + 8 * mm]
+    rows = np.flatnonzero(pulse.sum(axis=1) >= 2 * mm)
+    assert rows[-1] - rows[0] == pytest.approx(10 * mm, abs=2)
+    # Twelve leads, each in its place, and the rhythm strip below.
+    start = left + 9 * mm
+    for row in range(3):
+        for column in range(4):
+            top = (8 + 30 * row + 7) * mm  # below the lead's name
+            x = start + round(62.5 * mm * column)
+            cell = trace[top : top + 23 * mm, x + 2 * mm : x + 60 * mm]
+            assert cell.any(axis=0).mean() > 0.95
+    assert trace[(8 + 90 + 7) * mm :, start + 2 * mm : start + 240 * mm].any(axis=0).mean() > 0.95
+
+
+def _millimetre(image):
+    """Return the pixels of a millimetre, from the distance of the coarse lines in the first row of pixels."""
+    row = image[2 * 4 + 2, :, 0]
+    coarse = np.flatnonzero(row == row.max())
+    return round(float(np.median(np.diff(coarse))) / 5)
+
+
+def test_the_cine_plays_stops_and_shows_each_frame(site):
+    case = site.show(flagged_case(5))
+    page = site.open_record(case)
+    page.locator("canvas.cine").wait_for()
+    assert page.locator(".synthetic").inner_text() == "synthetic: drawn from an ECG, not a measurement"
+    assert page.locator(".synthetic").is_visible()
+    page.get_by_role("button", name="Pause").click()
+    for frame in (0, 17, 49):
+        page.get_by_label("Frame").fill(str(frame))
+        shown = pixels(page, "canvas.cine")
+        assert np.array_equal(shown[..., 0], case.cine.frames[frame])
+        assert (shown[..., 3] == 255).all()
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("Number(document.querySelector('.controls input').value) !== 49")
+    assert page.locator(".controls .count").inner_text().endswith("/ 50")
+
+
+def test_risks_and_measurements_are_put_in_words(site):
+    case = site.show(flagged_case(6))
+    page = site.open_record(case)
+    page.locator(".measurements").first.wait_for()
+    text = page.locator("#record-view").inner_text()
+    for word in (
+        "Of 100 patients with this estimate, about 90 have heart failure.",
+        "LV ejection fraction",
+        "No doubts about the signal",
+        case.report.model.version,
+        "Not a medical device",
+    ):
+        assert word in text
+    assert page.locator(".bullseye path").count() == 48
+    sex = "women" if case.record.sex == "female" else "men"
+    page.locator(f'.bounds [data-who="{sex}"]').first.wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="FHIR report").click()
+    assert msgspec.json.decode(Path(download.value.path()).read_bytes())["resourceType"] == "Bundle"
+
+
+def test_an_alert_is_acknowledged_by_keyboard_alone_and_the_topics_tell(site):
+    case = site.show(flagged_case(7))
+    page = site.open()
+    row_of(page, case).wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type(case.record.record_id)
+    page.wait_for_function("document.querySelectorAll('#rows > li').length === 1")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    page.locator("dialog[open]").wait_for()
+    page.keyboard.type("Sister Ines")
+    page.keyboard.press("Tab")
+    page.keyboard.type("echo ordered <b>now</b>")
+    page.keyboard.press("Control+Enter")
+    row_of(page, case).wait_for(state="detached")  # the list shows open alerts
+    alert = case.alerts[0]
+    key, ack = site.run(site.read(ECG_ALERTS_ACK, Acknowledgement, lambda ack: ack.identifier == alert.identifier))
+    assert (key, ack.acknowledged_by, ack.comment) == (case.key, "Sister Ines", "echo ordered <b>now</b>")
+    key, after = site.run(
+        site.read(ECG_ALERTS, Alert, lambda one: one.identifier == alert.identifier and one.status != "raised")
+    )
+    assert (key, after.status) == (case.key, "acknowledged")
+    page.get_by_label("State").select_option("acknowledged")
+    assert "Acknowledged by Sister Ines" in row_of(page, case).inner_text()
+    page.reload()
+    row_of(page, case).wait_for()  # filter and state outlive a reload
+    page.locator("#rows a").first.focus()
+    page.keyboard.press("Enter")
+    page.locator(".comment", has_text="echo ordered <b>now</b>").wait_for()
+    page.keyboard.press("Escape")
+    row_of(page, case).wait_for()
+
+
+def test_hostile_names_stay_text(site):
+    hostile = "<script>alert(1)</script>"
+    case = site.show(flagged_case(8, patient_id=hostile, record_id='"><img src=x onerror=alert(2)>&id=1#/../%00'))
+    page = site.open()
+    row = row_of(page, case)
+    row.wait_for()
+    assert hostile in row.inner_text()
+    row.locator("a").click()
+    page.locator("h1", has_text=hostile).wait_for()
+    page.locator("canvas.cine").wait_for()
+    assert case.record.record_id in page.locator(".record-head").inner_text()
+    assert page.locator("script").count() == 1
+    assert page.locator("#record-view img").count() == 0
+    page.goto(f"{site.home}/?list=records")
+    page.locator(".row.record", has_text=hostile).wait_for()
+
+
+def test_what_the_policy_forbids_does_not_run(site):
+    page = site.open()
+    ran = page.evaluate(
+        """() => new Promise((done) => {
+          addEventListener("securitypolicyviolation", (event) => done(event.effectiveDirective));
+          const script = document.createElement("script");
+          script.textContent = "window.ran = true";
+          document.body.append(script);
+          setTimeout(() => done(window.ran ? "ran" : "nothing"), 3000);
+        })"""
+    )
+    assert ran == "script-src-elem"
+    assert any("Content Security Policy" in fault for fault in site.faults)
+    site.faults.clear()
+
+
+def test_an_expired_cine_is_asked_for_again_and_appears_by_itself(site):
+    case = site.show(flagged_case(9))
+    site.run(_delete(site.settings, cine_key(case.record.record_id)))
+    page = site.open_record(case)
+    page.get_by_text("The cine has expired.").wait_for()
+    page.get_by_role("button", name="Regenerate").click()
+    page.get_by_role("button", name="appears here by itself").wait_for()
+    seen = []
+
+    def second(request):
+        seen.extend([request] if request == case.request else [])
+        return len(seen) == 2
+
+    key, _ = site.run(site.read(CMR_REQUESTS, CmrRequest, second))
+    assert key == case.key
+    site.run(keep_cine(site.settings, case))
+    site.run(publish(site.settings, (CMR_RESULTS, case.key, case.result())))
+    page.locator("canvas.cine").wait_for()
+    # the browser tells of the cine that was not there
+    site.faults[:] = [fault for fault in site.faults if "404" not in fault]
+
+
+async def _delete(settings, key):
+    async with Redis.from_url(settings.redis) as redis:
+        await redis.delete(key)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_runs_over_the_side(site, width):
+    case = site.show(flagged_case(10, patient_id="a-very-long-pseudonym-" + "x" * 120))
+    page = site.open(width=width)
+    row_of(page, case).wait_for()
+    paths = ["/", "/?list=records", "/?list=rejected", f"/record?id={case.record.record_id}"]
+    for path in paths:
+        page.goto(site.home + path)
+        if "record?" in path:
+            page.locator("canvas.cine").wait_for()
+        over = page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
+        assert over <= 0, path
+
+
+def test_the_page_reconnects_after_a_restart_and_nothing_is_lost(ground):
+    settings, browser, log = ground
+    settings = msgspec.structs.replace(settings, dashboard_port=settings.dashboard_port + 1)
+    with dashboard_process(settings, log) as (address, _):
+        site = Site(settings, address, browser)
+        before = site.show(flagged_case(11))
+        page = site.open()
+        row_of(page, before).wait_for()
+        page.evaluate("window.sameDocument = true")
+    page.locator("#connection[data-state=lost]").wait_for()
+    meanwhile = flagged_case(12)
+    site.run(publish(settings, *meanwhile.messages()))
+    with dashboard_process(settings, log) as (_, child):
+        page.locator("#connection[data-state=live]").wait_for()
+        row_of(page, meanwhile).wait_for()
+        assert row_of(page, before).count() == 1
+        after = flagged_case(13)
+        site.run(publish(settings, *after.messages()))
+        row_of(page, after).wait_for()
+        assert page.evaluate("window.sameDocument")
+        began = time.monotonic()
+        assert child.stop() == 0  # with a page connected
+        assert time.monotonic() - began < 10
+    assert all("ERR_" in fault or "Failed to load" in fault for fault in site.faults)
+    page.close()
+
+
+def test_a_restart_with_another_token_tells_what_to_do(ground):
+    settings, browser, log = ground
+    settings = msgspec.structs.replace(settings, dashboard_port=settings.dashboard_port + 2)
+    with dashboard_process(settings, log) as (address, _):
+        site = Site(settings, address, browser)
+        page = site.open()
+        page.locator("#connection[data-state=live]").wait_for()
+    with dashboard_process(msgspec.structs.replace(settings, dashboard_token="another"), log):
+        page.locator("#connection[data-state=closed]").wait_for()
+        assert "Open the address" in page.locator("#trouble").inner_text()
+        page.goto(site.home)
+        page.get_by_label("Token").fill("another")
+        page.get_by_role("button", name="Open").click()
+        page.locator("#connection[data-state=live]").wait_for()
+        assert page.url == f"{site.home}/"
+    page.close()
+
+
+def test_a_port_that_is_taken_and_a_broker_that_is_not_there_are_said_in_a_line(ground):
+    settings, *_ = ground
+    code = "from stream.dashboard_command import dashboard_command; from stream.settings import Settings; "
+    for change, words in (
+        ({"broker": "127.0.0.1:1"}, "no Kafka broker answers at 127.0.0.1:1"),
+        ({"dashboard_port": int(settings.broker.split(":")[1])}, "CARDIACNETS_DASHBOARD_PORT"),
+    ):
+        changed = {"broker": settings.broker, "dashboard_port": 0} | change
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}dashboard_command(Settings(**{changed!r}))"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert re.search(rf"DeploymentError: .*{re.escape(words)}", done.stderr)
