@@ -28,6 +28,8 @@ from inference.models.token_diffusion import TokenDenoiser, diffusion_loss
 from schemas.errors import CorruptBundle, DeploymentError, EngineFailed, InvalidSettings
 from tests.tiny_generator import SMALL, draw_networks, small_manifest
 
+pytestmark = pytest.mark.timeout(900)  # a fixture exports four graphs, and every machine is busy at times
+
 
 @pytest.fixture(scope="module")
 def networks():

@@ -80,7 +80,7 @@ class Studio:
 
 @contextlib.contextmanager
 def studio(folder, **changes):
-    with ward(folder, rebalance_timeout_s=2.0, session_timeout_s=4.0, heartbeat_interval_s=0.5, **changes) as there:
+    with ward(folder, rebalance_timeout_s=2.0, **changes) as there:
         yield Studio(there)
 
 

@@ -24,7 +24,6 @@ from training.evaluation.real_ecgs import evaluate_real_ecgs
 from training.evaluation.report import write_report
 from training.evaluation.subgroups import measure_subgroups
 
-
 NOWHERE = Path("no-baselines-here")
 
 
