@@ -38,7 +38,7 @@ from stream.settings import load_settings
 run_cine_worker(load_settings(os.environ))
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @dataclass
