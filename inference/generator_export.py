@@ -91,7 +91,7 @@ def export_generator(folder: Path, vae: CineVae, mar: CineMar, manifest: Generat
         folder / TRANSFORMER,
         mar.transformer,
         inputs={
-            "known": torch.zeros(3, 5, latents.token_size),
+            "known": torch.zeros(3, n_tokens // 2, latents.token_size),
             "order": torch.arange(n_tokens).repeat(3, 1),
             "embeddings": torch.zeros(3, EMBEDDING_SIZE),
             "guided": torch.ones(3),

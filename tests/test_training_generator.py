@@ -149,7 +149,7 @@ def test_the_embeddings_are_those_of_the_reports(cohort):
 def test_the_autoencoder_learns(cohort):
     torch.manual_seed(0)
     learner = VaeLearner(TrainVae(preset="small"))
-    cines = torch.from_numpy(np.asarray(cohort.cines[:6, ::5, ::3, ::3]))
+    cines = torch.from_numpy(np.array(cohort.cines[:6, ::5, ::3, ::3]))
     optimizer = torch.optim.Adam(learner.parameters(), 1e-2)
     losses = []
     for _ in range(30):
