@@ -189,7 +189,7 @@ def test_the_cine_plays_stops_and_shows_each_frame(site):
         assert np.array_equal(shown[..., 0], case.cine.frames[frame])
         assert (shown[..., 3] == 255).all()
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function("Number(document.querySelector('.controls input').value) !== 49")
+    page.wait_for_function("() => Number(document.querySelector('.controls input').value) !== 49")
     assert page.locator(".controls .count").inner_text().endswith("/ 50")
 
 
@@ -220,7 +220,7 @@ def test_an_alert_is_acknowledged_by_keyboard_alone_and_the_topics_tell(site):
     row_of(page, case).wait_for()
     page.keyboard.press("/")
     page.keyboard.type(case.record.record_id)
-    page.wait_for_function("document.querySelectorAll('#rows > li').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('#rows > li').length === 1")
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     page.keyboard.press("a")

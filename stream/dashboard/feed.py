@@ -222,7 +222,7 @@ class Feed:
 
     def _snapshot(self) -> Iterable[tuple[str, str]]:
         """Yield all that a page starts from."""
-        yield "reset", "{}"
+        yield "reset", _json.encode({"kept": self._settings.dashboard_records}).decode()
         yield "overview", _json.encode(self.overview()).decode()
         yield from _as_events("alerts", self.state.alert_rows())
 

@@ -3,27 +3,28 @@
 import { DISEASES, byId, diseaseName, foreign, h, meter, percent, priorityOf, stateOf, timeOf } from "./dom.js";
 
 const STEP = 100;
-const MOST = 20000; // of rows kept; the server keeps fewer
 const NEW_S = 10; // for so long the row of an alert appears with a glow
 const POINTER_REST_MS = 700;
 
 const rows = new Map();
 const drawn = new Map(); // identifier -> {row, element}
 let shown = STEP;
+let most = Infinity; // of rows kept: as many as the server keeps
 let pointerMoved = -Infinity;
 
 export const filters = { text: "", disease: "all", state: "open", order: "urgent" };
 
-export function clearAlerts() {
+export function clearAlerts(kept) {
   rows.clear();
+  most = kept;
 }
 
 // Take rows in; return those that are new.
 export function mergeAlerts(changed) {
   const fresh = changed.filter((row) => !rows.has(row.identifier));
   for (const row of changed) rows.set(row.identifier, row);
-  if (rows.size > MOST) {
-    const oldest = [...rows.values()].sort((a, b) => a.onset - b.onset).slice(0, rows.size - MOST);
+  if (rows.size > most) {
+    const oldest = [...rows.values()].sort(leastMissed).slice(0, Math.ceil(rows.size - 0.95 * most));
     for (const row of oldest) rows.delete(row.identifier);
   }
   return fresh;
@@ -71,6 +72,8 @@ function matches(row) {
   return !filters.text || `${row.patient_id ?? ""} ${row.record_id}`.toLowerCase().includes(filters.text);
 }
 
+// As on the server: closed alerts go first, then the oldest.
+const leastMissed = (a, b) => Number(stateOf(a).open) - Number(stateOf(b).open) || a.onset - b.onset;
 const newest = (a, b) => b.onset - a.onset || (a.identifier < b.identifier ? -1 : 1);
 
 function urgent(a, b) {

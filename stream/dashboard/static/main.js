@@ -28,7 +28,7 @@ let listDue = 0;
 function handle(name, data) {
   if (name === "reset") {
     ready = false;
-    clearAlerts();
+    clearAlerts(data.kept);
   } else if (name === "ready") {
     ready = true;
     if (record) recordChanged([record]);

@@ -44,7 +44,7 @@ function recordRow(row) {
 }
 
 function rejectionRow(row) {
-  const numbers = Object.entries(row.numbers).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
+  const numbers = Object.entries(row.numbers).map(([name, value]) => `${name} ${value}`);
   return h("li", {},
     h("div.row.rejection", { tabindex: "0" },
       h("span.what", {},
