@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from schemas.messages import DISEASES, NOTICE, RiskReport
+from schemas.messages import DISEASES, NOTICE, ModelReference, RiskReport
 
 from .tally import Tally
 
@@ -63,6 +63,9 @@ def risk_cells(report: RiskReport) -> list[Text]:
 
 def _footnote(tally: Tally) -> str:
     reports = [answer for answer in tally.recent if isinstance(answer, RiskReport)]
-    if reports and not reports[-1].model.trained:
-        return f"{LEGEND}. The weights are untrained: these numbers mean nothing yet. {NOTICE}"
-    return f"{LEGEND}. {NOTICE}"
+    return f"{LEGEND}. {weights_note(reports[-1].model) if reports else ''}{NOTICE}"
+
+
+def weights_note(model: ModelReference) -> str:
+    """Return a sentence on what the weights are, with a space behind."""
+    return f"Weights: {model.weights}. " if model.trained else "The weights are untrained: the numbers mean nothing. "

@@ -14,7 +14,7 @@ from inference.screener import Screener
 from schemas.messages import DISEASES, NOTICE, SYNTHETIC_NOTICE
 
 from .cine_command import check_cine_request, screen_cine
-from .live_view import HEADINGS, LEGEND, risk_cells
+from .live_view import HEADINGS, LEGEND, risk_cells, weights_note
 from .model import load_screener
 from .screening import FileAnswer, Screened, screen_files
 from .settings import Settings
@@ -59,5 +59,4 @@ def _table(answers: Iterable[FileAnswer]) -> Table:
 
 def _footnote(screener: Screener) -> str:
     model = screener.bundle.reference
-    untrained = "" if model.trained else "The weights are untrained: these numbers mean nothing yet. "
-    return f"{LEGEND}. {untrained}{NOTICE} Model {model.name} {model.version}, engine {screener.engine.name}."
+    return f"{LEGEND}. {weights_note(model)}{NOTICE} Model {model.name} {model.version}, engine {screener.engine.name}."

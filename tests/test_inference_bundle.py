@@ -226,12 +226,13 @@ def test_a_calibration_that_falls_is_a_contradiction(logits, probabilities):
     assert any(DISEASES[0] in problem for problem in contradictions(manifest))
 
 
-def test_the_shipped_bundle_says_that_it_is_untrained_and_is_small():
+def test_the_shipped_bundle_says_that_its_weights_are_for_demonstration_and_is_small():
     bundle = load_bundle(default_bundle())
 
-    assert not bundle.reference.trained
-    assert bundle.reference.weights == "untrained"
-    assert "meaningless" in bundle.manifest.notes
+    assert bundle.reference.trained
+    assert bundle.reference.weights == "demonstration weights, simulated cohort"
+    assert "says nothing of a person" in bundle.manifest.notes
+    assert all(head.calibration and head.operating_points for head in bundle.manifest.diseases)
     assert len(bundle.manifest.phenotypes) == len(MEASUREMENTS)
     assert sum(path.stat().st_size for path in bundle.folder.iterdir()) < 8e6
 

@@ -52,16 +52,17 @@ def test_the_command_prints_one_json_object_a_file_in_order_and_nothing_else():
     assert [answer["source"] for answer in answers] == [str(path) for path in paths]
     assert [answer["status"] for answer in answers] == ["screened"] * 3 + ["rejected"]
     report = answers[0]["report"]
-    assert report["model"]["trained"] is False
+    assert report["model"]["trained"] is True
+    assert report["model"]["weights"] == "demonstration weights, simulated cohort"
     assert [risk["disease"] for risk in report["risks"]] == list(DISEASES)
     assert len(report["phenotypes"]) == 82
 
 
 @needs_real_ecgs
-def test_without_json_it_prints_a_table_that_says_the_weights_are_untrained():
+def test_without_json_it_prints_a_table_that_says_what_the_weights_are():
     done = cardiacnets("screen", next(find_ecgs([ECGS / "wfdb" / "ludb"])), "--engine", "onnxruntime")
     assert done.returncode == 0, done.stderr
-    assert "untrained" in done.stdout
+    assert "demonstration weights" in " ".join(done.stdout.split())
     assert "CM cardiomyopathy" in done.stdout
 
 
@@ -106,7 +107,7 @@ def test_copies_in_mimics_layout_get_the_logits_of_their_originals(screener):
     mistaken = np.abs(logits(screener, by_column) - logits(screener, sources)).max()
     rounded = np.abs(logits(screener, copies) - logits(screener, list(map(in_5_microvolts, sources)))).max()
     assert rounded < 1e-3  # the same samples give the same logits
-    assert difference < 0.02  # what rounding to MIMIC's 5 µV costs
+    assert difference < 0.1  # what rounding to MIMIC's 5 µV costs: a hundredth of a probability at most
     assert mistaken > 10 * rounded
     print(f"largest difference {difference:.1e}, of equally rounded samples {rounded:.1e}, by column {mistaken:.1e}")
 

@@ -130,13 +130,13 @@ def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[S
     yield Step("align", rows * recipe.align_epochs / 110 / SECONDS_A_MINUTE, learn.align)
     yield Step("finetune", finetuning, lambda: learn.finetune(main("finetune"), aligned=main("align")))
     yield Step("bundle", 0.5, lambda: learn.package(main("finetune"), main("calibrate"), places.bundle, None))
+    yield Step("cmr_oracle", 0.5, learn.fit_oracle)
+    yield Step("classic", rows / 100 / SECONDS_A_MINUTE, learn.fit_classic)
     for name, encoder, told in (
         ("without_alignment", StageFolder(main("pretrain-ecg")).weights, "pretrained on ECGs alone, without alignment"),
         ("from_scratch", None, "without any pretraining"),
     ):
         yield Step(name, finetuning, _Baseline(learn, baselines / name, main(f"baseline-{name}"), encoder, told))
-    yield Step("cmr_oracle", 0.5, learn.fit_oracle)
-    yield Step("classic", rows / 100 / SECONDS_A_MINUTE, learn.fit_classic)
 
 
 @dataclass(frozen=True, slots=True)
