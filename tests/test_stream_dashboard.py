@@ -22,7 +22,7 @@ from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK
 from stream.alert_book import AlertBook
 from stream.cine_store import RedisUnavailable
 from stream.dashboard.app import make_app
-from stream.dashboard.events import EVENTS_KEPT, WAITING, Hub
+from stream.dashboard.events import CHARACTERS_KEPT, EVENTS_KEPT, WAITING, Hub
 from stream.dashboard.feed import Overview
 from stream.dashboard.meaning import explain, put_in_words
 from stream.dashboard.records import arrange_ecg, compose_page
@@ -158,11 +158,12 @@ async def test_a_page_that_nobody_knows_gets_a_snapshot(last_id):
     assert [event.event for event in await taken(hub, last_id, 2)] == ["reset", "ready"]
 
 
-async def test_a_page_that_was_away_too_long_gets_a_snapshot():
+@pytest.mark.parametrize(("events", "characters"), [(EVENTS_KEPT + 1, 1), (3, CHARACTERS_KEPT // 2)])
+async def test_a_page_that_was_away_too_long_gets_a_snapshot(events, characters):
     hub = Hub(lambda: [("reset", "{}")])
     _, ready = await taken(hub, None, 2)
-    for number in range(EVENTS_KEPT + 1):
-        hub.publish("alerts", str(number))
+    for _ in range(events):
+        hub.publish("alerts", "x" * characters)
     assert [event.event for event in await taken(hub, ready.id, 2)] == ["reset", "ready"]
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from sse_starlette import ServerSentEvent
 
 EVENTS_KEPT = 512
+CHARACTERS_KEPT = 2**20
+"""Of all events that are kept: in a replay, one may carry hundreds of alerts."""
 WAITING = 128
 """Events a page may be behind; a slower one is cut off, and comes back for what it missed."""
 RETRY_MS = 1000
@@ -37,7 +39,8 @@ class Hub:
         self._snapshot = snapshot
         self._boot = secrets.token_hex(4)
         self._number = 0
-        self._kept: deque[_Event] = deque(maxlen=EVENTS_KEPT)
+        self._kept: deque[_Event] = deque()
+        self._characters = 0
         self._pages: set[asyncio.Queue[_Event | None]] = set()
         self._closed = False
 
@@ -50,7 +53,7 @@ class Hub:
         """Send an event to every page."""
         self._number += 1
         event = _Event(self._number, name, data)
-        self._kept.append(event)
+        self._remember(event)
         for page in list(self._pages):
             self._hand(page, event)
 
@@ -78,6 +81,12 @@ class Hub:
                 yield self._sent(event)
         finally:
             self._pages.discard(page)
+
+    def _remember(self, event: _Event) -> None:
+        self._kept.append(event)
+        self._characters += len(event.data)
+        while len(self._kept) > EVENTS_KEPT or (self._characters > CHARACTERS_KEPT and len(self._kept) > 1):
+            self._characters -= len(self._kept.popleft().data)
 
     def _hand(self, page: asyncio.Queue[_Event | None], event: _Event) -> None:
         try:
