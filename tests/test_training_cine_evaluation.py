@@ -24,11 +24,11 @@ from training.cohort.simulated import simulate_cohort
 from training.evaluation.bootstrap import draw_patients
 from training.evaluation.cine_baselines import MEAN, NEAREST, RANDOM, answer_with_training_cines
 from training.evaluation.cine_consistency import check_consistency, weighted_correlation
-from training.evaluation.cine_evaluation import as_json, evaluate_generator
+from training.evaluation.cine_evaluation import as_json, evaluate_generator, find_distinct
 from training.evaluation.cine_frechet import FeatureSpace, estimate_frechet, frechet_distance, gaussian_distance
 from training.evaluation.cine_left_ventricle import LeftVentricles, measure_left_ventricles
 from training.evaluation.cine_sheet import write_sheet
-from training.evaluation.cine_similarity import estimate_mean, measure_psnr, measure_ssim
+from training.evaluation.cine_similarity import MOST_DB, estimate_mean, measure_psnr, measure_ssim
 from training.segmenter import CineSegmenter, load_segmenter
 from training.stages.outlined import disturb, move, shrink
 from training.stages.settings import Hardware, Learning
@@ -47,7 +47,7 @@ def some_cines(n, seed=0):
 def test_a_cine_is_like_itself_and_less_like_others_the_more_noise_there_is():
     cines = some_cines(4)
     assert measure_ssim(cines, cines) == pytest.approx(1)
-    assert np.isinf(measure_psnr(cines, cines)).all()
+    assert (measure_psnr(cines, cines) == MOST_DB).all()
     little, much = (np.clip(cines + 0.0 + noise * some_cines(4, 1), 0, 255).astype(np.uint8) for noise in (0.1, 0.4))
     assert (measure_ssim(cines, little) > measure_ssim(cines, much)).all()
     assert (measure_psnr(cines, little) > measure_psnr(cines, much)).all()
@@ -131,6 +131,13 @@ def test_baselines_answer_with_training_cines_alone():
     assert {cine.tobytes() for cine in answers[RANDOM]} <= stored
     other = answer_with_training_cines(training, known, rng.standard_normal((3, 8)), seed=1)
     assert (other[RANDOM] == answers[RANDOM]).all()
+
+
+def test_a_cine_that_is_there_several_times_is_looked_at_once():
+    cines = some_cines(3)
+    distinct, places = find_distinct(cines[[2, 0, 2, 2, 1]])
+    assert (distinct == cines[[2, 0, 1]]).all()
+    assert (distinct[places] == cines[[2, 0, 2, 2, 1]]).all()
 
 
 # ---------------------------------------------------------------------------------------------------- the consistency

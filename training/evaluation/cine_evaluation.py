@@ -184,6 +184,13 @@ def draw_cines(generator: CineGenerator, embeddings: Floats, report: Report) -> 
     return drawn
 
 
+def find_distinct(cines: Cines) -> tuple[Cines, NDArray[np.intp]]:
+    """Return the cines of which there are several once, and where among them each one lies: baselines repeat theirs."""
+    first: dict[bytes, int] = {}
+    places = np.array([first.setdefault(cine.tobytes(), len(first)) for cine in cines])
+    return cines[np.unique(places, return_index=True)[1]], places
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Measured:
     """Figures, and what they were made of: by patient, and by draw of the bootstrap."""
@@ -235,7 +242,8 @@ class _Judge:
 
     def look(self, cines: Cines) -> LeftVentricles:
         """Return what is measured on a source's cines."""
-        return self._segmenter.measure(cines, self._pixel_mm)
+        distinct, places = find_distinct(cines)
+        return self._segmenter.measure(distinct, self._pixel_mm).take(places)
 
     def check(self, measured: LeftVentricles) -> dict[str, Consistency]:
         """Return how that agrees with truth and report."""
@@ -255,7 +263,8 @@ class _Judge:
         return theirs, gain
 
     def _place(self, cines: Cines) -> Floats:
-        return self._space.place(self._segmenter.features(cines))
+        distinct, places = find_distinct(cines)
+        return self._space.place(self._segmenter.features(distinct))[places]
 
     def _beside_ecgs(self, placed: Floats) -> Floats:
         return np.concatenate([placed, self._ecgs], axis=1)

@@ -55,6 +55,10 @@ class LeftVentricles:
         """(n,) share of the volume that is ejected."""
         return 100 * (1 - self.lvesv_ml / self.lvedv_ml)
 
+    def take(self, places: NDArray[np.intp]) -> LeftVentricles:
+        """Return some of them, in this order, each as often as it is named."""
+        return LeftVentricles(self.volume_ml[places], self.thickness_mm[places])
+
 
 def measure_left_ventricles(shares: Shares, pixel_mm: float) -> LeftVentricles:
     """Return volumes and thickness of the wall, for shares (n, frames, 2, rows, columns)."""
