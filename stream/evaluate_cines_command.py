@@ -21,7 +21,6 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from training.evaluation.bootstrap import Estimate
-    from training.evaluation.cine_consistency import Consistency
     from training.evaluation.cine_evaluation import CineEvaluation, CineFigures
 
 JSON, SHEET = "cines.json", "cines.png"
@@ -81,16 +80,13 @@ def _pictures_table(found: CineEvaluation) -> Table:
 
 
 def _consistency_table(found: CineEvaluation) -> Table:
-    table = _table("measured on the cine", "r truth", "MAE", "r report")
+    table = _table("measured on", "LVEF: r truth", "MAE, %", "r report", "LVEDV: r truth", "wall: r truth")
     sources = {name: figures.consistency for name, figures in _sources(found).items()}
-    for source, consistency in {**sources, "The true cine": found.true}.items():
-        for name, one in consistency.items():
-            table.add_row(f"{source}: {name.replace('_', ' ')}", *_agreement(one))
+    for source, measured in {**sources, "The true cine": found.true, "The report": found.reported}.items():
+        lvef = measured["lvef"]
+        others = [measured[name].r_truth for name in ("lvedv", "wall_thickness")]
+        table.add_row(source, *map(_estimate, (lvef.r_truth, lvef.mae_truth, lvef.r_report, *others)))
     return table
-
-
-def _agreement(one: Consistency) -> tuple[str, str, str]:
-    return _estimate(one.r_truth), _estimate(one.mae_truth), _estimate(one.r_report)
 
 
 def _table(first: str, *others: str) -> Table:
@@ -102,4 +98,4 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _estimate(one: Estimate) -> str:
-    return "-" if math.isnan(one.value) else f"{one.value:.3f} ({one.low:.3f}-{one.high:.3f})"
+    return "-" if math.isnan(one.value) else f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})"

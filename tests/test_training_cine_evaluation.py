@@ -117,6 +117,13 @@ def test_only_the_joint_distance_sees_that_cines_were_dealt_to_the_wrong_patient
     assert joint.low < joint.value < joint.high
 
 
+def test_the_interval_of_a_distance_between_samples_of_the_same_patients_holds_it():
+    true, drawn = np.random.default_rng(0).standard_normal((2, 200, 16))
+    found, draws = estimate_frechet(true, drawn, draw_patients(np.arange(200).astype(str), 100, 0))
+    assert found.low < found.value < found.high
+    assert draws.mean() == pytest.approx(found.value, abs=1e-6)
+
+
 # ------------------------------------------------------------------------------------------------------ the baselines
 
 
@@ -325,6 +332,7 @@ def test_the_figures_are_json_of_the_documented_shape(found):
     value, low, high = told["ssim"]
     assert low <= value <= high
     assert told["patients"]["seed"] == 6
+    assert told["report"]["lvef_consistency"]["r_report"][0] == pytest.approx(1)
     assert told["training_cines"]["seed"] == 5
 
 

@@ -58,6 +58,15 @@ def check_consistency(
     }
 
 
+def check_report(truth: Floats, reported: Floats, weights: NDArray[np.uint16]) -> dict[str, Consistency]:
+    """Return how well the report itself agrees with the truth: no more of it can be seen on what is drawn from it."""
+    places = {name: PHENOTYPES.index(phenotype) for name, phenotype in MEASURED.items()}
+    return {
+        name: _compare(reported[:, place], truth[:, place], reported[:, place], weights)
+        for name, place in places.items()
+    }
+
+
 def _compare(values: Floats, truth: Floats, reported: Floats, weights: NDArray[np.uint16]) -> Consistency:
     seen = np.isfinite(values) & np.isfinite(truth) & np.isfinite(reported)
     values, truth, reported, weights = values[seen], truth[seen], reported[seen], weights[:, seen]

@@ -22,7 +22,7 @@ from training.segmenter import CineSegmenter, SegmenterCard, default_segmenter, 
 
 from .bootstrap import DRAWS, Estimate, Floats, draw_patients, estimate
 from .cine_baselines import answer_with_training_cines
-from .cine_consistency import Consistency, check_consistency
+from .cine_consistency import Consistency, check_consistency, check_report
 from .cine_frechet import CINE_AXES, ECG_AXES, FeatureSpace, estimate_frechet
 from .cine_left_ventricle import LeftVentricles
 from .cine_people import People, Report, Simulation
@@ -74,6 +74,7 @@ class CineEvaluation:
         training: whose cines the baselines answered with.
         drawn, ceiling: of the generator, and of its autoencoder's own reconstruction of the true cines.
         true: consistency of the true cines: what the segmentation itself misses.
+        reported: of the report: what the ECG's model misses.
         true_cines, drawn_cines: (n, frames, rows, columns), for pictures.
         systole: (n,) the frame of the true cine in which the left ventricle is smallest.
     """
@@ -88,6 +89,7 @@ class CineEvaluation:
     baselines: dict[str, tuple[CineFigures, Gain]]
     ceiling: CineFigures
     true: dict[str, Consistency]
+    reported: dict[str, Consistency]
     true_cines: Cines
     drawn_cines: Cines
     systole: NDArray[np.intp]
@@ -144,6 +146,7 @@ def evaluate_generator(
         baselines={name: judge.compare(drawn, judge.measure(name, cines)) for name, cines in answers.items()},
         ceiling=judge.measure("ceiling", generator.reconstruct(people.cines)).figures,
         true=judge.check(seen),
+        reported=judge.check_report(),
         true_cines=people.cines,
         drawn_cines=drawn_cines,
         systole=seen.volume_ml.argmin(axis=1),
@@ -159,6 +162,7 @@ def as_json(found: CineEvaluation) -> dict[str, object]:
         },
         "ceiling": _entries(found.ceiling),
         "true_cines": _consistencies(found.true),
+        "report": _consistencies(found.reported),
         "patients": found.patients,
         "refusals": found.refusals,
         "training_cines": found.training,
@@ -248,6 +252,10 @@ class _Judge:
     def check(self, measured: LeftVentricles) -> dict[str, Consistency]:
         """Return how that agrees with truth and report."""
         return check_consistency(measured, self._people.truth, self._people.reported, self._weights)
+
+    def check_report(self) -> dict[str, Consistency]:
+        """Return how the report agrees with the truth."""
+        return check_report(self._people.truth, self._people.reported, self._weights)
 
     def compare(self, drawn: _Measured, baseline: _Measured) -> tuple[CineFigures, Gain]:
         """Return a baseline's figures, and by how much the drawn cines beat them."""

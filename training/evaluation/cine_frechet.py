@@ -2,8 +2,9 @@
 
 |m - n|² + tr(S + T - 2 (S T)^½) of means and covariances, as in Heusel et al., NeurIPS 2017. The features are those of
 the segmenter (`CineSegmenter.features`), standardised and rotated to the training cines' principal axes, so many that
-a few hundred cines suffice for a covariance; their total variance is 1, so that a generator which draws the mean cine
-for everybody is at a distance of about 1.
+a few hundred cines suffice for a covariance; their total variance is 1, so that a generator which draws the same for
+everybody is at a distance of 1 or more. Distances of different numbers of patients cannot be compared: fewer are
+further apart.
 
 Whether a cine belongs to its ECG is beyond this distance: real cines dealt out at random have none. So there is also
 the joint distance of features and embedding (DeVries et al., arXiv 1907.08175), both of total variance 1.
@@ -50,9 +51,14 @@ class FeatureSpace:
 
 
 def estimate_frechet(true: Floats, drawn: Floats, weights: NDArray[np.uint16]) -> tuple[Estimate, Floats]:
-    """Return the distance of features (n, axes) of the same n patients with its interval, and that of each draw."""
+    """Return the distance of features (n, axes) of the same n patients with its interval, and that of each draw.
+
+    A draw has fewer different patients than the sample, so its distance is larger; draws are shifted by how much so.
+    """
+    value = frechet_distance(true, drawn)
     draws = bootstrap(lambda drawn_weights: _each_draw(true, drawn, drawn_weights), weights)
-    return estimate(frechet_distance(true, drawn), draws), draws
+    draws += value - draws.mean()
+    return estimate(value, np.maximum(draws, 0)), draws
 
 
 def frechet_distance(true: Floats, drawn: Floats, weights: Floats | None = None) -> float:
