@@ -167,8 +167,15 @@ def evaluate(
     bundle: BundleFolder = None,
     baselines: Annotated[Path | None, typer.Option(help="Folder of baselines; the shipped ones by default.")] = None,
     ecgs: Annotated[Path | None, typer.Option(help="Also rank real ECGs: a folder of files with a labels.csv.")] = None,
+    generator: Annotated[bool, typer.Option("--generator", help="Measure the cine generator instead.")] = False,
 ) -> None:
     """Measure how good a model is, on patients it has not seen, beside its baselines."""
+    if generator:
+        from .evaluate_cines_command import evaluate_cines_command
+
+        settings = _settings(bundle=bundle)
+        evaluate_cines_command(settings, patients=patients, seed=seed, report=report, as_json=json)
+        return
     from .evaluate_command import evaluate_command
 
     evaluate_command(

@@ -19,6 +19,7 @@ SMALL = CinePreset(
         blocks=1,
         kernels=((1, 3, 3), (3, 1, 1)),
         edge_kernel=(1, 1, 1),
+        folds=True,
         groups=4,
         latent_channels=2,
     ),

@@ -8,6 +8,7 @@ last) nor whether there is attention in the middle (here: none).
 from __future__ import annotations
 
 from itertools import pairwise
+from math import prod
 from typing import NamedTuple
 
 import torch  # noqa: TID253 - a network is torch
@@ -73,11 +74,11 @@ class VaeEncoder(nn.Module):
     def __init__(self, sizes: VaeSizes) -> None:
         super().__init__()
         self.fold = sizes.fold
-        layers: list[nn.Module] = [convolution(_folded(sizes), sizes.channels[0], sizes.edge_kernel)]
-        for level, width in enumerate(sizes.channels):
-            if level:
-                layers.append(convolution(sizes.channels[level - 1], width, sizes.kernels[0], sizes.strides[level - 1]))
-            layers += [ResidualBlock(width, sizes) for _ in range(sizes.blocks)]
+        layers: list[nn.Module] = [convolution(prod(sizes.fold), sizes.channels[0], sizes.edge_kernel)]
+        layers += [ResidualBlock(sizes.channels[0], sizes) for _ in range(sizes.blocks)]
+        for (before, after), stride in zip(pairwise(sizes.channels), sizes.strides, strict=True):
+            layers.append(shrinkage(before, after, stride, sizes))
+            layers += [ResidualBlock(after, sizes) for _ in range(sizes.blocks)]
         self.layers = nn.Sequential(*layers)
         self.norm = nn.GroupNorm(sizes.groups, sizes.channels[-1])
         self.exit = convolution(sizes.channels[-1], 2 * sizes.latent_channels, sizes.edge_kernel)
@@ -98,11 +99,11 @@ class VaeDecoder(nn.Module):
         layers: list[nn.Module] = [convolution(sizes.latent_channels, channels[0], sizes.edge_kernel)]
         layers += [ResidualBlock(channels[0], sizes) for _ in range(sizes.blocks)]
         for (before, after), stride in zip(pairwise(channels), sizes.strides[::-1], strict=True):
-            layers += [Magnification(stride), convolution(before, after, sizes.edge_kernel)]
+            layers.append(growth(before, after, stride, sizes))
             layers += [ResidualBlock(after, sizes) for _ in range(sizes.blocks)]
         self.layers = nn.Sequential(*layers)
         self.norm = nn.GroupNorm(sizes.groups, channels[-1])
-        self.exit = convolution(channels[-1], _folded(sizes), sizes.edge_kernel)
+        self.exit = convolution(channels[-1], prod(sizes.fold), sizes.edge_kernel)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Return cines (row, 1, frame, y, x)."""
@@ -128,6 +129,30 @@ class ResidualBlock(nn.Module):
         return added
 
 
+class Folding(nn.Module):
+    """Neighbours become channels."""
+
+    def __init__(self, fold: Box) -> None:
+        super().__init__()
+        self.fold = fold
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Return (row, channel × a × b × c, time / a, y / b, x / c)."""
+        return fold_voxels(volume, self.fold)
+
+
+class Unfolding(nn.Module):
+    """Channels become neighbours."""
+
+    def __init__(self, fold: Box) -> None:
+        super().__init__()
+        self.fold = fold
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Return (row, channel / (a × b × c), time × a, y × b, x × c)."""
+        return unfold_voxels(volume, self.fold)
+
+
 class Magnification(nn.Module):
     """Repeats each place along each axis."""
 
@@ -140,6 +165,20 @@ class Magnification(nn.Module):
         return interpolate(volume, scale_factor=self.times, mode="nearest")
 
 
+def shrinkage(before: int, after: int, stride: Box, sizes: VaeSizes) -> nn.Module:
+    """Return what leads from one level of the encoder to the next."""
+    if sizes.folds:
+        return nn.Sequential(Folding(stride), convolution(before * prod(stride), after, sizes.edge_kernel))
+    return convolution(before, after, sizes.kernels[0], stride)
+
+
+def growth(before: int, after: int, stride: Box, sizes: VaeSizes) -> nn.Module:
+    """Return what leads from one level of the decoder to the next."""
+    if sizes.folds:
+        return nn.Sequential(convolution(before, after * prod(stride), sizes.edge_kernel), Unfolding(stride))
+    return nn.Sequential(Magnification(stride), convolution(before, after, sizes.kernels[0]))
+
+
 def convolution(before: int, after: int, kernel: Box, stride: Box = (1, 1, 1)) -> nn.Conv3d:
     """Return a convolution that keeps the extents, but for its stride."""
     time, down, across = (extent // 2 for extent in kernel)
@@ -147,17 +186,12 @@ def convolution(before: int, after: int, kernel: Box, stride: Box = (1, 1, 1)) -
 
 
 def fold_voxels(cines: Tensor, fold: Box) -> Tensor:
-    """Return (row, dt × dy × dx, time, y, x) for (row, 1, frame, row, column)."""
+    """Return (row, channel × dt × dy × dx, time, y, x) for (row, channel, frame, row, column)."""
     dt, dy, dx = fold
-    return rearrange(cines, "row 1 (t dt) (y dy) (x dx) -> row (dt dy dx) t y x", dt=dt, dy=dy, dx=dx)
+    return rearrange(cines, "row c (t dt) (y dy) (x dx) -> row (c dt dy dx) t y x", dt=dt, dy=dy, dx=dx)
 
 
 def unfold_voxels(volume: Tensor, fold: Box) -> Tensor:
-    """Return (row, 1, frame, row, column) for (row, dt × dy × dx, time, y, x)."""
+    """Return (row, channel, frame, row, column) for (row, channel × dt × dy × dx, time, y, x)."""
     dt, dy, dx = fold
-    return rearrange(volume, "row (dt dy dx) t y x -> row 1 (t dt) (y dy) (x dx)", dt=dt, dy=dy, dx=dx)
-
-
-def _folded(sizes: VaeSizes) -> int:
-    dt, dy, dx = sizes.fold
-    return dt * dy * dx
+    return rearrange(volume, "row (c dt dy dx) t y x -> row c (t dt) (y dy) (x dx)", dt=dt, dy=dy, dx=dx)
