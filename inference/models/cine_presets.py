@@ -29,6 +29,7 @@ class VaeSizes:
             repetition: cheaper, and what lies next to each other need not be told apart again.
         groups: of a normalisation.
         latent_channels: numbers a place of the latent.
+        shortcut: whether a matrix leads past the convolutions; there must be one level.
     """
 
     fold: Box
@@ -40,6 +41,7 @@ class VaeSizes:
     folds: bool
     groups: int
     latent_channels: int
+    shortcut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +135,18 @@ REFERENCE = CinePreset(
     cine=(25, 96, 96),
     reduction=(2, 1, 1),
     vae=VaeSizes(
-        fold=(5, 4, 4),
-        channels=(48, 96),
-        strides=((1, 2, 2),),
-        blocks=1,
-        kernels=((1, 3, 3), (3, 1, 1)),
+        fold=(25, 8, 8),
+        channels=(160,),
+        strides=(),
+        blocks=2,
+        kernels=((1, 3, 3), (1, 3, 3)),
         edge_kernel=(1, 1, 1),
-        folds=True,
         groups=8,
-        latent_channels=8,
+        latent_channels=40,
+        shortcut=True,
     ),
     mar=MarSizes(
-        patch=(5, 2, 2),
+        patch=(1, 2, 2),
         blocks=Preset("mar", width=160, depth=4, heads=4, mlp_width=640),
         buffers=8,
         denoiser_width=256,
