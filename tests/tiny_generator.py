@@ -13,16 +13,14 @@ SMALL = CinePreset(
     cine=(10, 32, 32),
     reduction=(5, 3, 3),
     vae=VaeSizes(
-        fold=(5, 8, 8),
-        channels=(8,),
-        strides=(),
+        fold=(5, 4, 4),
+        channels=(8, 8),
+        strides=((1, 2, 2),),
         blocks=1,
         kernels=((1, 3, 3), (3, 1, 1)),
         edge_kernel=(1, 1, 1),
-        folds=True,
         groups=4,
         latent_channels=2,
-        shortcut=True,
     ),
     mar=MarSizes(
         patch=(2, 2, 2),
@@ -43,7 +41,7 @@ def draw_networks():
         torch.manual_seed(0)
         vae, mar = CineVae(SMALL), CineMar(SMALL)
         with torch.no_grad():
-            for parameter in (*mar.denoiser.parameters(), *vae.parameters()):
+            for parameter in mar.denoiser.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.2)
             mar.transformer.condition[1].weight.mul_(20)
     return vae.eval(), mar.eval()

@@ -24,12 +24,9 @@ class VaeSizes:
         strides: between the levels.
         blocks: residual blocks a level, on either side.
         kernels: of the two convolutions of a residual block.
-        edge_kernel: of the first and the last convolution of either side.
-        folds: whether levels are led to each other by folding neighbours into channels, and not by strides and
-            repetition: cheaper, and what lies next to each other need not be told apart again.
+        edge_kernel: of the first and the last convolution, and of those after magnification.
         groups: of a normalisation.
         latent_channels: numbers a place of the latent.
-        shortcut: whether a matrix leads past the convolutions; there must be one level.
     """
 
     fold: Box
@@ -38,10 +35,8 @@ class VaeSizes:
     blocks: int
     kernels: tuple[Box, Box]
     edge_kernel: Box
-    folds: bool
     groups: int
     latent_channels: int
-    shortcut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +108,6 @@ PAPER = CinePreset(
         blocks=2,
         kernels=((3, 3, 3), (3, 3, 3)),
         edge_kernel=(3, 3, 3),
-        folds=False,
         groups=32,
         latent_channels=16,
     ),
@@ -135,18 +129,17 @@ REFERENCE = CinePreset(
     cine=(25, 96, 96),
     reduction=(2, 1, 1),
     vae=VaeSizes(
-        fold=(25, 8, 8),
-        channels=(160,),
-        strides=(),
-        blocks=2,
-        kernels=((1, 3, 3), (1, 3, 3)),
+        fold=(5, 4, 4),
+        channels=(48, 96),
+        strides=((1, 2, 2),),
+        blocks=1,
+        kernels=((1, 3, 3), (3, 1, 1)),
         edge_kernel=(1, 1, 1),
         groups=8,
-        latent_channels=40,
-        shortcut=True,
+        latent_channels=4,
     ),
     mar=MarSizes(
-        patch=(1, 2, 2),
+        patch=(5, 2, 2),
         blocks=Preset("mar", width=160, depth=4, heads=4, mlp_width=640),
         buffers=8,
         denoiser_width=256,
@@ -157,7 +150,7 @@ REFERENCE = CinePreset(
     guidance=3.0,
 )
 """The same method, small enough to train on two cores: every second frame's mean, folded before anything is convolved,
-by convolutions in the plane and then in time; 8 × 5 × 12 × 12 latents, 36 tokens of 160 numbers, each a part of the
+by convolutions in the plane and then in time; 4 × 5 × 12 × 12 latents, 36 tokens of 80 numbers, each a part of the
 picture through the whole beat."""
 
 CINE_PRESETS = {preset.name: preset for preset in (PAPER, REFERENCE)}

@@ -1,16 +1,13 @@
 """The 3D variational autoencoder of cines: a few numbers a region of the picture and of the beat, and back.
 
 The kind of Kingma and Welling (ICLR 2014) in the shape of latent diffusion's autoencoder (Rombach et al., CVPR 2022),
-in the sizes of Ding et al., arXiv 2411.13602. A shortcut, which the publication does not have, is a matrix a block of
-voxels beside the convolutions, on either side: begun with the blocks' principal components, it spares a small network
-most of its learning. The publication does not say in which level time is halved (here: the
+in the sizes of Ding et al., arXiv 2411.13602. The publication does not say in which level time is halved (here: the
 last) nor whether there is attention in the middle (here: none).
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from math import prod
 from typing import NamedTuple
 
 import torch  # noqa: TID253 - a network is torch
@@ -76,21 +73,19 @@ class VaeEncoder(nn.Module):
     def __init__(self, sizes: VaeSizes) -> None:
         super().__init__()
         self.fold = sizes.fold
-        layers: list[nn.Module] = [convolution(prod(sizes.fold), sizes.channels[0], sizes.edge_kernel)]
-        layers += [ResidualBlock(sizes.channels[0], sizes) for _ in range(sizes.blocks)]
-        for (before, after), stride in zip(pairwise(sizes.channels), sizes.strides, strict=True):
-            layers.append(shrinkage(before, after, stride, sizes))
-            layers += [ResidualBlock(after, sizes) for _ in range(sizes.blocks)]
+        layers: list[nn.Module] = [convolution(_folded(sizes), sizes.channels[0], sizes.edge_kernel)]
+        for level, width in enumerate(sizes.channels):
+            if level:
+                layers.append(convolution(sizes.channels[level - 1], width, sizes.kernels[0], sizes.strides[level - 1]))
+            layers += [ResidualBlock(width, sizes) for _ in range(sizes.blocks)]
         self.layers = nn.Sequential(*layers)
         self.norm = nn.GroupNorm(sizes.groups, sizes.channels[-1])
         self.exit = convolution(sizes.channels[-1], 2 * sizes.latent_channels, sizes.edge_kernel)
-        self.shortcut = _shortcut(_folded(sizes), self.exit) if sizes.shortcut else None
 
     def forward(self, cines: Tensor) -> Tensor:
         """Return means and logarithms of variances, (row, 2 × channel, time, y, x)."""
-        folded = fold_voxels(cines, self.fold)
-        moments: Tensor = self.exit(silu(self.norm(self.layers(folded))))
-        return moments if self.shortcut is None else moments + self.shortcut(folded)
+        moments: Tensor = self.exit(silu(self.norm(self.layers(fold_voxels(cines, self.fold)))))
+        return moments
 
 
 class VaeDecoder(nn.Module):
@@ -103,11 +98,11 @@ class VaeDecoder(nn.Module):
         layers: list[nn.Module] = [convolution(sizes.latent_channels, channels[0], sizes.edge_kernel)]
         layers += [ResidualBlock(channels[0], sizes) for _ in range(sizes.blocks)]
         for (before, after), stride in zip(pairwise(channels), sizes.strides[::-1], strict=True):
-            layers.append(growth(before, after, stride, sizes))
+            layers += [Magnification(stride), convolution(before, after, sizes.edge_kernel)]
             layers += [ResidualBlock(after, sizes) for _ in range(sizes.blocks)]
         self.layers = nn.Sequential(*layers)
         self.norm = nn.GroupNorm(sizes.groups, channels[-1])
-        self.exit = convolution(channels[-1], prod(sizes.fold), sizes.edge_kernel)
+        self.exit = convolution(channels[-1], _folded(sizes), sizes.edge_kernel)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Return cines (row, 1, frame, y, x)."""
@@ -133,30 +128,6 @@ class ResidualBlock(nn.Module):
         return added
 
 
-class Folding(nn.Module):
-    """Neighbours become channels."""
-
-    def __init__(self, fold: Box) -> None:
-        super().__init__()
-        self.fold = fold
-
-    def forward(self, volume: Tensor) -> Tensor:
-        """Return (row, channel × a × b × c, time / a, y / b, x / c)."""
-        return fold_voxels(volume, self.fold)
-
-
-class Unfolding(nn.Module):
-    """Channels become neighbours."""
-
-    def __init__(self, fold: Box) -> None:
-        super().__init__()
-        self.fold = fold
-
-    def forward(self, volume: Tensor) -> Tensor:
-        """Return (row, channel / (a × b × c), time × a, y × b, x × c)."""
-        return unfold_voxels(volume, self.fold)
-
-
 class Magnification(nn.Module):
     """Repeats each place along each axis."""
 
@@ -169,20 +140,6 @@ class Magnification(nn.Module):
         return interpolate(volume, scale_factor=self.times, mode="nearest")
 
 
-def shrinkage(before: int, after: int, stride: Box, sizes: VaeSizes) -> nn.Module:
-    """Return what leads from one level of the encoder to the next."""
-    if sizes.folds:
-        return nn.Sequential(Folding(stride), convolution(before * prod(stride), after, sizes.edge_kernel))
-    return convolution(before, after, sizes.kernels[0], stride)
-
-
-def growth(before: int, after: int, stride: Box, sizes: VaeSizes) -> nn.Module:
-    """Return what leads from one level of the decoder to the next."""
-    if sizes.folds:
-        return nn.Sequential(convolution(before, after * prod(stride), sizes.edge_kernel), Unfolding(stride))
-    return nn.Sequential(Magnification(stride), convolution(before, after, sizes.kernels[0]))
-
-
 def convolution(before: int, after: int, kernel: Box, stride: Box = (1, 1, 1)) -> nn.Conv3d:
     """Return a convolution that keeps the extents, but for its stride."""
     time, down, across = (extent // 2 for extent in kernel)
@@ -190,12 +147,17 @@ def convolution(before: int, after: int, kernel: Box, stride: Box = (1, 1, 1)) -
 
 
 def fold_voxels(cines: Tensor, fold: Box) -> Tensor:
-    """Return (row, channel × dt × dy × dx, time, y, x) for (row, channel, frame, row, column)."""
+    """Return (row, dt × dy × dx, time, y, x) for (row, 1, frame, row, column)."""
     dt, dy, dx = fold
-    return rearrange(cines, "row c (t dt) (y dy) (x dx) -> row (c dt dy dx) t y x", dt=dt, dy=dy, dx=dx)
+    return rearrange(cines, "row 1 (t dt) (y dy) (x dx) -> row (dt dy dx) t y x", dt=dt, dy=dy, dx=dx)
 
 
 def unfold_voxels(volume: Tensor, fold: Box) -> Tensor:
-    """Return (row, channel, frame, row, column) for (row, channel × dt × dy × dx, time, y, x)."""
+    """Return (row, 1, frame, row, column) for (row, dt × dy × dx, time, y, x)."""
     dt, dy, dx = fold
-    return rearrange(volume, "row (c dt dy dx) t y x -> row c (t dt) (y dy) (x dx)", dt=dt, dy=dy, dx=dx)
+    return rearrange(volume, "row (dt dy dx) t y x -> row 1 (t dt) (y dy) (x dx)", dt=dt, dy=dy, dx=dx)
+
+
+def _folded(sizes: VaeSizes) -> int:
+    dt, dy, dx = sizes.fold
+    return dt * dy * dx
