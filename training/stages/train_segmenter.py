@@ -39,7 +39,7 @@ class TrainSegmenter(Settings, frozen=True, kw_only=True):
 
     seed: int = 0
     frames: Annotated[int, Meta(ge=2, le=50)] = 10
-    learning: Learning = Learning(epochs=6, batch_size=64, learning_rate=3e-3, warm_up_epochs=0.5)
+    learning: Learning = Learning(epochs=4, batch_size=64, learning_rate=3e-3, warm_up_epochs=0.5)
 
 
 class Outliner(Learner):
