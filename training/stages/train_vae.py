@@ -22,7 +22,6 @@ from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort
 from training.networks.cine_losses import edge_loss
 from training.networks.cmr_encoder import scale_cines
-from training.networks.principal_blocks import begin_with_components
 
 from .data import Batch, Cines, Draw, load_development, load_training
 from .fitting import Learner, fit
@@ -32,7 +31,6 @@ from .seeds import seed_stage
 from .settings import Hardware, Learning, NotNegative, Settings
 
 STAGE = "train-vae"
-SCANS_OF_COMPONENTS = 512
 
 
 class TrainVae(Settings, frozen=True, kw_only=True):
@@ -97,12 +95,8 @@ def train_vae(cohort: Cohort, out: Path, settings: TrainVae, hardware: Hardware)
     size, seed, workers = settings.learning.batch_size, settings.seed, hardware.workers
     drawn = ReducedCines(cohort.cines, scans_of(cohort, "train"), reduction)
     fixed = ReducedCines(cohort.cines, scans_of(cohort, "development"), reduction)
-    learner = VaeLearner(settings)
-    if learner.vae.encoder.shortcut is not None:
-        some = np.linspace(0, len(drawn) - 1, min(len(drawn), SCANS_OF_COMPONENTS)).astype(int).tolist()
-        begin_with_components(learner.vae, scale_cines(drawn.__getitems__(some)["cines"])[:, None])
     fitted = fit(
-        learner,
+        VaeLearner(settings),
         load_training(drawn, size, seed=seed, workers=workers),
         load_development(fixed, size, workers=workers),
         folder,
