@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,14 +22,19 @@ from .manifest import (
     WEIGHTS,
     Manifest,
     contradictions,
-    fingerprint,
 )
+from .verified_folder import FolderKind
 
-MANIFEST = "manifest.json"
-MAX_MANIFEST_BYTES = 2**20
 MAX_PROBE_ROWS = 4096
-DOCUMENT_SUFFIXES = ("", ".md", ".txt")
-"""Files that may lie in a bundle unlisted: a licence, a model card."""
+BUNDLES = FolderKind(
+    manifest=Manifest,
+    files=MODEL_FILES,
+    contradictions=contradictions,
+    name="bundle",
+    no_folder="is not a model bundle",
+    no_manifest="is not a manifest of this version",
+    carrier="on which the ids of reports rest",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +71,12 @@ def load_bundle(folder: Path) -> Bundle:
     Raises:
         CorruptBundle: a file is missing, altered or not listed, or the manifest contradicts itself.
     """
-    manifest = _read_manifest(folder)
-    for problem in contradictions(manifest):
-        raise CorruptBundle(f"the manifest in {folder} cannot be used: {problem}")
-    refuse_strangers(folder, (MANIFEST, *manifest.files))
-    for name, expected in manifest.files.items():
-        if _sha256(folder / name) != expected:
-            raise CorruptBundle(f"{folder / name} is not the file that the manifest describes: fetch the bundle again")
-    _check_version(manifest, folder)
-    return Bundle(folder, manifest)
+    return Bundle(folder, BUNDLES.read(folder))
 
 
 def write_bundle(folder: Path, manifest: Manifest) -> Bundle:
-    """Complete a folder in which the model files lie: write its manifest, with their digests and the version.
-
-    Args:
-        folder: holds network.onnx, weights.safetensors and probe.safetensors, and nothing else but documents.
-        manifest: what to write; its `files` are ignored, and to its `version` the fingerprint is added.
-
-    Raises:
-        CorruptBundle: the files or the manifest are not what a bundle may have.
-    """
-    digests = {name: _sha256(folder / name) for name in MODEL_FILES}
-    checked = _decode_manifest(msgspec.json.encode(manifest), folder / MANIFEST)
-    complete = msgspec.structs.replace(checked, files=digests)
-    release = manifest.version.partition("+")[0]
-    complete = msgspec.structs.replace(complete, version=f"{release}+{fingerprint(complete)}")
-    text = msgspec.json.format(msgspec.json.encode(complete), indent=1) + b"\n"
-    (folder / MANIFEST).write_bytes(text)
-    return load_bundle(folder)
+    """Complete a folder in which the model files lie; see `FolderKind.write`."""
+    return Bundle(folder, BUNDLES.write(folder, manifest))
 
 
 def load_probe(bundle: Bundle) -> Probe:
@@ -118,53 +97,6 @@ def load_probe(bundle: Bundle) -> Probe:
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes or not _are_finite_float32(tensors):
         raise CorruptBundle(f"{path} must hold finite float32 tensors of the shapes {shapes}")
     return Probe(inputs=tensors.pop("crops"), expected=tensors)
-
-
-def refuse_strangers(folder: Path, known: Collection[str]) -> None:
-    """Refuse a folder that holds anything but the known files and documents.
-
-    Raises:
-        CorruptBundle: names the first stranger.
-    """
-    for path in sorted(folder.iterdir()):
-        if path.name not in known and path.suffix.lower() not in DOCUMENT_SUFFIXES:
-            raise CorruptBundle(f"{path} does not belong to the bundle: its manifest does not list it; remove it")
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_MANIFEST_BYTES + 1)
-    except OSError as error:
-        raise CorruptBundle(f"{folder} is not a model bundle: {MANIFEST} cannot be read ({error.strerror})") from error
-    if len(text) > MAX_MANIFEST_BYTES:
-        raise CorruptBundle(f"{path} is larger than a manifest may be ({MAX_MANIFEST_BYTES} bytes)")
-    return _decode_manifest(text, path)
-
-
-def _decode_manifest(text: bytes, path: Path) -> Manifest:
-    try:
-        return msgspec.json.decode(text, type=Manifest)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise CorruptBundle(f"{path} is not a manifest of this version: {error}") from error
-
-
-def _check_version(manifest: Manifest, folder: Path) -> None:
-    release, _, written = manifest.version.partition("+")
-    if written != (actual := fingerprint(manifest)):
-        raise CorruptBundle(
-            f"the manifest in {folder} was changed but not its version, on which the ids of reports rest: "
-            f"undo the change or, if it is meant, set the version to {release}+{actual}"
-        )
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CorruptBundle(f"{path} cannot be read ({error.strerror}): fetch the bundle again") from error
 
 
 def _probe_shapes(manifest: Manifest, rows: int) -> dict[str, tuple[int, ...]]:

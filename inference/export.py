@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from schemas.errors import CorruptBundle, EngineUnavailable
 from schemas.messages import DISEASES
 
-from .bundle import MANIFEST, Bundle, refuse_strangers, write_bundle
-from .manifest import CROP_SAMPLES, GRAPH, MODEL_FILES, PROBE, WEIGHTS, DiseaseHead, InputSpec, Manifest, PhenotypeHead
+from .bundle import BUNDLES, Bundle, write_bundle
+from .manifest import CROP_SAMPLES, GRAPH, PROBE, WEIGHTS, DiseaseHead, InputSpec, Manifest, PhenotypeHead
 from .phenotypes import MEASUREMENTS
 
 if TYPE_CHECKING:
@@ -75,9 +75,7 @@ def package_network(folder: Path, network: EcgNetwork, manifest: Manifest, probe
     """Write the bundle of a network: graph, weights, probe and the completed manifest."""
     from safetensors.numpy import save
 
-    folder.mkdir(parents=True, exist_ok=True)
-    refuse_strangers(folder, (MANIFEST, *MODEL_FILES))
-    (folder / MANIFEST).unlink(missing_ok=True)  # first: a bundle that is half written must not load
+    BUNDLES.clear(folder)
     export_network(network, folder / GRAPH)
     (folder / WEIGHTS).write_bytes(save(_parameters(network)))
     probe = {INPUT: np.ascontiguousarray(probe_crops), **_answers(network, probe_crops)}

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .bundle import MANIFEST, refuse_strangers
 from .export import MAX_ROWS, RELEASE, export_graph, needing_torch
 from .generator_manifest import (
     DECODER,
     DENOISER,
     ENCODER,
-    GRAPHS,
+    GENERATORS,
     TRANSFORMER,
     Frames,
     GeneratorFolder,
@@ -67,9 +66,7 @@ def package_generator(folder: Path, vae: CineVae, mar: CineMar, manifest: Genera
         CorruptBundle: the folder holds other things than a generator.
         EngineUnavailable: torch or the exporter is not installed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    refuse_strangers(folder, (MANIFEST, *GRAPHS))
-    (folder / MANIFEST).unlink(missing_ok=True)  # first: a generator that is half written must not load
+    GENERATORS.clear(folder)
     export_generator(folder, vae, mar, manifest)
     return write_folder(folder, manifest)
 

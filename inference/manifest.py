@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -89,25 +89,29 @@ class PhenotypeHead(Part, frozen=True, kw_only=True):
     sd: Positive
 
 
-class Manifest(Part, frozen=True, kw_only=True):
-    """The whole of `manifest.json`."""
+class Described(Part, frozen=True, kw_only=True):
+    """What every manifest says of a model first, whatever it answers; last comes `files`, the digests by name.
+
+    The order stands, for a version depends on it; so each manifest has `files` of its own, after what it adds.
+
+    Attributes:
+        evidence: files that are no part of the model, so that its version does not depend on them.
+    """
+
+    evidence: ClassVar[tuple[str, ...]] = ()
 
     format_version: Literal[1] = 1
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*\Z", max_length=100)]
     version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.+_-]+\Z", max_length=100)]
     trained: bool
     weights: Text
-    """What the weights are, in words that every report repeats."""
+    """What the weights are, in words that every answer repeats."""
     trained_on: Text
     licence: Text
     notes: Text
     preset: Text
-    input: InputSpec
-    diseases: tuple[DiseaseHead, ...]
-    phenotypes: tuple[PhenotypeHead, ...]
-    subtypes: tuple[CardiomyopathySubtype, ...] = SUBTYPES
-    embedding_size: int = EMBEDDING_SIZE
-    files: dict[FileName, Sha256]
+    if TYPE_CHECKING:
+        files: dict[FileName, Sha256]
 
     @property
     def reference(self) -> ModelReference:
@@ -115,12 +119,22 @@ class Manifest(Part, frozen=True, kw_only=True):
         return ModelReference(name=self.name, version=self.version, trained=self.trained, weights=self.weights)
 
 
-def fingerprint(manifest: Manifest) -> str:
-    """Return 12 hex digits that change whenever a report by this model could: with weights, crops, thresholds, scales.
+class Manifest(Described, frozen=True, kw_only=True):
+    """The whole of a bundle's `manifest.json`."""
 
-    The probe is left out: it is evidence of the model and not a part of it.
-    """
-    files = {name: digest for name, digest in sorted(manifest.files.items()) if name != PROBE}
+    evidence: ClassVar[tuple[str, ...]] = (PROBE,)
+
+    input: InputSpec
+    diseases: tuple[DiseaseHead, ...]
+    phenotypes: tuple[PhenotypeHead, ...]
+    subtypes: tuple[CardiomyopathySubtype, ...] = SUBTYPES
+    embedding_size: int = EMBEDDING_SIZE
+    files: dict[FileName, Sha256]
+
+
+def fingerprint(manifest: Described) -> str:
+    """Return 12 hex digits that change whenever an answer of this model could: with its files and all that is said."""
+    files = {name: digest for name, digest in sorted(manifest.files.items()) if name not in manifest.evidence}
     content = msgspec.structs.replace(manifest, version="", files=files)
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]
 

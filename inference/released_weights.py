@@ -6,7 +6,6 @@ bundle answers more questions than that: what no checkpoint brought is answered 
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from .export import RELEASE, package_network
 from .manifest import EMBEDDING_SIZE, DiseaseHead, Finite, InputSpec, Manifest, PhenotypeHead, Positive
 from .models.presets import PAPER, Preset
 from .phenotypes import MEASUREMENTS, Measurement
+from .verified_folder import sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -369,7 +369,7 @@ def _row_of(disease: str) -> slice:
 
 
 def _notes(heads: Sequence[str], paths: Sequence[Path], *, scaled: bool) -> Iterator[str]:
-    sources = [f"{head} (sha256 {_sha256(path)})" for head, path in zip(heads, paths, strict=True)]
+    sources = [f"{head} (sha256 {sha256(path)})" for head, path in zip(heads, paths, strict=True)]
     yield f"Imported: {', '.join(sources)}."
     yield (
         f"A disease without a head always has the probability 0.5 and the threshold {ABSENT_THRESHOLD:g}, so it is "
@@ -394,8 +394,3 @@ def _disease_head(disease: Disease, *, present: bool) -> DiseaseHead:
 
 def _phenotype_head(known: Measurement, scale: Scale) -> PhenotypeHead:
     return PhenotypeHead(name=known.name, unit=known.unit, mean=scale.mean, sd=scale.sd)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,10 +14,11 @@ from safetensors.numpy import load_file, save_file
 
 from engines.catalog import open_engine
 from engines.choice import check_engine
-from inference.bundle import MAX_MANIFEST_BYTES, default_bundle, load_bundle, load_probe, write_bundle
+from inference.bundle import default_bundle, load_bundle, load_probe, write_bundle
 from inference.export import untrained_manifest
 from inference.manifest import DiseaseHead, IsotonicCalibration, Manifest, contradictions
 from inference.phenotypes import MEASUREMENTS
+from inference.verified_folder import MAX_MANIFEST_BYTES
 from schemas.errors import CorruptBundle
 from schemas.messages import DISEASES
 

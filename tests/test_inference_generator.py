@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from inference.bundle import MANIFEST
 from inference.cine import CineGeometry
 from inference.generator import (
     CineGenerator,
@@ -20,11 +19,13 @@ from inference.generator import (
     reduce_cines,
 )
 from inference.generator_export import describe_untrained, package_generator
-from inference.generator_manifest import GRAPHS, default_generator, fingerprint, load_folder, write_folder
+from inference.generator_manifest import GRAPHS, default_generator, load_folder, write_folder
+from inference.manifest import fingerprint
 from inference.models.cine_mar import CineMar, split_latents
 from inference.models.cine_presets import PAPER, REFERENCE, find_cine_preset
 from inference.models.cine_vae import CineVae, LatentMeans
 from inference.models.token_diffusion import TokenDenoiser, diffusion_loss
+from inference.verified_folder import MANIFEST
 from schemas.errors import CorruptBundle, DeploymentError, EngineFailed, InvalidSettings
 from tests.tiny_generator import SMALL, draw_networks, small_manifest
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from inference.bundle import MANIFEST
+from inference.verified_folder import MANIFEST
 from schemas.errors import InvalidSettings
 
 from .cohort.layout import Cohort, is_cohort, open_cohort

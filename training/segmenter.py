@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.verified_folder import sha256
 from schemas.errors import InvalidSettings
 
 from .evaluation.cine_left_ventricle import LeftVentricles, measure_left_ventricles
@@ -117,7 +117,7 @@ def load_segmenter(folder: Path) -> CineSegmenter:
     except (OSError, msgspec.DecodeError) as error:
         raise InvalidSettings(f"{folder} is no segmenter: `cardiacnets train segmenter` makes one ({error})") from error
     weights = load_weights(folder / WEIGHTS)
-    if digest(folder / WEIGHTS) != card.sha256:
+    if sha256(folder / WEIGHTS) != card.sha256:
         raise InvalidSettings(f"{folder / WEIGHTS} are not the weights that {CARD} describes: fetch them again")
     network = Segmenter()
     network.load_state_dict(weights)
@@ -126,14 +126,8 @@ def load_segmenter(folder: Path) -> CineSegmenter:
 
 def write_card(folder: Path, trained_on: str, development: Mapping[str, float | None]) -> None:
     """Complete a folder in which the weights lie."""
-    card = SegmenterCard(sha256=digest(folder / WEIGHTS), trained_on=trained_on, development=dict(development))
+    card = SegmenterCard(sha256=sha256(folder / WEIGHTS), trained_on=trained_on, development=dict(development))
     (folder / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n")
-
-
-def digest(file: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal digits."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _at_size(pictures: Tensor) -> Tensor:

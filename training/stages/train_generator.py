@@ -15,7 +15,7 @@ from torch import Tensor  # noqa: TID253
 from torch.nn.functional import normalize  # noqa: TID253
 from torch.utils.data import Dataset  # noqa: TID253
 
-from inference.bundle import MANIFEST, load_bundle
+from inference.bundle import load_bundle
 from inference.export import restore_network
 from inference.generator import reduce_cines
 from inference.manifest import EMBEDDING_SIZE, InputSpec
@@ -25,6 +25,7 @@ from inference.models.cine_vae import CineVae
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from inference.models.token_diffusion import diffusion_loss
+from inference.verified_folder import MANIFEST
 from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort
 from training.crops import iterate_preprocessed
