@@ -172,6 +172,19 @@ class Batcher(Generic[Item, Prepared, Result]):
                 self._room_waiters[lane].append(waiter)
             await waiter
 
+    async def admit(self, item: Item, *, lane: Lane = Lane.REALTIME, alone: bool = False) -> asyncio.Future[Result]:
+        """Wait for room, then `submit`; return the future of the result.
+
+        Raises:
+            ShuttingDown: the batcher is closing, or closed.
+        """
+        while True:
+            await self.room(lane)
+            try:
+                return self.submit(item, lane=lane, alone=alone)
+            except Overloaded:  # another waiter of this lane was quicker
+                continue
+
     def _refuse_more(self) -> None:
         with self._lock:
             self._open = False

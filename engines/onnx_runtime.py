@@ -24,7 +24,7 @@ class OnnxRuntimeEngine:
 
     def __init__(self, graph: Path, threads: int) -> None:
         with wrapped_errors(EngineUnavailable, f"onnxruntime cannot open {graph}"):
-            self._session: InferenceSession | None = _open_session(graph, threads)
+            self._session: InferenceSession | None = open_session(graph, threads)
             (source,) = self._session.get_inputs()
             self.output_names = tuple(output.name for output in self._session.get_outputs())
         self._input: str = source.name
@@ -49,7 +49,8 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def _open_session(graph: Path, threads: int) -> InferenceSession:
+def open_session(graph: Path, threads: int) -> InferenceSession:
+    """Return a session that is quiet, tells nobody of it, and leaves waiting cores to others."""
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()  # the Windows wheels send usage data unless told not to

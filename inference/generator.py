@@ -15,12 +15,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.catalog import usable_cores
+from engines.onnx_runtime import open_session
 from engines.protocol import wrapped_errors
 from schemas.errors import CorruptBundle, EngineFailed, EngineUnavailable, InvalidSettings
 from schemas.messages import ModelReference
@@ -38,12 +39,8 @@ from .generator_manifest import (
     load_folder,
 )
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
 Floats: TypeAlias = NDArray[np.float32]
 
-ERRORS_ONLY = 3
 WHITE = 127.5
 RECONSTRUCTION_BATCH = 8
 
@@ -243,7 +240,7 @@ class _Graph:
 
     def __init__(self, path: Path, threads: int, shapes: _Shapes) -> None:
         with wrapped_errors(EngineUnavailable, f"onnxruntime cannot open {path}"):
-            self._session = _open_session(path, threads)
+            self._session = open_session(path, threads)
         found = tuple(tuple(node.shape) for node in (*self._session.get_inputs(), *self._session.get_outputs()))
         if not _fit(found, shapes):
             raise CorruptBundle(f"{path} has the shapes {found}, and by its manifest should have {shapes}")
@@ -284,18 +281,6 @@ def _fit(found: tuple[tuple[Any, ...], ...], expected: _Shapes) -> bool:
         len(shape) == len(wanted) and all(want in (None, extent) for extent, want in zip(shape, wanted, strict=True))
         for shape, wanted in zip(found, expected, strict=True)
     )
-
-
-def _open_session(graph: Path, threads: int) -> InferenceSession:
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = ERRORS_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as in engines/onnx_runtime.py
-    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
 def _check_request(embeddings: Floats, seeds: Sequence[int], size: int) -> None:

@@ -7,15 +7,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from engines.batcher import Batcher, Lane
+from engines.batcher import Batcher
 from inference.cine import Cine, CineGeometry, CineProvenance
-from schemas.errors import Overloaded, ShuttingDown, TransientError
+from schemas.errors import ShuttingDown, TransientError
 from schemas.messages import CmrRequest, CmrResult, ModelReference
 
 from .cine_store import CineStore, CorruptCine, StoredCine, cine_key
@@ -187,7 +187,7 @@ class CineMaker:
     async def _drawn(self, request: CmrRequest) -> Drawn:
         for failed in range(1, self._tries.limit + 1):
             try:
-                return await self._submitted(request, alone=failed > 1)
+                return await (await self._studio.admit(request, alone=failed > 1))
             except ShuttingDown:
                 raise
             except TransientError:
@@ -197,14 +197,6 @@ class CineMaker:
             finally:
                 self._step()
         raise AssertionError("the last try returns or raises")
-
-    async def _submitted(self, request: CmrRequest, *, alone: bool) -> Drawn:
-        while True:
-            await self._studio.room(Lane.REALTIME)
-            try:
-                return await self._studio.submit(request, alone=alone)
-            except Overloaded:  # another request was quicker
-                continue
 
     def _cine(self, request: CmrRequest, frames: NDArray[np.uint8]) -> Cine:
         return compose_cine(
@@ -250,32 +242,35 @@ class RequestIds(Protocol):
 
 def failure(request: RequestIds, code: str, detail: str, generator: ModelReference) -> CmrResult:
     """Return the result that says why there is no cine."""
-    return CmrResult(
-        request_id=request.request_id,
-        report_id=request.report_id,
-        record_id=request.record_id,
-        status="failed",
-        redis_key=None,
-        size_bytes=None,
-        seconds=None,
-        code=code,
-        detail=detail,
-        model=generator,
-        created_at=datetime.now(UTC),
-    )
+    return _result(request, generator, status="failed", code=code, detail=detail)
 
 
 def _success(request: CmrRequest, size_bytes: int, seconds: float, generator: ModelReference) -> CmrResult:
+    key = cine_key(request.record_id)
+    return _result(request, generator, status="generated", redis_key=key, size_bytes=size_bytes, seconds=seconds)
+
+
+def _result(
+    request: RequestIds,
+    generator: ModelReference,
+    *,
+    status: Literal["generated", "failed"],
+    redis_key: str | None = None,
+    size_bytes: int | None = None,
+    seconds: float | None = None,
+    code: str | None = None,
+    detail: str | None = None,
+) -> CmrResult:
     return CmrResult(
         request_id=request.request_id,
         report_id=request.report_id,
         record_id=request.record_id,
-        status="generated",
-        redis_key=cine_key(request.record_id),
+        status=status,
+        redis_key=redis_key,
         size_bytes=size_bytes,
         seconds=seconds,
-        code=None,
-        detail=None,
+        code=code,
+        detail=detail,
         model=generator,
         created_at=datetime.now(UTC),
     )

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import secrets
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,17 +29,15 @@ import msgspec
 import numpy as np
 import zstandard
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from inference.cine import Cine, CineGeometry, CineProvenance
 from schemas.errors import CardiacNetsError, TransientError
 
+from .redis_client import new_redis, spread_ttl_s
 from .settings import Settings
 
 VERSION = b"1"
-TTL_JITTER = 0.1
 ZSTD_LEVEL = 3
 MAX_FRAMES_BYTES = 32 * 2**20
 """Of a cine, decompressed: 70 times that of the published shape."""
@@ -109,12 +106,7 @@ class CineStore:
     def __init__(self, settings: Settings) -> None:
         self._ttl_s = settings.cine_ttl_s
         self._place = redis_place(settings)
-        self._redis: Redis = Redis.from_url(
-            settings.redis,
-            socket_timeout=settings.redis_timeout_s,
-            socket_connect_timeout=settings.redis_timeout_s,
-            retry=Retry(NoBackoff(), 1),  # a connection that a restart has cut is replaced at once
-        )
+        self._redis = new_redis(settings, retries=1)
 
     async def __aenter__(self) -> Self:
         """Return the store; it connects when it is asked for something."""
@@ -144,7 +136,7 @@ class CineStore:
             async with self._redis.pipeline(transaction=True) as commands:
                 commands.delete(cine_key(record_id))
                 commands.hset(cine_key(record_id), mapping=fields)
-                commands.expire(cine_key(record_id), self._new_ttl_s())
+                commands.expire(cine_key(record_id), spread_ttl_s(self._ttl_s))
                 await commands.execute()
         return len(frames)
 
@@ -183,7 +175,7 @@ class CineStore:
     async def prolong(self, record_id: str) -> bool:
         """Give the record's cine its full time again; return whether it was still there."""
         with self._errors():
-            return bool(await self._redis.expire(cine_key(record_id), self._new_ttl_s()))
+            return bool(await self._redis.expire(cine_key(record_id), spread_ttl_s(self._ttl_s)))
 
     async def claim(self, request_id: str) -> Claim | None:
         """Return the lock on a request, or None while another worker has it.
@@ -196,10 +188,6 @@ class CineStore:
             owner = await self._redis.set(lock_key(request_id), token, nx=True, get=True, px=int(LOCK_MS))
         # Our own token is there already where the client had to repeat the command after a time-out.
         return Claim(self._redis, lock_key(request_id), token) if owner in (None, token.encode()) else None
-
-    def _new_ttl_s(self) -> int:
-        """Return a time to live that is spread, so that cines made together do not expire together."""
-        return round(self._ttl_s * random.uniform(1 - TTL_JITTER, 1 + TTL_JITTER))  # noqa: S311
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
 from schemas.messages import NOTICE
 
-from .evaluate_command import Bars
+from .evaluate_command import Bars, new_table
 from .extras import need_modules
 from .settings import Settings
 
@@ -72,7 +72,7 @@ def _sources(found: CineEvaluation) -> dict[str, CineFigures]:
 
 
 def _pictures_table(found: CineEvaluation) -> Table:
-    table = _table("cines", "SSIM", "PSNR, dB", "Fréchet", "Fréchet with ECG")
+    table = new_table("cines", "SSIM", "PSNR, dB", "Fréchet", "Fréchet with ECG")
     for name, figures in _sources(found).items():
         shown = (figures.ssim, figures.psnr, figures.frechet, figures.frechet_joint)
         table.add_row(name, *map(_estimate, shown))
@@ -80,20 +80,12 @@ def _pictures_table(found: CineEvaluation) -> Table:
 
 
 def _consistency_table(found: CineEvaluation) -> Table:
-    table = _table("measured on", "LVEF: r truth", "MAE, %", "r report", "LVEDV: r truth", "wall: r truth")
+    table = new_table("measured on", "LVEF: r truth", "MAE, %", "r report", "LVEDV: r truth", "wall: r truth")
     sources = {name: figures.consistency for name, figures in _sources(found).items()}
     for source, measured in {**sources, "The true cine": found.true, "The report": found.reported}.items():
         lvef = measured["lvef"]
         others = [measured[name].r_truth for name in ("lvedv", "wall_thickness")]
         table.add_row(source, *map(_estimate, (lvef.r_truth, lvef.mae_truth, lvef.r_report, *others)))
-    return table
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, padding=(0, 2))
-    table.add_column(first)
-    for heading in others:
-        table.add_column(heading, justify="right")
     return table
 
 

@@ -146,7 +146,7 @@ def _print_tables(found: Evaluation, real: RealEcgs | None) -> None:
 def _diseases_table(found: Evaluation) -> Table:
     from training.evaluation.wording import figure
 
-    table = _table("disease", "ill", "AUROC", "sens.", "spec.", "PPV", "slope")
+    table = new_table("disease", "ill", "AUROC", "sens.", "spec.", "PPV", "slope")
     for name, one in found.measures.diseases.items():
         at, calibration = one.flagging, one.calibration
         rates = [figure(rate) for rate in (at.sensitivity, at.specificity, at.ppv)] if at else ["-"] * 3
@@ -156,7 +156,7 @@ def _diseases_table(found: Evaluation) -> Table:
 
 
 def _phenotypes_table(found: Evaluation) -> Table:
-    table = _table("measurement", "R²", "MAE", "r", "limits of agreement")
+    table = new_table("measurement", "R²", "MAE", "r", "limits of agreement")
     for name in SHOWN_PHENOTYPES:
         if one := found.measures.agreements.phenotypes.get(name):
             limits = f"{one.limits[0]:.1f} to {one.limits[1]:.1f} {one.unit}"
@@ -167,7 +167,7 @@ def _phenotypes_table(found: Evaluation) -> Table:
 def _models_table(found: Evaluation) -> Table:
     from training.evaluation.baselines import READABLE, Absent
 
-    table = _table("model", "macro AUROC", "mean R²")
+    table = new_table("model", "macro AUROC", "mean R²")
     table.add_row("this model", _estimate(found.measures.macro_auroc), _estimate(found.measures.agreements.mean_r2))
     for name, baseline in found.baselines.items():
         if isinstance(baseline, Absent):
@@ -179,7 +179,7 @@ def _models_table(found: Evaluation) -> Table:
 
 
 def _real_table(real: RealEcgs) -> Table:
-    table = _table("real ECGs", "with", "normal", "AUROC")
+    table = new_table("real ECGs", "with", "normal", "AUROC")
     for name, contrast in (
         ("MI or scar, by CAD probability", real.mi_or_scar_by_cad_probability),
         ("LVH, by predicted LV mass", real.lvh_by_predicted_lv_mass),
@@ -188,7 +188,8 @@ def _real_table(real: RealEcgs) -> Table:
     return table
 
 
-def _table(first: str, *others: str) -> Table:
+def new_table(first: str, *others: str) -> Table:
+    """Return a table without lines, all columns but the first to the right."""
     table = Table(box=None, padding=(0, 2))
     table.add_column(first)
     for heading in others:

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeAlias
 
 from engines.batcher import Batcher, Lane
 from inference.screener import ScreenedOrRefused
-from schemas.errors import Overloaded, RecordError, ShuttingDown, TransientError
+from schemas.errors import RecordError, ShuttingDown, TransientError
 
 BACKOFF_GROWTH = 2.0
 
@@ -112,15 +112,7 @@ class ScreeningLane:
         await self._places.acquire()
         self.held += 1
         value = event.value or b""
-        self._admitted.put_nowait(_Pending(event, value, await self._submit(value)))
-
-    async def _submit(self, value: bytes, *, alone: bool = False) -> asyncio.Future[ScreenedOrRefused]:
-        while True:
-            await self._batcher.room(self._lane)
-            try:
-                return self._batcher.submit(value, lane=self._lane, alone=alone)
-            except Overloaded:  # another waiter of this lane was quicker
-                continue
+        self._admitted.put_nowait(_Pending(event, value, await self._batcher.admit(value, lane=self._lane)))
 
     async def _answer(self) -> None:
         while pending := await self._admitted.get():
@@ -142,7 +134,7 @@ class ScreeningLane:
                     return error
                 await asyncio.sleep(self._tries.delay_s(failed))
                 # Alone, so that one poisonous record cannot fail its neighbours a second time.
-                pending.screening = await self._submit(pending.value, alone=True)
+                pending.screening = await self._batcher.admit(pending.value, lane=self._lane, alone=True)
         raise AssertionError("the last try returns")
 
     async def _acknowledge(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 KeyT = TypeVar("KeyT")
@@ -23,6 +24,10 @@ class Newest(Generic[KeyT, ValueT]):
     def __len__(self) -> int:
         """Return how many are there."""
         return len(self._values)
+
+    def newest_first(self) -> Iterator[ValueT]:
+        """Yield the values."""
+        return reversed(self._values.values())
 
     def get(self, key: KeyT) -> ValueT | None:
         """Return the value, None where it never was or is no more."""

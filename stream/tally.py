@@ -74,7 +74,7 @@ class Tally:
 
     def __init__(self, *, cines: bool = False) -> None:
         self._cines = cines
-        self._drawn: Newest[str, str] = Newest(ANSWERS_KEPT)
+        self._drawn: Newest[str, None] = Newest(ANSWERS_KEPT)
         self._undrawn: Newest[str, None] = Newest(ANSWERS_KEPT)
         self._cine_seconds: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._outstanding: dict[str, float] = {}
@@ -116,7 +116,7 @@ class Tally:
         self._undrawn.pop(result.record_id)
         if result.record_id in self._drawn:
             return
-        self._drawn.put(result.record_id, result.status)
+        self._drawn.put(result.record_id, None)
         self._kinds[f"Cine {result.status}"] += 1
         if result.seconds is not None:
             self._cine_seconds.append(result.seconds)

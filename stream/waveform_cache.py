@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from types import TracebackType
 from typing import Self
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from .metrics import Metrics
+from .redis_client import new_redis, spread_ttl_s
 from .settings import Settings
 
 WAITING = 256
-TTL_JITTER = 0.1
 LOG_EVERY = 1000
 
 log = structlog.get_logger(__name__)
@@ -38,12 +34,7 @@ class WaveformCache:
         self._dropped = metrics.waveforms.labels("dropped")
         self._waiting: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(WAITING)
         self._failures = 0
-        self._redis: Redis = Redis.from_url(
-            settings.redis,
-            socket_timeout=settings.redis_timeout_s,
-            socket_connect_timeout=settings.redis_timeout_s,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = new_redis(settings, retries=0)
 
     async def __aenter__(self) -> Self:
         """Start storing."""
@@ -69,9 +60,8 @@ class WaveformCache:
     async def _store_all(self) -> None:
         while True:
             record_id, value = await self._waiting.get()
-            ttl_s = round(self._ttl_s * random.uniform(1 - TTL_JITTER, 1 + TTL_JITTER))  # noqa: S311
             try:
-                await self._redis.set(waveform_key(record_id), value, ex=ttl_s)
+                await self._redis.set(waveform_key(record_id), value, ex=spread_ttl_s(self._ttl_s))
             except (RedisError, OSError) as error:
                 self._drop(error)
             else:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TypeAlias
 
-from schemas.errors import InvalidSettings
-
-from .presets import Preset
+from .presets import Preset, choose
 
 Box: TypeAlias = tuple[int, int, int]
 """Extents in time, down and across."""
@@ -162,7 +160,4 @@ def find_cine_preset(name: str) -> CinePreset:
     Raises:
         InvalidSettings: there is none.
     """
-    try:
-        return CINE_PRESETS[name]
-    except KeyError:
-        raise InvalidSettings(f"there is no preset {name!r}: choose one of {', '.join(CINE_PRESETS)}") from None
+    return choose(CINE_PRESETS, name)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from schemas.errors import InvalidSettings
+
+PresetT = TypeVar("PresetT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,16 @@ def find_preset(name: str) -> Preset:
     Raises:
         InvalidSettings: there is none.
     """
+    return choose(PRESETS, name)
+
+
+def choose(presets: Mapping[str, PresetT], name: str) -> PresetT:
+    """Return the one of that name.
+
+    Raises:
+        InvalidSettings: there is none.
+    """
     try:
-        return PRESETS[name]
+        return presets[name]
     except KeyError:
-        raise InvalidSettings(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}") from None
+        raise InvalidSettings(f"there is no preset {name!r}: choose one of {', '.join(presets)}") from None

@@ -116,15 +116,7 @@ class Feed:
         Raises:
             KafkaError: it was not confirmed in time.
         """
-        await self.publish_value(topic, encode_message(message), identifier, key)
-
-    async def publish_value(self, topic: str, value: bytes, identifier: str, key: bytes | None) -> None:
-        """Publish a message that is encoded already, confirmed by the broker.
-
-        Raises:
-            KafkaError: it was not confirmed in time.
-        """
-        now = datetime.now(UTC)
+        value, now = encode_message(message), datetime.now(UTC)
         headers = event_headers(kind=topic, identifier=identifier, source=SOURCE, time=now, content_type=JSON)
         await self._producer.send_and_wait(topic, value, key=key, headers=headers)
 

@@ -11,13 +11,6 @@ from inference.phenotypes import AHA_SEGMENTS, AORTA, ATRIA, LONG_AXIS_SEGMENTS,
 from schemas.messages import ModelReference, Phenotype, Risk, RiskReport
 from training.reference_values import REFERENCE_VALUES, ReferenceValue
 
-DISEASE_WORDS = {
-    "coronary_artery_disease": "coronary artery disease",
-    "cardiomyopathy": "cardiomyopathy",
-    "heart_failure": "heart failure",
-    "pulmonary_hypertension": "pulmonary hypertension",
-    "pericarditis": "pericarditis",
-}
 UNTRAINED = "The weights are untrained: this number means nothing yet."
 NORMAL_SDS = 1.96
 """A range holds 95 % of healthy people."""
@@ -124,7 +117,7 @@ def put_in_words(risk: Risk, model: ModelReference) -> str:
         return UNTRAINED
     percent = 100 * risk.probability
     share = "fewer than 1" if percent < 1 else "more than 99" if percent > 99 else f"about {percent:.0f}"
-    name = DISEASE_WORDS.get(risk.disease, risk.disease)
+    name = risk.disease.replace("_", " ")
     return f"Of 100 patients with this estimate, {share} {'has' if share == 'about 1' else 'have'} {name}."
 
 

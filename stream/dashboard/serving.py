@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 import uvicorn
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from schemas.errors import DeploymentError
 from stream.cine_store import CineStore
+from stream.redis_client import new_redis
 from stream.settings import Settings
 
 from .app import make_app
@@ -48,7 +46,7 @@ async def serve_dashboard(settings: Settings, started: Callable[[str], object]) 
     listener = _listen(settings.dashboard_host, settings.dashboard_port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
-        redis = _redis(settings)
+        redis = new_redis(settings, retries=1)
         stack.push_async_callback(redis.aclose)
         cines = await stack.enter_async_context(CineStore(settings))
         feed = await stack.enter_async_context(Feed(settings, redis))
@@ -96,15 +94,6 @@ def _listen(host: str, port: int) -> socket.socket:
         advice = "set CARDIACNETS_DASHBOARD_PORT to another port, or to 0 for any that is free"
         raise DeploymentError(f"the dashboard cannot listen on {host}:{port} ({error}); {advice}") from error
     return listener
-
-
-def _redis(settings: Settings) -> Redis:
-    return Redis.from_url(
-        settings.redis,
-        socket_timeout=settings.redis_timeout_s,
-        socket_connect_timeout=settings.redis_timeout_s,
-        retry=Retry(NoBackoff(), 1),  # a connection that a restart has cut is replaced at once
-    )
 
 
 def _address(listener: socket.socket, host: str, token: str) -> str:

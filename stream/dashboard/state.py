@@ -7,7 +7,7 @@ its report. So every message is merged into what is there, and the order makes n
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +28,7 @@ from schemas.messages import (
     decode_message,
 )
 from stream.alert_book import AlertBook, AlertEntry
+from stream.newest import Newest
 
 READ_TOPICS = (
     topics.ECG_RISK,
@@ -130,7 +131,7 @@ class DashboardState:
         self.book = book
         self._started_at = started_at
         self._records: dict[str, Kept] = {}
-        self._rejections: OrderedDict[str, bytes] = OrderedDict()
+        self._rejections: Newest[str, bytes] = Newest(REJECTIONS_KEPT)
         self._changed: dict[str, None] = {}
         self._changed_records: dict[str, None] = {}
         self._per_second: Counter[int] = Counter()
@@ -212,7 +213,7 @@ class DashboardState:
 
     def rejections(self, limit: int, needle: str = "") -> list[Rejection]:
         """Return the newest rejections whose record id, code or sentence contains `needle` (any case)."""
-        found = (decode_message(Rejection, value) for value in reversed(self._rejections.values()))
+        found = (decode_message(Rejection, value) for value in self._rejections.newest_first())
         wanted = needle.casefold()
         matching = (r for r in found if wanted in f"{r.record_id} {r.code} {r.detail}".casefold())
         return [rejection for rejection, _ in zip(matching, range(limit), strict=False)]
@@ -267,9 +268,7 @@ class DashboardState:
         rejection = decode_message(Rejection, value)
         if rejection.rejection_id not in self._rejections:
             self._rejected += 1
-            self._rejections[rejection.rejection_id] = value
-        if len(self._rejections) > REJECTIONS_KEPT:
-            self._rejections.popitem(last=False)
+            self._rejections.put(rejection.rejection_id, value)
 
     def _receive_request(self, key: bytes | None, value: bytes, _now: float) -> None:
         request = decode_message(CmrRequest, value)

@@ -7,7 +7,6 @@ generator's frames and pixels before anything is compared. Intervals are those o
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,15 +24,14 @@ from .cine_baselines import answer_with_training_cines
 from .cine_consistency import Consistency, check_consistency, check_report
 from .cine_frechet import CINE_AXES, ECG_AXES, FeatureSpace, estimate_frechet
 from .cine_left_ventricle import LeftVentricles
-from .cine_people import People, Report, Simulation
+from .cine_people import People, Simulation
 from .cine_similarity import Cines, estimate_mean, measure_psnr, measure_ssim
+from .evaluation import BOOTSTRAP_SEED, Report, learned_seed
 
 TRAINING_PATIENTS = 1000
 """Of the generator's seed, simulated anew; eight in ten of them, its training fold, are used."""
 SEED_IF_NOT_TOLD = 0
-BOOTSTRAP_SEED = 0
 CHUNK_CINES = 8
-_SEED = re.compile(r"\bseed (\d+)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +168,6 @@ def as_json(found: CineEvaluation) -> dict[str, object]:
         "model": found.model,
         "segmenter": found.segmenter,
     }
-
-
-def learned_seed(trained_on: str) -> int | None:
-    """Return the seed of the simulated population that a manifest says was learned from."""
-    told = _SEED.search(trained_on)
-    return int(told[1]) if told else None
 
 
 def draw_cines(generator: CineGenerator, embeddings: Floats, report: Report) -> Cines:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,9 @@ from training.cohort.simulated import simulate_cohort
 
 from .bootstrap import Floats
 from .cine_similarity import Cines
+from .evaluation import Report
 from .predictions import predict_cohort
 
-Report: TypeAlias = Callable[[str, int, int], object]
-"""Told what is done, how much of it, and how much there is."""
 CHUNK_CINES = 32
 
 

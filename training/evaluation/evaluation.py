@@ -147,13 +147,19 @@ def refuse_seen(cohort: Cohort, bundle: Bundle) -> None:
     Raises:
         InvalidSettings: the training patients would be among the evaluated ones.
     """
-    told, trained = cohort.description, _SEED.search(bundle.manifest.trained_on)
+    told, trained = cohort.description, learned_seed(bundle.manifest.trained_on)
     folds_of_its_own = told.fold_patients.get("train", 0) > 0
-    if told.seed is not None and trained and int(trained[1]) == told.seed and not folds_of_its_own:
+    if trained is not None and trained == told.seed and not folds_of_its_own:
         raise InvalidSettings(
             f"seed {told.seed} is the one that the model was trained on ({bundle.manifest.trained_on}): "
             "evaluate it on patients of another seed"
         )
+
+
+def learned_seed(trained_on: str) -> int | None:
+    """Return the seed of the simulated population that a manifest says was learned from."""
+    told = _SEED.search(trained_on)
+    return int(told[1]) if told else None
 
 
 def _entries(measures: Measures) -> dict[str, object]:
