@@ -5,7 +5,6 @@ It lowers its own priority, so that on a shared machine screening goes first.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import structlog
-from mode import Service
 from mode.supervisors import CrashingSupervisor
 
 from schemas.cloudevents import JSON, event_headers
@@ -25,14 +23,10 @@ from .cine_lane import HELD, CineLane
 from .cine_maker import CineMaker, Generator, Studio
 from .cine_metrics import CineMetrics
 from .cine_store import CineStore
-from .health import health_server
-from .kafka import ensure_topics, new_producer
 from .lane import Tries
 from .logs import configure_logs
-from .metrics import BatcherCollector
-from .service import GAUGES_EVERY_S, SHUTDOWN_GRACE_S
 from .settings import Settings
-from .watchdog import Watchdog
+from .topic_service import TopicService
 from .worker import ServingWorker, consumer_lag, create_app, has_joined
 
 if TYPE_CHECKING:
@@ -45,8 +39,8 @@ CINES_A_BATCH = 1
 log = structlog.get_logger(__name__)
 
 
-class CineService(Service):
-    """Owns what the lane needs, and starts and stops it in order.
+class CineService(TopicService):
+    """Owns what the lane needs.
 
     Args:
         lag: requests on the topic that the group has not yet acknowledged.
@@ -62,54 +56,17 @@ class CineService(Service):
         ready: Callable[[], bool],
         **options: Any,
     ) -> None:
-        super().__init__(**options)
-        self._settings = settings
+        self.metrics = CineMetrics()
+        super().__init__(settings, self.metrics.registry, ready=ready, moving="request moved", drains=2, **options)
         self._generator = generator
         self._lag = lag
-        self._ready = ready
-        self.metrics = CineMetrics()
         self._lane: CineLane | None = None
         self._steps = 0
-        self._watchdog = Watchdog(self._pending, lambda: self._steps, settings.watchdog_s)
-        self._stack = AsyncExitStack()
-
-    async def on_start(self) -> None:
-        """Start the parts, the most basic first."""
-        settings, enter = self._settings, self._stack.enter_async_context
-        await ensure_topics(settings)
-        self._producer = await enter(new_producer(settings))
-        self._store = await enter(CineStore(settings))
-        self._studio = await enter(
-            Studio(self._generator, cines_a_batch=CINES_A_BATCH, max_queue=HELD, drain_s=settings.drain_s)
-        )
-        self.metrics.registry.register(BatcherCollector(self._studio))
-        port = await enter(
-            health_server(
-                settings.http_host,
-                settings.http_port,
-                registry=self.metrics.registry,
-                healthy=self._unhealthy,
-                ready=lambda: None if self._ready() else "joining the consumer group",
-            )
-        )
-        self.metrics.model.info({"name": self._generator.reference.name, "version": self._generator.reference.version})
-        self._watchdog.start()
-        log.info("service_started", http=f"http://{settings.http_host}:{port}")
 
     async def finish(self) -> None:
         """Finish what is being drawn and take up nothing more."""
         if self._lane:
             await self._lane.finish(self._settings.drain_s)
-
-    async def on_stop(self) -> None:
-        """Stop the parts in the opposite order."""
-        await self._stack.aclose()
-        self._watchdog.stop()
-        self._generator.close()
-
-    def shutdown_begins(self) -> None:
-        """Give the process a deadline to end by itself."""
-        self._watchdog.allow(2 * self._settings.drain_s + SHUTDOWN_GRACE_S)
 
     def new_lane(self) -> CineLane:
         """Return the lane over the shared studio and store."""
@@ -124,6 +81,14 @@ class CineService(Service):
         self._lane = CineLane(maker, self._publish, self.metrics.count)
         return self._lane
 
+    async def _start_parts(self, stack: AsyncExitStack) -> Studio:
+        self._store = await stack.enter_async_context(CineStore(self._settings))
+        self._studio = await stack.enter_async_context(
+            Studio(self._generator, cines_a_batch=CINES_A_BATCH, max_queue=HELD, drain_s=self._settings.drain_s)
+        )
+        self.metrics.model.info({"name": self._generator.reference.name, "version": self._generator.reference.version})
+        return self._studio
+
     async def _publish(self, key: bytes | None, result: CmrResult) -> None:
         headers = event_headers(
             kind=CMR_RESULTS, identifier=result.request_id, source=SOURCE, time=result.created_at, content_type=JSON
@@ -134,19 +99,18 @@ class CineService(Service):
     def _step(self) -> None:
         self._steps += 1
 
+    def _close(self) -> None:
+        self._generator.close()
+
     def _pending(self) -> int:
         return (self._lane.held if self._lane else 0) + self._lag()
 
-    def _unhealthy(self) -> str | None:
-        stalled = self._watchdog.stalled_s
-        return f"no request moved for {stalled:.0f} s" if stalled > self._settings.watchdog_s / 2 else None
+    def _finished(self) -> int:
+        return self._steps
 
-    @Service.task
-    async def _set_gauges(self) -> None:
-        while not self.should_stop:
-            self.metrics.held.set(self._lane.held if self._lane else 0)
-            self.metrics.lag.set(self._lag())
-            await asyncio.sleep(GAUGES_EVERY_S)
+    def _measure(self) -> None:
+        self.metrics.held.set(self._lane.held if self._lane else 0)
+        self.metrics.lag.set(self._lag())
 
 
 def run_cine_worker(settings: Settings) -> NoReturn:
