@@ -339,10 +339,7 @@ def _chest(heart: Heart, plane: _Plane, rng: np.random.Generator) -> Image:
     _paint(image, 5.5 - np.hypot(right + 24, down + 90), WALL)
     pad = 8 + 3.2 * fat_mm  # between the apex, the diaphragm and the wall in front
     _paint(image, pad - np.hypot((right - apex_right - 4) * 0.62, down - floor), FAT * 0.8)
-    _paint(image, -inside, WALL * (1 + 0.25 * _smooth(rng, 1.5)))
-    _paint(image, -inside - 13 - 4 * _smooth(rng, 8.0), FAT)
-    skin = 10 + 2.2 * (heart.patient.person.bmi - 18)
-    _paint(image, -inside - 16 - np.float32(skin), LUNG * 0.5)
+    _chest_wall(image, inside, heart.patient.person.bmi, rng, muscle_mm=13, waviness_mm=4)
     return image
 
 
@@ -355,11 +352,18 @@ def _chest_across(heart: Heart, plane: _Plane, rng: np.random.Generator) -> Imag
     _vessels(image, plane, rng)
     _paint(image, 66 - np.hypot((right + 70) * 0.62, down - 92), LIVER * (1 + 0.15 * _smooth(rng, 2.0)))
     _paint(image, 26 - np.hypot(right + 20, down - 108), WALL)
-    _paint(image, -inside, WALL * (1 + 0.25 * _smooth(rng, 1.5)))
-    _paint(image, -inside - 12 - 3 * _smooth(rng, 8.0), FAT)
-    skin = 10 + 2.2 * (heart.patient.person.bmi - 18)
-    _paint(image, -inside - 15 - np.float32(skin), LUNG * 0.5)
+    _chest_wall(image, inside, heart.patient.person.bmi, rng, muscle_mm=12, waviness_mm=3)
     return image
+
+
+def _chest_wall(
+    image: Image, inside: Image, bmi: float, rng: np.random.Generator, *, muscle_mm: int, waviness_mm: int
+) -> None:
+    """Paint muscle, fat and the air beyond the skin, outwards from where `inside` (mm) is 0."""
+    _paint(image, -inside, WALL * (1 + 0.25 * _smooth(rng, 1.5)))
+    _paint(image, -inside - muscle_mm - waviness_mm * _smooth(rng, 8.0), FAT)
+    fat_mm = 10 + 2.2 * (bmi - 18)
+    _paint(image, -inside - (muscle_mm + 3) - np.float32(fat_mm), LUNG * 0.5)
 
 
 def _vessels(image: Image, plane: _Plane, rng: np.random.Generator) -> None:
