@@ -285,7 +285,7 @@ def _calibration_row(name: str, found: DiseaseMeasures) -> tuple[str, ...]:
         figure(one.calibration_intercept),
         figure(one.calibration_in_the_large),
         figure(one.observed_over_expected),
-        f"{one.brier:.4f}",
+        figure(one.brier, 4),
     )
 
 
