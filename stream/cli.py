@@ -161,7 +161,9 @@ def evaluate(
         str, typer.Option(help="'simulated', or the folder of a cohort, whose test fold is used.")
     ] = "simulated",
     seed: Annotated[int, typer.Option(min=0, help="Of the simulated patients: one that nobody learned from.")] = 1,
-    patients: Annotated[int, typer.Option(min=20, help="Of the simulated cohort.")] = 4000,
+    patients: Annotated[
+        int | None, typer.Option(min=20, help="Of the simulated cohort; 4000, or 300 of whom cines are drawn.")
+    ] = None,
     json: Json = False,
     report: Annotated[Path | None, typer.Option(help="Folder for a report with plots and a model card.")] = None,
     bundle: BundleFolder = None,
@@ -174,14 +176,14 @@ def evaluate(
         from .evaluate_cines_command import evaluate_cines_command
 
         settings = _settings(bundle=bundle)
-        evaluate_cines_command(settings, patients=patients, seed=seed, report=report, as_json=json)
+        evaluate_cines_command(settings, patients=patients or 300, seed=seed, report=report, as_json=json)
         return
     from .evaluate_command import evaluate_command
 
     evaluate_command(
         _settings(bundle=bundle),
         cohort=cohort,
-        patients=patients,
+        patients=patients or 4000,
         seed=seed,
         baselines=baselines,
         ecgs=ecgs,

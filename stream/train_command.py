@@ -224,6 +224,25 @@ def train_generator_command(
     train_generator(_open(cohort), out, settings, _hardware(context), vae=vae, ecg=ecg)
 
 
+@train_app.command("segmenter")
+def segmenter_command(
+    context: typer.Context,
+    *,
+    cohort: CohortFolder,
+    out: Out,
+    seed: Seed = 0,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    patience: Patience = None,
+) -> None:
+    """Teach a small network to outline the left ventricle: `evaluate --generator` measures drawn cines with it."""
+    from training.stages.train_segmenter import TrainSegmenter, train_segmenter
+
+    learning = _learning(TrainSegmenter(), epochs, batch_size, learning_rate, patience)
+    train_segmenter(_open(cohort), out, TrainSegmenter(seed=seed, learning=learning), _hardware(context))
+
+
 @train_app.command("package-generator")
 def package_generator_command(
     *,

@@ -12,10 +12,21 @@ from torch.nn.functional import normalize
 from inference.models.encoder import EcgEncoder
 from inference.models.presets import Preset
 from training.networks.alignment import CmrProjection, contrast, weigh_negatives
-from training.networks.cmr_encoder import CMR_PRESETS, N_PATCHES, PATCH_VALUES, CmrEncoder, scale_cines, split_cine
+from training.networks.cmr_encoder import (
+    CMR_PRESETS,
+    N_PATCHES,
+    PATCH_VALUES,
+    CmrEncoder,
+    CmrTower,
+    TokenReadout,
+    scale_cines,
+    split_cine,
+)
 from training.networks.kept_patches import N_ALL, draw_order, encode_kept, encode_pooled, split_patches, take
 from training.networks.masked_cmr import MaskedCmr
 from training.networks.masked_ecg import MaskedEcg, Reconstruction, normalise_patches
+from training.networks.patch_components import fit_components, read_components
+from training.stages.pretrain_cmr import from_pixels
 
 TINY = Preset("tiny", width=16, depth=2, heads=2, mlp_width=32)
 
@@ -164,25 +175,59 @@ def test_pixels_are_scaled_to_minus_one_to_one():
 
 
 def test_what_is_masked_of_a_cine_never_reaches_the_encoder():
-    network = MaskedCmr(TINY, drawn=1)
+    network = MaskedCmr(TINY, n_components=5)
 
-    def drawn(cines):
+    def drawn(patches):
         torch.manual_seed(5)
         with torch.no_grad():
-            return network(cines)
+            return network(patches)
 
-    cines = torch.randint(0, 255, (1, 50, 96, 96), dtype=torch.uint8)
+    patches = torch.randn(1, N_PATCHES, 5)
     torch.manual_seed(5)
-    hidden = draw_order(1, N_PATCHES, cines.device)[0, network.n_kept :]
-    changed = cines.clone()
-    for place in hidden.tolist():
-        y, x = divmod(place, 6)
-        changed[:, :, 16 * y : 16 * y + 16, 16 * x : 16 * x + 16] = 255
-    first, second = drawn(cines), drawn(changed)
+    hidden = draw_order(1, N_PATCHES, patches.device)[0, network.n_kept :]
+    changed = patches.clone()
+    changed[:, hidden] = 9
+    first, second = drawn(patches), drawn(changed)
 
     assert torch.equal(first.drawn, second.drawn)
     assert not torch.equal(first.target, second.target)
     assert len(hidden) == 27
+
+
+def low_rank_cines(n_cines, rank=3):
+    """Cines whose every patch is a mixture of the same few, and which patches they are."""
+    rng = np.random.default_rng(4)
+    basis, shares = rng.normal(size=(rank, 50, 16, 16)), rng.normal(size=(n_cines, 6, 6, rank))
+    cines = np.einsum("nyxr,rtij->ntyixj", shares, basis).reshape(n_cines, 50, 96, 96)
+    return np.clip(128 + 12 * cines, 0, 255).astype(np.uint8)
+
+
+def test_components_hold_what_patches_show_and_lengths_are_kept():
+    cines = low_rank_cines(6)
+    fitted = fit_components(cines, np.arange(4), count=3, seed=0)
+    patches = split_cine(scale_cines(torch.from_numpy(cines)))
+    components = torch.from_numpy(read_components(fitted, cines, np.array([0, 5])))
+
+    assert components[1:5].isnan().all()
+    drawn = components[5] * fitted.unit @ fitted.axes.T + fitted.mean
+    assert (drawn - patches[5]).square().mean() < 0.01 * (patches[5] - fitted.mean).square().mean()
+    torch.testing.assert_close(fitted.axes.T @ fitted.axes, torch.eye(3), atol=1e-5, rtol=0)
+    within = (patches[5] - fitted.mean).square().sum() / fitted.unit.square()
+    torch.testing.assert_close(components[5].square().sum(), within, rtol=0.01, atol=0)  # Parseval
+
+
+def test_fewer_patches_than_components_give_as_many_as_there_are():
+    assert fit_components(low_rank_cines(1), np.arange(1), count=192, seed=0).axes.shape == (PATCH_VALUES, N_PATCHES)
+
+
+def test_an_encoder_that_learned_from_components_answers_the_same_to_pixels():
+    cines = low_rank_cines(3)
+    fitted = fit_components(cines, np.arange(3), count=4, seed=0)
+    encoder = CmrEncoder(TINY, patch_values=4).eval()
+    with torch.no_grad():
+        expected = encoder.encode_all(torch.from_numpy(read_components(fitted, cines, np.arange(3))))
+        answers = from_pixels(encoder, fitted)(scale_cines(torch.from_numpy(cines)))
+    torch.testing.assert_close(answers, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_the_cmr_encoder_of_the_paper_has_the_size_of_vit_b_16():
@@ -193,13 +238,15 @@ def test_the_cmr_encoder_of_the_paper_has_the_size_of_vit_b_16():
     assert encoder.positions.shape == (1, 37, 768)
 
 
-def test_the_cmr_features_are_those_of_the_summary_token():
+def test_the_features_are_where_all_tokens_lie_along_the_axes():
     encoder, cines = CmrEncoder(TINY).eval(), torch.rand(2, 50, 96, 96)
+    readout = TokenReadout(16, 2)
+    readout.mean[3], readout.axes[3, 0], readout.axes[-1, 1] = 0.5, 2, 1  # of the first token, of the last
     with torch.no_grad():
-        features = encoder(cines)
-        encoder.summary += torch.randn(16)  # a constant would be normalised away
-        assert features.shape == (2, 16)
-        assert not torch.allclose(encoder(cines), features)
+        tokens, features = encoder(cines), CmrTower(encoder, readout)(cines)
+
+    assert tokens.shape == (2, 37, 16)
+    torch.testing.assert_close(features, torch.stack([2 * (tokens[:, 0, 3] - 0.5), tokens[:, 36, 15]], dim=1))
 
 
 def test_the_projection_standardises_by_what_it_was_fitted_on():

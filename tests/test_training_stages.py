@@ -338,7 +338,7 @@ def test_an_encoder_of_another_preset_is_refused(learned, tmp_path):
 def paper_learners():
     learning = Learning(epochs=1, batch_size=2, learning_rate=1e-4)
     yield lambda: EcgMasker(PretrainEcg(preset="paper", learning=learning)), ()
-    yield lambda: CmrMasker(PretrainCmr(preset="paper", learning=learning)), ("cines",)
+    yield lambda: CmrMasker(PretrainCmr(preset="paper", learning=learning), 192), ("patches",)
     yield (
         lambda: Aligner(Align(preset="paper", learning=learning, keep=0.1), torch.randn(4, 768)),
         ("features", "components"),

@@ -20,10 +20,8 @@ from .evaluation.linear import LinearModel, fit_logistic, fit_ridge, load_linear
 from .stages.folder import below, load_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from .networks.alignment import CmrProjection
-    from .networks.cmr_encoder import CmrEncoder
+    from .networks.cmr_encoder import CmrTower
 
 LOGISTIC, RIDGE = "logistic.npz", "ridge.npz"
 TOWER = "cmr_tower.safetensors"
@@ -33,16 +31,16 @@ TOWER = "cmr_tower.safetensors"
 class CmrOracle:
     """The frozen CMR tower with linear models on its features."""
 
-    encoder: CmrEncoder
+    tower: CmrTower
     projection: CmrProjection
     logistic: LinearModel
     ridge: LinearModel
 
     def encode(self, cines: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the features (n, width) of cines (n, 50, 96, 96)."""
-        from .stages.pretrain_cmr import encode_cines
+        """Return the features (n, k) of cines (n, 50, 96, 96)."""
+        from .stages.pretrain_cmr import read_cines
 
-        return encode_cines(self.encoder, cines, np.arange(len(cines)))
+        return read_cines(self.tower, cines, np.arange(len(cines)))
 
     def embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the embeddings (n, 256) of length 1 on the sphere that ECGs share."""
@@ -53,11 +51,11 @@ class CmrOracle:
         return embeddings
 
     def disease_logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return (n, 5) at the training fold's prevalence, for features (n, width)."""
+        """Return (n, 5) at the training fold's prevalence, for features (n, k)."""
         return self.logistic.predict(features)
 
     def phenotypes(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return (n, 82), in the measurements' units, for features (n, width)."""
+        """Return (n, 82), in the measurements' units, for features (n, k)."""
         return self.ridge.predict(features)
 
 
@@ -90,18 +88,14 @@ def load_oracle(folder: Path) -> CmrOracle:
         InvalidSettings: the folder holds none.
     """
     from .networks.alignment import CmrProjection
+    from .networks.cmr_encoder import CMR_PRESETS, CmrEncoder, CmrTower, TokenReadout
 
-    tower = load_weights(folder / TOWER)
-    encoder = _rebuild_encoder(below("encoder.", tower))
-    projection = CmrProjection(encoder.width)
-    projection.load_state_dict(below("projection.", tower))
-    return CmrOracle(encoder, projection, load_linear(folder / LOGISTIC), load_linear(folder / RIDGE))
-
-
-def _rebuild_encoder(weights: dict[str, Tensor]) -> CmrEncoder:
-    from .networks.cmr_encoder import CMR_PRESETS, CmrEncoder
-
+    weights = load_weights(folder / TOWER)
+    projection_weights = below("projection.", weights)
     widths = {preset.width: preset for preset in CMR_PRESETS.values()}
-    encoder = CmrEncoder(widths[weights["summary"].shape[0]])
-    encoder.load_state_dict(weights)
-    return encoder.eval()
+    n_features = len(projection_weights["mean"])
+    encoder = CmrEncoder(widths[len(weights["encoder.summary"])])
+    tower, projection = CmrTower(encoder, TokenReadout(encoder.width, n_features)), CmrProjection(n_features)
+    tower.load_state_dict({name: value for name, value in weights.items() if not name.startswith("projection.")})
+    projection.load_state_dict(projection_weights)
+    return CmrOracle(tower.eval(), projection, load_linear(folder / LOGISTIC), load_linear(folder / RIDGE))

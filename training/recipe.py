@@ -37,12 +37,12 @@ class Recipe(Settings, frozen=True, kw_only=True):
     patients: Annotated[int, Meta(ge=20)] = 9000
     seed: int = 0
     pretrain_ecg_epochs: Count = 8
-    pretrain_cmr_epochs: Count = 10
+    pretrain_cmr_epochs: Count = 12
     align_epochs: Count = 12
     finetune_epochs: Count = 8
     batch_size: Count = 32
     align_batch_size: Count = 128
-    cmr_batch_size: Count = 32
+    cmr_batch_size: Count = 64
 
 
 @dataclass(frozen=True, slots=True)

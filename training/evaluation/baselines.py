@@ -110,11 +110,11 @@ def read_scans(oracle: CmrOracle, cohort: Cohort, rows: NDArray[np.intp], embedd
         rows: of the cohort.
         embedding: (rows, 256) of their ECGs, by the model; None where it has none.
     """
-    from training.stages.pretrain_cmr import encode_cines
+    from training.stages.pretrain_cmr import read_cines
 
     assert cohort.cines is not None  # noqa: S101 - `find_oracle` found them
     scanned = cohort.cine[rows] >= 0
-    features = encode_cines(oracle.encoder, cohort.cines, np.asarray(cohort.cine[rows][scanned], np.intp))
+    features = read_cines(oracle.tower, cohort.cines, np.asarray(cohort.cine[rows][scanned], np.intp))
     predictions = Predictions(
         screened=scanned,
         refusals={},

@@ -26,31 +26,73 @@ CMR_PRESETS = {
 
 
 class CmrEncoder(nn.Module):
-    """Turns cines into one vector each."""
+    """Turns cines into a summary and a token a patch.
 
-    def __init__(self, preset: Preset) -> None:
+    Args:
+        preset: its sizes.
+        patch_values: numbers a patch: its pixels, or fewer while it learns from their principal components.
+    """
+
+    def __init__(self, preset: Preset, patch_values: int = PATCH_VALUES) -> None:
         super().__init__()
         self.width = preset.width
-        self.patch_embedding = nn.Linear(PATCH_VALUES, preset.width)
+        self.patch_embedding = nn.Linear(patch_values, preset.width)
         self.positions = nn.Parameter(torch.randn(1, 1 + N_PATCHES, preset.width) * EMBEDDING_DEVIATION)
         self.summary = nn.Parameter(torch.randn(preset.width) * EMBEDDING_DEVIATION)
         self.blocks = nn.ModuleList(Block(preset) for _ in range(preset.depth))
         self.norm = nn.LayerNorm(preset.width)
 
     def forward(self, cines: Tensor) -> Tensor:
-        """Return the features of the summary (CLS) token, (row, width), for (row, 50, 96, 96) in [-1, 1]."""
-        patches = split_cine(cines)
-        everywhere = torch.arange(N_PATCHES, device=cines.device).expand(len(cines), -1)
-        return self.encode(patches, everywhere)[:, 0]
+        """Return the summary (CLS) and the patches' tokens, (row, 37, width), for (row, 50, 96, 96) in [-1, 1]."""
+        return self.encode_all(split_cine(cines))
+
+    def encode_all(self, patches: Tensor) -> Tensor:
+        """Return (row, 37, width) for the values of all patches (row, 36, value)."""
+        return self.encode(patches, torch.arange(N_PATCHES, device=patches.device).expand(len(patches), -1))
 
     def encode(self, patches: Tensor, kept: Tensor) -> Tensor:
-        """Return the summary and the kept patches (row, 1 + k, width), given their values (row, k, 12800)."""
+        """Return the summary and the kept patches (row, 1 + k, width), given their values (row, k, value)."""
         summary = repeat(self.summary + self.positions[0, 0], "width -> row 1 width", row=len(patches))
         tokens = torch.cat([summary, self.patch_embedding(patches) + self.positions[0, 1:][kept]], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
         encoded: Tensor = self.norm(tokens)
         return encoded
+
+
+class TokenReadout(nn.Module):
+    """A heart's features: where all its tokens lie along the principal axes of the training fold's.
+
+    The publication reads the summary alone. On two cores the summary does not come to hold what the patches' tokens do
+    (ARCHITECTURE.md has the figures).
+    """
+
+    mean: Tensor
+    axes: Tensor
+
+    def __init__(self, width: int, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros((1 + N_PATCHES) * width))
+        self.register_buffer("axes", torch.zeros((1 + N_PATCHES) * width, n_features))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return (row, feature) for (row, 37, width)."""
+        features: Tensor = (tokens.flatten(1) - self.mean) @ self.axes
+        return features
+
+
+class CmrTower(nn.Module):
+    """The frozen encoder and its readout."""
+
+    def __init__(self, encoder: CmrEncoder, readout: TokenReadout) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.readout = readout
+
+    def forward(self, cines: Tensor) -> Tensor:
+        """Return (row, feature) for (row, 50, 96, 96) in [-1, 1]."""
+        features: Tensor = self.readout(self.encoder(cines))
+        return features
 
 
 def scale_cines(cines: Tensor) -> Tensor:

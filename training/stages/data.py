@@ -6,7 +6,7 @@ So an interrupted stage that resumes after epoch k sees in epoch k + 1 what it w
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import torch  # noqa: TID253 - batches are tensors
@@ -102,11 +102,18 @@ class MiddleCrops(Dataset[Batch]):
         return _batch(middle_crops(self._signals_mv[rows]), rows, self._known)
 
 
-class Cines(Dataset[Batch]):
-    """Cines (row, 50, 96, 96) uint8, by their places in the cohort's array."""
+class Scans(Dataset[Batch]):
+    """What is known of scans, by their places in the cohort's array.
 
-    def __init__(self, cines: NDArray[np.uint8], scans: NDArray[np.intp]) -> None:
-        self._cines = cines
+    Args:
+        name: of it in a batch.
+        values: (m, …), of all scans.
+        scans: places that may be drawn.
+    """
+
+    def __init__(self, name: str, values: NDArray[Any], scans: NDArray[np.intp]) -> None:
+        self._name = name
+        self._values = values
         self._scans = scans
 
     def __len__(self) -> int:
@@ -114,7 +121,7 @@ class Cines(Dataset[Batch]):
 
     def __getitems__(self, draws: Sequence[Draw] | Sequence[int]) -> Batch:
         places = [draw.place if isinstance(draw, Draw) else draw for draw in draws]
-        return {"cines": torch.from_numpy(self._cines[self._scans[places]])}
+        return {self._name: torch.from_numpy(self._values[self._scans[places]])}
 
 
 def load_training(

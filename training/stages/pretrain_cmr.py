@@ -11,51 +11,56 @@ from torch import Tensor  # noqa: TID253
 
 from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort, Fold
-from training.networks.cmr_encoder import CMR_PRESETS, CmrEncoder, scale_cines
+from training.networks.cmr_encoder import CMR_PRESETS, N_PATCHES, CmrEncoder, CmrTower, TokenReadout, scale_cines
 from training.networks.masked_cmr import MaskedCmr
+from training.networks.patch_components import PatchComponents, fit_components, read_components
+from training.networks.principal_axes import find_axes
 
-from .data import Batch, Cines, load_development, load_training
+from .data import Batch, Scans, load_development, load_training
 from .fitting import Learner, fit
-from .folder import StageFolder, above, below, open_stage, save_weights
+from .folder import StageFolder, open_stage, save_weights
 from .seeds import seed_stage
-from .settings import Hardware, Learning, Settings, Share
+from .settings import Count, Hardware, Learning, Settings, Share
 
 STAGE = "pretrain-cmr"
 FEATURES = "features.npy"
-FEATURE_BATCH = 64
+CINES_AT_ONCE = 64
 
 
 class PretrainCmr(Settings, frozen=True, kw_only=True):
     """What decides the result.
 
     Attributes:
-        drawn: share of the hidden patches that is drawn in a step.
+        mask: share of the patches that is hidden.
+        components: of a patch, that the encoder learns from and draws.
+        features: of a heart.
     """
 
     preset: str = "reference"
     seed: int = 0
     mask: Share = 0.75
-    drawn: Share = 1 / 3
-    learning: Learning = Learning(epochs=10, batch_size=32, learning_rate=1e-3)
+    components: Count = 192
+    features: Count = 256
+    learning: Learning = Learning(epochs=12, batch_size=64, learning_rate=1e-3)
 
 
 class CmrMasker(Learner):
     """Masked modelling of cines."""
 
-    def __init__(self, settings: PretrainCmr) -> None:
+    def __init__(self, settings: PretrainCmr, n_components: int) -> None:
         super().__init__(settings.learning, settings.seed)
-        self.network = MaskedCmr(CMR_PRESETS[settings.preset], settings.mask, settings.drawn)
+        self.network = MaskedCmr(CMR_PRESETS[settings.preset], n_components, settings.mask)
 
     def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:  # noqa: ARG002 - masks are drawn in both
         """Return the error of what was drawn."""
-        return {"loss": self.network(batch["cines"]).loss}
+        return {"loss": self.network(batch["patches"]).loss}
 
 
 def pretrain_cmr(cohort: Cohort, out: Path, settings: PretrainCmr, hardware: Hardware) -> StageFolder:
-    """Pretrain on the training fold's cines; leave the encoder's weights, `encoder.*`, and the scans' features.
+    """Pretrain on the training fold's cines; leave the frozen tower's weights, and the scans' features.
 
-    `features.npy` (scans, width) float32 holds the frozen encoder's answers to the cines of the training and the
-    development fold; those of other scans are NaN.
+    The weights are `encoder.*`, which takes pixels, and `readout.*`. `features.npy` (scans, feature) float32 holds the
+    tower's answers to the cines of the training and the development fold; those of other scans are NaN.
 
     Raises:
         InvalidSettings: the cohort has no cines.
@@ -65,25 +70,43 @@ def pretrain_cmr(cohort: Cohort, out: Path, settings: PretrainCmr, hardware: Har
     folder = open_stage(out, STAGE, settings, cohort)
     if folder.is_finished:
         return folder
+    training, development = scans_of(cohort, "train"), scans_of(cohort, "development")
+    components = fit_components(cohort.cines, training, settings.components, settings.seed)
+    patches = read_components(components, cohort.cines, np.union1d(training, development))
     seed_stage(settings.seed)
+    learner = CmrMasker(settings, patches.shape[2])
     size, workers = settings.learning.batch_size, hardware.workers
     fitted = fit(
-        CmrMasker(settings),
-        load_training(Cines(cohort.cines, scans_of(cohort, "train")), size, seed=settings.seed, workers=workers),
-        load_development(Cines(cohort.cines, scans_of(cohort, "development")), size, workers=workers),
+        learner,
+        load_training(Scans("patches", patches, training), size, seed=settings.seed, workers=workers),
+        load_development(Scans("patches", patches, development), size, workers=workers),
         folder,
         hardware,
     )
-    weights = below("network.encoder.", fitted.weights)
-    save_weights(folder.weights, above("encoder.", weights))
-    encoder = CmrEncoder(CMR_PRESETS[settings.preset])
-    encoder.load_state_dict(weights)
-    scans = np.union1d(scans_of(cohort, "train"), scans_of(cohort, "development"))
-    features = np.full((len(cohort.cines), encoder.width), np.nan, np.float32)
-    features[scans] = encode_cines(encoder, cohort.cines, scans)
+    learner.load_state_dict(fitted.weights)
+    encoder = learner.network.encoder.cpu().eval()
+    readout = fit_readout(encoder, patches[training], settings)
+    features = np.full((len(patches), readout.axes.shape[1]), np.nan, np.float32)
+    for scans in (training, development):
+        features[scans] = readout(encode_patches(encoder, patches[scans])).numpy()
     np.save(folder.path / FEATURES, features)
+    save_weights(folder.weights, CmrTower(from_pixels(encoder, components), readout).state_dict())
     folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
     return folder
+
+
+def fit_readout(encoder: CmrEncoder, patches: NDArray[np.float32], settings: PretrainCmr) -> TokenReadout:
+    """Return the readout along the principal axes of the tokens of (scan, 36, component)."""
+    mean, axes, _ = find_axes(encode_patches(encoder, patches).flatten(1), settings.features, settings.seed)
+    readout = TokenReadout(encoder.width, axes.shape[1])
+    readout.mean, readout.axes = mean, axes
+    return readout
+
+
+def from_pixels(encoder: CmrEncoder, components: PatchComponents) -> CmrEncoder:
+    """Return the encoder that answers to pixels as this one does to their components."""
+    encoder.patch_embedding = components.embed_pixels(encoder.patch_embedding)
+    return encoder
 
 
 def scans_of(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
@@ -92,12 +115,21 @@ def scans_of(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
     return np.unique(scans[scans >= 0]).astype(np.intp)
 
 
-def encode_cines(encoder: CmrEncoder, cines: NDArray[np.uint8], scans: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return the features (k, width) of the scans of `cines` (m, 50, 96, 96)."""
-    encoder.eval()
-    features = np.empty((len(scans), encoder.width), np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(scans), FEATURE_BATCH):
-            batch = torch.from_numpy(cines[scans[start : start + FEATURE_BATCH]])
-            features[start : start + FEATURE_BATCH] = encoder(scale_cines(batch)).numpy()
+@torch.no_grad()
+def encode_patches(encoder: CmrEncoder, patches: NDArray[np.float32]) -> Tensor:
+    """Return the tokens (scan, 37, width) of all patches (scan, 36, component)."""
+    tokens = torch.empty(len(patches), 1 + N_PATCHES, encoder.width)
+    for start in range(0, len(patches), CINES_AT_ONCE):
+        some = torch.from_numpy(patches[start : start + CINES_AT_ONCE])
+        tokens[start : start + CINES_AT_ONCE] = encoder.encode_all(some)
+    return tokens
+
+
+@torch.inference_mode()
+def read_cines(tower: CmrTower, cines: NDArray[np.uint8], scans: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return the features (k, feature) of the scans of `cines` (m, 50, 96, 96)."""
+    features = np.empty((len(scans), tower.readout.axes.shape[1]), np.float32)
+    for start in range(0, len(scans), CINES_AT_ONCE):
+        batch = torch.from_numpy(cines[scans[start : start + CINES_AT_ONCE]])
+        features[start : start + CINES_AT_ONCE] = tower(scale_cines(batch)).numpy()
     return features

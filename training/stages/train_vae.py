@@ -23,7 +23,7 @@ from training.cohort.layout import Cohort
 from training.networks.cine_losses import edge_loss
 from training.networks.cmr_encoder import scale_cines
 
-from .data import Batch, Cines, Draw, load_development, load_training
+from .data import Batch, Draw, Scans, load_development, load_training
 from .fitting import Learner, fit
 from .folder import StageFolder, open_stage, save_weights
 from .pretrain_cmr import scans_of
@@ -48,11 +48,11 @@ class TrainVae(Settings, frozen=True, kw_only=True):
     learning: Learning = Learning(epochs=5, batch_size=16, learning_rate=1e-3, weight_decay=0.0, warm_up_epochs=0.3)
 
 
-class ReducedCines(Cines):
+class ReducedCines(Scans):
     """Cines in the generator's own geometry."""
 
     def __init__(self, cines: NDArray[np.uint8], scans: NDArray[np.intp], reduction: Box) -> None:
-        super().__init__(cines, scans)
+        super().__init__("cines", cines, scans)
         self._reduction = reduction
 
     def __getitems__(self, draws: Sequence[Draw] | Sequence[int]) -> Batch:
