@@ -9,12 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
+from typer.testing import CliRunner
 
 from inference.bundle import default_bundle, load_bundle
 from inference.cine import CineGeometry
 from inference.generator import reduce_cines
 from schemas.errors import InvalidSettings
 from schemas.messages import ModelReference
+from stream.cli import app
 from training.cohort.cine import PIXEL_MM, draw_four_chamber, outline_four_chamber
 from training.cohort.heart import build_heart
 from training.cohort.layout import PHENOTYPES
@@ -30,8 +32,9 @@ from training.evaluation.cine_left_ventricle import LeftVentricles, measure_left
 from training.evaluation.cine_sheet import write_sheet
 from training.evaluation.cine_similarity import MOST_DB, estimate_mean, measure_psnr, measure_ssim
 from training.segmenter import CineSegmenter, load_segmenter
+from training.stages.folder import StageFolder
 from training.stages.outlined import disturb, move, shrink
-from training.stages.settings import Hardware, Learning
+from training.stages.settings import Hardware
 from training.stages.train_segmenter import TrainSegmenter, train_segmenter
 
 LVEDV, LVEF, THICKNESS = (PHENOTYPES.index(name) for name in ("LVEDV", "LVEF", "LV_wall_thickness_global"))
@@ -248,10 +251,14 @@ def cohort(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(cohort, tmp_path_factory):
-    settings = TrainSegmenter(frames=3, learning=Learning(epochs=2, batch_size=4, learning_rate=3e-3))
-    return train_segmenter(
-        cohort, tmp_path_factory.mktemp("stage") / "segmenter", settings, Hardware(accelerator="cpu")
-    )
+    out = tmp_path_factory.mktemp("stage") / "segmenter"
+    run = CliRunner().invoke(
+        app,
+        ["train", "--accelerator", "cpu", "segmenter", "--cohort", str(cohort.folder), "--out", str(out),
+         "--epochs", "2", "--batch-size", "16"],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    return StageFolder(out)
 
 
 def test_the_stage_leaves_a_segmenter_that_can_be_loaded(trained):
