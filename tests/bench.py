@@ -5,6 +5,7 @@
 3. the loop that a newcomer would write, on the same backlog
 4. latency from publish to report at half of (2)
 5. the worker's resident memory over backlogs of 2,000 and 20,000 records
+6. screening while a cmr-worker draws cines at its lower priority: records a second, and records a second of processor
 """
 
 import argparse
@@ -50,7 +51,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=15, help="length of each engine and latency measurement")
     parser.add_argument("--backlogs", type=int, nargs=2, default=(2000, 20000))
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", choices=["throughput", "latency", "memory"])
+    parser.add_argument("--only", choices=["throughput", "latency", "memory", "generation"])
     options = parser.parse_args()
     results = {}
     ecgs = list(generate_ecgs(DISTINCT, seed=1))
@@ -63,6 +64,8 @@ def main():
         results |= half_load(options, values, rate / 2, show)
     if options.only in (None, "memory"):
         results |= memory(options, values, show)
+    if options.only in (None, "generation"):
+        results |= generation(options, show)
     if options.json:
         print(json.dumps(results))
 
@@ -212,6 +215,44 @@ def memory(options, values, show):
     small, large = resident.values()
     show(f"memory, large / small   {large / small:8.3f}   (aim: within 5 %)")
     return {"resident_mib": resident, "memory_ratio": large / small}
+
+
+def generation(options, show):
+    """Return how screening goes beside a cmr-worker that has more flagged records to draw than it gets through."""
+    with servers() as (settings, folder):
+        alone = screen_backlog(settings, folder, options.records, first=0)
+        of_cines = msgspec.structs.replace(settings, http_port=free_port())
+        with start_worker(of_cines, folder / "cmr-worker.log", "cmr-worker") as drawing:
+            await_worker(drawing, of_cines)
+            process = psutil.Process(drawing.process.pid)
+            before = processor_seconds(process)
+            beside = screen_backlog(settings, folder, options.records, first=options.records)
+            drawn = processor_seconds(process) - before
+    by_wall, by_processor = (one / other for one, other in zip(beside, alone, strict=True))
+    show(f"screening alone         {alone[0]:8.1f} records/s, {alone[1]:.1f} a second of processor")
+    show(f"beside drawn cines      {beside[0]:8.1f} records/s, {beside[1]:.1f} a second of processor")
+    show(f"processor for cines     {drawn:8.1f} s meanwhile")
+    show(f"beside / alone          {by_wall:8.2f}, a second of processor {by_processor:.2f}   (aim: at least 0.90)")
+    return {"beside_cines": by_wall, "beside_cines_by_processor": by_processor, "cines_processor_s": drawn}
+
+
+def screen_backlog(settings, folder, records, first):
+    """Return records/s and records a second of the worker's processor, for a backlog of records of their own ids."""
+    ecgs = [msgspec.structs.replace(ecg, record_id=f"bench-{first + n}") for n, ecg in enumerate(cycled(records))]
+    asyncio.run(publish(settings, [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs], records))
+    with start_our_worker(settings, folder) as worker:
+        process = psutil.Process(worker.process.pid)
+        before = processor_seconds(process)
+        stamps = asyncio.run(answer_times(settings, first + records, worker))
+        spent = processor_seconds(process) - before
+    steady = np.sort(stamps)[first + WARM :]
+    return (len(steady) - 1) / (steady[-1] - steady[0]), records / spent
+
+
+def processor_seconds(process):
+    """Return what a process has used."""
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 if __name__ == "__main__":

@@ -126,7 +126,9 @@ def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[S
     finetuning = rows * recipe.finetune_epochs / 110 / SECONDS_A_MINUTE
     yield Step("simulate", recipe.patients / 17 / SECONDS_A_MINUTE, learn.simulate)
     yield Step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 130 / SECONDS_A_MINUTE, learn.pretrain_ecg)
-    yield Step("pretrain-cmr", rows * recipe.pretrain_cmr_epochs / 200 / SECONDS_A_MINUTE, learn.pretrain_cmr)
+    components = recipe.patients / 60 / SECONDS_A_MINUTE
+    drawing = rows * recipe.pretrain_cmr_epochs / 430 / SECONDS_A_MINUTE
+    yield Step("pretrain-cmr", components + drawing, learn.pretrain_cmr)
     yield Step("align", rows * recipe.align_epochs / 110 / SECONDS_A_MINUTE, learn.align)
     yield Step("finetune", finetuning, lambda: learn.finetune(main("finetune"), aligned=main("align")))
     yield Step("bundle", 0.5, lambda: learn.package(main("finetune"), main("calibrate"), places.bundle, None))

@@ -29,7 +29,7 @@ def find_axes(table: Tensor, count: int, seed: int) -> PrincipalAxes:
     """
     mean = table.mean(dim=0)
     table -= mean
-    count = min(count, *table.shape)
+    count = max(1, min(count, len(table) - 1, table.shape[1]))  # one direction was lost with the mean
     torch.manual_seed(seed)
     rank = min(count + OVERSAMPLING, *table.shape)
     _, spread, axes = torch.svd_lowrank(table, q=rank, niter=POWER_ITERATIONS)
