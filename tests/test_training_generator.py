@@ -164,9 +164,9 @@ def test_the_autoencoder_learns(cohort):
 def test_the_generator_learns_to_obey_the_embedding():
     """Two hearts, two embeddings: after a little learning each embedding draws its own."""
     torch.manual_seed(0)
-    learner = GeneratorLearner(TrainGenerator(dropped=0.1), SMALL)
-    hearts = torch.randn(2, *SMALL.latent)
     embeddings = torch.nn.functional.normalize(torch.randn(2, 256), dim=1)
+    learner = GeneratorLearner(TrainGenerator(dropped=0.1), SMALL, embeddings)
+    hearts = torch.randn(2, *SMALL.latent)
     batch = {"latents": hearts.repeat(32, 1, 1, 1, 1), "embeddings": embeddings.repeat(32, 1)}
     optimizer = torch.optim.Adam(learner.parameters(), 3e-3)
     losses = []

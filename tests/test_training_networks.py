@@ -217,7 +217,10 @@ def test_components_hold_what_patches_show_and_lengths_are_kept():
 
 
 def test_fewer_patches_than_components_give_one_less_than_there_are():
-    assert fit_components(low_rank_cines(1), np.arange(1), count=192, seed=0).axes.shape == (PATCH_VALUES, N_PATCHES - 1)
+    assert fit_components(low_rank_cines(1), np.arange(1), count=192, seed=0).axes.shape == (
+        PATCH_VALUES,
+        N_PATCHES - 1,
+    )
 
 
 def test_an_encoder_that_learned_from_components_answers_the_same_to_pixels():

@@ -27,13 +27,22 @@ class CineMar(nn.Module):
 
 
 class TokenTransformer(nn.Module):
-    """An encoder of the known tokens and a decoder of all; the order of the tokens is the caller's."""
+    """An encoder of the known tokens and a decoder of all; the order of the tokens is the caller's.
+
+    Embeddings lie close together on their sphere, so that what sets a heart apart would be a hundredth of what stands
+    in the buffers: they are standardised first.
+    """
+
+    embedding_mean: Tensor
+    embedding_deviation: Tensor
 
     def __init__(self, preset: CinePreset) -> None:
         super().__init__()
         sizes, places = preset.mar.blocks, preset.mar.buffers + preset.n_tokens
         width = sizes.width
         self.n_buffers = preset.mar.buffers
+        self.register_buffer("embedding_mean", torch.zeros(EMBEDDING_SIZE))
+        self.register_buffer("embedding_deviation", torch.ones(EMBEDDING_SIZE))
         self.condition = nn.Sequential(nn.Linear(EMBEDDING_SIZE, width), nn.Linear(width, width))
         self.unconditional = nn.Parameter(torch.randn(width) * EMBEDDING_DEVIATION)
         self.entry = nn.Linear(preset.token_size, width)
@@ -67,8 +76,14 @@ class TokenTransformer(nn.Module):
         answers: Tensor = self.decoder_norm(decoded[:, self.n_buffers + n_known :])
         return answers + self.answer_positions[order[:, n_known:]]
 
+    def fit_embeddings(self, embeddings: Tensor) -> None:
+        """Take the mean and the deviation of the training fold's embeddings (row, 256)."""
+        self.embedding_mean.copy_(embeddings.mean(dim=0))
+        self.embedding_deviation.copy_(embeddings.std(dim=0, correction=0).clamp_min(1e-6))
+
     def _hold(self, embeddings: Tensor, guided: Tensor) -> Tensor:
-        told = torch.where(guided[:, None] > 0, self.condition(embeddings), self.unconditional)
+        standard = (embeddings - self.embedding_mean) / self.embedding_deviation
+        told = torch.where(guided[:, None] > 0, self.condition(standard), self.unconditional)
         return repeat(told, "row width -> row buffer width", buffer=self.n_buffers)
 
     def _encode(self, known: Tensor, places: Tensor, buffers: Tensor) -> Tensor:

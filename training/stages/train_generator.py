@@ -66,7 +66,7 @@ class TrainGenerator(Settings, frozen=True, kw_only=True):
     least_mask: Share = 0.7
     dropped: Share = 0.1
     noises: Count = 2
-    learning: Learning = Learning(epochs=14, batch_size=64, learning_rate=1e-3)
+    learning: Learning = Learning(epochs=12, batch_size=32, learning_rate=1e-3)
 
 
 class Scaling(Settings, frozen=True, kw_only=True):
@@ -119,11 +119,12 @@ class LatentsByEcg(Dataset[Batch]):
 class GeneratorLearner(Learner):
     """The diffusion loss of tokens that were hidden."""
 
-    def __init__(self, settings: TrainGenerator, preset: CinePreset) -> None:
+    def __init__(self, settings: TrainGenerator, preset: CinePreset, training_embeddings: Tensor) -> None:
         super().__init__(settings.learning, settings.seed)
         self.settings = settings
         self.preset = preset
         self.mar = CineMar(preset)
+        self.mar.transformer.fit_embeddings(training_embeddings)
 
     def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
         """Return the loss; on the development fold nothing is dropped."""
@@ -167,7 +168,7 @@ def train_generator(
         LatentsByEcg(latents, embeddings, scaling, cohort, scanned(cohort, fold)) for fold in ("train", "development")
     )
     fitted = fit(
-        GeneratorLearner(settings, preset),
+        GeneratorLearner(settings, preset, torch.from_numpy(embeddings[scanned(cohort, "train")])),
         load_training(drawn, size, seed=seed, workers=workers),
         load_development(fixed, size, workers=workers),
         folder,
