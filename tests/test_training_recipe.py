@@ -61,7 +61,7 @@ def test_one_command_goes_from_a_cohort_to_a_bundle_and_its_baselines_and_does_n
         assert other.name == f"cardiacnets-reference-{name.replace('_', '-')}"
         assert other.notes.startswith("A baseline")
         assert other.files["weights.safetensors"] != manifest.files["weights.safetensors"]
-    assert load_oracle(tmp_path / "baselines" / "cmr_oracle").encoder.width == 128
+    assert load_oracle(tmp_path / "baselines" / "cmr_oracle").tower.encoder.width == 128
 
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
     run_recipe(tmp_path, SMALL, CPU, said.append)

@@ -360,7 +360,7 @@ def test_the_papers_sizes_learn_by_the_same_code(place, small):
         "diseases": torch.randint(0, 2, (18, 5)).float(),
         "phenotypes": torch.randn(18, 82),
         "subtypes": torch.randint(-1, 3, (18,)),
-        "cines": torch.randint(0, 255, (18, 50, 96, 96), dtype=torch.uint8),
+        "patches": torch.randn(18, 36, 192),
     }
     rows = np.arange(4)
     data = TrainingCrops(open_resampled(small), rows, {name: known[name] for name in names}, augmentation=None, seed=0)
