@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from inference.bundle import default_bundle
 from inference.generator import CineGenerator
 from inference.models import cine_presets
+from inference.models.cine_mar import CineMar
 from inference.models.cine_presets import PAPER, REFERENCE
 from schemas.errors import InvalidSettings
 from stream.cli import app
@@ -159,6 +160,23 @@ def test_the_autoencoder_learns(cohort):
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_embeddings_are_standardised_by_those_that_were_fitted():
+    embeddings = 0.9 + 0.03 * torch.randn(50, 256)
+    embeddings[:, 7] = 0.5  # one that never varies
+    transformer = CineMar(SMALL).transformer.eval()
+    order = torch.arange(SMALL.n_tokens).expand(4, -1)
+
+    def ask(some):
+        with torch.inference_mode():
+            return transformer(torch.empty(4, 0, SMALL.token_size), order, some, torch.ones(4))
+
+    standard = (embeddings - embeddings.mean(dim=0)) / embeddings.std(dim=0, correction=0).clamp_min(1e-6)
+    expected = ask(standard[:4])
+    transformer.fit_embeddings(embeddings)
+
+    torch.testing.assert_close(ask(embeddings[:4]), expected, atol=1e-4, rtol=1e-3)
 
 
 def test_the_generator_learns_to_obey_the_embedding():
