@@ -20,7 +20,14 @@ from .train_generator import STAGE as TRAIN_GENERATOR
 
 
 def package_cines(
-    out: Path, learned: Path, cohort: Cohort, *, guidance: float | None = None, temperature: float = 1.0
+    out: Path,
+    learned: Path,
+    cohort: Cohort,
+    *,
+    guidance: float | None = None,
+    temperature: float = 1.0,
+    steps: int | None = None,
+    diffusion_steps: int | None = None,
 ) -> GeneratorFolder:
     """Write the generator into `out`, and return it.
 
@@ -28,8 +35,10 @@ def package_cines(
         out: the generator that lies there is replaced.
         learned: folder of `train-generator`.
         cohort: that it was learned from, described in the manifest.
-        guidance: the preset's, where not given; like the temperature, to be chosen on the development fold.
+        guidance: the preset's, where not given; like what follows, to be chosen on the development fold.
         temperature: of the noise.
+        steps, diffusion_steps: the preset's, where not given; one of each at temperature 0 draws the mean of what fits
+            the ECG, in place of one heart that does.
     """
     read_settings(learned, TRAIN_GENERATOR, TrainGenerator)
     scaling = msgspec.json.decode((learned / SCALING).read_bytes(), type=Scaling)
@@ -38,9 +47,9 @@ def package_cines(
     vae.load_state_dict(below("vae.", weights))
     mar.load_state_dict(below("mar.", weights))
     manifest = describe(describe_untrained(preset, scaling.means, scaling.deviations), cohort)
-    sampling = msgspec.structs.replace(manifest.sampling, temperature=temperature)
-    if guidance is not None:
-        sampling = msgspec.structs.replace(sampling, guidance=guidance)
+    chosen = {"guidance": guidance, "steps": steps, "diffusion_steps": diffusion_steps, "temperature": temperature}
+    told = {name: value for name, value in chosen.items() if value is not None}
+    sampling = msgspec.structs.replace(manifest.sampling, **told)
     return package_generator(out, vae, mar, msgspec.structs.replace(manifest, sampling=sampling))
 
 
