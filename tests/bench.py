@@ -123,7 +123,11 @@ def whole_way(values, records, start):
     with servers() as (settings, folder):
         asyncio.run(publish(settings, values, records))
         with start(settings, folder) as worker:
-            stamps = asyncio.run(answer_times(settings, records, worker))
+            return steady_rate(asyncio.run(answer_times(settings, records, worker)))
+
+
+def steady_rate(stamps):
+    """Return answers/s between the times of a backlog's answers, without the first."""
     steady = np.sort(stamps)[WARM:]
     return (len(steady) - 1) / (steady[-1] - steady[0])
 
@@ -173,8 +177,7 @@ def half_load(options, values, rate_hz, show):
 
 async def latencies(settings, values, rate_hz, records):
     """Publish at a rate, each record under an id of its own; return the seconds until each report."""
-    ecgs = [msgspec.structs.replace(ecg, record_id=f"bench-{n}") for n, ecg in enumerate(cycled(records))]
-    encoded = [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs]
+    encoded = encoded_apart(records)
     sent, seconds, pace = {}, [], Pace(rate_hz)
     async with (
         new_consumer(settings, [ECG_RISK], auto_offset_reset="earliest") as consumer,
@@ -197,9 +200,11 @@ async def latencies(settings, values, rate_hz, records):
     return seconds[WARM:]
 
 
-def cycled(records):
-    """Return `records` synthetic ECGs, the distinct ones over and over."""
-    return itertools.islice(itertools.cycle(generate_ecgs(DISTINCT, seed=2)), records)
+def encoded_apart(records, first=0):
+    """Return id, key and value of so many records, the distinct ECGs over and over, each under an id of its own."""
+    cycled = itertools.islice(itertools.cycle(generate_ecgs(DISTINCT, seed=2)), records)
+    ecgs = [msgspec.structs.replace(ecg, record_id=f"bench-{n}") for n, ecg in enumerate(cycled, start=first)]
+    return [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs]
 
 
 def memory(options, values, show):
@@ -218,7 +223,7 @@ def memory(options, values, show):
 
 
 def generation(options, show):
-    """Return how screening goes beside a cmr-worker that has more flagged records to draw than it gets through."""
+    """Return how screening goes beside a cmr-worker that draws the cine of every flagged record, now and of before."""
     with servers() as (settings, folder):
         alone = screen_backlog(settings, folder, options.records, first=0)
         of_cines = msgspec.structs.replace(settings, http_port=free_port())
@@ -238,15 +243,13 @@ def generation(options, show):
 
 def screen_backlog(settings, folder, records, first):
     """Return records/s and records a second of the worker's processor, for a backlog of records of their own ids."""
-    ecgs = [msgspec.structs.replace(ecg, record_id=f"bench-{first + n}") for n, ecg in enumerate(cycled(records))]
-    asyncio.run(publish(settings, [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs], records))
+    asyncio.run(publish(settings, encoded_apart(records, first), records))
     with start_our_worker(settings, folder) as worker:
         process = psutil.Process(worker.process.pid)
         before = processor_seconds(process)
         stamps = asyncio.run(answer_times(settings, first + records, worker))
         spent = processor_seconds(process) - before
-    steady = np.sort(stamps)[first + WARM :]
-    return (len(steady) - 1) / (steady[-1] - steady[0]), records / spent
+    return steady_rate(np.sort(stamps)[first:]), records / spent
 
 
 def processor_seconds(process):

@@ -18,7 +18,6 @@ from training.networks.cmr_encoder import (
     PATCH_VALUES,
     CmrEncoder,
     CmrTower,
-    TokenReadout,
     scale_cines,
     split_cine,
 )
@@ -26,7 +25,7 @@ from training.networks.kept_patches import N_ALL, draw_order, encode_kept, encod
 from training.networks.masked_cmr import MaskedCmr
 from training.networks.masked_ecg import MaskedEcg, Reconstruction, normalise_patches
 from training.networks.patch_components import fit_components, read_components
-from training.stages.pretrain_cmr import from_pixels
+from training.networks.principal_axes import PrincipalAxes
 
 TINY = Preset("tiny", width=16, depth=2, heads=2, mlp_width=32)
 
@@ -209,18 +208,16 @@ def test_components_hold_what_patches_show_and_lengths_are_kept():
     components = torch.from_numpy(read_components(fitted, cines, np.array([0, 5])))
 
     assert components[1:5].isnan().all()
-    drawn = components[5] * fitted.unit @ fitted.axes.T + fitted.mean
-    assert (drawn - patches[5]).square().mean() < 0.01 * (patches[5] - fitted.mean).square().mean()
-    torch.testing.assert_close(fitted.axes.T @ fitted.axes, torch.eye(3), atol=1e-5, rtol=0)
-    within = (patches[5] - fitted.mean).square().sum() / fitted.unit.square()
+    drawn = components[5] * fitted.unit @ fitted.principal.axes.T + fitted.principal.mean
+    assert (drawn - patches[5]).square().mean() < 0.01 * (patches[5] - fitted.principal.mean).square().mean()
+    torch.testing.assert_close(fitted.principal.axes.T @ fitted.principal.axes, torch.eye(3), atol=1e-5, rtol=0)
+    within = (patches[5] - fitted.principal.mean).square().sum() / fitted.unit.square()
     torch.testing.assert_close(components[5].square().sum(), within, rtol=0.01, atol=0)  # Parseval
 
 
 def test_fewer_patches_than_components_give_one_less_than_there_are():
-    assert fit_components(low_rank_cines(1), np.arange(1), count=192, seed=0).axes.shape == (
-        PATCH_VALUES,
-        N_PATCHES - 1,
-    )
+    fitted = fit_components(low_rank_cines(1), np.arange(1), count=192, seed=0)
+    assert fitted.principal.axes.shape == (PATCH_VALUES, N_PATCHES - 1)
 
 
 def test_an_encoder_that_learned_from_components_answers_the_same_to_pixels():
@@ -229,7 +226,8 @@ def test_an_encoder_that_learned_from_components_answers_the_same_to_pixels():
     encoder = CmrEncoder(TINY, patch_values=4).eval()
     with torch.no_grad():
         expected = encoder.encode_all(torch.from_numpy(read_components(fitted, cines, np.arange(3))))
-        answers = from_pixels(encoder, fitted)(scale_cines(torch.from_numpy(cines)))
+        encoder.patch_embedding = fitted.embed_pixels(encoder.patch_embedding)
+        answers = encoder(scale_cines(torch.from_numpy(cines)))
     torch.testing.assert_close(answers, expected, atol=1e-4, rtol=1e-3)
 
 
@@ -243,7 +241,7 @@ def test_the_cmr_encoder_of_the_paper_has_the_size_of_vit_b_16():
 
 def test_the_features_are_where_all_tokens_lie_along_the_axes():
     encoder, cines = CmrEncoder(TINY).eval(), torch.rand(2, 50, 96, 96)
-    readout = TokenReadout(16, 2)
+    readout = PrincipalAxes(37 * 16, 2)
     readout.mean[3], readout.axes[3, 0], readout.axes[-1, 1] = 0.5, 2, 1  # of the first token, of the last
     with torch.no_grad():
         tokens, features = encoder(cines), CmrTower(encoder, readout)(cines)

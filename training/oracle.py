@@ -88,14 +88,16 @@ def load_oracle(folder: Path) -> CmrOracle:
         InvalidSettings: the folder holds none.
     """
     from .networks.alignment import CmrProjection
-    from .networks.cmr_encoder import CMR_PRESETS, CmrEncoder, CmrTower, TokenReadout
+    from .networks.cmr_encoder import CMR_PRESETS, N_PATCHES, CmrEncoder, CmrTower
+    from .networks.principal_axes import PrincipalAxes
 
     weights = load_weights(folder / TOWER)
     projection_weights = below("projection.", weights)
     widths = {preset.width: preset for preset in CMR_PRESETS.values()}
     n_features = len(projection_weights["mean"])
     encoder = CmrEncoder(widths[len(weights["encoder.summary"])])
-    tower, projection = CmrTower(encoder, TokenReadout(encoder.width, n_features)), CmrProjection(n_features)
+    readout = PrincipalAxes((1 + N_PATCHES) * encoder.width, n_features)
+    tower, projection = CmrTower(encoder, readout), CmrProjection(n_features)
     tower.load_state_dict({name: value for name, value in weights.items() if not name.startswith("projection.")})
     projection.load_state_dict(projection_weights)
     return CmrOracle(tower.eval(), projection, load_linear(folder / LOGISTIC), load_linear(folder / RIDGE))

@@ -13,6 +13,7 @@ from torch import Tensor, nn  # noqa: TID253
 from .cine_presets import CinePreset
 from .encoder import EMBEDDING_DEVIATION, Block
 from .heads import EMBEDDING_SIZE
+from .standardiser import Standardiser
 from .token_diffusion import TokenDenoiser
 
 
@@ -33,16 +34,12 @@ class TokenTransformer(nn.Module):
     in the buffers: they are standardised first.
     """
 
-    embedding_mean: Tensor
-    embedding_deviation: Tensor
-
     def __init__(self, preset: CinePreset) -> None:
         super().__init__()
         sizes, places = preset.mar.blocks, preset.mar.buffers + preset.n_tokens
         width = sizes.width
         self.n_buffers = preset.mar.buffers
-        self.register_buffer("embedding_mean", torch.zeros(EMBEDDING_SIZE))
-        self.register_buffer("embedding_deviation", torch.ones(EMBEDDING_SIZE))
+        self.embedding_scale = Standardiser(EMBEDDING_SIZE)
         self.condition = nn.Sequential(nn.Linear(EMBEDDING_SIZE, width), nn.Linear(width, width))
         self.unconditional = nn.Parameter(torch.randn(width) * EMBEDDING_DEVIATION)
         self.entry = nn.Linear(preset.token_size, width)
@@ -76,13 +73,8 @@ class TokenTransformer(nn.Module):
         answers: Tensor = self.decoder_norm(decoded[:, self.n_buffers + n_known :])
         return answers + self.answer_positions[order[:, n_known:]]
 
-    def fit_embeddings(self, embeddings: Tensor) -> None:
-        """Take the mean and the deviation of the training fold's embeddings (row, 256)."""
-        self.embedding_mean.copy_(embeddings.mean(dim=0))
-        self.embedding_deviation.copy_(embeddings.std(dim=0, correction=0).clamp_min(1e-6))
-
     def _hold(self, embeddings: Tensor, guided: Tensor) -> Tensor:
-        standard = (embeddings - self.embedding_mean) / self.embedding_deviation
+        standard = self.embedding_scale(embeddings)
         told = torch.where(guided[:, None] > 0, self.condition(standard), self.unconditional)
         return repeat(told, "row width -> row buffer width", buffer=self.n_buffers)
 

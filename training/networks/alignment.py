@@ -7,10 +7,11 @@ W_ik = 1 − exp(−‖φ_i − φ_k‖² / σ²): hearts that look alike are no
 from __future__ import annotations
 
 import torch  # noqa: TID253 - a network is torch
-from torch import Tensor, nn  # noqa: TID253
+from torch import Tensor  # noqa: TID253
 from torch.nn.functional import cross_entropy  # noqa: TID253
 
 from inference.models.heads import AlignmentHead
+from inference.models.standardiser import Standardiser
 
 TEMPERATURE = 0.05
 SIGMA = 0.5
@@ -38,28 +39,18 @@ def contrast(ecg: Tensor, cmr: Tensor, weights: Tensor, temperature: float = TEM
     return (cross_entropy(cosines + summands, pairs) + cross_entropy(cosines.T + summands, pairs)) / 2
 
 
-class CmrProjection(nn.Module):
+class CmrProjection(Standardiser):
     """From the frozen CMR encoder's features to the shared sphere: standardised, then projected.
 
     The frozen features differ little from heart to heart beside what they have in common, so they are standardised by
     the training fold's mean and deviation; being linear, that is a part of the published projection.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("deviation", torch.ones(width))
-        self.head = AlignmentHead(width)
-
-    def fit_scale(self, features: Tensor) -> None:
-        """Take the mean and the deviation from the training fold's features (scan, width)."""
-        self.mean.copy_(features.mean(dim=0))
-        self.deviation.copy_(features.std(dim=0, correction=0).clamp_min(1e-6))
+    def __init__(self, n_features: int) -> None:
+        super().__init__(n_features)
+        self.head = AlignmentHead(n_features)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return (row, 256) of length 1 for (row, width)."""
-        projected: Tensor = self.head((features - self.mean) / self.deviation)
+        """Return (row, 256) of length 1 for (row, feature)."""
+        projected: Tensor = self.head(super().forward(features))
         return projected

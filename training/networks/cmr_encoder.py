@@ -12,6 +12,8 @@ from torch import Tensor, nn  # noqa: TID253
 from inference.models.encoder import EMBEDDING_DEVIATION, Block
 from inference.models.presets import Preset
 
+from .principal_axes import PrincipalAxes
+
 N_FRAMES = 50
 CINE_PIXELS = 96
 PATCH_PIXELS = 16
@@ -60,38 +62,21 @@ class CmrEncoder(nn.Module):
         return encoded
 
 
-class TokenReadout(nn.Module):
-    """A heart's features: where all its tokens lie along the principal axes of the training fold's.
+class CmrTower(nn.Module):
+    """The frozen encoder and its readout: a heart's features are where all its tokens lie along their principal axes.
 
     The publication reads the summary alone. On two cores the summary does not come to hold what the patches' tokens do
     (ARCHITECTURE.md has the figures).
     """
 
-    mean: Tensor
-    axes: Tensor
-
-    def __init__(self, width: int, n_features: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros((1 + N_PATCHES) * width))
-        self.register_buffer("axes", torch.zeros((1 + N_PATCHES) * width, n_features))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return (row, feature) for (row, 37, width)."""
-        features: Tensor = (tokens.flatten(1) - self.mean) @ self.axes
-        return features
-
-
-class CmrTower(nn.Module):
-    """The frozen encoder and its readout."""
-
-    def __init__(self, encoder: CmrEncoder, readout: TokenReadout) -> None:
+    def __init__(self, encoder: CmrEncoder, readout: PrincipalAxes) -> None:
         super().__init__()
         self.encoder = encoder
         self.readout = readout
 
     def forward(self, cines: Tensor) -> Tensor:
         """Return (row, feature) for (row, 50, 96, 96) in [-1, 1]."""
-        features: Tensor = self.readout(self.encoder(cines))
+        features: Tensor = self.readout(self.encoder(cines).flatten(1))
         return features
 
 

@@ -8,44 +8,40 @@ times cheaper with them, and its loss is that of the pixels but for what is left
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch  # noqa: TID253 - a network is torch
 from numpy.typing import NDArray
 from torch import Tensor, nn  # noqa: TID253
 
 from .cmr_encoder import N_PATCHES, PATCH_VALUES, scale_cines, split_cine
-from .principal_axes import find_axes
+from .principal_axes import PrincipalAxes, find_axes
 
 CINES_AT_ONCE = 50
 FITTED_CINES = 700
 """On their patches the axes are fitted: 25,200 patches, 1.3 GB."""
 
 
-class PatchComponents(nn.Module):
-    """Where patches lie along the principal axes, in units of the root mean square over all components."""
+@dataclass(frozen=True, slots=True)
+class PatchComponents:
+    """Where patches lie along their principal axes, in units of the root mean square over all components."""
 
-    mean: Tensor
-    axes: Tensor
+    principal: PrincipalAxes
     unit: Tensor
 
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(PATCH_VALUES))
-        self.register_buffer("axes", torch.zeros(PATCH_VALUES, count))
-        self.register_buffer("unit", torch.ones(()))
-
-    def forward(self, patches: Tensor) -> Tensor:
+    def read(self, patches: Tensor) -> Tensor:
         """Return (…, k) for the values of patches (…, 12800) in [-1, 1]."""
-        components: Tensor = (patches - self.mean) @ self.axes / self.unit
+        components: Tensor = self.principal(patches) / self.unit
         return components
 
     def embed_pixels(self, embedding: nn.Linear) -> nn.Linear:
         """Return the layer that does to pixels what `embedding` does to their components."""
         from_pixels = nn.Linear(PATCH_VALUES, embedding.out_features)
-        weight = embedding.weight @ self.axes.T / self.unit
         with torch.no_grad():
+            weight = embedding.weight @ self.principal.axes.T / self.unit
             from_pixels.weight.copy_(weight)
-            from_pixels.bias.copy_(embedding.bias - weight @ self.mean)
+            from_pixels.bias.copy_(embedding.bias - weight @ self.principal.mean)
         return from_pixels
 
 
@@ -65,20 +61,17 @@ def fit_components(cines: NDArray[np.uint8], scans: NDArray[np.intp], count: int
             for start in range(0, len(looked_at), CINES_AT_ONCE)
         ]
     )
-    mean, axes, variances = find_axes(patches, count, seed)
-    fitted = PatchComponents(axes.shape[1])
-    fitted.mean, fitted.axes = mean, axes
-    fitted.unit = variances.mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
-    return fitted
+    principal, variances = find_axes(patches, count, seed)
+    return PatchComponents(principal, variances.mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny))
 
 
 def read_components(
     components: PatchComponents, cines: NDArray[np.uint8], scans: NDArray[np.intp]
 ) -> NDArray[np.float32]:
     """Return the components (m, 36, k) of the scans of `cines` (m, 50, 96, 96); NaN for the others."""
-    table = np.full((len(cines), N_PATCHES, components.axes.shape[1]), np.nan, np.float32)
+    table = np.full((len(cines), N_PATCHES, components.principal.count), np.nan, np.float32)
     with torch.inference_mode():
         for start in range(0, len(scans), CINES_AT_ONCE):
             some = scans[start : start + CINES_AT_ONCE]
-            table[some] = components(split_cine(scale_cines(torch.from_numpy(cines[some])))).numpy()
+            table[some] = components.read(split_cine(scale_cines(torch.from_numpy(cines[some])))).numpy()
     return table

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch  # noqa: TID253 - on what networks answer
-from torch import Tensor  # noqa: TID253
+from torch import Tensor, nn  # noqa: TID253
 
 OVERSAMPLING, POWER_ITERATIONS = 32, 3
 """See Halko, Martinsson and Tropp, SIAM Review 2011."""
 
 
-class PrincipalAxes(NamedTuple):
-    """The mean (value,), the orthonormal axes (value, k), and the variances (k,) along them."""
+class PrincipalAxes(nn.Module):
+    """Where values lie along orthonormal axes through their mean."""
 
     mean: Tensor
     axes: Tensor
-    variances: Tensor
+
+    def __init__(self, size: int, count: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("axes", torch.zeros(size, count))
+
+    @property
+    def count(self) -> int:
+        """How many axes there are."""
+        return self.axes.shape[1]
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return (…, count) for (…, size)."""
+        return (values - self.mean) @ self.axes
 
 
-def find_axes(table: Tensor, count: int, seed: int) -> PrincipalAxes:
-    """Return the axes of (row, value): fewer than `count` where rows or values are fewer.
+def find_axes(table: Tensor, count: int, seed: int) -> tuple[PrincipalAxes, Tensor]:
+    """Return the first axes of (row, value), fewer where rows or values are fewer, and the variances along them.
 
     Args:
         table: is centred in place, since a second one would not always fit beside it.
@@ -33,4 +44,7 @@ def find_axes(table: Tensor, count: int, seed: int) -> PrincipalAxes:
     torch.manual_seed(seed)
     rank = min(count + OVERSAMPLING, *table.shape)
     _, spread, axes = torch.svd_lowrank(table, q=rank, niter=POWER_ITERATIONS)
-    return PrincipalAxes(mean, axes[:, :count].contiguous(), spread[:count].square() / len(table))
+    found = PrincipalAxes(table.shape[1], count)
+    found.mean.copy_(mean)
+    found.axes.copy_(axes[:, :count])
+    return found, spread[:count].square() / len(table)

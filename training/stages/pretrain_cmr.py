@@ -11,9 +11,9 @@ from torch import Tensor  # noqa: TID253
 
 from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort, Fold
-from training.networks.cmr_encoder import CMR_PRESETS, N_PATCHES, CmrEncoder, CmrTower, TokenReadout, scale_cines
+from training.networks.cmr_encoder import CMR_PRESETS, N_PATCHES, CmrEncoder, CmrTower, scale_cines
 from training.networks.masked_cmr import MaskedCmr
-from training.networks.patch_components import PatchComponents, fit_components, read_components
+from training.networks.patch_components import fit_components, read_components
 from training.networks.principal_axes import find_axes
 
 from .data import Batch, Scans, load_development, load_training
@@ -71,8 +71,9 @@ def pretrain_cmr(cohort: Cohort, out: Path, settings: PretrainCmr, hardware: Har
     if folder.is_finished:
         return folder
     training, development = scans_of(cohort, "train"), scans_of(cohort, "development")
+    scans = np.union1d(training, development)
     components = fit_components(cohort.cines, training, settings.components, settings.seed)
-    patches = read_components(components, cohort.cines, np.union1d(training, development))
+    patches = read_components(components, cohort.cines, scans)
     seed_stage(settings.seed)
     learner = CmrMasker(settings, patches.shape[2])
     size, workers = settings.learning.batch_size, hardware.workers
@@ -85,28 +86,15 @@ def pretrain_cmr(cohort: Cohort, out: Path, settings: PretrainCmr, hardware: Har
     )
     learner.load_state_dict(fitted.weights)
     encoder = learner.network.encoder.cpu().eval()
-    readout = fit_readout(encoder, patches[training], settings)
-    features = np.full((len(patches), readout.axes.shape[1]), np.nan, np.float32)
-    for scans in (training, development):
-        features[scans] = readout(encode_patches(encoder, patches[scans])).numpy()
+    tokens = encode_patches(encoder, patches[scans]).flatten(1)
+    readout, _ = find_axes(tokens[np.isin(scans, training)], settings.features, settings.seed)
+    features = np.full((len(patches), readout.count), np.nan, np.float32)
+    features[scans] = readout(tokens).numpy()
     np.save(folder.path / FEATURES, features)
-    save_weights(folder.weights, CmrTower(from_pixels(encoder, components), readout).state_dict())
+    encoder.patch_embedding = components.embed_pixels(encoder.patch_embedding)
+    save_weights(folder.weights, CmrTower(encoder, readout).state_dict())
     folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
     return folder
-
-
-def fit_readout(encoder: CmrEncoder, patches: NDArray[np.float32], settings: PretrainCmr) -> TokenReadout:
-    """Return the readout along the principal axes of the tokens of (scan, 36, component)."""
-    mean, axes, _ = find_axes(encode_patches(encoder, patches).flatten(1), settings.features, settings.seed)
-    readout = TokenReadout(encoder.width, axes.shape[1])
-    readout.mean, readout.axes = mean, axes
-    return readout
-
-
-def from_pixels(encoder: CmrEncoder, components: PatchComponents) -> CmrEncoder:
-    """Return the encoder that answers to pixels as this one does to their components."""
-    encoder.patch_embedding = components.embed_pixels(encoder.patch_embedding)
-    return encoder
 
 
 def scans_of(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
@@ -128,7 +116,7 @@ def encode_patches(encoder: CmrEncoder, patches: NDArray[np.float32]) -> Tensor:
 @torch.inference_mode()
 def read_cines(tower: CmrTower, cines: NDArray[np.uint8], scans: NDArray[np.intp]) -> NDArray[np.float32]:
     """Return the features (k, feature) of the scans of `cines` (m, 50, 96, 96)."""
-    features = np.empty((len(scans), tower.readout.axes.shape[1]), np.float32)
+    features = np.empty((len(scans), tower.readout.count), np.float32)
     for start in range(0, len(scans), CINES_AT_ONCE):
         batch = torch.from_numpy(cines[scans[start : start + CINES_AT_ONCE]])
         features[start : start + CINES_AT_ONCE] = tower(scale_cines(batch)).numpy()

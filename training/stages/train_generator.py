@@ -124,7 +124,7 @@ class GeneratorLearner(Learner):
         self.settings = settings
         self.preset = preset
         self.mar = CineMar(preset)
-        self.mar.transformer.fit_embeddings(training_embeddings)
+        self.mar.transformer.embedding_scale.fit_scale(training_embeddings)
 
     def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
         """Return the loss; on the development fold nothing is dropped."""
