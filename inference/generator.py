@@ -5,6 +5,9 @@ NeurIPS 2024): the transformer says what it knows of the hidden ones, and the de
 Both are asked twice, with the embedding and without, and the difference is exaggerated (classifier-free guidance, Ho
 and Salimans 2022). The decoder of the autoencoder turns the grid into frames.
 
+So it draws one of the hearts that fit an ECG. A generator whose temperature is 0 answers with the mean of them all
+instead, the expected cine, which is the same whatever the seed.
+
 The same embedding, seed and model give the same bytes, whatever else is drawn beside them: each cine is drawn by
 itself, since the sums within a matrix product may depend on how many rows it has.
 """
@@ -31,6 +34,7 @@ from .generator_manifest import (
     DECODER,
     DENOISER,
     ENCODER,
+    EXPECTED,
     TRANSFORMER,
     GeneratorFolder,
     GeneratorManifest,
@@ -74,7 +78,8 @@ class CineGenerator:
 
         Args:
             embeddings: (n, 256) of length 1, as reports carry them.
-            seeds: one a cine, not negative; another one draws another heart that fits the ECG.
+            seeds: one a cine, not negative; another one draws another heart that fits the ECG, unless the temperature
+                is 0.
 
         Raises:
             InvalidSettings: shapes or seeds are not these.
@@ -84,9 +89,14 @@ class CineGenerator:
         _check_request(embeddings, seeds, self.manifest.embedding_size)
         cines = np.empty((len(seeds), *self.geometry.shape), np.uint8)
         for cine, embedding, seed in zip(cines, embeddings, seeds, strict=True):
-            latent = self.draw_latent(embedding, seed)
-            cine[...] = as_pixels(self._run(DECODER, latent[None])[0, 0])
+            cine[...] = as_pixels(self._draw_one(embedding, seed)[0, 0])
         return cines
+
+    def _draw_one(self, embedding: Floats, seed: int) -> Floats:
+        """Return (1, 1, frame, row, column) in about [-1, 1]."""
+        if self.manifest.sampling.temperature == 0:
+            return self._run(EXPECTED, embedding[None])
+        return self._run(DECODER, self.draw_latent(embedding, seed)[None])
 
     def draw_latent(self, embedding: Floats, seed: int) -> Floats:
         """Return the latent (channel, time, row, column) of one cine, for an embedding (256,)."""
@@ -273,6 +283,7 @@ def _expected_shapes(manifest: GeneratorManifest) -> dict[str, _Shapes]:
         DENOISER: ((None, size), (None,), (None, None), (None, size)),
         DECODER: (latent, cine),
         ENCODER: (cine, latent),
+        EXPECTED: ((None, manifest.embedding_size), cine),
     }
 
 

@@ -1,4 +1,4 @@
-"""From torch to a generator's folder: four graphs and their manifest."""
+"""From torch to a generator's folder: its graphs and their manifest."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .generator_manifest import (
     DECODER,
     DENOISER,
     ENCODER,
+    EXPECTED,
     GENERATORS,
     TRANSFORMER,
     Frames,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .models.cine_mar import CineMar
     from .models.cine_presets import CinePreset
     from .models.cine_vae import CineVae
+    from .models.expected_cine import ExpectedCine
 
 COHORT_PIXEL_MM = 2.35
 """Of the cohort's cines, 96 × 96 pixels: the simulation's, and about UK Biobank's long axes at this size."""
@@ -50,16 +52,20 @@ def create_generator(folder: Path, *, preset: str, seed: int) -> GeneratorFolder
         from .models.cine_mar import CineMar
         from .models.cine_presets import find_cine_preset
         from .models.cine_vae import CineVae
+        from .models.expected_cine import ExpectedCine
 
     sizes = find_cine_preset(preset)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae, mar = CineVae(sizes), CineMar(sizes)
     channels = sizes.vae.latent_channels
-    return package_generator(folder, vae, mar, describe_untrained(sizes, (0.0,) * channels, (1.0,) * channels))
+    manifest = describe_untrained(sizes, (0.0,) * channels, (1.0,) * channels)
+    return package_generator(folder, vae, mar, ExpectedCine(sizes.cine), manifest)
 
 
-def package_generator(folder: Path, vae: CineVae, mar: CineMar, manifest: GeneratorManifest) -> GeneratorFolder:
+def package_generator(
+    folder: Path, vae: CineVae, mar: CineMar, expected: ExpectedCine, manifest: GeneratorManifest
+) -> GeneratorFolder:
     """Write the folder of a generator: its graphs and the completed manifest.
 
     Raises:
@@ -67,12 +73,14 @@ def package_generator(folder: Path, vae: CineVae, mar: CineMar, manifest: Genera
         EngineUnavailable: torch or the exporter is not installed.
     """
     GENERATORS.clear(folder)
-    export_generator(folder, vae, mar, manifest)
+    export_generator(folder, vae, mar, expected, manifest)
     return write_folder(folder, manifest)
 
 
-def export_generator(folder: Path, vae: CineVae, mar: CineMar, manifest: GeneratorManifest) -> None:
-    """Write the four graphs; what comes in and out of each is told by `CineGenerator`, which runs them."""
+def export_generator(
+    folder: Path, vae: CineVae, mar: CineMar, expected: ExpectedCine, manifest: GeneratorManifest
+) -> None:
+    """Write the graphs; what comes in and out of each is told by `CineGenerator`, which runs them."""
     with needing_torch():
         import torch
         from torch.export import Dim
@@ -108,6 +116,8 @@ def export_generator(folder: Path, vae: CineVae, mar: CineMar, manifest: Generat
     export_graph(
         folder / ENCODER, LatentMeans(vae), inputs={"cines": cine}, outputs=["latents"], free={"cines": by_row}
     )
+    embeddings = {"embeddings": torch.zeros(3, EMBEDDING_SIZE)}
+    export_graph(folder / EXPECTED, expected, inputs=embeddings, outputs=["cines"], free={"embeddings": by_row})
 
 
 def describe_untrained(

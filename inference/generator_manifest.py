@@ -1,4 +1,4 @@
-"""A cine generator's folder: three graphs and a manifest, verified before anything is read from them."""
+"""A cine generator's folder: its graphs and a manifest, verified before anything is read from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from .manifest import EMBEDDING_SIZE, Described, FileName, Finite, Part, Positiv
 from .verified_folder import FolderKind
 
 TRANSFORMER, DENOISER, DECODER, ENCODER = "transformer.onnx", "denoiser.onnx", "decoder.onnx", "encoder.onnx"
-GRAPHS = (TRANSFORMER, DENOISER, DECODER, ENCODER)
+EXPECTED = "expected.onnx"
+GRAPHS = (TRANSFORMER, DENOISER, DECODER, ENCODER, EXPECTED)
 
 Extent: TypeAlias = Annotated[int, Meta(ge=1, le=4096)]
 Box: TypeAlias = tuple[Extent, Extent, Extent]
@@ -62,7 +63,8 @@ class Sampling(Part, frozen=True, kw_only=True):
         steps: of the autoregression.
         diffusion_steps: of the denoising of a token.
         guidance: how far beyond the unconditional model; 1 is the conditional model as it is.
-        temperature: of the noise; 1 is the distribution that was learned, less is nearer to its middle.
+        temperature: of the noise; 1 is the distribution that was learned, less is nearer to its middle, and at 0
+            nothing is drawn at all: the answer is the expected cine.
     """
 
     steps: Annotated[int, Meta(ge=1, le=1000)]

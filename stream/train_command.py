@@ -252,11 +252,11 @@ def package_generator_command(
     guidance: Annotated[
         float | None, typer.Option(min=0, max=100, help="1 is the conditional model as it is; none takes the preset's.")
     ] = None,
-    temperature: Annotated[float, typer.Option(min=0, max=2, help="Of the noise; less is nearer to the middle.")] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=2, help="Of the noise; at 0 the expected cine is the answer to all.")
+    ] = 1.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Of the tokens; none takes the preset's.")] = None,
-    diffusion_steps: Annotated[
-        int | None, typer.Option(min=1, help="Of a token; none takes the preset's. One draws the mean of what fits.")
-    ] = None,
+    diffusion_steps: Annotated[int | None, typer.Option(min=1, help="Of a token; none takes the preset's.")] = None,
 ) -> None:
     """Write the cine generator that serves."""
     from training.stages.package_generator import package_cines

@@ -24,12 +24,13 @@ from inference.manifest import fingerprint
 from inference.models.cine_mar import CineMar, split_latents
 from inference.models.cine_presets import PAPER, REFERENCE, find_cine_preset
 from inference.models.cine_vae import CineVae, LatentMeans
+from inference.models.expected_cine import PATTERNS, ExpectedCine
 from inference.models.token_diffusion import TokenDenoiser, diffusion_loss
 from inference.verified_folder import MANIFEST
 from schemas.errors import CorruptBundle, DeploymentError, EngineFailed, InvalidSettings
 from tests.tiny_generator import SMALL, draw_networks, small_manifest
 
-pytestmark = pytest.mark.timeout(900)  # a fixture exports four graphs, and every machine is busy at times
+pytestmark = pytest.mark.timeout(900)  # a fixture exports five graphs, and every machine is busy at times
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_an_unknown_preset_is_named_with_those_there_are():
 
 
 def test_the_graphs_say_what_torch_says(generator, networks):
-    vae, mar = networks
+    vae, mar, expected = networks
     rng = np.random.default_rng(0)
     latents = rng.normal(size=(2, *SMALL.latent)).astype(np.float32)
     cines = rng.uniform(-1, 1, (2, 1, *SMALL.cine)).astype(np.float32)
@@ -162,6 +163,7 @@ def test_the_graphs_say_what_torch_says(generator, networks):
         ("decoder.onnx", vae.decoder, (latents,)),
         ("encoder.onnx", LatentMeans(vae), (cines,)),
         ("denoiser.onnx", mar.denoiser, (noisy, times, known)),
+        ("expected.onnx", expected, (draw_embeddings(2),)),
     ]
     for count in (0, 1, 3):
         tokens = rng.normal(size=(2, count, SMALL.token_size)).astype(np.float32)
@@ -210,10 +212,26 @@ def test_guidance_of_nothing_forgets_the_embedding(folder, tmp_path, embeddings)
     np.testing.assert_array_equal(first, second)
 
 
-def test_at_no_temperature_the_seed_decides_the_order_alone(folder, tmp_path, embeddings):
-    cold = resampled(folder, tmp_path / "cold", temperature=0.0, steps=1)
-    first, second = (cold.draw_latent(embeddings[0], seed) for seed in (1, 2))
-    np.testing.assert_allclose(first, second, atol=1e-4)
+def test_at_no_temperature_the_answer_is_the_expected_cine_whatever_the_seed(folder, tmp_path, embeddings, networks):
+    cold = resampled(folder, tmp_path / "cold", temperature=0.0)
+    first, second, other = cold.draw(embeddings[[0, 0, 1]], [1, 2, 1])
+    with torch.inference_mode():
+        expected = networks[2](torch.from_numpy(embeddings[:1]))[0, 0].numpy()
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first.astype(int) - as_pixels(expected)).max() <= 1  # a grey level, where rounding differs
+    assert np.abs(first.astype(int) - other).max() > 10
+
+
+def test_a_pattern_is_kept_to_a_hundredth_of_its_largest_pixel():
+    expected = ExpectedCine(SMALL.cine)
+    pixels = expected.mean_cine.numel()
+    torch.manual_seed(0)
+    patterns, mean = torch.randn(3, pixels), torch.randn(pixels)  # fewer than there is room for
+    expected.fit(torch.full((256,), 0.1), torch.eye(256)[:, :3], mean, patterns)
+    embedding = torch.full((1, 256), 0.1)
+    embedding[0, 1] += 2
+    np.testing.assert_allclose(expected(embedding).flatten(), mean + 2 * patterns[1], atol=0.01 * 2 * 4)
+    assert len(expected.patterns) == PATTERNS
 
 
 def test_the_autoencoder_answers_for_cines(generator):

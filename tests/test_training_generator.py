@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 from typer.testing import CliRunner
 
 from inference.bundle import default_bundle
@@ -13,6 +14,7 @@ from inference.generator import CineGenerator
 from inference.models import cine_presets
 from inference.models.cine_mar import CineMar
 from inference.models.cine_presets import PAPER, REFERENCE
+from inference.models.expected_cine import ExpectedCine
 from schemas.errors import InvalidSettings
 from stream.cli import app
 from tests.tiny_cohort import write_tiny_cohort
@@ -20,6 +22,7 @@ from tests.tiny_generator import SMALL
 from training.crops import iterate_preprocessed
 from training.generator_costs import count_costs
 from training.networks.cine_losses import edge_loss
+from training.networks.expectation import fit_expectation
 from training.stages.folder import load_weights
 from training.stages.package_generator import package_cines
 from training.stages.settings import Hardware, Learning
@@ -133,6 +136,9 @@ def test_what_was_learned_serves_without_torchs_weights(learned, cohort, tmp_pat
     np.testing.assert_allclose(latents, np.load(learned / "generator" / "latents.npy")[:3], atol=1e-4)
     embeddings = np.load(learned / "generator" / "embeddings.npy")[:2]
     assert generator.draw(embeddings, [0, 1]).shape == (2, *SMALL.cine)
+    mean = generator._run("expected.onnx", np.load(learned / "generator" / "embeddings.npy")[:12]).mean(axis=(0, 1))
+    of_training = generator.reduce(cohort.cines[cohort.cine[cohort.select("train")]]) / 127.5 - 1
+    np.testing.assert_allclose(mean, of_training.mean(axis=0), atol=0.01)
 
 
 def test_the_embeddings_are_those_of_the_reports(cohort):
@@ -179,6 +185,42 @@ def test_embeddings_are_standardised_by_those_that_were_fitted():
     transformer.embedding_scale.fit_scale(embeddings)
 
     torch.testing.assert_close(ask(embeddings[:4]), expected, atol=1e-4, rtol=1e-3)
+
+
+def draw_hearts(count, rank):
+    """Embeddings close together, as real ones are, and cines that `rank` of their directions decide, and noise."""
+    rng = np.random.default_rng(0)
+    causes = rng.standard_normal((count, rank))
+    embeddings = 0.06 + 0.03 * causes @ rng.standard_normal((rank, 256)) / 16
+    cines = 0.2 * causes @ rng.standard_normal((rank, 10 * 32 * 32)) / rank
+    cines += 0.1 * rng.standard_normal(cines.shape)
+    return embeddings.astype(np.float32), cines.reshape(count, *SMALL.cine).astype(np.float32)
+
+
+def test_the_expected_cine_is_a_ridge_regression_on_the_embeddings_principal_axes():
+    embeddings, cines = draw_hearts(60, rank=4)
+    expected = ExpectedCine(SMALL.cine)
+    batches = [torch.from_numpy(cines[start : start + 25]) for start in range(0, 60, 25)]
+    fit_expectation(expected, torch.from_numpy(embeddings), batches, shrinkage=30.0)
+
+    centred = embeddings - embeddings.mean(axis=0)
+    left, spread, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    white = left[:, spread > 1e-4 * spread[0]] * np.sqrt(60)
+    ridge = Ridge(alpha=30.0).fit(white, cines.reshape(60, -1))
+    with torch.inference_mode():
+        found = expected(torch.from_numpy(embeddings)).flatten(1)
+    np.testing.assert_allclose(found, ridge.predict(white), atol=0.01)
+
+
+def test_the_expected_cine_of_strangers_is_nearer_than_the_mean_cine():
+    embeddings, cines = draw_hearts(300, rank=4)
+    expected = ExpectedCine(SMALL.cine)
+    fit_expectation(expected, torch.from_numpy(embeddings[:200]), [torch.from_numpy(cines[:200])], shrinkage=10.0)
+    with torch.inference_mode():
+        found = expected(torch.from_numpy(embeddings[200:]))[:, 0].numpy()
+    error, of_mean = (np.square(guess - cines[200:]).mean() for guess in (found, cines[:200].mean(axis=0)))
+    assert error < 0.9 * of_mean
+    assert error == pytest.approx(0.1**2, rel=0.2)
 
 
 def test_the_generator_learns_to_obey_the_embedding():

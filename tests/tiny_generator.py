@@ -6,6 +6,7 @@ from inference.generator_export import describe_untrained
 from inference.models.cine_mar import CineMar
 from inference.models.cine_presets import CinePreset, MarSizes, VaeSizes
 from inference.models.cine_vae import CineVae
+from inference.models.expected_cine import PATTERNS, ExpectedCine
 from inference.models.presets import Preset
 
 SMALL = CinePreset(
@@ -36,15 +37,18 @@ SMALL = CinePreset(
 
 
 def draw_networks():
-    """The autoencoder and the transformer; the layers that begin at nothing are drawn too."""
+    """The autoencoder, the transformer and the expected cine; what begins at nothing is drawn too."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        vae, mar = CineVae(SMALL), CineMar(SMALL)
+        vae, mar, expected = CineVae(SMALL), CineMar(SMALL), ExpectedCine(SMALL.cine)
         with torch.no_grad():
             for parameter in mar.denoiser.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.2)
             mar.transformer.condition[1].weight.mul_(20)
-    return vae.eval(), mar.eval()
+            pixels = expected.mean_cine.numel()
+            mean, patterns = torch.rand(pixels) - 0.5, torch.randn(PATTERNS, pixels) / 4
+            expected.fit(torch.zeros(256), torch.randn(256, PATTERNS) / 4, mean, patterns)
+    return vae.eval(), mar.eval(), expected.eval()
 
 
 def small_manifest(means=(0.0, 0.0), deviations=(1.0, 1.0)):

@@ -11,6 +11,7 @@ from inference.generator_manifest import GeneratorFolder, GeneratorManifest
 from inference.models.cine_mar import CineMar
 from inference.models.cine_presets import find_cine_preset
 from inference.models.cine_vae import CineVae
+from inference.models.expected_cine import ExpectedCine
 from training.cohort.layout import Cohort
 
 from .folder import StageFolder, below, load_weights, read_settings
@@ -36,21 +37,20 @@ def package_cines(
         learned: folder of `train-generator`.
         cohort: that it was learned from, described in the manifest.
         guidance: the preset's, where not given; like what follows, to be chosen on the development fold.
-        temperature: of the noise.
-        steps, diffusion_steps: the preset's, where not given; one of each at temperature 0 draws the mean of what fits
-            the ECG, in place of one heart that does.
+        temperature: of the noise; at 0 the generator answers with the expected cine, and the rest does not matter.
+        steps, diffusion_steps: the preset's, where not given.
     """
     read_settings(learned, TRAIN_GENERATOR, TrainGenerator)
     scaling = msgspec.json.decode((learned / SCALING).read_bytes(), type=Scaling)
     preset, weights = find_cine_preset(scaling.preset), load_weights(StageFolder(learned).weights)
-    vae, mar = CineVae(preset), CineMar(preset)
-    vae.load_state_dict(below("vae.", weights))
-    mar.load_state_dict(below("mar.", weights))
+    vae, mar, expected = CineVae(preset), CineMar(preset), ExpectedCine(preset.cine)
+    for name, part in (("vae", vae), ("mar", mar), ("expected", expected)):
+        part.load_state_dict(below(f"{name}.", weights))
     manifest = describe(describe_untrained(preset, scaling.means, scaling.deviations), cohort)
     chosen = {"guidance": guidance, "steps": steps, "diffusion_steps": diffusion_steps, "temperature": temperature}
     told = {name: value for name, value in chosen.items() if value is not None}
     sampling = msgspec.structs.replace(manifest.sampling, **told)
-    return package_generator(out, vae, mar, msgspec.structs.replace(manifest, sampling=sampling))
+    return package_generator(out, vae, mar, expected, msgspec.structs.replace(manifest, sampling=sampling))
 
 
 def describe(manifest: GeneratorManifest, cohort: Cohort) -> GeneratorManifest:

@@ -1,9 +1,9 @@
-"""`cardiacnets train train-generator`: a transformer learns to draw the latents of a cine from the ECG's embedding."""
+"""`cardiacnets train train-generator`: the cine that an ECG lets expect, and a transformer that draws single ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,7 @@ from inference.manifest import EMBEDDING_SIZE, InputSpec
 from inference.models.cine_mar import CineMar, split_latents
 from inference.models.cine_presets import CinePreset, find_cine_preset
 from inference.models.cine_vae import CineVae
+from inference.models.expected_cine import ExpectedCine
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from inference.models.token_diffusion import diffusion_loss
@@ -30,6 +31,7 @@ from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort
 from training.crops import iterate_preprocessed
 from training.networks.cmr_encoder import scale_cines
+from training.networks.expectation import fit_expectation
 from training.networks.kept_patches import draw_order, take
 
 from .align import scanned
@@ -40,7 +42,7 @@ from .fitting import Learner, fit
 from .folder import WEIGHTS, StageFolder, above, below, load_weights, open_stage, read_settings, save_weights
 from .pretrain_cmr import scans_of
 from .seeds import seed_stage
-from .settings import Count, Hardware, Learning, Settings, Share
+from .settings import Count, Hardware, Learning, NotNegative, Settings, Share
 from .train_vae import STAGE as TRAIN_VAE
 from .train_vae import TrainVae
 
@@ -60,12 +62,14 @@ class TrainGenerator(Settings, frozen=True, kw_only=True):
         dropped: share of the ECGs whose embedding is dropped, so that there is something to be guided away from.
         noises: that a hidden token is disturbed by in a step; the denoiser is cheap, and the transformer's answer is
             the same for all of them.
+        shrinkage: of the expected cine towards the mean of all; see `fit_expectation`.
     """
 
     seed: int = 0
     least_mask: Share = 0.7
     dropped: Share = 0.1
     noises: Count = 2
+    shrinkage: NotNegative = 300.0
     learning: Learning = Learning(epochs=12, batch_size=32, learning_rate=1e-3)
 
 
@@ -141,7 +145,7 @@ class GeneratorLearner(Learner):
 def train_generator(
     cohort: Cohort, out: Path, settings: TrainGenerator, hardware: Hardware, *, vae: Path, ecg: Path
 ) -> StageFolder:
-    """Learn to draw the training fold's cines; leave the weights `vae.*` and `mar.*`, and the scaling.
+    """Learn to draw the training fold's cines; leave the weights `vae.*`, `mar.*` and `expected.*`, and the scaling.
 
     Args:
         cohort: with cines.
@@ -162,6 +166,7 @@ def train_generator(
     latents = keep_latents(folder, cohort, preset, weights)
     embeddings = keep_embeddings(folder, cohort, ecg)
     scaling = fit_scaling(latents, scans_of(cohort, "train"), told.preset)
+    expected = learn_expectation(cohort, preset, embeddings, settings.shrinkage)
     seed_stage(settings.seed)
     size, seed, workers = settings.learning.batch_size, settings.seed, hardware.workers
     drawn, fixed = (
@@ -174,10 +179,31 @@ def train_generator(
         folder,
         hardware,
     )
-    save_weights(folder.weights, weights | above("mar.", below("mar.", fitted.weights)))
+    weights |= above("mar.", below("mar.", fitted.weights)) | above("expected.", expected.state_dict())
+    save_weights(folder.weights, weights)
     (folder.path / SCALING).write_bytes(msgspec.json.format(msgspec.json.encode(scaling), indent=1) + b"\n")
     folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
     return folder
+
+
+def learn_expectation(
+    cohort: Cohort, preset: CinePreset, embeddings: NDArray[np.float32], shrinkage: float
+) -> ExpectedCine:
+    """Return the expected cine of an embedding, as the training fold has it."""
+    rows = scanned(cohort, "train")
+    expected = ExpectedCine(preset.cine)
+    with torch.inference_mode():
+        cines = (scale_cines(cines) for cines in iterate_cines(cohort, cohort.cine[rows], preset))
+        fit_expectation(expected, torch.from_numpy(embeddings[rows]), cines, shrinkage)
+    return expected
+
+
+def iterate_cines(cohort: Cohort, scans: NDArray[np.integer], preset: CinePreset) -> Iterator[Tensor]:
+    """Yield the cines (k, frame, y, x) uint8 of scans, in order and in the generator's geometry."""
+    assert cohort.cines is not None  # noqa: S101 - refused by the stage
+    for start in range(0, len(scans), ENCODED_AT_ONCE):
+        some = scans[start : start + ENCODED_AT_ONCE]
+        yield torch.from_numpy(reduce_cines(cohort.cines[some], preset.reduction))
 
 
 def keep_latents(
@@ -188,14 +214,11 @@ def keep_latents(
     if not path.exists():
         vae = CineVae(preset).eval()
         vae.load_state_dict(below("vae.", weights))
-        assert cohort.cines is not None  # noqa: S101 - refused above
         scans = np.union1d(scans_of(cohort, "train"), scans_of(cohort, "development"))
-        latents = np.full((len(cohort.cines), *preset.latent), np.nan, np.float32)
+        latents = np.full((cohort.description.scans, *preset.latent), np.nan, np.float32)
         with torch.inference_mode():
-            for start in range(0, len(scans), ENCODED_AT_ONCE):
-                some = scans[start : start + ENCODED_AT_ONCE]
-                cines = scale_cines(torch.from_numpy(reduce_cines(cohort.cines[some], preset.reduction)))
-                latents[some] = vae.encode(cines[:, None]).mean.numpy()
+            encoded = [vae.encode(scale_cines(cines)[:, None]).mean for cines in iterate_cines(cohort, scans, preset)]
+            latents[scans] = torch.cat(encoded).numpy()
         _save(path, latents)
     kept: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return kept

@@ -1,0 +1,49 @@
+"""The expected cine of an ECG's embedding, found in closed form over a cohort that does not fit into memory.
+
+The embeddings' principal axes, each scaled to deviation 1, are what the pixels are regressed on: a ridge regression
+then shrinks all of them alike, and needs no more than the sums of products, which are gathered batch by batch. Its
+coefficients are cut to their first singular directions (reduced-rank regression; Izenman, Journal of Multivariate
+Analysis 1975), which are the patterns of the beat that an ECG says most about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch  # noqa: TID253 - on what networks answer
+from torch import Tensor  # noqa: TID253
+
+from inference.models.expected_cine import PATTERNS, ExpectedCine
+
+SMALLEST_SHARE = 1e-4
+"""Of the largest deviation: along an axis of less, embeddings differ by rounding."""
+
+
+def fit_expectation(expected: ExpectedCine, embeddings: Tensor, cines: Iterable[Tensor], shrinkage: float) -> None:
+    """Fit the regression.
+
+    Args:
+        expected: is fitted.
+        embeddings: (row, 256), all of the training fold.
+        cines: the rows' cines in batches (k, frame, y, x) in [-1, 1], in the order of the embeddings.
+        shrinkage: of the ridge regression, in rows: so many hearts that show nothing but the mean are added.
+    """
+    mean_embedding = embeddings.mean(dim=0)
+    _, spread, axes = torch.linalg.svd(embeddings - mean_embedding, full_matrices=False)
+    deviations = spread / len(embeddings) ** 0.5
+    kept = deviations > SMALLEST_SHARE * deviations[0]
+    whitener = axes[kept].T / deviations[kept]
+    white = (embeddings - mean_embedding) @ whitener
+    products = torch.zeros(white.shape[1], expected.mean_cine.numel())
+    total, start = torch.zeros(products.shape[1], dtype=torch.float64), 0
+    for batch in cines:
+        pixels = batch.flatten(1)
+        products += white[start : start + len(pixels)].T @ pixels
+        total += pixels.sum(dim=0, dtype=torch.float64)
+        start += len(pixels)
+    mean_cine = (total / start).float()
+    coefficients = (products - torch.outer(white.sum(dim=0), mean_cine)) / (start + shrinkage)
+    left, strengths, patterns = torch.linalg.svd(coefficients, full_matrices=False)
+    count = min(PATTERNS, len(strengths))
+    directions = whitener @ left[:, :count] * strengths[:count]
+    expected.fit(mean_embedding, directions, mean_cine, patterns[:count])
