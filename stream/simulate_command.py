@@ -38,6 +38,7 @@ def simulate_command(
     out: Path,
     *,
     patients: int,
+    unscanned: int,
     seed: int,
     layout: str,
     cines: bool,
@@ -50,17 +51,19 @@ def simulate_command(
     if layout not in FORMATS:
         raise InvalidSettings(f"no format is called {layout!r}: choose {' or '.join(FORMATS)}")
     check_destination(out, is_cohort if layout == "cohort" else lambda _: False)
+    everybody = patients + unscanned
     with counted("simulating") as show:
         options: dict[str, Any] = {
             "processes": processes,
-            "progress": lambda done: show(done, patients),
+            "progress": lambda done: show(done, everybody),
         }
         if layout == "wfdb":
-            write_wfdb(out, patients, seed, **options)
-            answer = Simulated(out=str(out), format="wfdb", patients=patients, seed=seed)
+            write_wfdb(out, everybody, seed, **options)
+            answer = Simulated(out=str(out), format="wfdb", patients=everybody, seed=seed)
         else:
             folds = EVERYBODY_TESTED if test_only else SHARES
-            cohort = simulate_cohort(out, patients, seed, cines=cines, short_axis=short_axis, folds=folds, **options)
+            options |= {"unscanned": unscanned, "cines": cines, "short_axis": short_axis, "folds": folds}
+            cohort = simulate_cohort(out, patients, seed, **options)
             answer = _describe(cohort, out, seed)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")

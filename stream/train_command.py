@@ -290,14 +290,16 @@ def reference_command(
     context: typer.Context,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the whole; what is finished in it is not done again.")],
-    patients: Annotated[int | None, typer.Option(min=20, help="Of the simulated cohort.")] = None,
+    patients: Annotated[int | None, typer.Option(min=20, help="Of the simulated cohort, scanned.")] = None,
+    unscanned: Annotated[int, typer.Option(min=0, help="More of them, with an ECG and diagnoses alone.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the cohort and of all learning.")] = 0,
     preset: PresetName = "reference",
 ) -> None:
     """Do everything: simulate, pretrain, align, fine-tune, calibrate, bundle, and the baselines beside it."""
     from training.recipe import Recipe, run_recipe
 
-    recipe = Recipe(preset=preset, seed=seed, **({"patients": patients} if patients else {}))
+    sizes = {"unscanned": unscanned, **({"patients": patients} if patients else {})}
+    recipe = Recipe(preset=preset, seed=seed, **sizes)
     bundle = run_recipe(out, recipe, _hardware(context), _say)
     _say(f"the bundle lies in {bundle}")
 

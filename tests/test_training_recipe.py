@@ -46,14 +46,15 @@ def test_a_folder_is_kept_for_one_recipe(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # three exports and the whole of learning: half a minute alone, minutes on a busy machine
 def test_one_command_goes_from_a_cohort_to_a_bundle_and_its_baselines_and_does_nothing_twice(tmp_path):
-    write_tiny_cohort(tmp_path / "cohort", folds={"train": 24, "development": 28, "test": 8})
+    folds = {"train": 24, "development": 28, "test": 8}
+    write_tiny_cohort(tmp_path / "cohort", folds=folds, unscanned={"train": 12, "development": 3})
     said = []
     bundle = load_bundle(run_recipe(tmp_path, SMALL, CPU, said.append))
     manifest = bundle.manifest
 
     assert manifest.trained
     assert manifest.weights == "demonstration weights, simulated cohort"
-    assert "60 patients" in manifest.trained_on
+    assert "75 patients" in manifest.trained_on
     assert 80 < manifest.phenotypes[0].mean < 120
     assert all(head.threshold == head.operating_points.specificity_95 for head in manifest.diseases)
     for name in ("without_alignment", "from_scratch"):

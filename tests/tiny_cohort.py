@@ -1,5 +1,7 @@
 """A cohort of a few patients in the documented layout, in whom one hidden number drives ECG, cine and labels."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from inference.phenotypes import MEASUREMENTS
@@ -12,19 +14,20 @@ TIMES = np.arange(5000) / 500
 PIXELS = np.linspace(-1, 1, 96)
 
 
-def write_tiny_cohort(folder, *, folds=FOLDS, cines=True, ecgs_a_patient=1, test_seed=0):
-    """Write and open it; `test_seed` changes the test fold alone."""
-    names = [fold for fold, count in folds.items() for _ in range(count)]
-    rows = len(names)
-    with write_cohort(folder, source="simulated", rows=rows, scans=rows, cines=cines, seed=1) as writer:
-        ecgs, scans = map_array(writer.folder / ECGS), map_array(writer.folder / CINES)
+def write_tiny_cohort(folder, *, folds=FOLDS, unscanned=None, cines=True, ecgs_a_patient=1, test_seed=0):
+    """Write and open it; `test_seed` changes the test fold alone, `unscanned` more patients have diagnoses alone."""
+    names = [fold for some in (folds, unscanned or {}) for fold, count in some.items() for _ in range(count)]
+    rows, scans = len(names), sum(folds.values())
+    with write_cohort(folder, source="simulated", rows=rows, scans=scans, cines=cines, seed=1) as writer:
+        ecgs, drawn = map_array(writer.folder / ECGS), map_array(writer.folder / CINES)
         for place, fold in enumerate(names):
             rng = np.random.default_rng([place, test_seed if fold == "test" else 0])
             severity = rng.uniform(-1, 1)
             ecgs[place] = draw_ecg(severity, rng)
-            if cines:
-                scans[place] = draw_cine(severity, rng)
-            writer.add(draw_row(place, fold, severity, rng, ecgs_a_patient, cines))
+            if cines and place < scans:
+                drawn[place] = draw_cine(severity, rng)
+            row = draw_row(place, fold, severity, rng, ecgs_a_patient, cines)
+            writer.add(row if place < scans else replace(row, cine=-1, phenotypes=None))
     return open_cohort(folder)
 
 

@@ -29,12 +29,14 @@ class Recipe(Settings, frozen=True, kw_only=True):
     """What decides the result: together with the code, everything.
 
     Attributes:
-        patients: of the simulated cohort; eight in ten are learned from.
+        patients: of the simulated cohort, scanned; eight in ten are learned from.
+        unscanned: more of them, with an ECG and diagnoses alone.
         seed: of the cohort and of all learning.
     """
 
     preset: str = "reference"
     patients: Annotated[int, Meta(ge=20)] = 9000
+    unscanned: Annotated[int, Meta(ge=0)] = 0
     seed: int = 0
     pretrain_ecg_epochs: Count = 8
     pretrain_cmr_epochs: Count = 12
@@ -121,15 +123,16 @@ def begin_recipe(out: Path, recipe: Recipe) -> None:
 def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[Step]:
     """Yield the steps in order, with estimates measured with the reference preset on two cores."""
     main, baselines = places.stage, places.baselines
-    rows = 0.8 * recipe.patients
+    rows, scanned_rows = 0.8 * (recipe.patients + recipe.unscanned), 0.8 * recipe.patients
     learn = _Learner(places, recipe, hardware)
     finetuning = rows * recipe.finetune_epochs / 110 / SECONDS_A_MINUTE
-    yield Step("simulate", recipe.patients / 17 / SECONDS_A_MINUTE, learn.simulate)
+    simulating = recipe.patients / 17 + recipe.unscanned / 60
+    yield Step("simulate", simulating / SECONDS_A_MINUTE, learn.simulate)
     yield Step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 130 / SECONDS_A_MINUTE, learn.pretrain_ecg)
     components = recipe.patients / 60 / SECONDS_A_MINUTE
-    drawing = rows * recipe.pretrain_cmr_epochs / 430 / SECONDS_A_MINUTE
+    drawing = scanned_rows * recipe.pretrain_cmr_epochs / 430 / SECONDS_A_MINUTE
     yield Step("pretrain-cmr", components + drawing, learn.pretrain_cmr)
-    yield Step("align", rows * recipe.align_epochs / 110 / SECONDS_A_MINUTE, learn.align)
+    yield Step("align", scanned_rows * recipe.align_epochs / 110 / SECONDS_A_MINUTE, learn.align)
     yield Step("finetune", finetuning, lambda: learn.finetune(main("finetune"), aligned=main("align")))
     yield Step("bundle", 0.5, lambda: learn.package(main("finetune"), main("calibrate"), places.bundle, None))
     yield Step("cmr_oracle", 0.5, learn.fit_oracle)
@@ -173,7 +176,7 @@ class _Learner:
         recipe, folder = self.recipe, self.places.cohort
         if is_cohort(folder):
             return open_cohort(folder)
-        return simulate_cohort(folder, recipe.patients, recipe.seed)
+        return simulate_cohort(folder, recipe.patients, recipe.seed, unscanned=recipe.unscanned)
 
     def pretrain_ecg(self) -> None:
         """See `stages.pretrain_ecg`."""

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from multiprocessing.connection import wait
@@ -100,18 +100,20 @@ def simulate_cohort(
     patients: int,
     seed: int,
     *,
+    unscanned: int = 0,
     processes: int | None = None,
     cines: bool = True,
     short_axis: bool = False,
     progress: Callable[[int], object] = lambda _: None,
     folds: tuple[float, float] = SHARES,
 ) -> Cohort:
-    """Write a simulated cohort and return it opened; every patient has one ECG and one scan.
+    """Write a simulated cohort and return it opened; every patient has one ECG.
 
     Args:
         folder: to write; a cohort that is there already is replaced.
-        patients: how many, at least 1.
+        patients: how many, at least 1, have a scan and its measurements.
         seed: of the population.
+        unscanned: how many more have diagnoses alone, as in a hospital's archive of ECGs.
         processes: that simulate; one a core by default. A program that asks for several must guard its own entry by
             `if __name__ == "__main__"`.
         cines: whether to draw the four-chamber view.
@@ -123,13 +125,13 @@ def simulate_cohort(
         InvalidSettings: the folder holds something else than a cohort, is being written by another process, or the
             disk has too little room.
     """
-    scans = patients if cines or short_axis else 0
-    check_room(folder, patients * (ECG_BYTES + (cines + short_axis) * CINE_BYTES))
+    scans, everybody = patients if cines or short_axis else 0, patients + unscanned
+    check_room(folder, everybody * ECG_BYTES + patients * (cines + short_axis) * CINE_BYTES)
     with write_cohort(
-        folder, source=SOURCE, rows=patients, scans=scans, cines=cines, short_axis=short_axis, seed=seed
+        folder, source=SOURCE, rows=everybody, scans=scans, cines=cines, short_axis=short_axis, seed=seed
     ) as writer:
-        work = partial(_simulate_rows, writer.folder, seed, folds)
-        for rows in _in_order(work, _chunks(patients), processes):
+        work = partial(_simulate_rows, writer.folder, seed, folds, patients)
+        for rows in _in_order(work, _chunks(everybody), processes):
             for row in rows:
                 writer.add(row)
             progress(writer.rows)
@@ -205,17 +207,19 @@ def _watch_parent() -> None:
         os._exit(1)
 
 
-def _simulate_rows(folder: Path, seed: int, folds: tuple[float, float], numbers: range) -> list[Row]:
+def _simulate_rows(folder: Path, seed: int, folds: tuple[float, float], patients: int, numbers: range) -> list[Row]:
     """Simulate patients, put their ECGs and cines in place, and return what the index says of them."""
     ecgs, cines, short_axis = (map_array(folder / name) for name in (ECGS, CINES, SHORT_AXIS))
     rows = []
     for number in numbers:
-        simulated = simulate_patient(seed, number, cine=cines is not None, short_axis=short_axis is not None)
+        scanned = number < patients
+        drawn = {"cine": scanned and cines is not None, "short_axis": scanned and short_axis is not None}
+        simulated = simulate_patient(seed, number, **drawn)
         for array, values in ((ecgs, simulated.ecg), (cines, simulated.cine), (short_axis, simulated.short_axis)):
-            if array is not None:
+            if array is not None and values is not None:
                 array[number] = values
-        scanned = cines is not None or short_axis is not None
-        rows.append(_row(simulated, folds, number if scanned else -1))
+        row = _row(simulated, folds, number if any(drawn.values()) else -1)
+        rows.append(row if scanned else replace(row, phenotypes=None))
     return rows
 
 
