@@ -25,7 +25,7 @@ class ExpectedCine(nn.Module):
         mean_embedding: (256,).
         directions: (256, pattern); what each coordinate of an embedding adds to the strength of each pattern.
         mean_cine: (frame × y × x,).
-        patterns: (pattern, frame × y × x) int8: a byte is a hundredth of a grey level, and there are millions.
+        patterns: (pattern, frame × y × x) int8, since there are millions of them.
         steps: (pattern,) what a step of each pattern is worth.
     """
 
