@@ -17,7 +17,8 @@
         ├── EngineUnavailable     the engine's library is not installed, or cannot load the graph
         └── EngineMismatch        an engine disagrees with the reference beyond its tolerance
 
-Anything else that is raised is a bug, and stops the process.
+The store of cines has its own (`stream/cine_store.py`, `stream/cine_command.py`): Redis is away or full, which is the
+moment's fault, and a cine that is torn or not there. Anything else that is raised is a bug, and stops the process.
 """
 
 # ruff: noqa: N818 -- bases end in Error; leaves name the condition
@@ -32,9 +33,19 @@ Number: TypeAlias = float | int | str
 
 
 class CardiacNetsError(Exception):
-    """The root: an error that the project foresees."""
+    """The root: an error that the project foresees.
+
+    Attributes:
+        wire_code: the code that a rejection carries; the class's own unless a finer one is given.
+        numbers: the evidence, for a program: measurements by name, units in the names.
+    """
 
     code: ClassVar[str] = "error"
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.wire_code = self.code
+        self.numbers: dict[str, Number] = {}
 
 
 class RecordError(CardiacNetsError):
@@ -42,9 +53,7 @@ class RecordError(CardiacNetsError):
 
     Attributes:
         detail: one sentence for a person.
-        wire_code: the code that the rejection carries; the class's own unless a finer one is given.
         record_id: the record's id, where its bytes could be read that far.
-        numbers: the evidence, for a program: measurements by name, units in the names.
     """
 
     def __init__(

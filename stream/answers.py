@@ -10,7 +10,7 @@ from inference.report import compose_alerts, compose_cmr_request, compose_report
 from inference.screener import Screening
 from schemas import topics
 from schemas.cloudevents import JSON, event_headers
-from schemas.errors import CardiacNetsError, RecordError
+from schemas.errors import CardiacNetsError
 from schemas.identity import rejection_id
 from schemas.messages import Alert, Message, ModelReference, Rejection, encode_message
 
@@ -48,20 +48,15 @@ def rejection_answers(
 ) -> list[Outgoing]:
     """Return the rejection of the ECG at `source` (topic/partition/offset), with the code and the numbers."""
     rejection = Rejection(
-        rejection_id=rejection_id(record_id or source, wire_code(error)),
+        rejection_id=rejection_id(record_id or source, error.wire_code),
         record_id=record_id,
-        code=wire_code(error),
+        code=error.wire_code,
         detail=str(error),
-        numbers=error.numbers if isinstance(error, RecordError) else {},
+        numbers=error.numbers,
         source=source,
         created_at=at,
     )
     return [_outgoing(topics.ECG_REJECTED, rejection.rejection_id, rejection, key, at)]
-
-
-def wire_code(error: CardiacNetsError) -> str:
-    """Return the code that goes on the wire for an error."""
-    return error.wire_code if isinstance(error, RecordError) else error.code
 
 
 def _outgoing(topic: str, identifier: str, message: Message, key: bytes | None, at: datetime) -> Outgoing:

@@ -14,7 +14,7 @@ from schemas.codec import decode_ecg
 from schemas.errors import CardiacNetsError, RecordError
 from schemas.messages import Alert, ModelReference
 
-from .answers import Outgoing, rejection_answers, report_answers, wire_code
+from .answers import Outgoing, rejection_answers, report_answers
 from .lane import Event, Outcome
 from .metrics import Metrics
 from .refractory import Refractory
@@ -70,7 +70,7 @@ class AnswerPublisher:
         return outcome == "raised"
 
     def _refusal(self, event: Event, error: CardiacNetsError) -> list[Outgoing]:
-        self._metrics.rejected.labels(self._lane, wire_code(error)).inc()
+        self._metrics.rejected.labels(self._lane, error.wire_code).inc()
         message = event.message
         source = f"{message.topic}/{message.partition}/{message.offset}"
         return rejection_answers(error, _record_id(event, error), source, event.key, datetime.now(UTC))

@@ -17,8 +17,6 @@ from schemas.ecg_record import EcgRecord
 from schemas.errors import CardiacNetsError, Number, RecordError
 from schemas.messages import RiskReport
 
-from .answers import wire_code
-
 FILES_A_BATCH = 8
 
 
@@ -65,7 +63,7 @@ def _answer(
     return Rejected(
         source=str(path),
         record_id=item.record_id,
-        code=wire_code(outcome),
+        code=outcome.wire_code,
         detail=str(outcome),
-        numbers=outcome.numbers if isinstance(outcome, RecordError) else {},
+        numbers=outcome.numbers,
     )

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from schemas import errors
-from schemas.errors import CardiacNetsError, MalformedRecord, RecordError, UnusableSignal
+from schemas.errors import CardiacNetsError, EngineFailed, MalformedRecord, RecordError, UnusableSignal
 
 
 def tree(kind):
@@ -30,6 +30,8 @@ def test_every_error_has_a_code_of_its_own():
 def test_a_finer_code_replaces_the_class_code_on_the_wire():
     assert UnusableSignal("A lead is flat.", code="flat_lead", lead="V1").wire_code == "flat_lead"
     assert MalformedRecord("It is none.").wire_code == "malformed_record"
+    engine = EngineFailed("It raised.")
+    assert (engine.wire_code, engine.numbers, str(engine)) == ("engine_failed", {}, "It raised.")
 
 
 def test_a_measurement_by_numpy_becomes_a_plain_number():
