@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     threads: Positive | None = None
 
     # Screening
-    max_batch: Positive = 8
+    max_batch: Positive = 16
     """Records a batch; the network sees this many times the bundle's crops."""
     max_queue: Positive = 32
     """Records a lane that may wait for a batch."""

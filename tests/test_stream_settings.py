@@ -15,8 +15,8 @@ def test_the_defaults_point_at_loopback():
 
 
 def test_a_variable_sets_its_field_and_is_converted():
-    settings = load_settings({"CARDIACNETS_MAX_BATCH": "16", "CARDIACNETS_BUNDLE": "/m", "HOME": "/root"})
-    assert settings.max_batch == 16
+    settings = load_settings({"CARDIACNETS_MAX_BATCH": "24", "CARDIACNETS_BUNDLE": "/m", "HOME": "/root"})
+    assert settings.max_batch == 24
     assert settings.bundle == Path("/m")
 
 
