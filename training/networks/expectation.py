@@ -41,9 +41,8 @@ def fit_expectation(expected: ExpectedCine, embeddings: Tensor, cines: Iterable[
         products += white[start : start + len(pixels)].T @ pixels
         total += pixels.sum(dim=0, dtype=torch.float64)
         start += len(pixels)
-    mean_cine = (total / start).float()
-    coefficients = (products - torch.outer(white.sum(dim=0), mean_cine)) / (start + shrinkage)
+    coefficients = products / (start + shrinkage)  # along each axis the embeddings' mean is 0: the pixels' drops out
     left, strengths, patterns = torch.linalg.svd(coefficients, full_matrices=False)
     count = min(PATTERNS, len(strengths))
     directions = whitener @ left[:, :count] * strengths[:count]
-    expected.fit(mean_embedding, directions, mean_cine, patterns[:count])
+    expected.fit(mean_embedding, directions, (total / start).float(), patterns[:count])

@@ -166,7 +166,6 @@ def train_generator(
     latents = keep_latents(folder, cohort, preset, weights)
     embeddings = keep_embeddings(folder, cohort, ecg)
     scaling = fit_scaling(latents, scans_of(cohort, "train"), told.preset)
-    expected = learn_expectation(cohort, preset, embeddings, settings.shrinkage)
     seed_stage(settings.seed)
     size, seed, workers = settings.learning.batch_size, settings.seed, hardware.workers
     drawn, fixed = (
@@ -179,6 +178,9 @@ def train_generator(
         folder,
         hardware,
     )
+    expected = learn_expectation(
+        cohort, preset, embeddings, settings.shrinkage
+    )  # last: nothing to do again on resuming
     weights |= above("mar.", below("mar.", fitted.weights)) | above("expected.", expected.state_dict())
     save_weights(folder.weights, weights)
     (folder.path / SCALING).write_bytes(msgspec.json.format(msgspec.json.encode(scaling), indent=1) + b"\n")
@@ -193,17 +195,19 @@ def learn_expectation(
     rows = scanned(cohort, "train")
     expected = ExpectedCine(preset.cine)
     with torch.inference_mode():
-        cines = (scale_cines(cines) for cines in iterate_cines(cohort, cohort.cine[rows], preset))
+        cines = (scale_cines(cines) for _, cines in iterate_cines(cohort, cohort.cine[rows], preset))
         fit_expectation(expected, torch.from_numpy(embeddings[rows]), cines, shrinkage)
     return expected
 
 
-def iterate_cines(cohort: Cohort, scans: NDArray[np.integer], preset: CinePreset) -> Iterator[Tensor]:
-    """Yield the cines (k, frame, y, x) uint8 of scans, in order and in the generator's geometry."""
+def iterate_cines(
+    cohort: Cohort, scans: NDArray[np.integer], preset: CinePreset
+) -> Iterator[tuple[NDArray[np.integer], Tensor]]:
+    """Yield some of the scans and their cines (k, frame, y, x) uint8, in order and in the generator's geometry."""
     assert cohort.cines is not None  # noqa: S101 - refused by the stage
     for start in range(0, len(scans), ENCODED_AT_ONCE):
         some = scans[start : start + ENCODED_AT_ONCE]
-        yield torch.from_numpy(reduce_cines(cohort.cines[some], preset.reduction))
+        yield some, torch.from_numpy(reduce_cines(cohort.cines[some], preset.reduction))
 
 
 def keep_latents(
@@ -217,8 +221,8 @@ def keep_latents(
         scans = np.union1d(scans_of(cohort, "train"), scans_of(cohort, "development"))
         latents = np.full((cohort.description.scans, *preset.latent), np.nan, np.float32)
         with torch.inference_mode():
-            encoded = [vae.encode(scale_cines(cines)[:, None]).mean for cines in iterate_cines(cohort, scans, preset)]
-            latents[scans] = torch.cat(encoded).numpy()
+            for some, cines in iterate_cines(cohort, scans, preset):
+                latents[some] = vae.encode(scale_cines(cines)[:, None]).mean.numpy()
         _save(path, latents)
     kept: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return kept
