@@ -208,18 +208,27 @@ def encoded_apart(records, first=0):
 
 
 def memory(options, values, show):
-    """Return the worker's resident memory once 400 records of each backlog are done."""
+    """Return the worker's resident memory while it works on each backlog, from its 400th record on."""
     resident = {}
     for backlog in options.backlogs:
         with servers() as (settings, folder):
             asyncio.run(publish(settings, values, backlog))
             with start_our_worker(settings, folder) as worker:
                 asyncio.run(answer_times(settings, 400, worker))
-                resident[backlog] = psutil.Process(worker.process.pid).memory_info().rss / 2**20
+                resident[backlog] = typical_memory(psutil.Process(worker.process.pid)) / 2**20
         show(f"memory, backlog {backlog:6d}  {resident[backlog]:8.1f} MiB")
     small, large = resident.values()
     show(f"memory, large / small   {large / small:8.3f}   (aim: within 5 %)")
     return {"resident_mib": resident, "memory_ratio": large / small}
+
+
+def typical_memory(process, samples=20, seconds_apart=0.1):
+    """Return the median of a process's resident bytes over some batches: one glance catches one batch's peak or not."""
+    seen = []
+    for _ in range(samples):
+        seen.append(process.memory_info().rss)
+        time.sleep(seconds_apart)
+    return np.median(seen)
 
 
 def generation(options, show):
