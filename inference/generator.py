@@ -36,6 +36,7 @@ from .generator_manifest import (
     ENCODER,
     EXPECTED,
     TRANSFORMER,
+    EcgModel,
     GeneratorFolder,
     GeneratorManifest,
     Latents,
@@ -55,6 +56,7 @@ class CineGenerator:
     def __init__(self, folder: GeneratorFolder, threads: int) -> None:
         self.manifest: GeneratorManifest = folder.manifest
         self.reference: ModelReference = folder.manifest.reference
+        self.ecg_model: EcgModel | None = folder.manifest.ecg_model
         self.geometry: CineGeometry = folder.manifest.geometry
         shapes = _expected_shapes(folder.manifest)
         self._graphs = {name: _Graph(folder.path / name, threads, shape) for name, shape in shapes.items()}

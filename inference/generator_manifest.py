@@ -11,6 +11,9 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta
 
+from schemas.errors import ForeignEmbedding
+from schemas.messages import Identifier, ModelReference
+
 from .cine import CineGeometry, View
 from .manifest import EMBEDDING_SIZE, Described, FileName, Finite, Part, Positive, Sha256
 from .verified_folder import FolderKind
@@ -73,10 +76,19 @@ class Sampling(Part, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] = 1.0
 
 
+class EcgModel(Part, frozen=True, kw_only=True):
+    """The model bundle whose embeddings a generator reads: in those of another the same numbers mean other hearts."""
+
+    name: Identifier
+    version: Identifier
+
+
 class GeneratorManifest(Described, frozen=True, kw_only=True):
     """The whole of a generator's `manifest.json`."""
 
     embedding_size: int = EMBEDDING_SIZE
+    ecg_model: EcgModel | None = None
+    """None if it was never said; then any model's embedding is read."""
     cine: Frames
     latents: Latents
     sampling: Sampling
@@ -95,6 +107,19 @@ class GeneratorFolder:
 
     path: Path
     manifest: GeneratorManifest
+
+
+def check_embedding(ecg_model: EcgModel | None, model: ModelReference) -> None:
+    """Refuse to read a model's embeddings where those of another were learned.
+
+    Raises:
+        ForeignEmbedding: says which.
+    """
+    if ecg_model and (ecg_model.name, ecg_model.version) != (model.name, model.version):
+        raise ForeignEmbedding(
+            f"the cine generator reads the embeddings of {ecg_model.name} {ecg_model.version}, and not those of "
+            f"{model.name} {model.version}: serve the generator that belongs to this model"
+        )
 
 
 def default_generator() -> Path:

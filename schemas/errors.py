@@ -139,6 +139,12 @@ class CorruptBundle(DeploymentError):
     code = "corrupt_bundle"
 
 
+class ForeignEmbedding(DeploymentError):
+    """A cine generator was given the embedding of another model than the one whose embeddings it learned to read."""
+
+    code = "foreign_embedding"
+
+
 class UnreadableCohort(DeploymentError):
     """A file of a cohort, or of the data that one is made from, is missing, unfinished or contradicts itself."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from inference.cine import Cine
 from inference.cine_files import cine_writer, write_cine
 from inference.files import read_or_refuse
+from inference.generator_manifest import check_embedding
 from inference.screener import Screener, Screening
 from schemas.errors import CardiacNetsError, InvalidSettings
 from schemas.identity import cine_seed, report_id
@@ -73,6 +74,7 @@ def screen_cine(settings: Settings, screener: Screener, file: Path, out: Path) -
     Raises:
         RecordError: the ECG cannot be screened.
         CorruptBundle: the generator's folder is not what its manifest says.
+        ForeignEmbedding: the generator belongs to another model.
         InvalidSettings: the file cannot be written.
     """
     from inference.generator import CineGenerator
@@ -90,6 +92,7 @@ def screen_cine(settings: Settings, screener: Screener, file: Path, out: Path) -
 def draw_cine(screener: Screener, generator: Generator, screening: Screening) -> Cine:
     """Return the cine of one screening, with the seed that its record and model have on the stream as well."""
     model, record_id = screener.bundle.reference, screening.record.record_id
+    check_embedding(generator.ecg_model, model)
     seed = cine_seed(record_id, model)
     (frames,) = generator.draw(np.asarray(screening.finding.embedding, np.float32)[None], [seed])
     return compose_cine(

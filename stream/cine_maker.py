@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from engines.batcher import Batcher
 from inference.cine import Cine, CineGeometry, CineProvenance
-from schemas.errors import ShuttingDown, TransientError
+from inference.generator_manifest import EcgModel, check_embedding
+from schemas.errors import ForeignEmbedding, ShuttingDown, TransientError
 from schemas.messages import CmrRequest, CmrResult, ModelReference
 
 from .cine_store import CineStore, CorruptCine, StoredCine, cine_key
@@ -35,6 +36,10 @@ class Generator(Protocol):
     @property
     def reference(self) -> ModelReference:
         """Its name and version."""
+
+    @property
+    def ecg_model(self) -> EcgModel | None:
+        """The model whose embeddings it reads."""
 
     @property
     def geometry(self) -> CineGeometry:
@@ -143,9 +148,13 @@ class CineMaker:
             ShuttingDown: serving stopped first; the request is as if it had not been taken.
         """
         try:
+            check_embedding(self._studio.generator.ecg_model, request.model)
             return await self._made(request, Patience(self._deadline_s, self._step))
         except ShuttingDown:
             raise
+        except ForeignEmbedding as error:
+            log.warning("cine_refused", code=error.code, reason=str(error))
+            return failure(request, error.code, str(error), self.reference)
         except TransientError as error:
             code = GENERATION_FAILED if error.code == "engine_failed" else error.code
             log.warning("cine_failed", code=code)

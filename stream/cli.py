@@ -208,7 +208,8 @@ def compile_(
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder to write; a cohort that is there already is replaced.")],
-    patients: Annotated[int, typer.Option(min=1, help="How many patients are scanned.")] = 1000,
+    patients: Annotated[int, typer.Option(min=1, help="How many patients are scanned and measured.")] = 1000,
+    unmeasured: Annotated[int, typer.Option(min=0, help="How many more have a scan that nobody measured.")] = 0,
     unscanned: Annotated[int, typer.Option(min=0, help="How many more have an ECG and diagnoses alone.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the population.")] = 0,
     layout: Annotated[str, typer.Option("--format", help="cohort, or wfdb: ECGs alone, as files.")] = "cohort",
@@ -224,6 +225,7 @@ def simulate(
     simulate_command(
         out,
         patients=patients,
+        unmeasured=unmeasured,
         unscanned=unscanned,
         seed=seed,
         layout=layout,

@@ -38,6 +38,7 @@ def simulate_command(
     out: Path,
     *,
     patients: int,
+    unmeasured: int,
     unscanned: int,
     seed: int,
     layout: str,
@@ -51,7 +52,7 @@ def simulate_command(
     if layout not in FORMATS:
         raise InvalidSettings(f"no format is called {layout!r}: choose {' or '.join(FORMATS)}")
     check_destination(out, is_cohort if layout == "cohort" else lambda _: False)
-    everybody = patients + unscanned
+    everybody = patients + unmeasured + unscanned
     with counted("simulating") as show:
         options: dict[str, Any] = {
             "processes": processes,
@@ -62,8 +63,8 @@ def simulate_command(
             answer = Simulated(out=str(out), format="wfdb", patients=everybody, seed=seed)
         else:
             folds = EVERYBODY_TESTED if test_only else SHARES
-            options |= {"unscanned": unscanned, "cines": cines, "short_axis": short_axis, "folds": folds}
-            cohort = simulate_cohort(out, patients, seed, **options)
+            options |= {"unmeasured": unmeasured, "unscanned": unscanned, "folds": folds}
+            cohort = simulate_cohort(out, patients, seed, cines=cines, short_axis=short_axis, **options)
             answer = _describe(cohort, out, seed)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")

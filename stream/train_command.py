@@ -249,6 +249,7 @@ def package_generator_command(
     cohort: CohortFolder,
     out: Annotated[Path, typer.Option(help="Folder of the generator; the generator there is replaced.")],
     generator: Annotated[Path, typer.Option(help="Folder of train-generator.")],
+    ecg: Annotated[Path, typer.Option(help="Model bundle whose embeddings it learned with; it reads no other's.")],
     guidance: Annotated[
         float | None, typer.Option(min=0, max=100, help="1 is the conditional model as it is; none takes the preset's.")
     ] = None,
@@ -265,6 +266,7 @@ def package_generator_command(
         out,
         generator,
         _open(cohort),
+        ecg=ecg,
         guidance=guidance,
         temperature=temperature,
         steps=steps,
@@ -290,16 +292,26 @@ def reference_command(
     context: typer.Context,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the whole; what is finished in it is not done again.")],
-    patients: Annotated[int | None, typer.Option(min=20, help="Of the simulated cohort, scanned.")] = None,
-    unscanned: Annotated[int, typer.Option(min=0, help="More of them, with an ECG and diagnoses alone.")] = 0,
+    patients: Annotated[int, typer.Option(min=20, help="Of the simulated cohort, scanned and measured.")] = 9000,
+    unmeasured: Annotated[
+        int | None, typer.Option(min=0, help="More, with a scan that nobody measured; as many by default.")
+    ] = None,
+    unscanned: Annotated[
+        int | None, typer.Option(min=0, help="More, with an ECG and diagnoses alone; twice as many by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the cohort and of all learning.")] = 0,
     preset: PresetName = "reference",
 ) -> None:
     """Do everything: simulate, pretrain, align, fine-tune, calibrate, bundle, and the baselines beside it."""
     from training.recipe import Recipe, run_recipe
 
-    sizes = {"unscanned": unscanned, **({"patients": patients} if patients else {})}
-    recipe = Recipe(preset=preset, seed=seed, **sizes)
+    recipe = Recipe(
+        preset=preset,
+        seed=seed,
+        patients=patients,
+        unmeasured=patients if unmeasured is None else unmeasured,
+        unscanned=2 * patients if unscanned is None else unscanned,
+    )
     bundle = run_recipe(out, recipe, _hardware(context), _say)
     _say(f"the bundle lies in {bundle}")
 

@@ -11,6 +11,7 @@ class FakeGenerator:
     """Draws stripes; `failures` calls fail first."""
 
     reference = ModelReference(name="fake-generator", version="1", trained=False, weights="none: a pattern")
+    ecg_model = None
     geometry = CineGeometry(frames=10, rows=24, columns=24, pixel_mm=2.35)
 
     def __init__(self, failures=0):

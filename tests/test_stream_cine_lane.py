@@ -9,6 +9,7 @@ import redis.asyncio
 from fake_generator import FakeGenerator
 from sample_cine import sample_cine, sample_request
 
+from inference.generator_manifest import EcgModel
 from schemas.errors import MalformedRecord
 from schemas.messages import encode_message
 from stream.cine_lane import MAX_REQUEST_BYTES, CineLane, read_request
@@ -195,6 +196,18 @@ async def test_a_drawing_that_fails_is_tried_again_within_bounds(store):
     assert (failed.redis_key, failed.size_bytes, failed.seconds) == (None, None, None)
     assert generated.status == "generated"
     assert bench.counted == ["generation_failed", "generated"]
+
+
+async def test_the_embedding_of_another_model_is_refused_and_nothing_is_drawn(store):
+    own = sample_request("r-1").model
+    bench = Bench(store=store)
+    bench.generator.ecg_model = EcgModel(name=own.name, version="of last year")
+    (failed,) = await bench.run(values("r-1"))
+    assert (failed.status, failed.code) == ("failed", "foreign_embedding")
+    assert "of last year" in failed.detail
+    assert bench.generator.drawn == []
+    bench.generator.ecg_model = EcgModel(name=own.name, version=own.version)
+    assert (await bench.run(values("r-2")))[-1].status == "generated"
 
 
 @pytest.mark.parametrize("on", ["claim", "find", "prolong", "put"])

@@ -59,7 +59,7 @@ def test_simulate_spares_a_folder_with_something_else_in_it(tmp_path):
 def test_simulate_names_its_formats(tmp_path):
     options = {"cines": False, "short_axis": False, "test_only": False, "processes": 1, "as_json": True}
     with pytest.raises(InvalidSettings, match="cohort or wfdb"):
-        simulate_command(tmp_path / "c", patients=1, unscanned=0, seed=0, layout="hdf5", **options)
+        simulate_command(tmp_path / "c", patients=1, unmeasured=0, unscanned=0, seed=0, layout="hdf5", **options)
 
 
 def test_an_import_says_what_was_taken_and_what_was_not(tmp_path):

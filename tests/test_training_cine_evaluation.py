@@ -301,6 +301,7 @@ class Echo:
     """A generator whose autoencoder is perfect, and that draws the same grey heart for everybody."""
 
     reference = ModelReference(name="echo", version="1", trained=False, weights="none")
+    ecg_model = None
     manifest = SimpleNamespace(trained_on="simulated patients of seed 5")
     geometry = CineGeometry(5, 48, 48, 2 * PIXEL_MM)
 

@@ -1,6 +1,7 @@
 """The stages that teach the generator to draw, on a tiny cohort and with tiny networks."""
 
 import json
+import shutil
 
 import msgspec
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from sklearn.linear_model import Ridge
 from typer.testing import CliRunner
 
-from inference.bundle import default_bundle
+from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
+from inference.generator_manifest import check_embedding
 from inference.models import cine_presets
 from inference.models.cine_mar import CineMar
 from inference.models.cine_presets import PAPER, REFERENCE
@@ -122,12 +124,13 @@ def test_an_interrupted_generator_goes_on_to_the_same_weights(learned, cohort, t
 
 def test_what_was_learned_serves_without_torchs_weights(learned, cohort, tmp_path):
     chosen = {"guidance": 1.5, "temperature": 0.8, "steps": 1, "diffusion_steps": 2}
-    folder = package_cines(tmp_path, learned / "generator", cohort, **chosen)
+    folder = package_cines(tmp_path, learned / "generator", cohort, ecg=default_bundle(), **chosen)
     generator = CineGenerator.load(tmp_path, threads=1)
     manifest = folder.manifest
     scaling = json.loads((learned / "generator" / "scaling.json").read_text())
 
     assert generator.reference.trained
+    check_embedding(generator.ecg_model, load_bundle(default_bundle()).reference)
     assert "22 patients (12 train" in manifest.trained_on
     assert msgspec.structs.asdict(manifest.sampling).items() >= chosen.items()
     assert list(manifest.latents.means) == scaling["means"]
@@ -142,7 +145,6 @@ def test_what_was_learned_serves_without_torchs_weights(learned, cohort, tmp_pat
 
 
 def test_the_embeddings_are_those_of_the_reports(cohort):
-    from inference.bundle import load_bundle
     from inference.readout import Readout
 
     network, n_crops = open_ecg_network(default_bundle())
@@ -278,6 +280,13 @@ def test_a_cohort_without_cines_teaches_no_drawing(tmp_path):
         train_generator(cohort, tmp_path / "g", TrainGenerator(), CPU, vae=tmp_path, ecg=tmp_path)
 
 
+def test_a_generator_names_no_model_but_the_one_it_learned_with(learned, cohort, tmp_path):
+    (tmp_path / "other").mkdir()
+    shutil.copy(learned / "vae" / "weights.safetensors", tmp_path / "other")
+    with pytest.raises(InvalidSettings, match="did not learn with"):
+        package_cines(tmp_path / "out", learned / "generator", cohort, ecg=tmp_path / "other")
+
+
 def test_the_costs_are_counted_for_both_presets():
     """The denoiser's by hand: two rows, each matrix once a token and diffusion step."""
     for preset in (REFERENCE, PAPER):
@@ -294,11 +303,12 @@ def test_the_costs_are_counted_for_both_presets():
 def test_the_commands_hand_their_options_to_the_stages(cohort, learned, tmp_path):
     vae, drawn, served = (str(tmp_path / name) for name in ("vae", "generator", "served"))
     common = ["train", "--accelerator", "cpu"]
+    package = ["train", "package-generator", "--cohort", str(cohort.folder)]
     options = ["--cohort", str(cohort.folder), "--epochs", "1", "--batch-size", "6", "--seed", "3", "--out"]
     for arguments in (
         [*common, "train-vae", *options, vae, "--preset", "small"],
         [*common, "train-generator", *options, drawn, "--vae", vae, "--ecg", str(default_bundle())],
-        ["train", "package-generator", "--cohort", str(cohort.folder), "--generator", drawn, "--out", served],
+        [*package, "--ecg", str(default_bundle()), "--generator", drawn, "--out", served],
     ):
         run = CliRunner().invoke(app, arguments)
         assert run.exit_code == 0, run.output

@@ -102,15 +102,16 @@ def test_without_cines_there_are_none(tmp_path):
     assert sorted(contents(cohort.folder)) == ["cohort.json", "ecgs.npy", "index.parquet"]
 
 
-def test_patients_of_an_archive_have_an_ecg_and_diagnoses_alone(cohort, tmp_path):
-    archive = simulate_cohort(tmp_path / "c", 2, SEED, unscanned=3, processes=1)
-    np.testing.assert_array_equal(archive.ecgs, cohort.ecgs[:5])
-    np.testing.assert_array_equal(archive.diseases, cohort.diseases[:5])
-    np.testing.assert_array_equal(archive.phenotypes[:2], cohort.phenotypes[:2])
-    assert np.isnan(archive.phenotypes[2:]).all()
-    assert archive.cine.tolist() == [0, 1, -1, -1, -1]
-    assert archive.cines.shape[0] == archive.description.scans == 2
-    assert archive.description.patients == 5
+def test_some_patients_lack_measurements_and_some_a_scan_as_well(cohort, tmp_path):
+    partly = simulate_cohort(tmp_path / "c", 2, SEED, unmeasured=1, unscanned=2, processes=1)
+    np.testing.assert_array_equal(partly.ecgs, cohort.ecgs[:5])
+    np.testing.assert_array_equal(partly.diseases, cohort.diseases[:5])
+    np.testing.assert_array_equal(partly.phenotypes[:2], cohort.phenotypes[:2])
+    assert np.isnan(partly.phenotypes[2:]).all()
+    assert partly.cine.tolist() == [0, 1, 2, -1, -1]
+    np.testing.assert_array_equal(partly.cines, cohort.cines[:3])
+    assert partly.description.scans == 3
+    assert partly.description.patients == 5
 
 
 def test_a_run_that_is_ended_leaves_nothing_that_opens_and_no_process(tmp_path):

@@ -26,6 +26,7 @@ from training.stages.finetune import (
     finetune,
     fit_scaler,
     labelled_rows,
+    mixed_development,
     phenotype_loss,
     positive_weights,
     subtype_loss,
@@ -249,6 +250,14 @@ def test_a_cohort_without_labels_is_refused(tmp_path):
     cohort = write_tiny_cohort(tmp_path / "c", folds={"development": 2}, cines=False)
     with pytest.raises(InvalidSettings, match="no labels"):
         labelled_rows(cohort, Finetune())
+
+
+def test_those_who_were_measured_are_spread_over_the_development_fold(tmp_path):
+    cohort = write_tiny_cohort(tmp_path / "c", folds={"development": 40}, unscanned={"development": 40})
+    rows = mixed_development(cohort, seed=0)
+    measured = np.isfinite(cohort.phenotypes[rows]).any(axis=1).reshape(5, 16).sum(axis=1)
+    assert sorted(rows) == list(range(80))
+    assert measured.min() >= 4
 
 
 def test_the_scaler_leaves_out_what_is_not_known():

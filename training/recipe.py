@@ -29,19 +29,21 @@ class Recipe(Settings, frozen=True, kw_only=True):
     """What decides the result: together with the code, everything.
 
     Attributes:
-        patients: of the simulated cohort, scanned; eight in ten are learned from.
-        unscanned: more of them, with an ECG and diagnoses alone.
+        patients: of the simulated cohort, scanned and measured; eight in ten are learned from.
+        unmeasured: more of them, with a scan that nobody has measured.
+        unscanned: more of them, with an ECG and diagnoses alone: a hospital's archive.
         seed: of the cohort and of all learning.
     """
 
     preset: str = "reference"
     patients: Annotated[int, Meta(ge=20)] = 9000
-    unscanned: Annotated[int, Meta(ge=0)] = 0
+    unmeasured: Annotated[int, Meta(ge=0)] = 9000
+    unscanned: Annotated[int, Meta(ge=0)] = 18000
     seed: int = 0
-    pretrain_ecg_epochs: Count = 8
+    pretrain_ecg_epochs: Count = 6
     pretrain_cmr_epochs: Count = 12
     align_epochs: Count = 12
-    finetune_epochs: Count = 8
+    finetune_epochs: Count = 6
     batch_size: Count = 32
     align_batch_size: Count = 128
     cmr_batch_size: Count = 64
@@ -123,13 +125,14 @@ def begin_recipe(out: Path, recipe: Recipe) -> None:
 def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[Step]:
     """Yield the steps in order, with estimates measured with the reference preset on two cores."""
     main, baselines = places.stage, places.baselines
-    rows, scanned_rows = 0.8 * (recipe.patients + recipe.unscanned), 0.8 * recipe.patients
+    scans = recipe.patients + recipe.unmeasured
+    rows, scanned_rows = 0.8 * (scans + recipe.unscanned), 0.8 * scans
     learn = _Learner(places, recipe, hardware)
     finetuning = rows * recipe.finetune_epochs / 110 / SECONDS_A_MINUTE
-    simulating = recipe.patients / 17 + recipe.unscanned / 60
+    simulating = scans / 17 + recipe.unscanned / 60
     yield Step("simulate", simulating / SECONDS_A_MINUTE, learn.simulate)
     yield Step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 130 / SECONDS_A_MINUTE, learn.pretrain_ecg)
-    components = recipe.patients / 60 / SECONDS_A_MINUTE
+    components = scans / 60 / SECONDS_A_MINUTE
     drawing = scanned_rows * recipe.pretrain_cmr_epochs / 430 / SECONDS_A_MINUTE
     yield Step("pretrain-cmr", components + drawing, learn.pretrain_cmr)
     yield Step("align", scanned_rows * recipe.align_epochs / 110 / SECONDS_A_MINUTE, learn.align)
@@ -176,7 +179,9 @@ class _Learner:
         recipe, folder = self.recipe, self.places.cohort
         if is_cohort(folder):
             return open_cohort(folder)
-        return simulate_cohort(folder, recipe.patients, recipe.seed, unscanned=recipe.unscanned)
+        return simulate_cohort(
+            folder, recipe.patients, recipe.seed, unmeasured=recipe.unmeasured, unscanned=recipe.unscanned
+        )
 
     def pretrain_ecg(self) -> None:
         """See `stages.pretrain_ecg`."""

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from multiprocessing.connection import wait
@@ -69,29 +69,31 @@ class SimulatedPatient:
 
     Attributes:
         ecg: (12, 5000) int16, `MICROVOLTS_PER_STEP` a step, 500 Hz, in the order of `LEADS`.
-        phenotypes: (82,) in the order and units of `MEASUREMENTS`.
+        phenotypes: (82,) in the order and units of `MEASUREMENTS`, or None where the heart was not measured.
         cine, short_axis: (50, 96, 96) uint8, or None where none was asked for.
     """
 
     record_id: str
     patient: Patient
     ecg: NDArray[np.int16]
-    phenotypes: NDArray[np.float64]
+    phenotypes: NDArray[np.float64] | None
     cine: NDArray[np.uint8] | None
     short_axis: NDArray[np.uint8] | None
 
 
-def simulate_patient(seed: int, number: int, *, cine: bool = True, short_axis: bool = False) -> SimulatedPatient:
-    """Return one patient of the population of a seed, measured, recorded and scanned."""
+def simulate_patient(
+    seed: int, number: int, *, measured: bool = True, cine: bool = True, short_axis: bool = False
+) -> SimulatedPatient:
+    """Return one patient of the population of a seed, recorded, and measured and scanned where that is asked for."""
     patient = draw_patient(seed, number)
-    heart = build_heart(patient)
+    heart = build_heart(patient) if measured or cine or short_axis else None
     return SimulatedPatient(
         record_id=f"simulated-{seed}-{number}",
         patient=patient,
         ecg=simulate_ecg(patient),
-        phenotypes=measure_heart(heart),
-        cine=draw_four_chamber(heart) if cine else None,
-        short_axis=draw_short_axis(heart) if short_axis else None,
+        phenotypes=measure_heart(heart) if heart and measured else None,
+        cine=draw_four_chamber(heart) if heart and cine else None,
+        short_axis=draw_short_axis(heart) if heart and short_axis else None,
     )
 
 
@@ -100,6 +102,7 @@ def simulate_cohort(
     patients: int,
     seed: int,
     *,
+    unmeasured: int = 0,
     unscanned: int = 0,
     processes: int | None = None,
     cines: bool = True,
@@ -113,6 +116,7 @@ def simulate_cohort(
         folder: to write; a cohort that is there already is replaced.
         patients: how many, at least 1, have a scan and its measurements.
         seed: of the population.
+        unmeasured: how many more have a scan that nobody has measured.
         unscanned: how many more have diagnoses alone, as in a hospital's archive of ECGs.
         processes: that simulate; one a core by default. A program that asks for several must guard its own entry by
             `if __name__ == "__main__"`.
@@ -125,12 +129,13 @@ def simulate_cohort(
         InvalidSettings: the folder holds something else than a cohort, is being written by another process, or the
             disk has too little room.
     """
-    scans, everybody = patients if cines or short_axis else 0, patients + unscanned
-    check_room(folder, everybody * ECG_BYTES + patients * (cines + short_axis) * CINE_BYTES)
+    scans = patients + unmeasured if cines or short_axis else 0
+    everybody = patients + unmeasured + unscanned
+    check_room(folder, everybody * ECG_BYTES + scans * (cines + short_axis) * CINE_BYTES)
     with write_cohort(
         folder, source=SOURCE, rows=everybody, scans=scans, cines=cines, short_axis=short_axis, seed=seed
     ) as writer:
-        work = partial(_simulate_rows, writer.folder, seed, folds, patients)
+        work = partial(_simulate_rows, writer.folder, seed, folds=folds, measured=patients, scans=scans)
         for rows in _in_order(work, _chunks(everybody), processes):
             for row in rows:
                 writer.add(row)
@@ -207,19 +212,25 @@ def _watch_parent() -> None:
         os._exit(1)
 
 
-def _simulate_rows(folder: Path, seed: int, folds: tuple[float, float], patients: int, numbers: range) -> list[Row]:
+def _simulate_rows(
+    folder: Path, seed: int, numbers: range, *, folds: tuple[float, float], measured: int, scans: int
+) -> list[Row]:
     """Simulate patients, put their ECGs and cines in place, and return what the index says of them."""
     ecgs, cines, short_axis = (map_array(folder / name) for name in (ECGS, CINES, SHORT_AXIS))
     rows = []
     for number in numbers:
-        scanned = number < patients
-        drawn = {"cine": scanned and cines is not None, "short_axis": scanned and short_axis is not None}
-        simulated = simulate_patient(seed, number, **drawn)
+        scanned = number < scans
+        simulated = simulate_patient(
+            seed,
+            number,
+            measured=number < measured,
+            cine=scanned and cines is not None,
+            short_axis=scanned and short_axis is not None,
+        )
         for array, values in ((ecgs, simulated.ecg), (cines, simulated.cine), (short_axis, simulated.short_axis)):
             if array is not None and values is not None:
                 array[number] = values
-        row = _row(simulated, folds, number if any(drawn.values()) else -1)
-        rows.append(row if scanned else replace(row, phenotypes=None))
+        rows.append(_row(simulated, folds, number if scanned else -1))
     return rows
 
 
@@ -278,7 +289,8 @@ def _write_record(folder: Path, simulated: SimulatedPatient) -> None:
 
 
 def _labels(simulated: SimulatedPatient) -> dict[str, Any]:
-    patient = simulated.patient
+    patient, phenotypes = simulated.patient, simulated.phenotypes
+    assert phenotypes is not None  # noqa: S101 - `_write_records` had it measured
     return {
         "record": simulated.record_id,
         "patient_id": _patient_id(simulated),
@@ -287,5 +299,5 @@ def _labels(simulated: SimulatedPatient) -> dict[str, Any]:
         "atrial_fibrillation": int(patient.rhythm.atrial_fibrillation),
         **{disease: int(patient.diseases[disease]) for disease in DISEASES},
         "cardiomyopathy_subtype": patient.subtype or "",
-        **{name: f"{value:.4g}" for name, value in zip(PHENOTYPES, simulated.phenotypes, strict=True)},
+        **{name: f"{value:.4g}" for name, value in zip(PHENOTYPES, phenotypes, strict=True)},
     }

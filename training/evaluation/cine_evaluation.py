@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from inference.bundle import Bundle
 from inference.generator import CineGenerator
+from inference.generator_manifest import check_embedding
 from schemas.errors import InvalidSettings
 from schemas.messages import ModelReference
 from training.segmenter import CineSegmenter, SegmenterCard, default_segmenter, load_segmenter
@@ -119,8 +120,10 @@ def evaluate_generator(
         draws: of the bootstrap.
 
     Raises:
+        ForeignEmbedding: the generator belongs to another bundle.
         InvalidSettings: the patients were learned from, or none of them could be screened, or there is no segmenter.
     """
+    check_embedding(generator.ecg_model, bundle.reference)
     training_seed = learned_seed(generator.manifest.trained_on) or SEED_IF_NOT_TOLD
     if seed in (training_seed, learned_seed(bundle.manifest.trained_on)):
         raise InvalidSettings(f"seed {seed} was learned from: evaluate on patients of another seed")

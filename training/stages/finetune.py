@@ -29,7 +29,7 @@ from .settings import Hardware, Learning, NotNegative, Positive, Settings, Share
 
 STAGE = "finetune"
 SCALER = "scaler.json"
-SEED_OF_SUBSET = 17
+SEED_OF_SUBSET, SEED_OF_ORDER = 17, 19
 
 
 class Scaler(Settings, frozen=True, kw_only=True):
@@ -142,7 +142,7 @@ def finetune(
     known = known_labels(cohort, scaler) | (known_scans(cohort, aligned) if aligned else {})
     signals, seed, workers, size = open_resampled(cohort), settings.seed, hardware.workers, settings.learning.batch_size
     drawn = TrainingCrops(signals, rows, known, augmentation=Augmentation(), seed=seed)
-    fixed = MiddleCrops(signals, cohort.select("development"), known)
+    fixed = MiddleCrops(signals, mixed_development(cohort, seed), known)
     length = max(len(rows), settings.min_epoch_rows)
     fitted = fit(
         learner,
@@ -172,6 +172,11 @@ def labelled_rows(cohort: Cohort, settings: Finetune) -> NDArray[np.intp]:
     if not known.any():
         raise InvalidSettings(f"the training fold of {cohort.folder} has no labels to learn from")
     return rows[known]
+
+
+def mixed_development(cohort: Cohort, seed: int) -> NDArray[np.intp]:
+    """Return the development fold's rows, mixed: a batch in which nobody was measured would count as without error."""
+    return np.random.default_rng([seed, SEED_OF_ORDER]).permutation(cohort.select("development"))
 
 
 def fit_scaler(phenotypes: NDArray[np.float64]) -> Scaler:

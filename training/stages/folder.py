@@ -91,6 +91,17 @@ def read_settings(path: Path, stage: str, kind: type[Any]) -> Any:
     return msgspec.convert(config["settings"], kind)
 
 
+def check_input(path: Path, name: str, file: Path) -> None:
+    """Refuse a file that is not the one which the stage in `path` was given by that name.
+
+    Raises:
+        InvalidSettings: it is another one, or not there.
+    """
+    config = msgspec.json.decode((path / CONFIG).read_bytes())
+    if config[name] != _sha256(file):
+        raise InvalidSettings(f"{path} did not learn with {file}: name the one that it was given as --{name}")
+
+
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors as safetensors."""
     from safetensors.torch import save_file

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import msgspec
 
+from inference.bundle import load_bundle
 from inference.generator_export import describe_untrained, package_generator
-from inference.generator_manifest import GeneratorFolder, GeneratorManifest
+from inference.generator_manifest import EcgModel, GeneratorFolder, GeneratorManifest
 from inference.models.cine_mar import CineMar
 from inference.models.cine_presets import find_cine_preset
 from inference.models.cine_vae import CineVae
 from inference.models.expected_cine import ExpectedCine
 from training.cohort.layout import Cohort
 
-from .folder import StageFolder, below, load_weights, read_settings
+from .folder import WEIGHTS, StageFolder, below, check_input, load_weights, read_settings
 from .package import SIMULATED
 from .train_generator import SCALING, Scaling, TrainGenerator
 from .train_generator import STAGE as TRAIN_GENERATOR
@@ -25,6 +26,7 @@ def package_cines(
     learned: Path,
     cohort: Cohort,
     *,
+    ecg: Path,
     guidance: float | None = None,
     temperature: float = 1.0,
     steps: int | None = None,
@@ -36,11 +38,17 @@ def package_cines(
         out: the generator that lies there is replaced.
         learned: folder of `train-generator`.
         cohort: that it was learned from, described in the manifest.
+        ecg: the model bundle with whose embeddings it learned; the manifest names it, and no other's are read.
         guidance: the preset's, where not given; like what follows, to be chosen on the development fold.
         temperature: of the noise; at 0 the generator answers with the expected cine, and the rest does not matter.
         steps, diffusion_steps: the preset's, where not given.
+
+    Raises:
+        InvalidSettings: `learned` holds nothing finished, or learned with the embeddings of another model.
     """
     read_settings(learned, TRAIN_GENERATOR, TrainGenerator)
+    check_input(learned, "ecg", ecg / WEIGHTS)
+    model = load_bundle(ecg).reference
     scaling = msgspec.json.decode((learned / SCALING).read_bytes(), type=Scaling)
     preset, weights = find_cine_preset(scaling.preset), load_weights(StageFolder(learned).weights)
     vae, mar, expected = CineVae(preset), CineMar(preset), ExpectedCine(preset.cine)
@@ -50,7 +58,9 @@ def package_cines(
     chosen = {"guidance": guidance, "steps": steps, "diffusion_steps": diffusion_steps, "temperature": temperature}
     told = {name: value for name, value in chosen.items() if value is not None}
     sampling = msgspec.structs.replace(manifest.sampling, **told)
-    return package_generator(out, vae, mar, expected, msgspec.structs.replace(manifest, sampling=sampling))
+    named = EcgModel(name=model.name, version=model.version)
+    manifest = msgspec.structs.replace(manifest, sampling=sampling, ecg_model=named)
+    return package_generator(out, vae, mar, expected, manifest)
 
 
 def describe(manifest: GeneratorManifest, cohort: Cohort) -> GeneratorManifest:
