@@ -93,6 +93,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # The dashboard
     dashboard_host: str = "127.0.0.1"
     dashboard_port: Port = 8081
+    dashboard_name: str | None = None
+    """The host name that browsers use, where a proxy stands before it; localhost and this machine's are known."""
     dashboard_token: str | None = None
     """A random one, printed at the start, where not set."""
     dashboard_records: Positive = 10_000

@@ -229,7 +229,7 @@ class StubRedis(dict):
 def site(case):
     """Give a signed-in client, the feed, and what Redis holds, waveforms by key and cines by record id."""
     feed, redis, cines = StubFeed(feed_all(new_state(), case.messages())), StubRedis(), StubRedis()
-    app = make_app(feed, redis, cines, token=TOKEN, host="127.0.0.1")
+    app = make_app(feed, redis, cines, token=TOKEN, hosts=("127.0.0.1", "Ward.Hospital.example"))
     visitor = Visitor(app)
     visitor.get("/", params={"token": TOKEN})
     visitor.feed, visitor.redis, visitor.cines = feed, redis, cines
@@ -303,6 +303,7 @@ def test_the_redirect_stays_here(site):
 @pytest.mark.parametrize(
     ("host", "status"),
     [("127.0.0.1:8081", 200), ("localhost:8081", 200), ("[::1]:8081", 200), ("10.0.0.7", 200)]
+    + [("ward.hospital.example", 200), ("ward.hospital.example.evil", 421)]
     + [(host, 421) for host in ("evil.example", "evil.example:8081", "127.0.0.1.evil", "", "[", "localhost.evil")],
 )
 def test_only_our_own_host_names_are_answered(site, host, status):

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import ipaddress
 import socket
+from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,6 +24,7 @@ OPEN_FOLDER = "/static/"
 """Our own files hold no secret, and the page that asks for the token needs its style."""
 SAFE_METHODS = ("GET", "HEAD")
 MAX_BODY_BYTES = 16 * 1024
+UNKNOWN_HOST = "this host name is not the dashboard's; if it is a proxy's, set CARDIACNETS_DASHBOARD_NAME to it"
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -43,15 +45,15 @@ class Guard:
 
     Args:
         token: that opens the dashboard.
-        host: the address that is listened on; its name is one that the Host header may have.
+        hosts: names that the Host header may have, beside this machine's: the address that is listened on, a proxy's.
         sign_in: the page for who has no token.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, host: str, sign_in: bytes) -> None:
+    def __init__(self, app: ASGIApp, *, token: str, hosts: Iterable[str], sign_in: bytes) -> None:
         self._app = app
         self._token = token.encode()
         self._pass = hashlib.sha256(b"cardiacnets-dashboard\0" + self._token).hexdigest().encode()
-        self._names = {"localhost", host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
+        self._names = {name.lower() for name in ("localhost", socket.gethostname(), socket.getfqdn(), *hosts)}
         self._sign_in = sign_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +78,7 @@ class Guard:
         """Return the answer to who is not let through."""
         headers = Headers(scope=scope)
         if not self._is_ours(headers.get("host", "")):
-            return PlainTextResponse("this host name is not the dashboard's", 421)
+            return PlainTextResponse(UNKNOWN_HOST, 421)
         if scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDER):
             return None
         if scope["method"] in SAFE_METHODS and (given := _token_of(scope)) is not None:

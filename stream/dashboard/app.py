@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,7 +59,7 @@ class Refused(Exception):  # noqa: N818 -- it is an answer, not a failure
         self.status = status
 
 
-def make_app(feed: Feed, redis: Redis, cines: CineStore, *, token: str, host: str) -> Starlette:
+def make_app(feed: Feed, redis: Redis, cines: CineStore, *, token: str, hosts: Iterable[str]) -> Starlette:
     """Return the application over a feed that is running."""
     pages = Pages(feed, redis, cines)
     routes = [
@@ -77,7 +77,7 @@ def make_app(feed: Feed, redis: Redis, cines: CineStore, *, token: str, host: st
         Route("/api/regenerate", pages.regenerate, methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    guard = Middleware(Guard, token=token, host=host, sign_in=(STATIC / "sign_in.html").read_bytes())
+    guard = Middleware(Guard, token=token, hosts=hosts, sign_in=(STATIC / "sign_in.html").read_bytes())
     return Starlette(routes=routes, middleware=[guard], exception_handlers={Refused: _refusal})
 
 

@@ -50,7 +50,8 @@ async def serve_dashboard(settings: Settings, started: Callable[[str], object]) 
         stack.push_async_callback(redis.aclose)
         cines = await stack.enter_async_context(CineStore(settings))
         feed = await stack.enter_async_context(Feed(settings, redis))
-        app = make_app(feed, redis, cines, token=token, host=settings.dashboard_host)
+        hosts = [name for name in (settings.dashboard_host, settings.dashboard_name) if name]
+        app = make_app(feed, redis, cines, token=token, hosts=hosts)
         server = PlainServer(
             uvicorn.Config(
                 app, access_log=False, log_config=None, lifespan="off", timeout_graceful_shutdown=SHUTDOWN_S, ws="none"
