@@ -123,19 +123,19 @@ def begin_recipe(out: Path, recipe: Recipe) -> None:
 
 
 def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[Step]:
-    """Yield the steps in order, with estimates measured with the reference preset on two cores."""
+    """Yield the steps in order, with estimates of the reference preset: one thread a step, on two busy cores."""
     main, baselines = places.stage, places.baselines
     scans = recipe.patients + recipe.unmeasured
     rows, scanned_rows = 0.8 * (scans + recipe.unscanned), 0.8 * scans
     learn = _Learner(places, recipe, hardware)
-    finetuning = rows * recipe.finetune_epochs / 110 / SECONDS_A_MINUTE
-    simulating = scans / 17 + recipe.unscanned / 60
+    finetuning = rows * recipe.finetune_epochs / 180 / SECONDS_A_MINUTE
+    simulating = scans / 21 + recipe.unscanned / 300
     yield Step("simulate", simulating / SECONDS_A_MINUTE, learn.simulate)
     yield Step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 130 / SECONDS_A_MINUTE, learn.pretrain_ecg)
-    components = scans / 60 / SECONDS_A_MINUTE
-    drawing = scanned_rows * recipe.pretrain_cmr_epochs / 430 / SECONDS_A_MINUTE
+    components = scans / 100 / SECONDS_A_MINUTE
+    drawing = scanned_rows * recipe.pretrain_cmr_epochs / 600 / SECONDS_A_MINUTE
     yield Step("pretrain-cmr", components + drawing, learn.pretrain_cmr)
-    yield Step("align", scanned_rows * recipe.align_epochs / 110 / SECONDS_A_MINUTE, learn.align)
+    yield Step("align", scanned_rows * recipe.align_epochs / 210 / SECONDS_A_MINUTE, learn.align)
     yield Step("finetune", finetuning, lambda: learn.finetune(main("finetune"), aligned=main("align")))
     yield Step("bundle", 0.5, lambda: learn.package(main("finetune"), main("calibrate"), places.bundle, None))
     yield Step("cmr_oracle", 0.5, learn.fit_oracle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from inference.bundle import Bundle
 from inference.export import RELEASE, package_network
@@ -64,7 +65,9 @@ def describe(cohort: Cohort, finetuned: Path) -> Label:
     """Return what a bundle of a network trained on the cohort says of itself."""
     told, preset = cohort.description, read_settings(finetuned, FINETUNE, Finetune).preset
     folds = ", ".join(f"{count} {fold}" for fold, count in told.fold_patients.items())
-    trained_on = f"{told.source} cohort of {told.patients} patients ({folds})"
+    measured = int(np.isfinite(cohort.phenotypes).any(axis=1).sum())
+    scans = f"; {told.scans} scans, {measured} ECGs with measurements" if told.scans else ""
+    trained_on = f"{told.source} cohort of {told.patients} patients ({folds}{scans})"
     if told.source == SIMULATED:
         return Label(
             name=f"cardiacnets-{preset}",
