@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import msgspec
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from inference.bundle import default_bundle, load_bundle
 from inference.cine import CineGeometry
 from inference.generator import (
     CineGenerator,
@@ -19,7 +21,7 @@ from inference.generator import (
     reduce_cines,
 )
 from inference.generator_export import describe_untrained, package_generator
-from inference.generator_manifest import GRAPHS, default_generator, load_folder, write_folder
+from inference.generator_manifest import GRAPHS, check_embedding, default_generator, load_folder, write_folder
 from inference.manifest import fingerprint
 from inference.models.cine_mar import CineMar, split_latents
 from inference.models.cine_presets import PAPER, REFERENCE, find_cine_preset
@@ -27,7 +29,7 @@ from inference.models.cine_vae import CineVae, LatentMeans
 from inference.models.expected_cine import PATTERNS, ExpectedCine
 from inference.models.token_diffusion import TokenDenoiser, diffusion_loss
 from inference.verified_folder import MANIFEST
-from schemas.errors import CorruptBundle, DeploymentError, EngineFailed, InvalidSettings
+from schemas.errors import CorruptBundle, DeploymentError, EngineFailed, ForeignEmbedding, InvalidSettings
 from tests.tiny_generator import SMALL, draw_networks, small_manifest
 
 pytestmark = pytest.mark.timeout(900)  # a fixture exports five graphs, and every machine is busy at times
@@ -263,6 +265,15 @@ def test_the_shipped_generator_draws_in_its_geometry(embeddings):
     assert generator.draw(embeddings[:1], [1]).shape == (1, *REFERENCE.cine)
     size = sum(path.stat().st_size for path in default_generator().iterdir())
     assert size < 20 * 2**20
+
+
+def test_the_shipped_generator_reads_the_shipped_models_embeddings_and_no_others():
+    named = load_folder(default_generator()).manifest.ecg_model
+    model = load_bundle(default_bundle()).reference
+    check_embedding(named, model)
+    with pytest.raises(ForeignEmbedding, match=re.escape(model.version)):
+        check_embedding(named, msgspec.structs.replace(model, version="0.0.0"))
+    check_embedding(None, model)
 
 
 # ---------------------------------------------------------------------------------------------------- sampling's plans

@@ -9,8 +9,9 @@ from fake_generator import FakeGenerator
 from PIL import Image
 from sample_cine import sample_cine, sample_request
 
+from inference.generator_manifest import EcgModel
 from inference.report import compose_cmr_request, compose_report
-from schemas.errors import InvalidSettings, UnreadableFile
+from schemas.errors import ForeignEmbedding, InvalidSettings, UnreadableFile
 from stream.cine_command import CineNotFound, check_cine_request, cine_command, draw_cine, screen_cine
 from stream.cine_store import CineStore, RedisUnavailable
 from stream.model import load_screener
@@ -82,6 +83,9 @@ def test_the_cine_of_a_screening_is_the_one_that_a_cmr_worker_draws(screener):
     about, expected = cine.provenance, sample_cine(request).provenance
     assert (about.record_id, about.report_id, about.seed) == (expected.record_id, expected.report_id, expected.seed)
     assert about.model == expected.model
+    generator.ecg_model = EcgModel(name=about.model.name, version="of last year")
+    with pytest.raises(ForeignEmbedding, match="of last year"):
+        draw_cine(screener, generator, flagged)
 
 
 def test_an_ecg_file_becomes_a_cine_without_kafka_or_redis(screener, tmp_path):
