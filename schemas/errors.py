@@ -13,6 +13,7 @@
     └── DeploymentError       the installation: refuse to start, or stop
         ├── InvalidSettings       an unknown name or an impossible value
         ├── CorruptBundle         a model file is missing, altered or contradicts its manifest
+        ├── ForeignEmbedding      a cine generator was given another model's embedding
         ├── UnreadableCohort      a cohort's file, or its source, is missing, unfinished or contradicts itself
         ├── EngineUnavailable     the engine's library is not installed, or cannot load the graph
         └── EngineMismatch        an engine disagrees with the reference beyond its tolerance

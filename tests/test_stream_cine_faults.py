@@ -19,6 +19,7 @@ from fake_generator import FakeGenerator
 from harness import ward
 from sample_cine import sample_cine, sample_request
 
+from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
 from schemas.messages import CmrResult, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS
@@ -252,11 +253,14 @@ def test_a_full_redis_and_one_that_stays_away_fail_the_request_with_a_code_and_t
 def test_the_shipped_generator_draws_the_same_cine_in_a_worker_as_in_this_process(tmp_path):
     with studio(tmp_path) as there:
         there.start_shipped()
-        request_cines(there.settings, *as_messages("record-0"))
-        (result,) = results_of(there.settings, at_least(1))
+        foreign = sample_request("record-0")
+        request = msgspec.structs.replace(foreign, model=load_bundle(default_bundle()).reference)
+        request_cines(there.settings, (b"p", encode_message(foreign)), (b"p", encode_message(request)))
+        refused, result = results_of(there.settings, at_least(2))
+        assert (refused.status, refused.code) == ("failed", "foreign_embedding")
         assert (result.status, result.code) == ("generated", None)
         cine = fetch(there.settings, "record-0")
     generator = CineGenerator.load()
     assert result.model == cine.provenance.generator == generator.reference
-    assert (cine.frames == sample_cine(sample_request("record-0"), generator).frames).all()
+    assert (cine.frames == sample_cine(request, generator).frames).all()
     print(f"drawn in {result.seconds:.2f} s, {result.size_bytes} bytes")
