@@ -63,21 +63,27 @@ def package(out: Path, finetuned: Path, calibrated: Path, label: Label) -> Bundl
 
 def describe(cohort: Cohort, finetuned: Path) -> Label:
     """Return what a bundle of a network trained on the cohort says of itself."""
-    told, preset = cohort.description, read_settings(finetuned, FINETUNE, Finetune).preset
-    folds = ", ".join(f"{count} {fold}" for fold, count in told.fold_patients.items())
-    measured = int(np.isfinite(cohort.phenotypes).any(axis=1).sum())
-    scans = f"; {told.scans} scans, {measured} ECGs with measurements" if told.scans else ""
-    trained_on = f"{told.source} cohort of {told.patients} patients ({folds}{scans})"
-    if told.source == SIMULATED:
+    source, preset = cohort.description.source, read_settings(finetuned, FINETUNE, Finetune).preset
+    if source == SIMULATED:
         return Label(
             name=f"cardiacnets-{preset}",
             weights="demonstration weights, simulated cohort",
-            trained_on=f"{trained_on}, seed {told.seed}",
+            trained_on=describe_cohort(cohort),
             notes="Learned from simulated patients alone. It shows that the way works; it says nothing of a person.",
         )
     return Label(
         name=f"cardiacnets-{preset}",
-        weights=f"trained on {told.source}",
-        trained_on=trained_on,
+        weights=f"trained on {source}",
+        trained_on=describe_cohort(cohort),
         notes="Thresholds and calibration hold for the cohort's own prevalences.",
     )
+
+
+def describe_cohort(cohort: Cohort) -> str:
+    """Return what a manifest says of the patients that were learned from; `evaluation` reads the seed in it."""
+    told = cohort.description
+    folds = ", ".join(f"{count} {fold}" for fold, count in told.fold_patients.items())
+    measured = int(np.isfinite(cohort.phenotypes).any(axis=1).sum())
+    scans = f"; {told.scans} scans, {measured} ECGs with measurements" if told.scans else ""
+    seed = f", seed {told.seed}" if told.source == SIMULATED else ""
+    return f"{told.source} cohort of {told.patients} patients ({folds}{scans}){seed}"

@@ -16,7 +16,7 @@ from inference.models.expected_cine import ExpectedCine
 from training.cohort.layout import Cohort
 
 from .folder import WEIGHTS, StageFolder, below, check_input, load_weights, read_settings
-from .package import SIMULATED
+from .package import SIMULATED, describe_cohort
 from .train_generator import SCALING, Scaling, TrainGenerator
 from .train_generator import STAGE as TRAIN_GENERATOR
 
@@ -65,15 +65,13 @@ def package_cines(
 
 def describe(manifest: GeneratorManifest, cohort: Cohort) -> GeneratorManifest:
     """Return the manifest of a generator that was trained on the cohort."""
-    told = cohort.description
-    folds = ", ".join(f"{count} {fold}" for fold, count in told.fold_patients.items())
-    simulated = told.source == SIMULATED
+    source = cohort.description.source
+    simulated = source == SIMULATED
     return msgspec.structs.replace(
         manifest,
         trained=True,
-        weights="demonstration weights, simulated cohort" if simulated else f"trained on {told.source}",
-        trained_on=f"{told.source} cohort of {told.patients} patients ({folds})"
-        + (f", seed {told.seed}" if simulated else ""),
+        weights="demonstration weights, simulated cohort" if simulated else f"trained on {source}",
+        trained_on=describe_cohort(cohort),
         notes=(
             "Learned from simulated hearts alone. It shows that the way works; it says nothing of a person."
             if simulated

@@ -178,9 +178,8 @@ def train_generator(
         folder,
         hardware,
     )
-    expected = learn_expectation(
-        cohort, preset, embeddings, settings.shrinkage
-    )  # last: nothing to do again on resuming
+    # after the learning: a stage that resumes need not do it again
+    expected = learn_expectation(cohort, preset, embeddings, settings.shrinkage)
     weights |= above("mar.", below("mar.", fitted.weights)) | above("expected.", expected.state_dict())
     save_weights(folder.weights, weights)
     (folder.path / SCALING).write_bytes(msgspec.json.format(msgspec.json.encode(scaling), indent=1) + b"\n")
