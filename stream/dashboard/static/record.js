@@ -180,24 +180,28 @@ function subtypes(report) {
 
 // --- cine
 
+// Fetched once for what the topics say of it: drawing the record again must not take away what a person asked for here.
 async function showCine(id) {
   const panel = shown.parts.pair.children[1];
   const { result, requested } = shown.page;
-  const version = result ? `${result.created_at} ${result.status}` : "none";
-  if (shown.cineOf === version && shown.player) return;
+  const version = result ? `${result.created_at} ${result.status}` : `requested: ${requested}`;
+  if (shown.cineOf === version) return;
+  shown.cineOf = version;
+  const isStale = () => shown?.id !== id || shown.cineOf !== version;
   const title = h("h2", {}, "Cine");
   try {
     const player = makePlayer(await getBytes(`/api/cine?id=${encodeURIComponent(id)}`));
-    if (shown?.id !== id) {
+    if (isStale()) {
       player.stop();
       return;
     }
     shown.player?.stop();
     shown.player = player;
-    shown.cineOf = version;
     panel.replaceChildren(title, player.element);
   } catch (error) {
-    if (shown?.id !== id) return;
+    if (isStale()) return;
+    shown.player?.stop();
+    if (error.status !== 404) shown.cineOf = null; // Redis may be back the next time
     panel.replaceChildren(title, h("p.nothing", {}, why(error, result, requested)),
       requested ? regenerate(id, result) : "", h("p.quiet", {}, "A cine is synthetic: drawn from an ECG, not a measurement."));
   }
