@@ -40,7 +40,7 @@ bench: install ## measure speed, as ratios within one run
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bundle: EXTRAS = dev
-bundle: install ## learn the reference bundle and its baselines anew, into run/ (an hour on two cores)
+bundle: install ## learn the reference bundle and its baselines anew, into run/ (two hours on two cores)
 	$(BIN)/cardiacnets train reference --out run $(ARGS)
 
 contracts: EXTRAS = dev

@@ -118,7 +118,8 @@ def check_embedding(ecg_model: EcgModel | None, model: ModelReference) -> None:
     if ecg_model and (ecg_model.name, ecg_model.version) != (model.name, model.version):
         raise ForeignEmbedding(
             f"the cine generator reads the embeddings of {ecg_model.name} {ecg_model.version}, and not those of "
-            f"{model.name} {model.version}: serve the generator that belongs to this model"
+            f"{model.name} {model.version}: name the generator of this model (CARDIACNETS_GENERATOR, or --generator of "
+            "cmr-worker and screen), or the bundle of this generator"
         )
 
 

@@ -141,7 +141,10 @@ class CorruptBundle(DeploymentError):
 
 
 class ForeignEmbedding(DeploymentError):
-    """A cine generator was given the embedding of another model than the one whose embeddings it learned to read."""
+    """A cine generator was given the embedding of another model than the one whose embeddings it learned to read.
+
+    A command stops; a cmr-worker, which reads requests of any model, fails this request and goes on.
+    """
 
     code = "foreign_embedding"
 

@@ -19,6 +19,7 @@ CONFIG_VARIABLE = "CARDIACNETS_CONFIG"
 Positive = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=86_400)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
+HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$", max_length=253)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,8 +94,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # The dashboard
     dashboard_host: str = "127.0.0.1"
     dashboard_port: Port = 8081
-    dashboard_name: str | None = None
-    """The host name that browsers use, where a proxy stands before it; localhost and this machine's are known."""
+    dashboard_name: HostName | None = None
+    """The host name that browsers use, without scheme and port, where a proxy stands before it; localhost and this
+    machine's are known."""
     dashboard_token: str | None = None
     """A random one, printed at the start, where not set."""
     dashboard_records: Positive = 10_000

@@ -51,6 +51,10 @@ def simulate_command(
     """Simulate, with a progress bar, and say what was written."""
     if layout not in FORMATS:
         raise InvalidSettings(f"no format is called {layout!r}: choose {' or '.join(FORMATS)}")
+    if layout == "wfdb" and unmeasured + unscanned:
+        raise InvalidSettings("WFDB files are ECGs with the truth beside them: ask for more --patients instead")
+    if unmeasured and not (cines or short_axis):
+        raise InvalidSettings("--unmeasured patients have a scan: let one be drawn, or make them --unscanned")
     check_destination(out, is_cohort if layout == "cohort" else lambda _: False)
     everybody = patients + unmeasured + unscanned
     with counted("simulating") as show:
@@ -59,8 +63,8 @@ def simulate_command(
             "progress": lambda done: show(done, everybody),
         }
         if layout == "wfdb":
-            write_wfdb(out, everybody, seed, **options)
-            answer = Simulated(out=str(out), format="wfdb", patients=everybody, seed=seed)
+            write_wfdb(out, patients, seed, **options)
+            answer = Simulated(out=str(out), format="wfdb", patients=patients, seed=seed)
         else:
             folds = EVERYBODY_TESTED if test_only else SHARES
             options |= {"unmeasured": unmeasured, "unscanned": unscanned, "folds": folds}

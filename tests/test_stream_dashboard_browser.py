@@ -7,7 +7,10 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -30,6 +33,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+PROXY = "ward.hospital.example"
 PATIENCE_MS = 90_000
 """For what has no limit of its own: the machine may be busy."""
 QUIET = dict.fromkeys(("coronary_artery_disease", "cardiomyopathy", "pulmonary_hypertension", "pericarditis"), 0.02)
@@ -88,7 +92,7 @@ def ground(tmp_path_factory):
     from playwright.sync_api import sync_playwright
 
     folder = tmp_path_factory.mktemp("dashboard")
-    with dashboard_ward(folder) as settings, sync_playwright() as playwright:
+    with dashboard_ward(folder, dashboard_name=PROXY) as settings, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield settings, browser, folder / "dashboard.log"
         browser.close()
@@ -311,6 +315,13 @@ def test_an_expired_cine_is_asked_for_again_and_appears_by_itself(site):
 async def _delete(settings, key):
     async with Redis.from_url(settings.redis) as redis:
         await redis.delete(key)
+
+
+@pytest.mark.parametrize(("name", "status"), [(PROXY, 200), ("elsewhere.example", 421)])
+def test_the_name_of_a_proxy_is_let_in_by_its_setting(site, name, status):
+    with closing(HTTPConnection(urlsplit(site.home).netloc, timeout=30)) as connection:
+        connection.request("GET", "/healthz", headers={"Host": name})
+        assert connection.getresponse().status == status
 
 
 @pytest.mark.parametrize("width", [390, 1280])

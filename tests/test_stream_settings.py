@@ -38,7 +38,9 @@ def test_a_misspelt_variable_is_refused_with_the_likely_name():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("MAX_BATCH", "0"), ("MAX_BATCH", "many"), ("HTTP_PORT", "70000"), ("LOG_LEVEL", "loud")]
+    ("name", "value"),
+    [("MAX_BATCH", "0"), ("MAX_BATCH", "many"), ("HTTP_PORT", "70000"), ("LOG_LEVEL", "loud")]
+    + [("DASHBOARD_NAME", name) for name in ("https://ward.example", "ward.example:8443", "ward.example.", " w")],
 )
 def test_an_impossible_value_is_refused_and_named(name, value):
     with pytest.raises(InvalidSettings, match=name.lower()):

@@ -49,6 +49,19 @@ def test_simulate_writes_wfdb_files(tmp_path):
     assert [path.stem for path in find_ecgs([tmp_path / "w"])] == ["simulated-1-0", "simulated-1-1"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "advice"),
+    [
+        (["--format", "wfdb", "--unmeasured", 1], "--patients"),
+        (["--format", "wfdb", "--unscanned", 1], "--patients"),
+        (["--no-cines", "--unmeasured", 1], "--unscanned"),
+    ],
+)
+def test_simulate_refuses_patients_of_a_kind_that_it_cannot_write(tmp_path, asked, advice):
+    assert advice in run("simulate", "--out", tmp_path / "c", "--patients", 2, *asked, code=2).stderr
+    assert not (tmp_path / "c").exists()
+
+
 def test_simulate_spares_a_folder_with_something_else_in_it(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     refused = run("simulate", "--patients", 1, "--out", tmp_path, code=2)

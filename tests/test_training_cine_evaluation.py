@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from inference.bundle import default_bundle, load_bundle
 from inference.cine import CineGeometry
 from inference.generator import reduce_cines
-from schemas.errors import InvalidSettings
+from inference.generator_manifest import EcgModel
+from schemas.errors import ForeignEmbedding, InvalidSettings
 from schemas.messages import ModelReference
 from stream.cli import app
 from training.cohort.cine import PIXEL_MM, draw_four_chamber, outline_four_chamber
@@ -321,6 +322,13 @@ def found(trained):
     return evaluate_generator(
         Echo(), bundle, seed=6, patients=10, training_patients=16, segmenter=trained.path, processes=1, draws=20
     )
+
+
+def test_a_generator_of_another_model_is_refused_before_anybody_is_simulated(trained):
+    foreign = Echo()
+    foreign.ecg_model = EcgModel(name="cardiacnets-reference", version="of last year")
+    with pytest.raises(ForeignEmbedding, match="of last year"):
+        evaluate_generator(foreign, load_bundle(default_bundle()), seed=6, patients=10, segmenter=trained.path)
 
 
 def test_the_ceiling_of_a_perfect_autoencoder_is_the_truth_and_grey_cines_lose_to_it(found):

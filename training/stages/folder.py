@@ -99,7 +99,9 @@ def check_input(path: Path, name: str, file: Path) -> None:
     """
     config = msgspec.json.decode((path / CONFIG).read_bytes())
     if config[name] != _sha256(file):
-        raise InvalidSettings(f"{path} did not learn with {file}: name the one that it was given as --{name}")
+        raise InvalidSettings(
+            f"{path} did not learn with {file}: name the one that it was given as --{name}, or its bundle"
+        )
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -201,9 +201,10 @@ async function showCine(id) {
   } catch (error) {
     if (isStale()) return;
     shown.player?.stop();
-    if (error.status !== 404) shown.cineOf = null; // Redis may be back the next time
+    const passes = error.status !== 404 && error.status !== 422; // Redis, or the network, may be back the next time
+    if (passes) shown.cineOf = null;
     panel.replaceChildren(title, h("p.nothing", {}, why(error, result, requested)),
-      requested ? regenerate(id, result) : "", h("p.quiet", {}, "A cine is synthetic: drawn from an ECG, not a measurement."));
+      requested && !passes ? regenerate(id, result) : "", h("p.quiet", {}, "A cine is synthetic: drawn from an ECG, not a measurement."));
   }
 }
 
