@@ -9,7 +9,8 @@ Each record passes four steps, and several records are in each of them at once:
                 of one offset, so a later record must never be acknowledged before an earlier one
 
 Anything unforeseen ends the lane with its error, unacknowledged: the process stops, and the consumer group hands its
-partitions on.
+partitions on. So does an engine that fails on one record after another: then it is not the records' fault, and they
+are not rejected for it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Protocol, TypeAlias
 
 from engines.batcher import Batcher, Lane
 from inference.screener import ScreenedOrRefused
-from schemas.errors import RecordError, ShuttingDown, TransientError
+from schemas.errors import EngineFailed, RecordError, ShuttingDown, TransientError
 
 BACKOFF_GROWTH = 2.0
 
@@ -47,10 +48,17 @@ class Event(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How often a record is tried while the moment is bad, and how long to wait between."""
+    """How often a record is tried while the moment is bad, how long to wait between, and when to give the engine up.
+
+    Attributes:
+        limit: tries a record.
+        backoff_s: the first wait.
+        hopeless: records in a row whose tries were all used up, after which the engine is at fault.
+    """
 
     limit: int
     backoff_s: float
+    hopeless: int = 10
 
     def delay_s(self, failed: int) -> float:
         """Return the wait after `failed` tries."""
@@ -96,6 +104,7 @@ class ScreeningLane:
         self._places = asyncio.Semaphore(in_flight)
         self._admitted: asyncio.Queue[_Pending | None] = asyncio.Queue()
         self._published: asyncio.Queue[tuple[Event, Sequence[Awaitable[object]]] | None] = asyncio.Queue()
+        self._given_up = 0
         self.held = 0
         self.finished = 0
 
@@ -121,21 +130,34 @@ class ScreeningLane:
         self._published.put_nowait(None)
 
     async def _settle(self, pending: _Pending) -> Outcome:
-        """Return the screening, or why there is none once the tries are used up."""
+        """Return the screening, or why there is none once the tries are used up.
+
+        Raises:
+            EngineFailed: so it went with too many records in a row.
+        """
         for failed in range(1, self._tries.limit + 1):
             try:
-                return await pending.screening
+                outcome = await pending.screening
             except ShuttingDown:
                 raise
             except RecordError as refusal:
                 return refusal
             except TransientError as error:
                 if failed == self._tries.limit:
-                    return error
+                    return self._give_up(error)
                 await asyncio.sleep(self._tries.delay_s(failed))
                 # Alone, so that one poisonous record cannot fail its neighbours a second time.
                 pending.screening = await self._batcher.admit(pending.value, lane=self._lane, alone=True)
+            else:
+                self._given_up = 0
+                return outcome
         raise AssertionError("the last try returns")
+
+    def _give_up(self, error: TransientError) -> Outcome:
+        self._given_up += 1
+        if self._given_up < self._tries.hopeless:
+            return error
+        raise EngineFailed(f"the engine failed on {self._given_up} records in a row, each {self._tries.limit} times")
 
     async def _acknowledge(self) -> None:
         while answered := await self._published.get():

@@ -26,7 +26,10 @@ class Metrics:
         self.rejected = Counter("cardiacnets_rejected_records", "Records refused", ["lane", "code"], registry=r)
         self.flagged = Counter("cardiacnets_flagged_risks", "Risks over their threshold", ["disease"], registry=r)
         self.alerts = Counter(
-            "cardiacnets_alerts", "Alerts: raised, or held back as repeated or over the budget", ["outcome"], registry=r
+            "cardiacnets_alerts",
+            "Alerts: raised, or held back as repeated, over the budget, or of an archive",
+            ["outcome"],
+            registry=r,
         )
         self.seconds = Histogram(
             "cardiacnets_record_seconds",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,10 +12,11 @@ from types import TracebackType
 from typing import Self
 
 from engines.batcher import Lane
-from inference.files import find_ecgs, read_or_refuse
+from inference.files import find_ecgs, read_ecg
 from schemas.cloudevents import AVRO, event_headers
 from schemas.codec import encode_ecg
 from schemas.ecg_record import EcgRecord
+from schemas.errors import RecordError, UnreadableFile
 from schemas.topics import record_key
 
 from .kafka import LANE_TOPICS, new_producer
@@ -32,7 +34,7 @@ class Sent:
 
     published: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Source and reason of each file that held no ECG."""
+    """Source and reason of each file that was not sent."""
 
 
 class EcgPublisher:
@@ -93,6 +95,29 @@ class EcgPublisher:
             self.confirmed += 1
 
 
+class _Identities:
+    """Which ECG each record id stands for, 16 bytes of digest a record."""
+
+    def __init__(self) -> None:
+        self._ecgs: dict[bytes, bytes] = {}
+
+    def admit(self, record_id: str, value: bytes) -> None:
+        """Take a record in.
+
+        Raises:
+            UnreadableFile: its id stands for another ECG.
+        """
+        if self._ecgs.setdefault(_digest(record_id.encode()), ecg := _digest(value)) != ecg:
+            raise UnreadableFile(
+                f"its record id {record_id} is that of another file with another ECG, and would be taken for the same "
+                "record: give the file a name of its own"
+            )
+
+
+def _digest(value: bytes) -> bytes:
+    return hashlib.blake2b(value, digest_size=8).digest()
+
+
 async def publish_files(
     settings: Settings,
     paths: Iterable[Path],
@@ -101,20 +126,25 @@ async def publish_files(
     rate_hz: float | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Sent:
-    """Publish every ECG under `paths`; a file that cannot be read is reported, and the rest goes on.
+    """Publish every ECG under `paths`; a file that cannot be sent is reported, and the rest goes on.
+
+    Two files with one record id and different ECGs would be taken for one record: the second is not sent.
 
     Args:
         progress: called with the number of files done so far.
     """
-    sent, pace = Sent(), Pace(rate_hz)
+    sent, pace, known = Sent(), Pace(rate_hz), _Identities()
     async with EcgPublisher(settings, lane) as publisher:
         for done, path in enumerate(find_ecgs(paths), start=1):
-            outcome = read_or_refuse(path)
-            if isinstance(outcome, EcgRecord):
-                await pace.step()
-                await publisher.send(outcome)
+            try:
+                record = read_ecg(path)
+                value = encode_ecg(record)
+                known.admit(record.record_id, value)
+            except RecordError as refusal:
+                sent.unreadable.append((str(path), refusal.detail))
             else:
-                sent.unreadable.append((str(path), outcome.detail))
+                await pace.step()
+                await publisher.send_value(value, key=record_key(record), record_id=record.record_id)
             progress(done)
         await publisher.flush()
         sent.published = publisher.confirmed

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Self, TypeAlias
 
+from engines.batcher import Lane
 from inference.report import odds
 from schemas.messages import Alert, Disease
 
@@ -34,8 +35,7 @@ class Refractory:
 
     It remembers in memory alone, and within bounds. A patient's records lie on one partition of a topic, so that one
     worker sees them in order; what it forgets when the partition moves on, when it restarts, or when more findings
-    than `FINDINGS_KEPT` are fresh costs one repeated alert a finding: the error is on the side of alerting. The same
-    holds for a patient whose ECGs come by both topics to two workers.
+    than `FINDINGS_KEPT` are fresh costs one repeated alert a finding: the error is on the side of alerting.
 
     Args:
         window: for so long after an alert a finding raises no second one,
@@ -50,6 +50,14 @@ class Refractory:
         self._latest: deque[datetime] | None = deque(maxlen=per_hour) if per_hour else None
         self._raised: Newest[Finding, _Raised] = Newest(FINDINGS_KEPT)
         self._verdicts: Newest[str, Verdict] = Newest(VERDICTS_KEPT)
+
+    @classmethod
+    def for_lane(cls, lane: Lane, settings: Settings) -> Self | None:
+        """Return a lane's own, or None where it raises no alerts.
+
+        An archive's ECG is no news for a ward, let alone may it silence what the patient's next one says.
+        """
+        return cls.from_settings(settings) if lane is Lane.REALTIME or settings.backfill_alerts else None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

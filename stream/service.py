@@ -39,17 +39,15 @@ class ScreeningService(TopicService):
         super().__init__(settings, self.metrics.registry, ready=ready, moving="record finished", **options)
         self._screener = screener
         self._lag = lag
-        self._refractory = Refractory.from_settings(settings)  # one for both lanes: a patient may come by either
         self._lanes: dict[Lane, ScreeningLane] = {}
 
     def new_lane(self, lane: Lane) -> ScreeningLane:
         """Return a lane over the shared batcher."""
         settings = self._settings
         model = self._screener.bundle.reference
-        publisher = AnswerPublisher(
-            lane, self._producer, model, self._waveforms, self.metrics, refractory=self._refractory
-        )
-        tries = Tries(settings.engine_tries, settings.retry_backoff_s)
+        refractory = Refractory.for_lane(lane, settings)
+        publisher = AnswerPublisher(lane, self._producer, model, self._waveforms, self.metrics, refractory=refractory)
+        tries = Tries(settings.engine_tries, settings.retry_backoff_s, settings.engine_hopeless)
         self._lanes[lane] = ScreeningLane(self._batcher, lane, publisher, tries=tries, in_flight=settings.in_flight)
         return self._lanes[lane]
 

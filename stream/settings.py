@@ -65,12 +65,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     in_flight: Positive = 64
     """Records a lane between their arrival and their acknowledgement."""
     engine_tries: Positive = 3
+    engine_hopeless: Positive = 10
+    """Records in a row on which the engine failed each time: the worker ends, and rejects no more for it."""
     retry_backoff_s: PositiveSeconds = 0.1
     drain_s: PositiveSeconds = 10.0
     watchdog_s: PositiveSeconds = 120.0
     """A worker that holds records and finishes none for this long ends itself."""
 
     # Alerts
+    backfill_alerts: bool = False
+    """Whether ECGs of the backfill topic raise alerts too; their reports and cine requests go out in any case."""
     alert_refractory_s: Annotated[float, Meta(ge=0, le=7 * 86_400)] = 3600.0
     """For this long a patient gets no second alert for the same disease, unless it has worsened."""
     alert_worsening: Annotated[float, Meta(gt=1)] = 2.0

@@ -7,13 +7,17 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
+import wfdb
 from harness import collect, ward
 from real_data import ECGS, needs_real_ecgs
 
 from engines.choice import Tolerances
+from schemas.ecg_record import LEADS
 from schemas.topics import ECG_RISK
+from training.cohort.simulated import write_wfdb
 
 COMMAND = [sys.executable, "-m", "stream.cli"]
 
@@ -97,6 +101,29 @@ def test_a_folder_is_published_and_what_holds_no_ecg_is_named(tmp_path):
     assert answers.counts[ECG_RISK] == 1
     (report,) = answers.reports.values()
     assert (report.record_id, report.patient_id) == ("49900016", "19900016")
+
+
+def test_what_would_be_taken_for_another_record_and_what_is_too_large_is_named_and_the_rest_goes_on(tmp_path):
+    folder = tmp_path / "archive"
+    for place, seed in (("a", 1), ("b", 2), ("c", 1)):  # c is a copy of a; b has another patient under its name
+        write_wfdb(folder / place, 1, seed, processes=1)
+        for file in (folder / place).glob(f"simulated-{seed}-0.*"):
+            name = file.rename(file.with_stem("ecg"))
+            if name.suffix == ".hea":
+                name.write_text(name.read_text().replace(f"simulated-{seed}-0", "ecg"))
+    half_an_hour = np.random.default_rng(1).integers(-900, 900, (30 * 60 * 500, 12))
+    wfdb.wrsamp(
+        "long", 500, ["mV"] * 12, list(LEADS), d_signal=half_an_hour, fmt=["16"] * 12, adc_gain=[200] * 12,
+        baseline=[0] * 12, write_dir=str(folder),
+    )  # fmt: skip
+    with ward(tmp_path) as there:
+        done = run("publish", folder, "--json", environment={"CARDIACNETS_BROKER": there.settings.broker})
+    assert done.returncode == 1
+    sent = json.loads(done.stdout)
+    assert sent["published"] == 2, done.stderr
+    reasons = dict(sent["unreadable"])
+    assert "record id ecg" in reasons[str(folder / "b" / "ecg.hea")]
+    assert "bytes" in reasons[str(folder / "long.hea")]
 
 
 def test_a_worker_without_a_broker_says_so_and_fails():

@@ -9,7 +9,7 @@ from engines.batcher import Batcher, Lane
 from schemas.errors import EngineFailed, MalformedRecord
 from stream.lane import ScreeningLane, Tries
 
-TRIES = Tries(limit=3, backoff_s=0.001)
+TRIES = Tries(limit=3, backoff_s=0.001, hopeless=4)
 
 
 class FakeEvent:
@@ -114,6 +114,28 @@ async def test_a_poisonous_record_is_rejected_with_the_engines_code_and_takes_no
     broker, _ = await run_lane(12, run)
     assert broker.answers[5].code == "engine_failed"
     assert [n for n in range(12) if isinstance(broker.answers[n], Exception)] == [5]
+
+
+async def test_an_engine_that_fails_on_everything_ends_the_lane_and_rejects_no_more():
+    def broken(batch):
+        raise EngineFailed("out of memory")
+
+    broker = Broker()
+    with pytest.raises(ExceptionGroup) as ended:
+        await run_lane(50, broken, broker=broker)
+    assert "4 records in a row, each 3 times" in str(ended.value.exceptions[0])
+    assert list(broker.answers) == [0, 1, 2]
+
+
+async def test_failures_with_a_success_between_do_not_end_the_lane():
+    def now_and_then(batch):
+        if len(batch) > 1 or int(batch[0]) % 3:  # two of three have all their tries used up
+            raise EngineFailed("out of memory")
+        return list(batch)
+
+    broker, lane = await run_lane(12, now_and_then)
+    assert lane.finished == 12
+    assert sum(isinstance(answer, EngineFailed) for answer in broker.answers.values()) == 8
 
 
 async def test_the_records_in_flight_are_bounded():

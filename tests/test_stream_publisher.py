@@ -72,8 +72,8 @@ class Waveforms:
 def ward():
     producer, waveforms, metrics = Producer(), Waveforms(), Metrics()
 
-    def publisher(**settings):
-        refractory = Refractory.from_settings(Settings(**settings))
+    def publisher(*, alerts=True, **settings):
+        refractory = Refractory.from_settings(Settings(**settings)) if alerts else None
         one = AnswerPublisher(Lane.REALTIME, producer, MODEL, waveforms, metrics, refractory=refractory)
 
         def publish(*screenings):
@@ -125,6 +125,12 @@ def test_over_the_budget_only_high_priority_alerts_go_out(ward):
     publish = ward.publisher(alerts_per_hour=1)
     counts = publish(screening("r1", ("heart_failure", 0.95), ("pericarditis", 0.95), ("cardiomyopathy", 0.6)))
     assert (counts[ECG_ALERTS], counts[ECG_RISK], counted(ward, "budget")) == (2, 1, 1)
+
+
+def test_a_lane_without_alerts_has_report_request_and_waveform_all_the_same(ward):
+    assert ward.publisher(alerts=False)(screening("r1", ("heart_failure", 0.9))) == {ECG_RISK: 1, CMR_REQUESTS: 1}
+    assert ward.waveforms.stored == ["r1"]
+    assert counted(ward, "backfill") == 1
 
 
 def test_an_unflagged_ecg_has_its_report_alone(ward):

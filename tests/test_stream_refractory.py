@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines.batcher import Lane
 from schemas.identity import alert_id
 from schemas.messages import DISEASES, Alert, ModelReference, Risk
 from stream.refractory import FINDINGS_KEPT, VERDICTS_KEPT, Refractory
@@ -34,6 +35,13 @@ def refractory(*, window_s=3600, worsening=2.0, per_hour=None):
     return Refractory.from_settings(
         Settings(alert_refractory_s=window_s, alert_worsening=worsening, alerts_per_hour=per_hour)
     )
+
+
+def test_an_archive_raises_alerts_only_where_that_is_asked_for_and_silences_no_live_one():
+    assert Refractory.for_lane(Lane.BACKFILL, Settings()) is None
+    settings = Settings(backfill_alerts=True)
+    archive, live = (Refractory.for_lane(lane, settings) for lane in (Lane.BACKFILL, Lane.REALTIME))
+    assert [judge.judge(alert(name), NOW) for judge, name in ((archive, "old"), (live, "new"))] == ["raised"] * 2
 
 
 def at(seconds):

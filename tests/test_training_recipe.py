@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from inference.bundle import load_bundle
+from inference.verified_folder import sha256
 from schemas.errors import InvalidSettings
 from tests.tiny_cohort import write_tiny_cohort
 from training.cohort.probe import probe_crops
@@ -49,14 +50,16 @@ def test_a_folder_is_kept_for_one_recipe(tmp_path):
 @pytest.mark.timeout(600)  # three exports and the whole of learning: half a minute alone, minutes on a busy machine
 def test_one_command_goes_from_a_cohort_to_a_bundle_and_its_baselines_and_does_nothing_twice(tmp_path):
     folds = {"train": 24, "development": 28, "test": 8}
-    write_tiny_cohort(tmp_path / "cohort", folds=folds, unscanned={"train": 12, "development": 3})
+    unmeasured, unscanned = {"train": 10, "development": 2}, {"train": 12, "development": 3}
+    write_tiny_cohort(tmp_path / "cohort", folds=folds, unmeasured=unmeasured, unscanned=unscanned)
     said = []
     bundle = load_bundle(run_recipe(tmp_path, SMALL, CPU, said.append))
     manifest = bundle.manifest
 
     assert manifest.trained
     assert manifest.weights == "demonstration weights, simulated cohort"
-    assert "75 patients (36 train, 31 development, 8 test; 60 scans, 60 ECGs with measurements)" in manifest.trained_on
+    assert "87 patients (46 train, 33 development, 8 test; 72 scans, 60 ECGs with measurements)" in manifest.trained_on
+    assert manifest.files["weights.safetensors"] == sha256(tmp_path / "finetune" / "weights.safetensors")
     assert 80 < manifest.phenotypes[0].mean < 120
     assert all(head.threshold == head.operating_points.specificity_95 for head in manifest.diseases)
     for name in ("without_alignment", "from_scratch"):

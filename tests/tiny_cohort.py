@@ -14,10 +14,17 @@ TIMES = np.arange(5000) / 500
 PIXELS = np.linspace(-1, 1, 96)
 
 
-def write_tiny_cohort(folder, *, folds=FOLDS, unscanned=None, cines=True, ecgs_a_patient=1, test_seed=0):
-    """Write and open it; `test_seed` changes the test fold alone, `unscanned` more patients have diagnoses alone."""
-    names = [fold for some in (folds, unscanned or {}) for fold, count in some.items() for _ in range(count)]
-    rows, scans = len(names), sum(folds.values())
+def write_tiny_cohort(
+    folder, *, folds=FOLDS, unmeasured=None, unscanned=None, cines=True, ecgs_a_patient=1, test_seed=0
+):
+    """Write and open it; `test_seed` changes the test fold alone.
+
+    Of `folds` everybody is scanned and measured; `unmeasured` more have a scan that nobody measured, and `unscanned`
+    more diagnoses alone.
+    """
+    kinds = folds, unmeasured or {}, unscanned or {}
+    names = [fold for kind in kinds for fold, count in kind.items() for _ in range(count)]
+    measured, scans, rows = np.cumsum([sum(kind.values()) for kind in kinds]).tolist()
     with write_cohort(folder, source="simulated", rows=rows, scans=scans, cines=cines, seed=1) as writer:
         ecgs, drawn = map_array(writer.folder / ECGS), map_array(writer.folder / CINES)
         for place, fold in enumerate(names):
@@ -27,7 +34,8 @@ def write_tiny_cohort(folder, *, folds=FOLDS, unscanned=None, cines=True, ecgs_a
             if cines and place < scans:
                 drawn[place] = draw_cine(severity, rng)
             row = draw_row(place, fold, severity, rng, ecgs_a_patient, cines)
-            writer.add(row if place < scans else replace(row, cine=-1, phenotypes=None))
+            phenotypes = row.phenotypes if place < measured else None
+            writer.add(replace(row, phenotypes=phenotypes, cine=row.cine if place < scans else -1))
     return open_cohort(folder)
 
 
