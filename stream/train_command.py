@@ -294,25 +294,27 @@ def reference_command(
     out: Annotated[Path, typer.Option(help="Folder of the whole; what is finished in it is not done again.")],
     patients: Annotated[int, typer.Option(min=20, help="Of the simulated cohort, scanned and measured.")] = 9000,
     unmeasured: Annotated[
-        int | None, typer.Option(min=0, help="More, with a scan that nobody measured; as many by default.")
+        int | None, typer.Option(min=0, help="More, with a scan that nobody measured; three times as many by default.")
     ] = None,
-    unscanned: Annotated[
-        int | None, typer.Option(min=0, help="More, with an ECG and diagnoses alone; twice as many by default.")
-    ] = None,
+    unscanned: Annotated[int, typer.Option(min=0, help="More, with an ECG and diagnoses alone.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the cohort and of all learning.")] = 0,
     preset: PresetName = "reference",
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="Steps at the same time; two on a processor, one on a GPU.")
+    ] = None,
 ) -> None:
     """Do everything: simulate, pretrain, align, fine-tune, calibrate, bundle, and the baselines beside it."""
-    from training.recipe import Recipe, run_recipe
+    from training.recipe import UNMEASURED_A_PATIENT, Recipe, run_recipe, steps_at_once
 
     recipe = Recipe(
         preset=preset,
         seed=seed,
         patients=patients,
-        unmeasured=patients if unmeasured is None else unmeasured,
-        unscanned=2 * patients if unscanned is None else unscanned,
+        unmeasured=UNMEASURED_A_PATIENT * patients if unmeasured is None else unmeasured,
+        unscanned=unscanned,
     )
-    bundle = run_recipe(out, recipe, _hardware(context), _say)
+    hardware = _hardware(context)
+    bundle = run_recipe(out, recipe, hardware, _say, at_once=at_once or steps_at_once(hardware))
     _say(f"the bundle lies in {bundle}")
 
 

@@ -1,14 +1,19 @@
 """The recipe: what it plans, what it refuses, and that one command goes from nothing to a bundle and its baselines."""
 
 import json
+import multiprocessing
 
 import msgspec
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from inference.bundle import load_bundle
 from inference.verified_folder import sha256
 from schemas.errors import InvalidSettings
+from stream.cli import app
 from tests.tiny_cohort import write_tiny_cohort
+from training import recipe as recipe_module
 from training.cohort.probe import probe_crops
 from training.oracle import load_oracle
 from training.recipe import Places, Recipe, begin_recipe, plan_steps, run_recipe
@@ -33,9 +38,43 @@ SMALL = Recipe(
 def test_the_default_recipe_is_planned_for_less_than_two_hours_on_two_cores(tmp_path):
     steps = list(plan_steps(Places(tmp_path), Recipe(), CPU))
 
-    assert 60 < sum(step.minutes for step in steps) < 120
+    assert 60 < minutes_of(steps, at_once=2) < 110
     assert [step.name for step in steps][:2] == ["simulate", "pretrain-ecg"]
     assert not list(tmp_path.iterdir())
+
+
+def minutes_of(steps, *, at_once):
+    """Return when the last step ends, if of those that can begin the first one does."""
+    ends, cores, waiting = {}, [0.0] * at_once, list(steps)
+    while waiting:
+        cores.sort()
+        begins = {
+            step.name: max([ends[need] for need in step.needs], default=0)
+            for step in waiting
+            if all(need in ends for need in step.needs)
+        }
+        soonest = min(max(begin, cores[0]) for begin in begins.values())
+        step = next(step for step in waiting if max(begins.get(step.name, np.inf), cores[0]) == soonest)
+        ends[step.name] = cores[0] = soonest + step.minutes
+        waiting.remove(step)
+    return max(ends.values())
+
+
+def test_the_command_asks_for_the_default_recipe(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(recipe_module, "run_recipe", lambda out, recipe, *_, **__: asked.append(recipe) or out)
+    for arguments in ([], ["--patients", "20"], ["--patients", "20", "--unmeasured", "0", "--unscanned", "5"]):
+        result = CliRunner().invoke(app, ["train", "reference", "--out", str(tmp_path), *arguments])
+        assert result.exit_code == 0, result.output
+    small = Recipe(patients=20, unmeasured=60)
+    assert asked == [Recipe(), small, msgspec.structs.replace(small, unmeasured=0, unscanned=5)]
+
+
+def test_an_error_of_a_step_ends_those_beside_it(tmp_path):
+    write_tiny_cohort(tmp_path / "cohort", folds={"train": 8, "development": 4}, cines=False)
+    with pytest.raises(InvalidSettings, match="no cines"):
+        run_recipe(tmp_path, msgspec.structs.replace(SMALL, pretrain_ecg_epochs=10_000), CPU, print, at_once=2)
+    assert not multiprocessing.active_children()
 
 
 def test_a_folder_is_kept_for_one_recipe(tmp_path):
@@ -53,7 +92,7 @@ def test_one_command_goes_from_a_cohort_to_a_bundle_and_its_baselines_and_does_n
     unmeasured, unscanned = {"train": 10, "development": 2}, {"train": 12, "development": 3}
     write_tiny_cohort(tmp_path / "cohort", folds=folds, unmeasured=unmeasured, unscanned=unscanned)
     said = []
-    bundle = load_bundle(run_recipe(tmp_path, SMALL, CPU, said.append))
+    bundle = load_bundle(run_recipe(tmp_path, SMALL, CPU, said.append, at_once=2))
     manifest = bundle.manifest
 
     assert manifest.trained

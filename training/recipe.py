@@ -1,13 +1,19 @@
 """`cardiacnets train reference`: everything from nothing to a bundle and its baselines, in one go.
 
 What is finished is not done again: the same command after an interruption goes on where it stopped, with the epoch.
+
+Steps that do not need each other run at the same time, each in a process of its own and on its share of the cores: a
+network this small does not keep two cores busy with one step.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +24,13 @@ from inference.verified_folder import MANIFEST
 from schemas.errors import InvalidSettings
 
 from .cohort.layout import Cohort, is_cohort, open_cohort
+from .cohort.processes import open_pool
 from .stages.folder import StageFolder
 from .stages.settings import Count, Hardware, Learning, Settings
 
 RECIPE = "recipe.json"
+SIMULATE = "simulate"
+UNMEASURED_A_PATIENT = 3
 SECONDS_A_MINUTE = 60
 
 
@@ -37,11 +46,11 @@ class Recipe(Settings, frozen=True, kw_only=True):
 
     preset: str = "reference"
     patients: Annotated[int, Meta(ge=20)] = 9000
-    unmeasured: Annotated[int, Meta(ge=0)] = 9000
-    unscanned: Annotated[int, Meta(ge=0)] = 18000
+    unmeasured: Annotated[int, Meta(ge=0)] = UNMEASURED_A_PATIENT * 9000
+    unscanned: Annotated[int, Meta(ge=0)] = 0
     seed: int = 0
     pretrain_ecg_epochs: Count = 6
-    pretrain_cmr_epochs: Count = 12
+    pretrain_cmr_epochs: Count = 6
     align_epochs: Count = 12
     finetune_epochs: Count = 6
     batch_size: Count = 32
@@ -77,14 +86,24 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: its name, how long it takes on two cores (minutes, 0 where it is short), and what it does."""
+    """One step.
+
+    Attributes:
+        name: of it.
+        minutes: that it takes on one core, another step on the other; the simulation has both.
+        run: does it.
+        needs: names of the steps that must be finished before.
+    """
 
     name: str
     minutes: float
     run: Callable[[], object]
+    needs: tuple[str, ...] = ("simulate",)
 
 
-def run_recipe(out: Path, recipe: Recipe, hardware: Hardware, say: Callable[[str], object]) -> Path:
+def run_recipe(
+    out: Path, recipe: Recipe, hardware: Hardware, say: Callable[[str], object], *, at_once: int = 1
+) -> Path:
     """Run all steps that are not finished, and return the bundle's folder.
 
     Args:
@@ -92,21 +111,53 @@ def run_recipe(out: Path, recipe: Recipe, hardware: Hardware, say: Callable[[str
         recipe: what decides the result.
         hardware: where to learn.
         say: told the plan, and how each step went.
+        at_once: so many steps run at the same time; the program must guard its own entry by
+            `if __name__ == "__main__"`.
 
     Raises:
         InvalidSettings: `out` holds the work of another recipe.
     """
     begin_recipe(out, recipe)
-    places = Places(out)
-    steps = list(plan_steps(places, recipe, hardware))
-    say(f"about {sum(step.minutes for step in steps):.0f} minutes on two cores:")
-    for step in steps:
+    steps = {step.name: step for step in plan_steps(Places(out), recipe, hardware)}
+    say(f"about {sum(step.minutes for step in steps.values()):.0f} minutes of work, {at_once} at a time:")
+    for step in steps.values():
         say(f"  {step.minutes:5.1f}  {step.name}")
-    for step in steps:
-        started = time.monotonic()
-        step.run()
-        say(f"{step.name}: {(time.monotonic() - started) / SECONDS_A_MINUTE:.1f} min")
-    return places.bundle
+    run = partial(_run_step, out, recipe, hardware)
+    finished = {SIMULATE}
+    say(run(SIMULATE))  # by itself, on all cores: every other step needs it
+    waiting = [step for step in steps.values() if step.name not in finished]
+    running: dict[Future[str], str] = {}
+    with open_pool(at_once, partial(_share_cores, at_once)) as pool:
+        while waiting or running:
+            ready = [step for step in waiting if finished.issuperset(step.needs)][: at_once - len(running)]
+            waiting = [step for step in waiting if step not in ready]
+            running |= {pool.submit(run, step.name): step.name for step in ready}
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                say(done.result())
+                finished.add(running.pop(done))
+    return Places(out).bundle
+
+
+def steps_at_once(hardware: Hardware) -> int:
+    """Return how many steps are best run at the same time: two, where each can have a core."""
+    import torch
+
+    on_processor = hardware.accelerator == "cpu" or (hardware.accelerator == "auto" and not torch.cuda.is_available())
+    return min(2, len(os.sched_getaffinity(0))) if on_processor else 1
+
+
+def _run_step(out: Path, recipe: Recipe, hardware: Hardware, name: str) -> str:
+    """Run a step, and return how long it took."""
+    (step,) = (step for step in plan_steps(Places(out), recipe, hardware) if step.name == name)
+    started = time.monotonic()
+    step.run()
+    return f"{name}: {(time.monotonic() - started) / SECONDS_A_MINUTE:.1f} min"
+
+
+def _share_cores(at_once: int) -> None:
+    import torch
+
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // at_once))
 
 
 def begin_recipe(out: Path, recipe: Recipe) -> None:
@@ -123,28 +174,39 @@ def begin_recipe(out: Path, recipe: Recipe) -> None:
 
 
 def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[Step]:
-    """Yield the steps in order, with estimates of the reference preset: one thread a step, on two busy cores."""
+    """Yield the steps, the longest way to the bundle first, with estimates of the reference preset."""
     main, baselines = places.stage, places.baselines
     scans = recipe.patients + recipe.unmeasured
     rows, scanned_rows = 0.8 * (scans + recipe.unscanned), 0.8 * scans
     learn = _Learner(places, recipe, hardware)
-    finetuning = rows * recipe.finetune_epochs / 180 / SECONDS_A_MINUTE
-    simulating = scans / 21 + recipe.unscanned / 300
-    yield Step("simulate", simulating / SECONDS_A_MINUTE, learn.simulate)
-    yield Step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 130 / SECONDS_A_MINUTE, learn.pretrain_ecg)
-    components = scans / 100 / SECONDS_A_MINUTE
-    drawing = scanned_rows * recipe.pretrain_cmr_epochs / 600 / SECONDS_A_MINUTE
-    yield Step("pretrain-cmr", components + drawing, learn.pretrain_cmr)
-    yield Step("align", scanned_rows * recipe.align_epochs / 210 / SECONDS_A_MINUTE, learn.align)
-    yield Step("finetune", finetuning, lambda: learn.finetune(main("finetune"), aligned=main("align")))
-    yield Step("bundle", 0.5, lambda: learn.package(main("finetune"), main("calibrate"), places.bundle, None))
-    yield Step("cmr_oracle", 0.5, learn.fit_oracle)
-    yield Step("classic", rows / 100 / SECONDS_A_MINUTE, learn.fit_classic)
-    for name, encoder, told in (
-        ("without_alignment", StageFolder(main("pretrain-ecg")).weights, "pretrained on ECGs alone, without alignment"),
-        ("from_scratch", None, "without any pretraining"),
+    finetuning = rows * recipe.finetune_epochs / 180
+    components = scans / 100
+    drawing = scanned_rows * recipe.pretrain_cmr_epochs / 600
+
+    def step(name: str, seconds: float, run: Callable[[], object], *needs: str) -> Step:
+        return Step(name, seconds / SECONDS_A_MINUTE, run, needs)
+
+    yield step(SIMULATE, scans / 21 + recipe.unscanned / 300, learn.simulate)
+    yield step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 130, learn.pretrain_ecg, SIMULATE)
+    yield step("pretrain-cmr", components + drawing, learn.pretrain_cmr, SIMULATE)
+    yield step("align", scanned_rows * recipe.align_epochs / 210, learn.align, "pretrain-ecg", "pretrain-cmr")
+    yield step("finetune", finetuning, lambda: learn.finetune(main("finetune"), aligned=main("align")), "align")
+    yield step(
+        "bundle", 30, lambda: learn.package(main("finetune"), main("calibrate"), places.bundle, None), "finetune"
+    )
+    yield step("cmr_oracle", 30, learn.fit_oracle, "align")
+    for name, encoder, told, needed in (
+        ("from_scratch", None, "without any pretraining", SIMULATE),
+        (
+            "without_alignment",
+            StageFolder(main("pretrain-ecg")).weights,
+            "pretrained on ECGs alone, without alignment",
+            "pretrain-ecg",
+        ),
     ):
-        yield Step(name, finetuning, _Baseline(learn, baselines / name, main(f"baseline-{name}"), encoder, told))
+        baseline = _Baseline(learn, baselines / name, main(f"baseline-{name}"), encoder, told)
+        yield step(name, finetuning, baseline, needed)
+    yield step("classic", rows / 100, learn.fit_classic, SIMULATE)
 
 
 @dataclass(frozen=True, slots=True)

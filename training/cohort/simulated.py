@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import csv
 import math
-import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +44,7 @@ from .layout import (
 )
 from .measures import measure_heart
 from .physiology import Patient, draw_patient
+from .processes import open_pool
 from .writer import check_room, map_array, staged_folder, write_cohort
 
 Job = TypeVar("Job")
@@ -178,7 +174,7 @@ def _in_order(work: Callable[[range], Result], chunks: Sequence[range], processe
     if processes <= 1:
         yield from map(work, chunks)
         return
-    with _pool(processes) as pool:
+    with open_pool(processes) as pool:
         remaining = iter(chunks)
         waiting: deque[Future[Result]] = deque(
             pool.submit(work, chunk) for chunk in islice(remaining, processes * AHEAD)
@@ -187,29 +183,6 @@ def _in_order(work: Callable[[range], Result], chunks: Sequence[range], processe
             result = waiting.popleft().result()
             waiting.extend(pool.submit(work, chunk) for chunk in islice(remaining, 1))
             yield result
-
-
-@contextmanager
-def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, initializer=_end_with_parent)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Leave the interrupt key to the parent, and end when it does, however that comes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch_parent, daemon=True).start()
-
-
-def _watch_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _simulate_rows(

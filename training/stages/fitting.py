@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import multiprocessing
 import sys
 import warnings
 from collections.abc import Iterator
@@ -120,7 +121,7 @@ def fit(
     gc.collect()  # an earlier learner and its trainer hold each other
     best = _checkpoint(folder.checkpoints, "best", DEVELOPMENT_LOSS)
     last = _checkpoint(folder.checkpoints, "last", None)
-    on_terminal = sys.stderr.isatty()
+    on_terminal = sys.stderr.isatty() and multiprocessing.parent_process() is None  # two bars would fight
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # or every new tensor is filled, which is slow
     with _quiet_lightning():
         trainer = Trainer(
@@ -141,7 +142,7 @@ def fit(
                 best,
                 EarlyStopping(DEVELOPMENT_LOSS, patience=learner.learning.patience),
                 LearningRateMonitor("epoch"),
-                TQDMProgressBar() if on_terminal else EpochLines(folder.path.name),
+                TQDMProgressBar() if on_terminal else EpochLines(f"{folder.path.parent.name}/{folder.path.name}"),
                 last,  # after the others, whose states it keeps
             ],
         )
@@ -154,7 +155,7 @@ def fit(
 
 
 class EpochLines(Callback):
-    """A line an epoch, where there is no terminal to draw a bar on."""
+    """A line an epoch, where there is no terminal to draw a bar on, or another step beside."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
