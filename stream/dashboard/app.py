@@ -11,7 +11,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sse_starlette import EventSourceResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -31,6 +31,8 @@ from .records import compose_page, fetch_ecg
 
 STATIC = Path(__file__).parent / "static"
 MAX_ROWS = 1000
+BEAT_S = 10
+"""A page takes a line for dead on which nothing came for 30 s."""
 BINARY = "application/octet-stream"
 
 T = TypeVar("T")
@@ -101,7 +103,7 @@ class Pages:
     async def events(self, request: Request) -> Response:
         """Return the stream of events, from where the page was if it tells."""
         last_id = request.headers.get("last-event-id") or request.query_params.get("last")
-        return EventSourceResponse(self._feed.hub.stream(last_id))
+        return EventSourceResponse(self._feed.hub.stream(last_id), ping=BEAT_S, ping_message_factory=_beat)
 
     async def records(self, request: Request) -> Response:
         """Return the newest records as rows."""
@@ -147,7 +149,7 @@ class Pages:
         return Response(encode_bundle(report), media_type=FHIR_JSON, headers=attachment)
 
     async def acknowledge(self, request: Request) -> Response:
-        """Publish that somebody took note of an alert."""
+        """Publish that somebody took note of an alert; the feed publishes the alert in its new state."""
         form = await _form(request, AcknowledgeForm)
         entry = _required(self._feed.state.book.get(form.identifier), "there is no such alert any more")
         acknowledgement = Acknowledgement(
@@ -159,7 +161,6 @@ class Pages:
         )
         await self._publish(topics.ECG_ALERTS_ACK, acknowledgement, form.identifier, entry.key)
         self._feed.state.acknowledge(acknowledgement)
-        await self._feed.publish_due()
         return _json({"status": "acknowledged"})
 
     async def regenerate(self, request: Request) -> Response:
@@ -179,6 +180,11 @@ class Pages:
             raise Refused(422, str(error)) from error
         except KafkaError as error:
             raise Refused(503, "Kafka does not answer: nothing was noted, try again") from error
+
+
+def _beat() -> ServerSentEvent:
+    """Return an event, for a page is not told of a comment."""
+    return ServerSentEvent(data="{}", event="beat")
 
 
 async def _refusal(_: Request, error: Exception) -> Response:

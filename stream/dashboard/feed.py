@@ -35,6 +35,7 @@ OVERVIEW_S = 1.0
 FOLLOW_UP_S = 1.0
 PROBE_S = 3.0
 PROBE_TIMEOUT_S = 2.0
+CANCEL_S = 0.5
 MAX_RECORDS = 500
 """Messages taken from the client at once; between them the pages are served."""
 CHUNK = 400
@@ -96,8 +97,11 @@ class Feed:
     ) -> None:
         """Close the pages' streams and disconnect."""
         self.hub.close()
-        for task in self._tasks:
-            task.cancel()
+        # More than once: Python 3.11's wait_for, which redis-py calls, may swallow it.
+        while not all(task.done() for task in self._tasks):
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=CANCEL_S)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._disconnect()
 
@@ -130,9 +134,10 @@ class Feed:
         while True:
             batches = await self._consumer.getmany(timeout_ms=1000, max_records=MAX_RECORDS)
             now = time.time()
-            for messages in batches.values():
-                for message in messages:
-                    self.state.receive(message.topic, message.key, message.value, now)
+            for partition, messages in batches.items():
+                unreadable = [m.offset for m in messages if not self.state.receive(m.topic, m.key, m.value, now)]
+                if unreadable:  # where they lie, and never what they hold
+                    log.warning("messages_unreadable", **partition._asdict(), offsets=unreadable)
             await self._measure_lag()
 
     async def _tell(self) -> None:
@@ -143,7 +148,7 @@ class Feed:
             for name, data in _as_events("alerts", self.state.take_changed()):
                 self.hub.publish(name, data)
             changed_records = self.state.take_changed_records()
-            if self._caught_up:  # until then pages are few, and the records many
+            if self._caught_up:  # until then pages are few, and the records many; "ready" stands for them all
                 for name, data in _as_events("records", changed_records):
                     self.hub.publish(name, data)
             if time.monotonic() < due:
@@ -158,9 +163,9 @@ class Feed:
         while True:
             await asyncio.sleep(FOLLOW_UP_S)
             if self._caught_up:
-                await self.publish_due()
+                await self._publish_due()
 
-    async def publish_due(self) -> None:
+    async def _publish_due(self) -> None:
         """Publish the alerts that were acknowledged, or left alone for too long; what fails now is due again later."""
         for entry in self.state.due(datetime.now(UTC)):
             try:
@@ -194,7 +199,9 @@ class Feed:
     async def _measure_lag(self) -> None:
         read = {partition: await self._consumer.position(partition) for partition in self._ends}
         self._behind = sum(max(0, end - read[partition]) for partition, end in self._ends.items())
-        self._caught_up = self._caught_up or self._behind == 0
+        if self._behind == 0 and not self._caught_up:
+            self._caught_up = True
+            self.hub.publish("ready", "{}")  # pages that came during the replay may have asked too early
 
     # --- the beginning and the end
 

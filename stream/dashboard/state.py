@@ -47,7 +47,7 @@ SLACK = 256
 RATE_WINDOW_S = 60
 LATENCIES_KEPT = 500
 LIVE_S = 600.0
-"""An ECG that was recorded longer ago comes from an archive, and its age is no latency."""
+"""An ECG that was recorded longer ago comes from an archive, and its age is no latency; main.js tells this bound."""
 
 
 class AlertRow(msgspec.Struct, kw_only=True):
@@ -147,19 +147,18 @@ class DashboardState:
             topics.ECG_ALERTS_ACK: self._receive_acknowledgement,
         }
 
-    def receive(self, topic: str, key: bytes | None, value: bytes | None, now: float) -> None:
-        """Merge a message in; what is not of the contract is counted, and otherwise passed over.
+    def receive(self, topic: str, key: bytes | None, value: bytes | None, now: float) -> bool:
+        """Merge a message in and return true; what is not of the contract is counted, and otherwise passed over.
 
         Args:
             now: seconds since 1970.
         """
-        if value is None or len(value) > MAX_MESSAGE_BYTES:
-            self._unreadable += 1
-            return
         try:
-            self._receivers[topic](key, value, now)
+            self._receivers[topic](key, _bounded(value), now)
         except MalformedRecord:
             self._unreadable += 1
+            return False
+        return True
 
     # --- what the pages ask
 
@@ -301,6 +300,12 @@ class DashboardState:
         reported = ((name, kept) for name, kept in self._records.items() if kept.report is not None)
         matching = (item for item in reported if wanted in f"{item[0]} {item[1].patient_id or ''}".casefold())
         return heapq.nlargest(limit, matching, key=lambda item: item[1].created_at)
+
+
+def _bounded(value: bytes | None) -> bytes:
+    if value is None or len(value) > MAX_MESSAGE_BYTES:
+        raise MalformedRecord("no message of ours is empty, or as large as this")
+    return value
 
 
 def _alert_row(entry: AlertEntry) -> AlertRow:

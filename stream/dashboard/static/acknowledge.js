@@ -7,6 +7,7 @@ let current = null;
 
 export function askToAcknowledge(row) {
   current = row;
+  setSending(false);
   byId("acknowledge-what").textContent =
     `${diseaseName(row.disease)}, ${percent(row.probability)}: patient ${row.patient_id ?? "without id"}`;
   byId("acknowledge-error").textContent = "";
@@ -18,6 +19,9 @@ export function askToAcknowledge(row) {
 
 export function prepareAcknowledge() {
   byId("acknowledge-cancel").addEventListener("click", () => byId("acknowledge").close());
+  byId("acknowledge").addEventListener("cancel", (event) => {
+    if (byId("acknowledge-cancel").disabled) event.preventDefault();
+  });
   byId("acknowledge").querySelector("form").addEventListener("submit", send);
   byId("acknowledge-comment").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("acknowledge-send").click();
@@ -31,14 +35,22 @@ async function send(event) {
     byId("acknowledge-error").textContent = "An acknowledgement needs a name.";
     return;
   }
-  byId("acknowledge-send").disabled = true;
+  const row = current;
+  const isHere = () => current === row; // a browser lets a second Escape close what the first one may not
+  setSending(true);
   try {
-    await postJson("/api/acknowledge", { identifier: current.identifier, by, comment: byId("acknowledge-comment").value });
+    await postJson("/api/acknowledge", { identifier: row.identifier, by, comment: byId("acknowledge-comment").value });
     localStorage.setItem(NAME, by);
-    byId("acknowledge").close();
+    if (isHere()) byId("acknowledge").close();
   } catch (error) {
-    byId("acknowledge-error").textContent = `Not acknowledged: ${error.message}`;
+    const outcome = error.status ? "Not acknowledged" : "Perhaps not acknowledged"; // no answer is no refusal
+    if (isHere()) byId("acknowledge-error").textContent = `${outcome}: ${error.message}`;
   } finally {
-    byId("acknowledge-send").disabled = false;
+    if (isHere()) setSending(false);
   }
+}
+
+// What was sent cannot be taken back.
+function setSending(sending) {
+  byId("acknowledge-send").disabled = byId("acknowledge-cancel").disabled = sending;
 }

@@ -97,26 +97,18 @@ export function meter(probability, threshold, flagged) {
 
 const share = (value) => `${100 * Math.max(0, Math.min(1, value))}%`;
 
-export async function getJson(path) {
-  const response = await fetch(path, { headers: { accept: "application/json" } });
-  return answered(response);
-}
+export const PATIENCE_MS = 40_000; // the server itself gives up waiting for Kafka after 30 s
 
-export async function postJson(path, body) {
-  const response = await fetch(path, {
-    method: "POST",
-    headers: { "content-type": "application/json", accept: "application/json" },
-    body: JSON.stringify(body),
-  });
-  return answered(response);
-}
+const json = (response) => response.json();
+
+export const getJson = (path) => ask(path, json);
+
+export const postJson = (path, body) =>
+  ask(path, json, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 
 // Bytes, and the head that says how to read them.
-export async function getBytes(path) {
-  const response = await fetch(path, { headers: { accept: "application/json" } });
-  if (!response.ok) await answered(response);
-  return { head: JSON.parse(response.headers.get("x-head")), bytes: await response.arrayBuffer() };
-}
+export const getBytes = (path) => ask(path, async (response) =>
+  ({ head: JSON.parse(response.headers.get("x-head")), bytes: await response.arrayBuffer() }));
 
 export class Refusal extends Error {
   constructor(status, sentence) {
@@ -125,9 +117,20 @@ export class Refusal extends Error {
   }
 }
 
-async function answered(response) {
-  if (response.status === 401) location.reload(); // the page that asks for the token
+async function ask(path, read, { headers, ...options } = {}) {
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  try {
+    const response = await fetch(path, { ...options, headers: { accept: "application/json", ...headers }, signal });
+    if (response.status === 401) location.reload(); // the page that asks for the token
+    if (!response.ok) throw await refusal(response);
+    return await read(response);
+  } catch (error) {
+    if (error.name !== "TimeoutError") throw error;
+    throw new Refusal(0, `the server did not answer within ${PATIENCE_MS / 1000} seconds`);
+  }
+}
+
+async function refusal(response) {
   const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refusal(response.status, body.error ?? `the server answered ${response.status}`);
-  return body;
+  return new Refusal(response.status, body.error ?? `the server answered ${response.status}`);
 }

@@ -7,13 +7,14 @@ import {
 } from "./alerts.js";
 import { age, byId } from "./dom.js";
 import { closeRecord, currentAlert, openRecord, recordChanged } from "./record.js";
-import { drawRecords, drawRejections } from "./records.js";
+import { drawRecords, drawRejections, fetchRows } from "./records.js";
 import { follow } from "./stream.js";
 
 const AGES_MS = 1000;
 const LIST_REFRESH_MS = 2000;
+const HAND_MS = 3000; // an alert waits for a hand that does not rest, but no longer
 const LISTS = { alerts: "Alerts", records: "Records", rejected: "Rejected" };
-const CONNECTIONS = { connecting: "connecting", live: "live", lost: "reconnecting…", closed: "signed out" };
+const CONNECTIONS = { connecting: "connecting", live: "live", lost: "reconnecting…", paused: "paused", closed: "signed out" };
 
 let list = "alerts";
 let record = null; // id of the record that is shown
@@ -22,6 +23,9 @@ let scheduled = false;
 let scrolled = 0;
 let counted = "";
 let listDue = 0;
+let asked = 0; // fetches of a list so far
+let settled = 0; // up to this one, answers are drawn already, or belong to another view
+let openAlerts = 0;
 
 // --- what arrives
 
@@ -46,24 +50,25 @@ function handle(name, data) {
 }
 
 function showOverview({ state, behind, kafka, redis }) {
-  const raised = state.alerts.raised ?? 0;
   const escalated = state.alerts.escalated ?? 0;
+  openAlerts = (state.alerts.raised ?? 0) + escalated;
   const latency = state.recorded ?? state.seen;
-  byId("figure-open").textContent = raised + escalated;
+  byId("figure-open").textContent = openAlerts;
   byId("figure-escalated").textContent = escalated;
   byId("figure-escalated").parentElement.classList.toggle("hot", escalated > 0);
   byId("figure-rate").textContent = state.per_minute;
   byId("figure-latency").textContent = latency ? seconds(latency.p50) : "–";
   byId("latency-label").textContent = state.recorded ? "recording to screen" : "report to screen";
-  byId("figure-latency").parentElement.title = latency ? `Median; 95 of 100 within ${seconds(latency.p95)}` : "Of live records";
+  const bound = state.recorded ? "; ECGs recorded more than 10 minutes before are left out" : "";
+  byId("figure-latency").parentElement.title = latency ? `Median; 95 of 100 within ${seconds(latency.p95)}${bound}` : "Of live records";
   byId("figure-records").textContent = state.records.toLocaleString("en-GB");
   byId("figure-rejected").textContent = state.rejected.toLocaleString("en-GB");
-  document.title = `${raised + escalated ? `(${raised + escalated}) ` : ""}CardiacNets`;
+  tellTitle();
   tellTrouble([
     kafka ? null : "Kafka does not answer: nothing new arrives, and nothing can be acknowledged.",
     redis ? null : "Redis does not answer: ECGs and cines cannot be drawn. Alerts go on.",
     behind > 500 ? `Catching up: ${behind.toLocaleString("en-GB")} messages to read.` : null,
-    state.unreadable ? `${state.unreadable} messages on the topics could not be read.` : null,
+    state.unreadable ? `Messages that could not be read: ${state.unreadable}; see the dashboard's log. The dashboard may be older than the workers.` : null,
   ]);
   const count = `${state.records} ${state.rejected}`;
   if (count !== counted && list !== "alerts") scheduleList();
@@ -71,6 +76,12 @@ function showOverview({ state, behind, kafka, redis }) {
 }
 
 const seconds = (value) => (value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`);
+
+// A hidden page is told nothing, so it names no number.
+function tellTitle() {
+  const isPaused = byId("connection").dataset.state === "paused";
+  document.title = `${openAlerts && !isPaused ? `(${openAlerts}) ` : ""}CardiacNets${isPaused ? ", paused" : ""}`;
+}
 
 function tellTrouble(sentences) {
   const text = sentences.filter(Boolean).join(" ");
@@ -81,6 +92,7 @@ function tellTrouble(sentences) {
 function tellConnection(state) {
   byId("connection").dataset.state = state;
   byId("connection").textContent = CONNECTIONS[state];
+  tellTitle();
   if (state === "closed") {
     tellTrouble(["The token is no longer the right one, as after a restart with a new one. Open the address that the terminal printed."]);
   }
@@ -91,13 +103,14 @@ function tellConnection(state) {
 function schedule() {
   if (scheduled || !ready || list !== "alerts") return;
   scheduled = true;
+  const since = performance.now();
   requestAnimationFrame(function draw() {
-    if (handIsMoving()) {
+    if (handIsMoving() && performance.now() - since < HAND_MS) {
       setTimeout(() => requestAnimationFrame(draw), 100);
       return;
     }
     scheduled = false;
-    if (list === "alerts") drawAlerts(byId("rows"));
+    if (list === "alerts" && record === null) drawAlerts(byId("rows"));
   });
 }
 
@@ -112,15 +125,24 @@ function scheduleList() {
 
 async function drawFetched() {
   if (record !== null || list === "alerts") return;
+  asked += 1;
+  const mine = asked;
+  const { text } = filters;
+  const draw = list === "records" ? drawRecords : drawRejections;
   try {
-    await (list === "records" ? drawRecords : drawRejections)(byId("rows"), filters.text);
+    const rows = await fetchRows(list, text);
+    if (mine <= settled) return;
+    settled = mine;
+    draw(byId("rows"), rows, text);
   } catch (error) {
+    if (mine <= settled) return;
     byId("empty").hidden = false;
     byId("empty").textContent = `The list cannot be fetched: ${error.message}`;
   }
 }
 
 function showList(name) {
+  settled = asked;
   if (list !== name) {
     list = name;
     forgetDrawn();
@@ -271,4 +293,4 @@ setInterval(() => {
 }, AGES_MS);
 history.scrollRestoration = "manual";
 route();
-follow(handle, tellConnection);
+follow(handle, tellConnection, () => record !== null); // the list counts on in its title, for whoever works in another tab

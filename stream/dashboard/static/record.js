@@ -16,6 +16,8 @@ const RESIZE_MS = 150;
 let shown = null; // {id, page, parts, player, ecg}
 let refreshDue = 0;
 let resizeDue = 0;
+let asked = 0; // fetches of the page so far
+let drawn = 0; // the one whose answer is shown: that of an older one comes too late
 
 export async function openRecord(container, id) {
   if (shown?.id === id) return;
@@ -58,14 +60,18 @@ function frame() {
 }
 
 async function refresh(id) {
+  asked += 1;
+  const mine = asked;
+  const isStale = () => shown?.id !== id || mine < drawn;
   let page;
   try {
     page = await getJson(`/api/record?id=${encodeURIComponent(id)}`);
   } catch (error) {
-    if (shown?.id === id) fillHead(shown.parts.head, id, null, error.message);
+    if (!isStale()) fillHead(shown.parts.head, id, shown.page, error.message);
     return;
   }
-  if (shown?.id !== id) return;
+  if (isStale()) return;
+  drawn = mine;
   shown.page = page;
   const { parts } = shown;
   fillHead(parts.head, id, page, page.report ? null : "The report of this record is not kept any more.");

@@ -3,16 +3,17 @@
 import { diseaseName, diseaseShort, foreign, getJson, h, meter, percent, timeOf, byId } from "./dom.js";
 
 const ROWS = 200;
+const PATHS = { records: "/api/records", rejected: "/api/rejections" };
 const CINES = { generated: "cine drawn", requested: "cine asked for", failed: "cine failed" };
 
-export async function drawRecords(list, text) {
-  const rows = await getJson(`/api/records?limit=${ROWS}&q=${encodeURIComponent(text)}`);
+export const fetchRows = (name, text) => getJson(`${PATHS[name]}?limit=${ROWS}&q=${encodeURIComponent(text)}`);
+
+export function drawRecords(list, rows, text) {
   byId("untrained").hidden = rows.every((row) => row.trained);
   fill(list, rows.map(recordRow), text, "No record so far.", rows.length === ROWS);
 }
 
-export async function drawRejections(list, text) {
-  const rows = await getJson(`/api/rejections?limit=${ROWS}&q=${encodeURIComponent(text)}`);
+export function drawRejections(list, rows, text) {
   fill(list, rows.map(rejectionRow), text, "No record was rejected.", rows.length === ROWS);
 }
 
