@@ -14,13 +14,20 @@ from training.stages.calibrate import (
     as_operating_point,
     choose_calibration,
     fit_bias,
-    fit_head,
+    fit_heads,
     fit_isotonic,
     fit_temperature,
     operating_points,
     parse_prevalences,
+    share_slopes,
     shift_prevalence,
 )
+from training.stages.pooled_slopes import pool_slopes, slope_error
+
+
+def fit_head(name, logits, labels, settings):
+    (head,) = fit_heads([name], logits[:, None], labels[:, None], settings)
+    return head
 
 
 def draw(n, slope=0.5, bias=-1.0, seed=0):
@@ -72,6 +79,45 @@ def test_few_cases_shift_the_logits_and_leave_their_slope():
 
     assert fitted.temperature == 1
     assert apply_calibration(logits, fitted).mean() == pytest.approx(3.5 / 201, rel=1e-6)
+
+
+def test_slopes_that_differ_by_luck_alone_become_one_and_certain_ones_stay():
+    errors = np.array([0.1, 0.1, 0.1, 0.3])
+    np.testing.assert_allclose(pool_slopes(np.array([1.0, 1.02, 0.98, 1.3]), errors), 1.0, atol=0.05)
+    apart = np.array([0.5, 1.0, 2.0, 1.5])
+    np.testing.assert_allclose(pool_slopes(apart, errors / 1000), apart, rtol=1e-6)
+    moved = pool_slopes(apart, errors)
+    assert abs(moved[3] - apart[3]) > abs(moved[2] - apart[2]) > 0  # the less certain, the further
+    np.testing.assert_array_equal(pool_slopes(apart[:2], errors[:2]), apart[:2])
+
+
+def test_a_slopes_error_is_what_repeated_fits_differ_by():
+    fits = [(logits, fit_temperature(logits, sick)) for logits, sick in (draw(400, seed=seed) for seed in range(60))]
+    spread = np.std([1 / fitted.temperature for _, fitted in fits])
+    told = np.mean([slope_error(logits, 1 / fitted.temperature, fitted.bias) for logits, fitted in fits])
+    assert told == pytest.approx(spread, rel=0.25)
+
+
+def test_a_rare_diseases_slope_is_nearer_to_the_truth_for_the_others():
+    errors = []
+    for seed in range(12):
+        cases = [draw(2000, 1.0, bias, seed=10 * seed + place) for place, bias in enumerate((-2, -4, -4, -7))]
+        alone = [fit_temperature(*case) for case in cases]
+        together = share_slopes(alone, cases)
+        logits, sick = cases[3]
+        assert apply_calibration(logits, together[3]).mean() == pytest.approx(sick.mean(), abs=0.001)
+        errors.append([1 / fits[3].temperature - 1 for fits in (alone, together)])
+    alone_error, together_error = np.square(errors).mean(axis=0)
+    assert together_error < 0.7 * alone_error
+
+
+def test_what_was_not_fitted_as_a_slope_is_left_alone():
+    some, (logits, sick) = [draw(500, seed=seed) for seed in range(3)], draw(500, seed=3)
+    few = np.zeros(500, bool)
+    few[:3] = True
+    cases = [*some, (logits, sick), (logits, few)]
+    others = [fit_isotonic(logits, sick), fit_bias(logits, few)]
+    assert share_slopes([*(fit_temperature(*case) for case in some), *others], cases)[3:] == others
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

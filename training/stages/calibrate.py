@@ -7,9 +7,9 @@ asked at once, and at the prevalences of a screening a threshold for sensitivity
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 import numpy as np
@@ -28,7 +28,11 @@ from training.crops import iterate_preprocessed
 from .finetune import STAGE as FINETUNE
 from .finetune import Finetune
 from .folder import StageFolder, load_weights, open_stage, read_settings
+from .pooled_slopes import pool_slopes, slope_error
 from .settings import Settings
+
+Case: TypeAlias = tuple[NDArray[np.float64], NDArray[np.bool_]]
+"""Of one disease: logits (n,), and who is sick."""
 
 STAGE = "calibrate"
 CALIBRATION = "calibration.json"
@@ -72,9 +76,7 @@ def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -
     network.load_state_dict(load_weights(weights))
     rows = cohort.select("development")
     logits = average_logits(network, cohort, rows, settings.n_crops)
-    heads = [
-        fit_head(name, logits[:, place], cohort.diseases[rows, place], settings) for place, name in enumerate(DISEASES)
-    ]
+    heads = fit_heads(DISEASES, logits, cohort.diseases[rows], settings)
     (folder.path / CALIBRATION).write_bytes(msgspec.json.format(msgspec.json.encode(heads), indent=1) + b"\n")
     positives = (cohort.diseases[rows] == 1).sum(axis=0).tolist()
     folder.finish(rows=len(rows), positives=dict(zip(DISEASES, positives, strict=True)))
@@ -93,19 +95,48 @@ def average_logits(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], 
     return np.concatenate(parts)
 
 
-def fit_head(
-    name: Disease, logits: NDArray[np.float64], labels: NDArray[np.float32], settings: Calibrate
-) -> DiseaseHead:
-    """Return the disease's calibration and thresholds, given development logits and labels (n,) of 0, 1 and NaN."""
+def fit_heads(
+    names: Sequence[Disease], logits: NDArray[np.float64], labels: NDArray[np.float32], settings: Calibrate
+) -> list[DiseaseHead]:
+    """Return calibrations and thresholds, given development logits and labels (n, disease) of 0, 1 and NaN."""
     known = np.isfinite(labels)
-    x, y = logits[known], labels[known] == 1
-    calibration = choose_calibration(x, y, settings.seed)
+    cases = [(logits[known[:, place], place], labels[known[:, place], place] == 1) for place in range(len(names))]
+    calibrations = share_slopes([choose_calibration(*case, settings.seed) for case in cases], cases)
+    return [
+        _fit_head(name, *case, calibration, settings)
+        for name, case, calibration in zip(names, cases, calibrations, strict=True)
+    ]
+
+
+def _fit_head(
+    name: Disease, logits: NDArray[np.float64], sick: NDArray[np.bool_], calibration: Calibration, settings: Calibrate
+) -> DiseaseHead:
     if name in settings.prevalence:
-        calibration = shift_prevalence(calibration, smoothed_share(y), settings.prevalence[name])
-    points = operating_points(apply_calibration(x, calibration), y)
+        calibration = shift_prevalence(calibration, smoothed_share(sick), settings.prevalence[name])
+    points = operating_points(apply_calibration(logits, calibration), sick)
     return DiseaseHead(
         name=name, threshold=getattr(points, settings.threshold), calibration=calibration, operating_points=points
     )
+
+
+def share_slopes(calibrations: Sequence[Calibration], cases: Sequence[Case]) -> list[Calibration]:
+    """Return the calibrations, their slopes drawn towards each other where each was fitted; see `pooled_slopes`."""
+    shared = list(calibrations)
+    fitted = {
+        place: one
+        for place, (one, (_, sick)) in enumerate(zip(calibrations, cases, strict=True))
+        if isinstance(one, TemperatureCalibration) and _has_own_slope(one, sick)
+    }
+    slopes = np.array([1 / one.temperature for one in fitted.values()])
+    errors = np.array([slope_error(cases[place][0], 1 / one.temperature, one.bias) for place, one in fitted.items()])
+    for place, slope in zip(fitted, pool_slopes(slopes, errors).tolist(), strict=True):
+        logits, sick = cases[place]
+        shared[place] = TemperatureCalibration(temperature=1 / slope, bias=fit_bias(slope * logits, sick).bias)
+    return shared
+
+
+def _has_own_slope(calibration: TemperatureCalibration, sick: NDArray[np.bool_]) -> bool:
+    return min(sick.sum(), (~sick).sum()) >= MIN_POSITIVES and calibration.temperature < 1 / MIN_SLOPE
 
 
 def choose_calibration(logits: NDArray[np.float64], sick: NDArray[np.bool_], seed: int) -> Calibration:

@@ -70,7 +70,7 @@ class TrainGenerator(Settings, frozen=True, kw_only=True):
     dropped: Share = 0.1
     noises: Count = 2
     shrinkage: NotNegative = 300.0
-    learning: Learning = Learning(epochs=6, batch_size=32, learning_rate=1e-3)
+    learning: Learning = Learning(epochs=3, batch_size=32, learning_rate=1e-3)
 
 
 class Scaling(Settings, frozen=True, kw_only=True):

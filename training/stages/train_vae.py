@@ -45,7 +45,7 @@ class TrainVae(Settings, frozen=True, kw_only=True):
     seed: int = 0
     edge_weight: NotNegative = 0.5
     divergence_weight: NotNegative = 1e-6
-    learning: Learning = Learning(epochs=3, batch_size=16, learning_rate=1e-3, weight_decay=0.0, warm_up_epochs=0.2)
+    learning: Learning = Learning(epochs=2, batch_size=16, learning_rate=1e-3, weight_decay=0.0, warm_up_epochs=0.2)
 
 
 class ReducedCines(Scans):
