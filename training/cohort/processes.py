@@ -27,7 +27,7 @@ def open_pool(processes: int, begin: Callable[[], object] | None = None) -> Iter
         yield pool
     except BaseException:
         for child in set(multiprocessing.active_children()) - others:
-            child.terminate()
+            child.kill()  # Lightning catches SIGTERM and goes on; what it leaves is whole at any moment
         raise
     finally:
         pool.shutdown(cancel_futures=True)
