@@ -48,17 +48,10 @@ class Event(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How often a record is tried while the moment is bad, how long to wait between, and when to give the engine up.
-
-    Attributes:
-        limit: tries a record.
-        backoff_s: the first wait.
-        hopeless: records in a row whose tries were all used up, after which the engine is at fault.
-    """
+    """How often a record is tried while the moment is bad, and how long to wait between."""
 
     limit: int
     backoff_s: float
-    hopeless: int = 10
 
     def delay_s(self, failed: int) -> float:
         """Return the wait after `failed` tries."""
@@ -86,7 +79,13 @@ class Publisher(Protocol):
 
 
 class ScreeningLane:
-    """Runs one lane over one batcher; `in_flight` bounds the records between arrival and acknowledgement."""
+    """Runs one lane over one batcher.
+
+    Args:
+        tries: of a record whose engine failed.
+        in_flight: bounds the records between arrival and acknowledgement.
+        hopeless: records in a row whose tries were all used up, at which the engine is at fault and the lane ends.
+    """
 
     def __init__(
         self,
@@ -96,11 +95,13 @@ class ScreeningLane:
         *,
         tries: Tries,
         in_flight: int,
+        hopeless: int,
     ) -> None:
         self._batcher = batcher
         self._lane = lane
         self._publisher = publisher
         self._tries = tries
+        self._hopeless = hopeless
         self._places = asyncio.Semaphore(in_flight)
         self._admitted: asyncio.Queue[_Pending | None] = asyncio.Queue()
         self._published: asyncio.Queue[tuple[Event, Sequence[Awaitable[object]]] | None] = asyncio.Queue()
@@ -155,7 +156,7 @@ class ScreeningLane:
 
     def _give_up(self, error: TransientError) -> Outcome:
         self._given_up += 1
-        if self._given_up < self._tries.hopeless:
+        if self._given_up < self._hopeless:
             return error
         raise EngineFailed(f"the engine failed on {self._given_up} records in a row, each {self._tries.limit} times")
 

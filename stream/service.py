@@ -47,8 +47,14 @@ class ScreeningService(TopicService):
         model = self._screener.bundle.reference
         refractory = Refractory.for_lane(lane, settings)
         publisher = AnswerPublisher(lane, self._producer, model, self._waveforms, self.metrics, refractory=refractory)
-        tries = Tries(settings.engine_tries, settings.retry_backoff_s, settings.engine_hopeless)
-        self._lanes[lane] = ScreeningLane(self._batcher, lane, publisher, tries=tries, in_flight=settings.in_flight)
+        self._lanes[lane] = ScreeningLane(
+            self._batcher,
+            lane,
+            publisher,
+            tries=Tries(settings.engine_tries, settings.retry_backoff_s),
+            in_flight=settings.in_flight,
+            hopeless=settings.engine_hopeless,
+        )
         return self._lanes[lane]
 
     async def _start_parts(self, stack: AsyncExitStack) -> Batcher[Any, Any, Any]:

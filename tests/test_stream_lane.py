@@ -9,7 +9,7 @@ from engines.batcher import Batcher, Lane
 from schemas.errors import EngineFailed, MalformedRecord
 from stream.lane import ScreeningLane, Tries
 
-TRIES = Tries(limit=3, backoff_s=0.001, hopeless=4)
+TRIES = Tries(limit=3, backoff_s=0.001)
 
 
 class FakeEvent:
@@ -55,7 +55,7 @@ async def events(count, acked, *, until=None):
 async def run_lane(count, run, *, broker=None, in_flight=64, prepare=list, until=None):
     broker = broker or Broker()
     async with Batcher(prepare=prepare, run=run, max_batch=4, max_queue=8, drain_s=1.0) as batcher:
-        lane = ScreeningLane(batcher, Lane.REALTIME, broker, tries=TRIES, in_flight=in_flight)
+        lane = ScreeningLane(batcher, Lane.REALTIME, broker, tries=TRIES, in_flight=in_flight, hopeless=4)
         await lane.run(events(count, broker.acked, until=until))
     return broker, lane
 

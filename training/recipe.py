@@ -98,7 +98,7 @@ class Step:
     name: str
     minutes: float
     run: Callable[[], object]
-    needs: tuple[str, ...] = ("simulate",)
+    needs: tuple[str, ...]
 
 
 def run_recipe(
@@ -118,14 +118,14 @@ def run_recipe(
         InvalidSettings: `out` holds the work of another recipe.
     """
     begin_recipe(out, recipe)
-    steps = {step.name: step for step in plan_steps(Places(out), recipe, hardware)}
-    say(f"about {sum(step.minutes for step in steps.values()):.0f} minutes of work, {at_once} at a time:")
-    for step in steps.values():
+    steps = list(plan_steps(Places(out), recipe, hardware))
+    say(f"about {sum(step.minutes for step in steps):.0f} minutes of work, {at_once} at a time:")
+    for step in steps:
         say(f"  {step.minutes:5.1f}  {step.name}")
     run = partial(_run_step, out, recipe, hardware)
     finished = {SIMULATE}
     say(run(SIMULATE))  # by itself, on all cores: every other step needs it
-    waiting = [step for step in steps.values() if step.name not in finished]
+    waiting = [step for step in steps if step.name not in finished]
     running: dict[Future[str], str] = {}
     with open_pool(at_once, partial(_share_cores, at_once)) as pool:
         while waiting or running:

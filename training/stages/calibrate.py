@@ -125,7 +125,7 @@ def share_slopes(calibrations: Sequence[Calibration], cases: Sequence[Case]) -> 
     fitted = {
         place: one
         for place, (one, (_, sick)) in enumerate(zip(calibrations, cases, strict=True))
-        if isinstance(one, TemperatureCalibration) and _has_own_slope(one, sick)
+        if isinstance(one, TemperatureCalibration) and one.temperature < 1 / MIN_SLOPE and _tells_slope(sick)
     }
     slopes = np.array([1 / one.temperature for one in fitted.values()])
     errors = np.array([slope_error(cases[place][0], 1 / one.temperature, one.bias) for place, one in fitted.items()])
@@ -135,13 +135,9 @@ def share_slopes(calibrations: Sequence[Calibration], cases: Sequence[Case]) -> 
     return shared
 
 
-def _has_own_slope(calibration: TemperatureCalibration, sick: NDArray[np.bool_]) -> bool:
-    return min(sick.sum(), (~sick).sum()) >= MIN_POSITIVES and calibration.temperature < 1 / MIN_SLOPE
-
-
 def choose_calibration(logits: NDArray[np.float64], sick: NDArray[np.bool_], seed: int) -> Calibration:
     """Return Platt's calibration, or an isotonic one where enough are sick and cross-validation finds it better."""
-    if min(sick.sum(), (~sick).sum()) < MIN_POSITIVES:
+    if not _tells_slope(sick):
         return fit_bias(logits, sick)
     fits: dict[str, Callable[[NDArray[np.float64], NDArray[np.bool_]], Calibration]]
     fits = {"temperature": fit_temperature, "isotonic": fit_isotonic}
@@ -149,6 +145,10 @@ def choose_calibration(logits: NDArray[np.float64], sick: NDArray[np.bool_], see
         return fit_temperature(logits, sick)
     losses = {name: _cross_validated_loss(fit, logits, sick, seed) for name, fit in fits.items()}
     return fits[min(losses, key=losses.__getitem__)](logits, sick)
+
+
+def _tells_slope(sick: NDArray[np.bool_]) -> bool:
+    return bool(min(sick.sum(), (~sick).sum()) >= MIN_POSITIVES)
 
 
 def fit_temperature(logits: NDArray[np.float64], sick: NDArray[np.bool_]) -> TemperatureCalibration:

@@ -110,6 +110,25 @@ export const postJson = (path, body) =>
 export const getBytes = (path) => ask(path, async (response) =>
   ({ head: JSON.parse(response.headers.get("x-head")), bytes: await response.arrayBuffer() }));
 
+// Fetches of one place on the page: an answer that is older than what is drawn there, or of another view, comes too late.
+export class Turns {
+  #taken = 0;
+  #settled = 0;
+
+  take() {
+    this.#taken += 1;
+    return this.#taken;
+  }
+
+  isLate(turn) {
+    return turn <= this.#settled;
+  }
+
+  settle(turn = this.#taken) {
+    this.#settled = turn;
+  }
+}
+
 export class Refusal extends Error {
   constructor(status, sentence) {
     super(sentence);

@@ -5,7 +5,7 @@ import {
   alertOf, announce, clearAlerts, drawAlerts, fillDiseases, filters, forgetDrawn, handIsMoving, mergeAlerts, resetShown,
   showMore, watchPointer,
 } from "./alerts.js";
-import { age, byId } from "./dom.js";
+import { age, byId, Turns } from "./dom.js";
 import { closeRecord, currentAlert, openRecord, recordChanged } from "./record.js";
 import { drawRecords, drawRejections, fetchRows } from "./records.js";
 import { follow } from "./stream.js";
@@ -23,8 +23,7 @@ let scheduled = false;
 let scrolled = 0;
 let counted = "";
 let listDue = 0;
-let asked = 0; // fetches of a list so far
-let settled = 0; // up to this one, answers are drawn already, or belong to another view
+const turns = new Turns();
 let openAlerts = 0;
 
 // --- what arrives
@@ -125,24 +124,23 @@ function scheduleList() {
 
 async function drawFetched() {
   if (record !== null || list === "alerts") return;
-  asked += 1;
-  const mine = asked;
+  const turn = turns.take();
   const { text } = filters;
   const draw = list === "records" ? drawRecords : drawRejections;
   try {
     const rows = await fetchRows(list, text);
-    if (mine <= settled) return;
-    settled = mine;
+    if (turns.isLate(turn)) return;
+    turns.settle(turn);
     draw(byId("rows"), rows, text);
   } catch (error) {
-    if (mine <= settled) return;
+    if (turns.isLate(turn)) return;
     byId("empty").hidden = false;
     byId("empty").textContent = `The list cannot be fetched: ${error.message}`;
   }
 }
 
 function showList(name) {
-  settled = asked;
+  turns.settle();
   if (list !== name) {
     list = name;
     forgetDrawn();

@@ -4,7 +4,7 @@ import { askToAcknowledge } from "./acknowledge.js";
 import { stateChip } from "./alerts.js";
 import { makePlayer } from "./cine.js";
 import {
-  diseaseName, foreign, getBytes, getJson, h, meter, percent, postJson, priorityOf, timeOf, when, byId,
+  diseaseName, foreign, getBytes, getJson, h, meter, percent, postJson, priorityOf, timeOf, Turns, when, byId,
 } from "./dom.js";
 import { drawEcg, readEcg } from "./ecg.js";
 import { bullseye, measurementGroup } from "./measurements.js";
@@ -16,8 +16,7 @@ const RESIZE_MS = 150;
 let shown = null; // {id, page, parts, player, ecg}
 let refreshDue = 0;
 let resizeDue = 0;
-let asked = 0; // fetches of the page so far
-let drawn = 0; // the one whose answer is shown: that of an older one comes too late
+const turns = new Turns();
 
 export async function openRecord(container, id) {
   if (shown?.id === id) return;
@@ -60,9 +59,8 @@ function frame() {
 }
 
 async function refresh(id) {
-  asked += 1;
-  const mine = asked;
-  const isStale = () => shown?.id !== id || mine < drawn;
+  const turn = turns.take();
+  const isStale = () => shown?.id !== id || turns.isLate(turn);
   let page;
   try {
     page = await getJson(`/api/record?id=${encodeURIComponent(id)}`);
@@ -71,7 +69,7 @@ async function refresh(id) {
     return;
   }
   if (isStale()) return;
-  drawn = mine;
+  turns.settle(turn);
   shown.page = page;
   const { parts } = shown;
   fillHead(parts.head, id, page, page.report ? null : "The report of this record is not kept any more.");

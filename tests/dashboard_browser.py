@@ -1,0 +1,84 @@
+"""The dashboard in a real browser, over a real broker and a real Redis: what its tests share."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from dashboard_ward import TOKEN, keep_everything, simulate_case
+
+from schemas.messages import decode_message
+from stream.kafka import new_consumer
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PROXY = "ward.hospital.example"
+PATIENCE_MS = 90_000
+"""For what has no limit of its own: the machine may be busy."""
+QUIET = dict.fromkeys(("coronary_artery_disease", "cardiomyopathy", "pulmonary_hypertension", "pericarditis"), 0.02)
+
+needs_chromium = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium (apt-get install chromium)"),
+]
+
+
+class Site:
+    """A ward with its dashboard, and the browser that looks at it."""
+
+    def __init__(self, settings, address, browser, child=None):
+        self.settings, self.address, self.browser, self.child = settings, address, browser, child
+        self.home = address.split("/?")[0]
+        self.faults = []
+        self._thread = ThreadPoolExecutor(1)  # Playwright's loop occupies this one
+
+    def run(self, work):
+        return self._thread.submit(asyncio.run, work).result(120)
+
+    def show(self, case):
+        self.run(keep_everything(self.settings, case))
+        return case
+
+    def open(self, path="/", width=1280, height=900, before=""):
+        """Open a page, in which `before` runs first."""
+        page = self.browser.new_page(viewport={"width": width, "height": height})
+        page.add_init_script(before)
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("dialog", lambda dialog: self.faults.append(f"dialogue: {dialog.message}"))
+        page.goto(f"{self.home}{path}{'&' if '?' in path else '?'}token={TOKEN}")
+        return page
+
+    def _hear(self, said):
+        if said.type in {"error", "warning"} and "getImageData" not in said.text:  # that is our own reading of pixels
+            self.faults.append(said.text)
+
+    def open_record(self, case, **size):
+        page = self.open(f"/record?id={case.record.record_id}", **size)
+        page.locator(".alert-card").first.wait_for()
+        return page
+
+    async def read(self, topic, kind, wanted):
+        """Return the messages of a topic for which `wanted` is true, as soon as there is one."""
+        async with new_consumer(self.settings, [topic], auto_offset_reset="earliest") as consumer, asyncio.timeout(30):
+            while True:
+                message = await consumer.getone()
+                if wanted(found := decode_message(kind, message.value)):
+                    return message.key, found
+
+
+def flagged_case(number, probability=0.9, **options):
+    return simulate_case(21, number, risks=QUIET | {"heart_failure": probability}, **options)
+
+
+def row_of(page, case):
+    return page.locator(f'#rows > li[data-alert="{case.alerts[0].identifier}"]')
