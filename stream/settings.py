@@ -19,6 +19,8 @@ CONFIG_VARIABLE = "CARDIACNETS_CONFIG"
 Positive = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=86_400)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
+Addresses = Annotated[str, Meta(pattern=r"^[^\s/,]+(, ?[^\s/,]+)*$", max_length=2048)]
+RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://", max_length=2048)]
 HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$", max_length=253)]
 
 
@@ -26,7 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """All that an operator may set; each field `x` is also the variable `CARDIACNETS_X`."""
 
     # Kafka
-    broker: str = "localhost:9092"
+    broker: Addresses = "localhost:9092"
+    """host:port of one broker or more, with commas between them."""
     consumer_group: str = "cardiacnets-screening"
     partitions: Positive = 8
     replication_factor: Positive = 1
@@ -43,10 +46,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tls_ca_file: Path | None = None
     tls_certificate_file: Path | None = None
     tls_key_file: Path | None = None
+    tls_key_password: str | None = None
 
     # Redis
-    redis: str = "redis://localhost:6379/0"
-    """User, password and TLS travel in the URL: rediss://user:password@host:6380/0."""
+    redis: RedisUrl = "redis://localhost:6379/0"
+    """User, password and TLS travel in the URL: rediss://user:password@host:6380/0?ssl_ca_certs=/etc/ca.pem."""
     redis_timeout_s: PositiveSeconds = 0.5
     waveform_ttl_s: Annotated[int, Meta(ge=60)] = 7 * 86_400
 
@@ -113,12 +117,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
+    def __post_init__(self) -> None:
+        """Refuse what would be ignored, or is half of a pair: a forgotten protocol would send ECGs unencrypted."""
+        protocol, credentials = self.security_protocol, (self.sasl_username, self.sasl_password)
+        if protocol.startswith("SASL") and not all(credentials):
+            raise ValueError(f"security_protocol {protocol} needs sasl_username and sasl_password")
+        if not protocol.startswith("SASL") and any(credentials):
+            raise ValueError(f"sasl_username and sasl_password need a SASL security_protocol; it is {protocol}")
+        if not protocol.endswith("SSL") and (self.tls_ca_file or self.tls_certificate_file):
+            raise ValueError(
+                f"tls_ca_file and tls_certificate_file need SSL or SASL_SSL; security_protocol is {protocol}"
+            )
+        if self.tls_key_file and not self.tls_certificate_file:
+            raise ValueError("tls_key_file goes with tls_certificate_file")
+
 
 def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
     """Return the settings; the command line wins over the variables, and they over the TOML file.
 
     Args:
-        environment: the process's variables; `CARDIACNETS_CONFIG` names the TOML file.
+        environment: the process's variables, of which an empty one is as good as none; `CARDIACNETS_CONFIG` names
+            the TOML file.
         overrides: the command line's; None values count as not given.
 
     Raises:
@@ -130,7 +149,7 @@ def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object
     values |= {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
-        if name.startswith(PREFIX) and name != CONFIG_VARIABLE
+        if name.startswith(PREFIX) and name != CONFIG_VARIABLE and value
     }
     values |= {name: value for name, value in (overrides or {}).items() if value is not None}
     _refuse_unknown(values)
@@ -141,9 +160,10 @@ def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables from which `load_settings` makes these settings again, for a process of our own."""
+    """Return the variables from which `load_settings` makes these settings again, whatever else a child inherits."""
     values = {name: getattr(settings, name) for name in Settings.__struct_fields__}
-    return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
+    variables = {PREFIX + name.upper(): "" if value is None else str(value) for name, value in values.items()}
+    return {CONFIG_VARIABLE: "", **variables}
 
 
 def _as_path(kind: type, value: object) -> object:

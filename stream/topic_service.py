@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from engines.batcher import Batcher
 
 from .health import health_server
-from .kafka import ensure_topics, new_producer
+from .kafka import new_producer
 from .metrics import BatcherCollector
 from .settings import Settings
 from .watchdog import Watchdog
@@ -79,7 +79,6 @@ class TopicService(Service):
     async def on_start(self) -> None:
         """Start the parts, the most basic first."""
         settings, enter = self._settings, self._stack.enter_async_context
-        await ensure_topics(settings)
         self._producer: AIOKafkaProducer = await enter(new_producer(settings))
         self._registry.register(BatcherCollector(await self._start_parts(self._stack)))
         port = await enter(

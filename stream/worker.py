@@ -15,7 +15,7 @@ from yarl import URL
 from engines.batcher import Lane
 from inference.screener import Screener
 
-from .kafka import FETCH_BYTES, LANE_TOPICS, tls_context
+from .kafka import FETCH_BYTES, LANE_TOPICS, ensure_topics_now, tls_context
 from .logs import configure_logs
 from .model import load_screener
 from .service import ScreeningService
@@ -44,8 +44,13 @@ class ServingWorker(faust.Worker):
 
 
 def run_worker(settings: Settings) -> NoReturn:
-    """Load the model and serve."""
+    """Load the model and serve.
+
+    Raises:
+        DeploymentError: the broker, the bundle or the engine cannot be used.
+    """
     configure_logs(settings.log_level, settings.log_format)
+    ensure_topics_now(settings)  # before the model: what is wrong with the broker is said at once
     serve(settings, load_screener(settings))
 
 
@@ -72,7 +77,7 @@ def create_app(settings: Settings) -> faust.App:
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,
         stream_buffer_maxsize=STREAM_BUFFER,
-        topic_allow_declare=False,  # the service has created them, with our settings
+        topic_allow_declare=False,  # they were created with our settings
         topic_disable_leader=True,
         topic_partitions=settings.partitions,
         autodiscover=False,

@@ -55,9 +55,16 @@ class Ward:
 
 
 @contextmanager
-def ward(folder, **changes):
-    """Give a ward with topics and no worker yet."""
-    with embedded_broker(folder) as (address, broker), embedded_redis(folder) as (url, redis):
+def ward(folder, *, door=None, **changes):
+    """Give a ward with topics and no worker yet; its broker stands behind the door, where there is one."""
+    outside = door.port if door else None
+    with (
+        embedded_broker(folder, advertised_port=outside) as (inside, broker),
+        embedded_redis(folder) as (url, redis),
+    ):
+        if door:
+            door.behind = int(inside.rpartition(":")[2])
+        address = f"127.0.0.1:{outside}" if door else inside
         settings = msgspec.structs.replace(Settings(), broker=address, redis=url, partitions=4, **changes)
         asyncio.run(ensure_topics(settings))
         there = Ward(settings, folder, broker, redis)

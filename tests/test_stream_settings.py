@@ -30,6 +30,7 @@ def test_the_command_line_wins_over_variables_and_they_over_the_file(tmp_path):
     }
     settings = load_settings(environment, {"broker": "argument:1", "redis": None})
     assert (settings.broker, settings.redis, settings.max_queue) == ("argument:1", "redis://v", 5)
+    assert load_settings({"CARDIACNETS_BROKER": "a.b:1, [::1]:2"}).broker == "a.b:1, [::1]:2"
 
 
 def test_a_misspelt_variable_is_refused_with_the_likely_name():
@@ -40,11 +41,28 @@ def test_a_misspelt_variable_is_refused_with_the_likely_name():
 @pytest.mark.parametrize(
     ("name", "value"),
     [("MAX_BATCH", "0"), ("MAX_BATCH", "many"), ("HTTP_PORT", "70000"), ("LOG_LEVEL", "loud")]
-    + [("DASHBOARD_NAME", name) for name in ("https://ward.example", "ward.example:8443", "ward.example.", " w")],
+    + [("DASHBOARD_NAME", name) for name in ("https://ward.example", "ward.example:8443", "ward.example.", " w")]
+    + [("BROKER", "kafka://ward:9092"), ("BROKER", "a:1 b:1"), ("REDIS", "localhost:6379")],
 )
 def test_an_impossible_value_is_refused_and_named(name, value):
     with pytest.raises(InvalidSettings, match=name.lower()):
         load_settings({f"CARDIACNETS_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"SECURITY_PROTOCOL": "SASL_SSL"}, "needs sasl_username and sasl_password"),
+        ({"SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "ward"}, "needs sasl_username and sasl_password"),
+        ({"SASL_PASSWORD": "p"}, "need a SASL security_protocol; it is PLAINTEXT"),
+        ({"SECURITY_PROTOCOL": "SSL", "SASL_USERNAME": "ward", "SASL_PASSWORD": "p"}, "need a SASL"),
+        ({"TLS_CA_FILE": "/ca.pem"}, "need SSL or SASL_SSL; security_protocol is PLAINTEXT"),
+        ({"SECURITY_PROTOCOL": "SSL", "TLS_KEY_FILE": "/key.pem"}, "goes with tls_certificate_file"),
+    ],
+)
+def test_half_of_what_security_takes_is_refused_rather_than_ignored(changes, missing):
+    with pytest.raises(InvalidSettings, match=missing):
+        load_settings({f"CARDIACNETS_{name}": value for name, value in changes.items()})
 
 
 def test_a_missing_or_broken_file_is_refused_by_name(tmp_path):
@@ -60,6 +78,20 @@ def test_settings_cannot_be_changed():
         Settings().broker = "other:1"
 
 
-def test_settings_pass_through_the_environment_of_a_child():
+def test_settings_pass_through_the_environment_of_a_child_and_win_over_what_it_inherits(tmp_path):
     settings = Settings(broker="b:1", bundle=Path("/m"), max_batch=3, idempotent_producer=True, redis_timeout_s=0.25)
-    assert load_settings(as_environment(settings)) == settings
+    file = tmp_path / "c.toml"
+    file.write_text('generator = "/file"\n')
+    inherited = {
+        "CARDIACNETS_CONFIG": str(file),
+        "CARDIACNETS_SECURITY_PROTOCOL": "SASL_SSL",
+        "CARDIACNETS_SASL_USERNAME": "ward",
+        "CARDIACNETS_SASL_PASSWORD": "p",
+        "CARDIACNETS_TLS_CA_FILE": "/ca.pem",
+    }
+    assert load_settings(inherited).generator == Path("/file")
+    assert load_settings({**inherited, **as_environment(settings)}) == settings
+
+
+def test_an_empty_variable_is_as_good_as_none():
+    assert load_settings({"CARDIACNETS_BROKER": "", "CARDIACNETS_BUNDLE": "", "CARDIACNETS_CONFIG": ""}) == Settings()

@@ -19,10 +19,9 @@ from redis.exceptions import RedisError
 
 from schemas import topics
 from schemas.cloudevents import JSON, event_headers
-from schemas.errors import DeploymentError
 from schemas.messages import Message, encode_message
 from stream.alert_book import AlertBook
-from stream.kafka import ensure_topics, new_consumer, new_producer
+from stream.kafka import ensure_topics, new_consumer, new_producer, unusable
 from stream.settings import Settings
 
 from .events import Hub
@@ -88,7 +87,7 @@ class Feed:
             await self._rewind()
         except KafkaConnectionError as error:
             await self._disconnect()
-            raise DeploymentError(f"no Kafka broker answers at {self._settings.broker}: {error}") from error
+            raise await unusable(self._settings, error) from error
         self._tasks = [asyncio.create_task(job()) for job in (self._read, self._tell, self._probe, self._follow_up)]
         return self
 

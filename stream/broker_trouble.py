@@ -1,0 +1,56 @@
+"""Why a Kafka broker cannot be used, and which setting to look at.
+
+aiokafka raises one and the same error for a broker that is not there and for one that refuses us, and logs the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+
+from schemas.errors import DeploymentError
+
+KNOCK_S = 5.0
+
+
+async def explain(options: Mapping[str, Any], broker: str, error: KafkaConnectionError) -> DeploymentError:
+    """Return the error to raise: knock once more at the first address, and say what comes of it.
+
+    Args:
+        options: the keyword arguments of a connection, but for its address.
+        broker: the addresses, as the setting gives them.
+        error: what aiokafka raised.
+    """
+    host, port, _ = collect_hosts(broker.split(","))[0]
+    reason: Exception = error
+    try:
+        async with asyncio.timeout(KNOCK_S):
+            (await create_conn(host, port, **options)).close()
+    except (OSError, KafkaError) as refusal:
+        reason = refusal
+    return DeploymentError(f"{_what(reason, broker, options['security_protocol'])} ({reason})")
+
+
+def _what(reason: Exception, broker: str, protocol: str) -> str:
+    match reason:
+        case SaslAuthenticationFailed():
+            return f"Kafka at {broker} refuses CARDIACNETS_SASL_USERNAME with CARDIACNETS_SASL_PASSWORD"
+        case UnsupportedSaslMechanismError():
+            return f"Kafka at {broker} does not know CARDIACNETS_SASL_MECHANISM"
+        case ssl.SSLCertVerificationError():
+            return f"the certificate of Kafka at {broker} is not trusted; CARDIACNETS_TLS_CA_FILE names who signs it"
+        case KafkaConnectionError() | ssl.SSLError():
+            advice = f"does it expect another CARDIACNETS_SECURITY_PROTOCOL than {protocol}, or a client's certificate?"
+            return f"Kafka at {broker} hangs up: {advice}"
+        case _:
+            return f"no Kafka broker answers at {broker}; CARDIACNETS_BROKER names it"

@@ -1,0 +1,38 @@
+"""The image and the compose file name settings, commands and folders that exist; no Docker engine is asked."""
+
+import re
+from pathlib import Path
+
+import typer.main
+import yaml
+
+from stream.cli import app
+from stream.settings import PREFIX, load_settings
+
+FOLDER = Path(__file__).parent.parent / "docker"
+COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
+DOCKERFILE = (FOLDER / "Dockerfile").read_text()
+OURS = {name: service for name, service in COMPOSE.items() if service["image"] == "cardiacnets"}
+
+
+def test_every_part_of_the_engine_is_a_service_with_settings_and_a_command_that_exist():
+    commands = typer.main.get_command(app).commands
+    assert OURS.keys() == {"worker", "cmr-worker", "dashboard"}
+    for name, service in OURS.items():
+        assert service.get("command", ["worker"]) == [name]
+        assert name in commands
+        settings = load_settings(service["environment"])
+        assert settings.broker.split(":")[0] in COMPOSE
+        assert settings.redis.removeprefix("redis://").split(":")[0] in COMPOSE
+
+
+def test_ports_are_those_that_the_commands_listen_on_and_open_to_this_machine_alone():
+    defaults = load_settings({})
+    for name, port in {"worker": defaults.http_port, "dashboard": defaults.dashboard_port}.items():
+        assert OURS[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
+
+
+def test_the_image_holds_every_package_and_sets_what_exists():
+    packages = re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE)
+    assert packages == ["schemas", "engines", "inference", "training", "stream"]
+    load_settings(dict(re.findall(rf"({PREFIX}\w+)=(\S+)", DOCKERFILE)))

@@ -1,0 +1,182 @@
+"""Kafka as hospitals run it: TLS, certificates, users with passwords; and Redis behind TLS."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from harness import collect, good_values, publish_values, ward
+from redis import Redis
+from sample_cine import sample_cine
+from secure_door import secure_door, server_context
+
+from schemas.errors import DeploymentError
+from stream.cine_store import CineStore, RedisUnavailable
+from stream.kafka import ensure_topics, tls_context
+from stream.servers import embedded_redis
+from stream.settings import Settings, as_environment
+
+RECORDS = 12
+USER, PASSWORD = "screening", "a-long-one"
+
+
+@pytest.fixture(scope="module")
+def authority():
+    """A certificate authority that signs for this module."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def files(authority, tmp_path):
+    """The authority's certificate, and a client's with its key."""
+    client = authority.issue_cert("ward@example.org")
+    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "client", "key")}
+    authority.cert_pem.write_to_path(paths["ca"])
+    client.cert_chain_pems[0].write_to_path(paths["client"])
+    client.private_key_pem.write_to_path(paths["key"])
+    return paths
+
+
+def sasl(mechanism, files):
+    """Return the settings of a client that is let in."""
+    return {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": mechanism,
+        "sasl_username": USER,
+        "sasl_password": PASSWORD,
+        "tls_ca_file": files["ca"],
+    }
+
+
+def screened(there):
+    """Return the ids of the records published, and of those answered."""
+    values = good_values(RECORDS)
+    there.start()
+    asyncio.run(publish_values(there.settings, values))
+    answers = asyncio.run(collect(there.settings, until=lambda answers: answers.answered >= RECORDS))
+    return values.keys(), answers.report_ids.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_records_are_screened_over_tls_with_a_password(mechanism, authority, files, tmp_path):
+    door = secure_door(context=server_context(authority), mechanism=mechanism, user=USER, password=PASSWORD)
+    with door as guard, ward(tmp_path, door=guard, **sasl(mechanism, files)) as there:
+        published, answered = screened(there)
+        assert answered == published
+        assert guard.entered > 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_records_are_screened_over_tls_with_a_clients_certificate(authority, files, tmp_path):
+    known = {
+        "security_protocol": "SSL",
+        "tls_ca_file": files["ca"],
+        "tls_certificate_file": files["client"],
+        "tls_key_file": files["key"],
+    }
+    door = secure_door(context=server_context(authority, client_certificates=True))
+    with door as guard, ward(tmp_path, door=guard, **known) as there:
+        published, answered = screened(there)
+        assert answered == published
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"sasl_password": "wrong"}, "refuses CARDIACNETS_SASL_USERNAME"),
+        ({"sasl_username": "nobody"}, "refuses CARDIACNETS_SASL_USERNAME"),
+        ({"sasl_mechanism": "PLAIN"}, "does not know CARDIACNETS_SASL_MECHANISM"),
+        ({"tls_ca_file": None}, "not trusted; CARDIACNETS_TLS_CA_FILE"),
+        ({"security_protocol": "SASL_PLAINTEXT", "tls_ca_file": None}, "another CARDIACNETS_SECURITY_PROTOCOL"),
+        ({"security_protocol": "SSL", "sasl_username": None, "sasl_password": None}, "hangs up"),
+        ({"broker": "127.0.0.1:1"}, "no Kafka broker answers at 127.0.0.1:1; CARDIACNETS_BROKER"),
+    ],
+)
+def test_what_does_not_fit_the_broker_is_named(changes, advice, authority, files, tmp_path):
+    mechanism = "SCRAM-SHA-512"
+    door = secure_door(context=server_context(authority), mechanism=mechanism, user=USER, password=PASSWORD)
+    with door as guard, ward(tmp_path, door=guard, **sasl(mechanism, files)) as there:
+        settings = msgspec.structs.replace(there.settings, **changes)
+        with pytest.raises(DeploymentError, match=advice) as caught:
+            asyncio.run(ensure_topics(settings))
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("command", [["worker"], ["cmr-worker"], ["dashboard"], ["publish", "."]])
+def test_a_command_that_is_refused_ends_with_the_reason_and_no_traceback(command, authority, files, tmp_path):
+    mechanism = "SCRAM-SHA-512"
+    door = secure_door(context=server_context(authority), mechanism=mechanism, user=USER, password=PASSWORD)
+    with door as guard, ward(tmp_path, door=guard, **sasl(mechanism, files)) as there:
+        refused = msgspec.structs.replace(there.settings, sasl_password="wrong", http_port=0, dashboard_port=0)
+        run = subprocess.run(
+            [sys.executable, "-m", "stream.cli", *command],
+            check=False,
+            env={**os.environ, **as_environment(refused)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert run.returncode == 1
+    assert "refuses CARDIACNETS_SASL_USERNAME" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("broken", ["tls_ca_file", "tls_certificate_file", "tls_key_file"])
+def test_a_file_that_is_no_certificate_is_named(broken, files, tmp_path):
+    (tmp_path / "note.pem").write_text("not a certificate")
+    for path in (tmp_path / "note.pem", tmp_path / "absent.pem"):
+        settings = Settings(
+            security_protocol="SSL",
+            **{
+                "tls_ca_file": files["ca"],
+                "tls_certificate_file": files["client"],
+                "tls_key_file": files["key"],
+                broken: path,
+            },
+        )
+        with pytest.raises(DeploymentError, match=f"CARDIACNETS_{broken.upper()}={path}"):
+            tls_context(settings)
+
+
+def test_a_key_behind_a_password_needs_it_and_never_asks_the_terminal(files, tmp_path):
+    locked = tmp_path / "locked.pem"
+    key = load_pem_private_key(files["key"].read_bytes(), password=None)
+    locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"opens")))
+    settings = Settings(security_protocol="SSL", tls_certificate_file=files["client"], tls_key_file=locked)
+    with pytest.raises(DeploymentError, match="locked.pem"):
+        tls_context(settings)
+    assert tls_context(msgspec.structs.replace(settings, tls_key_password="opens"))
+
+
+def test_cines_go_to_redis_over_tls_with_a_password(authority, files, tmp_path):
+    with secure_door(context=server_context(authority)) as door, embedded_redis(tmp_path) as (url, _):
+        with Redis.from_url(url) as plain:
+            plain.config_set("requirepass", PASSWORD)
+        door.behind = urlsplit(url).port
+        place = f"127.0.0.1:{door.port}/0?ssl_ca_certs={files['ca']}"
+        asyncio.run(_keeps_a_cine(Settings(redis=f"rediss://:{PASSWORD}@{place}", redis_timeout_s=5)))
+        for refused in (f"rediss://:wrong@{place}", f"rediss://:{PASSWORD}@127.0.0.1:{door.port}/0"):
+            with pytest.raises(RedisUnavailable) as caught:
+                asyncio.run(_keeps_a_cine(Settings(redis=refused, redis_timeout_s=5)))
+            assert PASSWORD not in str(caught.value)
+
+
+async def _keeps_a_cine(settings):
+    async with CineStore(settings) as store:
+        await store.put("r-1", sample_cine(), seconds=1)
+        assert await store.find("r-1")
