@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -190,7 +191,9 @@ def _measure(
             raise _nothing_passes(refused, compared=bool(differences))
         rates = time_engines(passed, _repeated(probe.inputs, rows), budget_s=budget_s)
     fastest = max(rates, key=rates.__getitem__)
-    return Choice(name=fastest, rows_per_s=rates, differences=differences, refused=refused, threads=threads)
+    # JSON has no infinity; an engine whose answer was no number is among the refused.
+    told = {name: found for name, found in differences.items() if all(map(math.isfinite, found.values()))}
+    return Choice(name=fastest, rows_per_s=rates, differences=told, refused=refused, threads=threads)
 
 
 @contextmanager

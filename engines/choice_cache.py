@@ -35,7 +35,7 @@ def recall_choice(
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeError) as error:
         log.warning("the remembered choice of engine in %s is ignored: %s", path, error)
         return None
 

@@ -75,11 +75,11 @@ def package_network(folder: Path, network: EcgNetwork, manifest: Manifest, probe
     """Write the bundle of a network: graph, weights, probe and the completed manifest."""
     from safetensors.numpy import save
 
-    BUNDLES.clear(folder)
-    export_network(network, folder / GRAPH)
-    (folder / WEIGHTS).write_bytes(save(_parameters(network)))
-    probe = {INPUT: np.ascontiguousarray(probe_crops), **_answers(network, probe_crops)}
-    (folder / PROBE).write_bytes(save(probe))
+    with BUNDLES.replacing(folder) as stage:
+        export_network(network, stage / GRAPH)
+        (stage / WEIGHTS).write_bytes(save(_parameters(network)))
+        probe = {INPUT: np.ascontiguousarray(probe_crops), **_answers(network, probe_crops)}
+        (stage / PROBE).write_bytes(save(probe))
     return write_bundle(folder, manifest)
 
 

@@ -41,7 +41,7 @@ _PACED = re.compile(r"\b(?:paced|pacing|pacemaker rhythm|10370003|251266004|2512
 
 
 def read_ecg(path: Path) -> EcgRecord:
-    """Return the ECG of a file; names and birth dates are never taken from it.
+    """Return the ECG of a file, by whose name the record is called; no name or birth date in it is ever taken.
 
     Args:
         path: a WFDB header, signal file or record name without ending, or any file that `ecgdatakit` reads.
@@ -49,18 +49,12 @@ def read_ecg(path: Path) -> EcgRecord:
     Raises:
         UnreadableFile: it is not there, too large, or holds no ECG that a reader understands; says what to do.
     """
-    if path.is_dir():
-        raise UnreadableFile(f"{path} is a folder: name its files, or use `cardiacnets publish` to walk it")
-    header = _header_of(path)
-    if header is None and not path.exists():
-        raise UnreadableFile(f"{path} is not there")
-    source = header or path
-    if _largest_size(source) > MAX_FILE_BYTES:
-        raise UnreadableFile(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: not a 12-lead ECG at rest")
+    if not _is_text(path):
+        raise UnreadableFile(f"{printable(path)}: a name that is not UTF-8 cannot be a record's id: rename the file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the readers' remarks on odd files; ours are errors and quality warnings
         try:
-            return _read_wfdb(source) if header else _read_other(source)
+            return _read(path)
         except UnreadableFile:
             raise
         except Exception as error:
@@ -88,29 +82,62 @@ def find_ecgs(paths: Iterable[Path]) -> Iterator[Path]:
                     yield Path(folder, name)
 
 
+def printable(path: Path) -> str:
+    """Return the path as text that can be written anywhere, whatever bytes it is made of."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def _is_text(path: Path) -> bool:
+    return printable(path) == str(path)
+
+
+def _read(path: Path) -> EcgRecord:
+    if path.is_dir():
+        raise UnreadableFile(f"{path} is a folder: name its files, or use `cardiacnets publish` to walk it")
+    if header := _header_of(path):
+        return _read_wfdb(header)
+    if not path.exists():
+        raise UnreadableFile(f"{path} is not there")
+    _refuse_huge(path)
+    return _read_other(path)
+
+
 def _header_of(path: Path) -> Path | None:
     """Return the WFDB header that a path stands for, or None where it stands for something else."""
-    if path.suffix == HEADER and path.exists():
-        return path
-    if path.suffix in (*SIGNAL_SUFFIXES, "") or not path.exists():
-        for candidate in (path.with_suffix(HEADER), Path(f"{path}{HEADER}")):
-            if candidate.exists():
-                return candidate
-    return None
+    if path.suffix == HEADER:
+        header = path
+    elif path.suffix in SIGNAL_SUFFIXES:
+        header = path.with_suffix(HEADER)
+    elif not path.suffix or not path.exists():
+        header = Path(f"{path}{HEADER}")
+    else:
+        return None
+    return header if header.exists() else None
 
 
-def _largest_size(source: Path) -> int:
-    """Return the bytes of the file, or of the signal file beside a WFDB header if that is larger."""
-    beside = [source.with_suffix(suffix) for suffix in SIGNAL_SUFFIXES] if source.suffix == HEADER else []
-    return max(file.stat().st_size for file in (source, *beside) if file.exists())
+def _refuse_huge(*files: Path) -> None:
+    for file in files:
+        if file.exists() and file.stat().st_size > MAX_FILE_BYTES:
+            raise UnreadableFile(f"{file} is larger than {MAX_FILE_BYTES >> 20} MiB: not a 12-lead ECG at rest")
 
 
 def _read_wfdb(header: Path) -> EcgRecord:
     import wfdb
 
-    record = wfdb.rdrecord(str(header.with_suffix("")), physical=False)
-    if not record.n_sig or not record.sig_len:
+    name = str(header.with_suffix(""))
+    _refuse_huge(header)
+    described = wfdb.rdheader(name)
+    if not isinstance(described, wfdb.Record):
+        raise UnreadableFile(f"{header} describes a record of several segments: not a 12-lead ECG at rest")
+    if not described.n_sig or not described.sig_len:
         raise UnreadableFile(f"{header} describes no signal")
+    _refuse_huge(*(header.parent / file for file in described.file_name))
+    if described.n_sig * described.sig_len > MAX_FILE_BYTES // 2:
+        raise UnreadableFile(f"{header} describes more samples than a 12-lead ECG at rest has")
+    channels = [place for place, lead in enumerate(described.sig_name) if standard_name(lead)]
+    if not channels:
+        raise UnreadableFile(f"{header} describes none of the 12 standard leads")
+    record = wfdb.rdrecord(name, physical=False, channels=channels)
     samples, step_uv = _wfdb_steps(record)
     text = "\n".join(record.comments)
     subject = _SUBJECT.search(text)

@@ -167,7 +167,7 @@ def _examine_chunk(signals: Signals, sample_rate_hz: float, limits: Limits) -> l
     look = signals[..., ::stride].copy()
     if not np.isfinite(signals).all():
         _judge_missing(verdicts, signals, sample_rate_hz, limits)
-        look = np.nan_to_num(look, copy=False, nan=0.0)  # zeros stand for what is missing, be it a whole lead
+        look = _filled(look)
     rate_hz = sample_rate_hz / stride
     with np.errstate(over="ignore", invalid="ignore"):  # absurd amplitudes are refused below
         changes = look[..., 1:] - look[..., :-1]
@@ -176,7 +176,7 @@ def _examine_chunk(signals: Signals, sample_rate_hz: float, limits: Limits) -> l
         _judge_flatness(verdicts, movements, limits)
         _judge_rails(verdicts, look, (highest, lowest), limits)
         _judge_amplitude(verdicts, changes, rate_hz, movements, limits)
-        _judge_peaks(verdicts, np.maximum(highest, -lowest).max(axis=1), limits)
+        _judge_peaks(verdicts, look, (highest, lowest), limits)
         _judge_limb_leads(verdicts, changes, limits)
     return verdicts
 
@@ -193,6 +193,14 @@ def _judge_missing(verdicts: Sequence[Verdict], signals: Signals, rate_hz: float
             verdict.refuse("nan_run", f"too many samples are missing in {leads}", leads=leads, **numbers)
         else:
             verdict.doubt("short_nan_run", "a few missing samples were bridged", **numbers)
+
+
+def _filled(look: Signals) -> Signals:
+    """Return signals in which each lead's median stands for what is missing, and zeros for a whole lead."""
+    missing = ~np.isfinite(look)
+    known = np.where(missing, np.float32(np.nan), look)
+    known[missing.all(axis=-1)] = 0
+    return np.where(missing, np.nanmedian(known, axis=-1, keepdims=True), look)
 
 
 def _movements(look: Signals, rate_hz: float) -> Signals:
@@ -257,10 +265,14 @@ def _surely_calm(changes: Signals, limit: float) -> NDArray[np.bool_]:
     return np.asarray(calm_leads > changes.shape[1] // 2)
 
 
-def _judge_peaks(verdicts: Sequence[Verdict], peaks: Signals, limits: Limits) -> None:
-    for index in np.flatnonzero(peaks > limits.peak_mv).tolist():
-        high = float(peaks[index])
-        verdicts[index].doubt("high_peak", f"a peak of {high:.1f} mV is an artefact", peak_mv=high)
+def _judge_peaks(verdicts: Sequence[Verdict], look: Signals, ends: tuple[Signals, Signals], limits: Limits) -> None:
+    highest, lowest = ends
+    # From the lead's own level: electrodes have an offset. Few leads reach so far that it must be found.
+    for index in np.flatnonzero((highest - lowest).max(axis=1) > limits.peak_mv).tolist():
+        level = np.median(look[index], axis=-1)
+        high = float(np.maximum(highest[index] - level, level - lowest[index]).max())
+        if high > limits.peak_mv:
+            verdicts[index].doubt("high_peak", f"a peak of {high:.1f} mV is an artefact", peak_mv=high)
 
 
 def _judge_limb_leads(verdicts: Sequence[Verdict], changes: Signals, limits: Limits) -> None:

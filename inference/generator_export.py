@@ -72,8 +72,8 @@ def package_generator(
         CorruptBundle: the folder holds other things than a generator.
         EngineUnavailable: torch or the exporter is not installed.
     """
-    GENERATORS.clear(folder)
-    export_generator(folder, vae, mar, expected, manifest)
+    with GENERATORS.replacing(folder) as stage:
+        export_generator(stage, vae, mar, expected, manifest)
     return write_folder(folder, manifest)
 
 

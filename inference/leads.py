@@ -23,7 +23,8 @@ DERIVATIONS: Mapping[str, Callable[[Signals, Signals], Signals]] = {
 }
 """Einthoven's law and Goldberger's leads: each limb lead from I and II."""
 
-_DECORATION = re.compile(r"^(mdc_ecg_lead_|mdc_ecg_|ecg lead |lead |ecg )|[\s_\-.]", re.IGNORECASE)
+_DECORATION = re.compile(r"^(mdc_ecg_lead_|mdc_ecg_|ecg lead |lead |ecg )|[\s_.]|(?<=av)-", re.IGNORECASE)
+"""What a name may carry; no other hyphen, for -aVR and I-II are leads of their own, upside down."""
 _BY_LOWER_NAME = {name.lower(): name for name in LEADS}
 
 

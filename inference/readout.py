@@ -14,7 +14,9 @@ from schemas.messages import CardiomyopathySubtype, Disease, Phenotype, Risk
 
 from .manifest import Calibration, Manifest, TemperatureCalibration
 
-DECIMALS = {"disease_logits": 6, "phenotypes": 4, "subtype_logits": 6, "embedding": 6}
+PROBABILITY_DECIMALS = 6
+"""Probabilities are held against thresholds as they are reported, so thresholds are fixed on rounded ones too."""
+DECIMALS = {"disease_logits": PROBABILITY_DECIMALS, "phenotypes": 4, "subtype_logits": 6, "embedding": 6}
 """Of what is read off each output; finer differences are rounding errors of the engine."""
 
 MIN_NORM = 1e-6

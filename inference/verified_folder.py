@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Generic, TypeVar
 
 import msgspec
 
-from schemas.errors import CorruptBundle
+from schemas.errors import CorruptBundle, InvalidSettings
 
 from .manifest import Described, fingerprint
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 2**20
-DOCUMENT_SUFFIXES = ("", ".md", ".txt")
+DOCUMENTS, DOCUMENT_SUFFIXES = ("license", "licence", "notice", "readme"), (".md", ".txt")
 """Files that may lie in a folder unlisted: a licence, a model card."""
 
 ManifestT = TypeVar("ManifestT", bound=Described)
@@ -79,15 +81,27 @@ class FolderKind(Generic[ManifestT]):
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(complete), indent=1) + b"\n")
         return self.read(folder)
 
-    def clear(self, folder: Path) -> None:
-        """Make the folder, or make it ready for another of its kind: one that is half written must not load.
+    @contextmanager
+    def replacing(self, folder: Path) -> Iterator[Path]:
+        """Yield an empty folder for the files, which take the place of those in `folder` when the block ends.
+
+        What lies in `folder` is whole until then, and serves on if the block fails; `write` completes it.
 
         Raises:
             CorruptBundle: it holds other things.
+            InvalidSettings: it cannot be written to.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        refuse_strangers(folder, (MANIFEST, *self.files))
-        (folder / MANIFEST).unlink(missing_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            refuse_strangers(folder, (MANIFEST, *self.files))
+            stage = TemporaryDirectory(dir=folder.resolve().parent, prefix=f".{folder.name}.")
+        except OSError as error:
+            raise InvalidSettings(f"{folder} cannot be written to as a folder: {error.strerror}") from error
+        with stage as place:
+            yield Path(place)
+            (folder / MANIFEST).unlink(missing_ok=True)  # one that is half replaced must not load
+            for name in self.files:
+                (Path(place) / name).replace(folder / name)
 
     def _read_manifest(self, folder: Path) -> ManifestT:
         path = folder / MANIFEST
@@ -122,14 +136,19 @@ class FolderKind(Generic[ManifestT]):
 
 
 def refuse_strangers(folder: Path, known: Collection[str]) -> None:
-    """Refuse a folder that holds anything but the known files and documents.
+    """Refuse a folder that holds anything but the known files, documents and hidden files.
 
     Raises:
         CorruptBundle: names the first stranger.
     """
     for path in sorted(folder.iterdir()):
-        if path.name not in known and path.suffix.lower() not in DOCUMENT_SUFFIXES:
-            raise CorruptBundle(f"{path} does not belong to the bundle: its manifest does not list it; remove it")
+        if path.name not in known and not _is_document(path):
+            raise CorruptBundle(f"{path} does not belong there: the manifest does not list it; remove it")
+
+
+def _is_document(path: Path) -> bool:
+    named = path.name.lower() in DOCUMENTS or path.suffix.lower() in DOCUMENT_SUFFIXES or path.name.startswith(".")
+    return named and path.is_file()
 
 
 def sha256(path: Path) -> str:

@@ -130,7 +130,10 @@ def publish(
     lane: LaneName = "realtime",
     json: Json = False,
 ) -> None:
-    """Publish ECG files to Kafka, as a device fleet or an archive does."""
+    """Publish ECG files to Kafka, as a device fleet or an archive does.
+
+    A file's name without its ending becomes the record's id, which reports and dashboards show: it must name nobody.
+    """
     from .publish_command import publish_command
 
     publish_command(_settings(broker=broker), paths, rate_hz=rate, lane=lane, as_json=json)
@@ -160,7 +163,9 @@ def evaluate(
     cohort: Annotated[
         str, typer.Option(help="'simulated', or the folder of a cohort, whose test fold is used.")
     ] = "simulated",
-    seed: Annotated[int, typer.Option(min=0, help="Of the simulated patients: one that nobody learned from.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the simulated patients, one that nobody learned from; 1 by default.")
+    ] = None,
     patients: Annotated[
         int | None, typer.Option(min=20, help="Of the simulated cohort; 4000, or 300 of whom cines are drawn.")
     ] = None,
@@ -175,15 +180,19 @@ def evaluate(
     if generator:
         from .evaluate_cines_command import evaluate_cines_command
 
+        if cohort != "simulated" or baselines or ecgs:
+            raise InvalidSettings(
+                "--generator is measured on simulated patients: --cohort, --baselines, --ecgs do not go"
+            )
         settings = _settings(bundle=bundle)
-        evaluate_cines_command(settings, patients=patients or 300, seed=seed, report=report, as_json=json)
+        evaluate_cines_command(settings, patients=patients, seed=seed, report=report, as_json=json)
         return
     from .evaluate_command import evaluate_command
 
     evaluate_command(
         _settings(bundle=bundle),
         cohort=cohort,
-        patients=patients or 4000,
+        patients=patients,
         seed=seed,
         baselines=baselines,
         ecgs=ecgs,

@@ -15,7 +15,7 @@ from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
 from schemas.messages import NOTICE
 
-from .evaluate_command import Bars, new_table
+from .evaluate_command import SEED, Bars, check_report, new_table
 from .extras import need_modules
 from .settings import Settings
 
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     from training.evaluation.bootstrap import Estimate
     from training.evaluation.cine_evaluation import CineEvaluation, CineFigures
 
+PATIENTS = 300
 JSON, SHEET = "cines.json", "cines.png"
 
 
-def evaluate_cines_command(settings: Settings, *, patients: int, seed: int, report: Path | None, as_json: bool) -> None:
+def evaluate_cines_command(
+    settings: Settings, *, patients: int | None, seed: int | None, report: Path | None, as_json: bool
+) -> None:
     """Evaluate the generator, print the figures, and write them with a contact sheet where a folder is named."""
     need_modules("evaluating cines", "torch", "sklearn", "skimage", "matplotlib")
+    check_report(report)
     from training.evaluation.cine_evaluation import as_json as entries
     from training.evaluation.cine_evaluation import evaluate_generator
 
@@ -36,7 +40,13 @@ def evaluate_cines_command(settings: Settings, *, patients: int, seed: int, repo
     generator = CineGenerator.load(settings.generator, threads=settings.threads)
     try:
         with Bars() as bars:
-            found = evaluate_generator(generator, bundle, seed=seed, patients=patients, report=bars.show)
+            found = evaluate_generator(
+                generator,
+                bundle,
+                seed=SEED if seed is None else seed,
+                patients=patients or PATIENTS,
+                report=bars.show,
+            )
     finally:
         generator.close()
     encoded = msgspec.json.encode(entries(found))

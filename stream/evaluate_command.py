@@ -17,6 +17,7 @@ from rich.table import Table
 from inference.bundle import Bundle, default_bundle, load_bundle
 from schemas.errors import InvalidSettings
 from schemas.messages import NOTICE
+from training.cohort.described import SIMULATED
 
 from .extras import need_modules
 from .settings import Settings
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from training.evaluation.evaluation import Evaluation
     from training.evaluation.real_ecgs import RealEcgs
 
-SIMULATED = "simulated"
+PATIENTS, SEED = 4000, 1
+"""Simulated ones, unless told otherwise."""
 SHOWN_PHENOTYPES = ("LVEDV", "LVEF", "LVM", "RVEF", "LA_max_volume")
 
 
@@ -35,8 +37,8 @@ def evaluate_command(
     settings: Settings,
     *,
     cohort: str,
-    patients: int,
-    seed: int,
+    patients: int | None,
+    seed: int | None,
     baselines: Path | None,
     ecgs: Path | None,
     report: Path | None,
@@ -44,12 +46,15 @@ def evaluate_command(
 ) -> None:
     """Evaluate, print the figures, and write the report where one is asked for."""
     need_modules("evaluating", "sklearn", "matplotlib")
+    if cohort != SIMULATED and (patients is not None or seed is not None):
+        raise InvalidSettings(f"--patients and --seed are of simulated patients; {cohort} has its own test fold")
     if baselines is not None and not baselines.is_dir():
         raise InvalidSettings(f"{baselines} is no folder of baselines: `cardiacnets train reference` makes one")
+    check_report(report)
     bundle = load_bundle(settings.bundle or default_bundle())
     with Bars() as bars:
         real = _evaluate_real(bundle, ecgs, bars) if ecgs else None
-        with _opened(cohort, patients, seed, baselines, bars) as opened:
+        with _opened(cohort, patients or PATIENTS, SEED if seed is None else seed, baselines, bars) as opened:
             found = _evaluate(opened, bundle, baselines, bars)
     if report is not None:
         from training.evaluation.report import write_report
@@ -61,6 +66,16 @@ def evaluate_command(
         _print_tables(found, real)
         if report is not None:
             Console().print(f"The report lies in {report}.")
+
+
+def check_report(folder: Path | None) -> None:
+    """Refuse a report's folder that is none, before an hour has gone into what would be written there.
+
+    Raises:
+        InvalidSettings: a file lies there.
+    """
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InvalidSettings(f"{folder} is a file: --report names a folder")
 
 
 def _evaluate(cohort: Cohort, bundle: Bundle, baselines: Path | None, bars: Bars) -> Evaluation:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from engines.batcher import Lane
-from inference.files import find_ecgs, read_ecg
+from inference.files import find_ecgs, printable, read_ecg
 from schemas.cloudevents import AVRO, event_headers
 from schemas.codec import encode_ecg
 from schemas.ecg_record import EcgRecord
@@ -141,7 +141,7 @@ async def publish_files(
                 value = encode_ecg(record)
                 known.admit(record.record_id, value)
             except RecordError as refusal:
-                sent.unreadable.append((str(path), refusal.detail))
+                sent.unreadable.append((printable(path), refusal.detail))
             else:
                 await pace.step()
                 await publisher.send_value(value, key=record_key(record), record_id=record.record_id)

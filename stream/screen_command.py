@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from inference.screener import Screener
@@ -51,9 +52,11 @@ def _table(answers: Iterable[FileAnswer]) -> Table:
     for answer in answers:
         if isinstance(answer, Screened):
             warnings = ", ".join(warning.code for warning in answer.report.quality.warnings)
-            table.add_row(answer.source, *risk_cells(answer.report), warnings)
+            table.add_row(escape(answer.source), *risk_cells(answer.report), warnings)
         else:
-            table.add_row(answer.source, *[""] * len(DISEASES), f"[yellow]{answer.code}[/]: {answer.detail}")
+            table.add_row(
+                escape(answer.source), *[""] * len(DISEASES), f"[yellow]{answer.code}[/]: {escape(answer.detail)}"
+            )
     return table
 
 

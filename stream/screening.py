@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from inference.files import read_or_refuse
+from inference.files import printable, read_or_refuse
 from inference.report import compose_report
 from inference.screener import Screener, Screening
 from schemas.ecg_record import EcgRecord
@@ -59,9 +59,9 @@ def _answer(
         report = compose_report(
             outcome.record, outcome.quality, outcome.finding, screener.bundle.reference, datetime.now(UTC)
         )
-        return Screened(source=str(path), record_id=report.record_id, report=report)
+        return Screened(source=printable(path), record_id=report.record_id, report=report)
     return Rejected(
-        source=str(path),
+        source=printable(path),
         record_id=item.record_id,
         code=outcome.wire_code,
         detail=str(outcome),

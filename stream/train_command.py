@@ -177,7 +177,8 @@ def bundle_command(
     """Write the bundle that serves."""
     from training.stages.package import describe, package
 
-    bundle = package(out, finetuned, calibrated, describe(_open(cohort), finetuned))
+    learned_from = _open(cohort)
+    bundle = package(out, finetuned, calibrated, learned_from, describe(learned_from, finetuned))
     _say(f"wrote {bundle.manifest.name} {bundle.manifest.version} to {bundle.folder}")
 
 

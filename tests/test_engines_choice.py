@@ -1,6 +1,7 @@
 """The choice of an engine: checked against the reference, timed here, remembered until something changes."""
 
 import json
+import math
 import time
 from functools import partial
 from itertools import pairwise
@@ -96,6 +97,20 @@ def test_no_engine_passes_against_another_reference_and_the_error_tells_the_figu
     assert list(tmp_path.glob("*.json")) == []
 
 
+def test_an_engine_whose_answer_is_no_number_is_refused_and_the_choice_is_remembered(
+    graph, probe, tmp_path, monkeypatch
+):
+    def check(engine, probe):
+        found = check_engine(engine, probe)
+        return dict.fromkeys(found, math.inf) if engine.name == FLOAT32_ENGINES[1] else found
+
+    monkeypatch.setattr(engines_choice, "check_engine", check)
+    chosen = choose_engine(graph, probe, names=FLOAT32_ENGINES, threads=1, cache_dir=tmp_path)
+    assert FLOAT32_ENGINES[1] in chosen.refused
+    monkeypatch.setattr(engines_choice, "check_engine", None)  # it is not measured again
+    assert choose_engine(graph, probe, names=FLOAT32_ENGINES, threads=1, cache_dir=tmp_path) == chosen
+
+
 def test_where_no_engine_opens_the_error_says_unavailable(tmp_path, probe):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a graph")
@@ -173,7 +188,9 @@ def test_another_library_version_or_processor_makes_the_remembered_choice_stale(
     assert cache.recall_choice(Choice, graph, {}, tmp_path) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'"text"', b'{"name": "onnxruntime"}', b"\xff\xfe", None])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'"text"', b'{"name": "onnxruntime"}', b"\xff\xfe", b'{"name": "\xff"}', None]
+)
 def test_a_corrupt_memory_is_ignored_and_measured_anew(content, graph, probe, tmp_path):
     choose_engine(graph, probe, names=["onnxruntime"], threads=1, cache_dir=tmp_path)
     (path,) = tmp_path.glob("*.json")

@@ -14,12 +14,12 @@ from safetensors.numpy import load_file, save_file
 
 from engines.catalog import open_engine
 from engines.choice import check_engine
-from inference.bundle import default_bundle, load_bundle, load_probe, write_bundle
+from inference.bundle import BUNDLES, default_bundle, load_bundle, load_probe, write_bundle
 from inference.export import untrained_manifest
-from inference.manifest import DiseaseHead, IsotonicCalibration, Manifest, contradictions
+from inference.manifest import GRAPH, DiseaseHead, IsotonicCalibration, Manifest, contradictions
 from inference.phenotypes import MEASUREMENTS
 from inference.verified_folder import MAX_MANIFEST_BYTES
-from schemas.errors import CorruptBundle
+from schemas.errors import CorruptBundle, InvalidSettings
 from schemas.messages import DISEASES
 
 OUTPUTS = {"disease_logits": 5, "phenotypes": 82, "subtype_logits": 3, "embedding": 256}
@@ -88,15 +88,44 @@ def test_a_folder_that_is_not_there_is_no_bundle(tmp_path):
         load_bundle(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["other.onnx", "network.onnx.data", "weights.PT", "cmr.safetensors", "x.py"])
+@pytest.mark.parametrize(
+    "name", ["other.onnx", "network.onnx.data", "weights.PT", "cmr.safetensors", "x.py", "weights"]
+)
 def test_a_file_that_the_manifest_does_not_list_is_refused(folder, name):
     (folder / name).write_bytes(b"?")
 
-    with pytest.raises(CorruptBundle, match="does not belong to the bundle"):
+    with pytest.raises(CorruptBundle, match="does not belong there"):
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("name", ["README.md", "LICENSE", "notes.txt"])
+def test_a_folder_in_a_bundle_is_no_document(folder):
+    (folder / "notes.txt").mkdir()
+    with pytest.raises(CorruptBundle, match="does not belong there"):
+        load_bundle(folder)
+
+
+def test_a_replacement_that_fails_leaves_the_bundle_as_it_was(folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fail():
+        with BUNDLES.replacing(folder) as stage:
+            (stage / GRAPH).write_bytes(b"half")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert load_bundle(folder)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_file_in_the_place_of_a_bundle_is_a_misuse(tmp_path):
+    (tmp_path / "b").write_text("a file")
+    with pytest.raises(InvalidSettings, match="cannot be written to"), BUNDLES.replacing(tmp_path / "b"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["README.md", "LICENSE", "notes.txt", ".gitattributes"])
 def test_documents_may_lie_beside_the_model(folder, name):
     (folder / name).write_text("words")
 

@@ -1,5 +1,6 @@
 """ECG files become records with the very samples of the file, no name of a patient, and clear refusals."""
 
+import os
 import warnings
 
 import numpy as np
@@ -44,6 +45,49 @@ def test_the_digital_samples_are_kept_where_one_step_fits_all_leads(tmp_path):
 def test_a_wfdb_record_is_found_by_header_signal_or_stem(tmp_path, named):
     write(tmp_path)
     assert read_ecg(tmp_path / named).record_id == "100"
+
+
+def test_another_record_is_never_read_in_place_of_the_one_that_is_named(tmp_path):
+    write(tmp_path, name="v1")
+    assert "is not there" in refused(tmp_path / "v1.5")
+    assert "is not there" in refused(tmp_path / "v1.xml")
+    write(tmp_path).rename(tmp_path / "v1.5.hea")
+    assert read_ecg(tmp_path / "v1.5").record_id == "v1.5"
+
+
+def test_channels_that_are_no_leads_leave_the_step_of_the_leads_alone(tmp_path):
+    header = write(tmp_path, digital=np.concatenate([STEPS, np.full((2, STEPS.shape[1]), 30000, np.int16)]))
+    first, *lines = header.read_text().splitlines()
+    extra = "100.dat 16 1(0)/bpm 16 0 0 0 0 RESP"
+    header.write_text("\n".join([first.replace(" 12 ", " 14 "), *lines[:12], extra, extra, *lines[12:], ""]))
+    record = read_ecg(header)
+    assert record.samples == STEPS.tobytes()
+    assert (record.microvolts_per_step, record.leads) == (5.0, LEADS)
+
+
+def test_a_record_of_several_segments_is_refused(tmp_path):
+    write(tmp_path)
+    (tmp_path / "day.hea").write_text("day/2 12 500 10000\n100 5000\n100 5000\n")
+    assert "several segments" in refused(tmp_path / "day.hea")
+
+
+def test_a_signal_file_of_any_name_is_bounded(tmp_path):
+    header = write(tmp_path)
+    header.write_text(header.read_text().replace("100.dat", "big.bin"))
+    with (tmp_path / "big.bin").open("wb") as signal:
+        signal.truncate(MAX_FILE_BYTES + 1)
+    assert "larger than" in refused(header)
+
+
+def test_a_name_that_is_no_text_is_refused_in_words(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.hea")
+    write(tmp_path).rename(path)
+    refused(path).encode()
+    assert "not UTF-8" in refused(path)
+
+
+def test_what_the_system_refuses_is_one_records_trouble_alone(tmp_path):
+    assert "cannot be read as an ECG" in refused(tmp_path / ("x" * 300))
 
 
 def test_a_name_with_a_dot_is_found_too(tmp_path):

@@ -146,6 +146,25 @@ def test_an_artefact_peak_is_doubted():
     assert doubts(signals) == {"high_peak"}
 
 
+def test_an_offset_is_no_peak_and_hides_none():
+    signals = good() + np.float32(-40)
+    assert doubts(signals) == set()
+    signals[0, 7, 2000] += 14
+    (peak,) = verdict(signals).doubts
+    assert (peak.code, peak.numbers["peak_mv"]) == ("high_peak", pytest.approx(14, abs=2))
+
+
+@few
+@leads_and_seeds
+def test_gaps_in_a_lead_with_an_offset_are_bridged_and_no_more(lead, seed):
+    signals = good(seed)
+    before = doubts(signals)
+    signals[0, lead] += 5
+    for start in (500, 2000, 3500):
+        signals[0, lead, start : start + 33] = np.nan
+    assert doubts(signals) == before | {"short_nan_run"}
+
+
 anything = arrays.arrays(
     np.float32, st.tuples(st.integers(1, 2), st.just(12), st.integers(1125, 1300)), elements=st.floats(width=32)
 )

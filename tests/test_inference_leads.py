@@ -32,7 +32,7 @@ def test_common_spellings_are_understood(written, name):
     assert standard_name(written) == name
 
 
-@pytest.mark.parametrize("name", ["", "V7", "RESP", "IV", "Lead"])
+@pytest.mark.parametrize("name", ["", "V7", "RESP", "IV", "Lead", "-aVR", "-V1", "I-II", "MDC_ECG_LEAD_AVRNEG"])
 def test_other_channels_are_none_of_the_twelve(name):
     assert standard_name(name) is None
 

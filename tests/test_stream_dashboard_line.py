@@ -210,6 +210,21 @@ def test_a_server_that_does_not_answer_is_given_up_in_words(site):
     page.get_by_text("The list cannot be fetched: the server did not answer within 40 seconds").wait_for()
 
 
+def test_a_record_that_cannot_be_fetched_at_first_is_drawn_when_it_can(site):
+    case = site.show(flagged_case(31))
+    page = site.open()
+    row_of(page, case).wait_for()
+    page.route("**/api/record?*", lambda route: route.abort())
+    row_of(page, case).locator("a").first.click()
+    page.get_by_text("the server cannot be reached").wait_for()
+    assert page.locator("h1").last.inner_text() == "Record"  # whose it is, nobody knows yet
+    page.unroute("**/api/record?*")
+    site.run(publish(site.settings, (ECG_RISK, case.key, case.report)))
+    page.locator("h1", has_text=case.record.patient_id).wait_for()
+    assert page.get_by_text("the server cannot be reached").count() == 0
+    site.faults.clear()  # the request that failed
+
+
 # --- the line to the server
 
 LINES = """

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 from inference.manifest import IsotonicCalibration, TemperatureCalibration
+from inference.readout import PROBABILITY_DECIMALS
 from inference.readout import calibrate as apply_calibration
 from schemas.errors import InvalidSettings
 from training.stages.calibrate import (
@@ -127,6 +128,18 @@ def test_a_development_fold_without_a_case_or_without_a_healthy_one_still_gives_
 
     assert 0 < head.threshold < 1
     assert 0 < apply_calibration(np.zeros(1), head.calibration)[0] < 1
+
+
+def test_thresholds_are_those_of_probabilities_as_they_are_reported():
+    """Else a whole plateau of an isotonic calibration, at a third, say, would be just below its own threshold."""
+    rng = np.random.default_rng(3)
+    logits = np.round(rng.normal(0, 1, 3000), 1)
+    sick = rng.random(3000) < np.where(logits > 0.4, 1 / 3, 1 / 9)
+    head = fit_head("heart_failure", logits, sick.astype(np.float32), Calibrate())
+    assert isinstance(head.calibration, IsotonicCalibration)
+    reported = np.round(apply_calibration(logits, head.calibration), PROBABILITY_DECIMALS)
+    for threshold in (head.operating_points.sensitivity_90, head.operating_points.specificity_95):
+        assert threshold in reported
 
 
 def test_labels_that_are_not_known_decide_nothing():

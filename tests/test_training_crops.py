@@ -1,5 +1,7 @@
 """Training crops are what the worker would feed the network, at random places."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,17 @@ def test_the_resampled_ecgs_are_made_once(cohort, signals):
     open_resampled(cohort)
     assert path.stat().st_mtime_ns == before
     assert not list(cohort.folder.glob("*.partial"))
+
+
+def test_what_a_killed_process_left_of_resampling_is_removed(tmp_path):
+    cohort = write_tiny_cohort(tmp_path / "c", folds={"train": 2}, cines=False)
+    left = cohort.folder / f"ecgs_250hz.npy.{2**22 + 1}.partial"  # no process has that number
+    living = cohort.folder / f"ecgs_250hz.npy.{os.getppid()}.partial"
+    for path in (left, living):
+        path.write_bytes(b"half")
+    open_resampled(cohort)
+    assert not left.exists()
+    assert living.exists()
 
 
 def test_crops_lie_at_random_places_that_the_generator_decides(signals):

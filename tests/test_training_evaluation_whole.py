@@ -9,20 +9,26 @@ import numpy as np
 import pytest
 from planted import draw_planted
 from tiny_cohort import write_tiny_cohort
+from typer.testing import CliRunner
 
 from inference.bundle import default_bundle, load_bundle
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
+from stream.cli import app
+from training.cohort.described import describe_cohort
 from training.cohort.simulated import simulate_cohort
-from training.evaluation.bootstrap import draw_patients
+from training.evaluation.baselines import Absent, default_baselines, find_classic, find_network, find_oracle
+from training.evaluation.bootstrap import Estimate, draw_patients
 from training.evaluation.classic import FEATURES, fit_classic, predict_classic
 from training.evaluation.decision import draw_decision_curve
 from training.evaluation.discrimination import operate
-from training.evaluation.evaluation import as_json, evaluate, refuse_seen
+from training.evaluation.evaluation import as_json, evaluate, is_unseen, refuse_seen
 from training.evaluation.linear import fit_logistic, fit_ridge, load_linear
 from training.evaluation.real_ecgs import evaluate_real_ecgs
 from training.evaluation.report import write_report
 from training.evaluation.subgroups import measure_subgroups
+from training.evaluation.truth import describe_participants
+from training.evaluation.wording import percent, signed
 
 NOWHERE = Path("no-baselines-here")
 
@@ -105,7 +111,7 @@ def test_the_classic_baseline_is_fitted_on_the_training_fold_alone(tmp_path):
     first, second = (load_linear(tmp_path / f"classic{seed}" / "ridge.npz") for seed in (0, 1))
     assert tuple(first.inputs) == FEATURES
     np.testing.assert_array_equal(first.weights, second.weights)
-    answers = predict_classic(tmp_path / "classic0", cohort.ecgs[:4])
+    answers = predict_classic(tmp_path / "classic0", cohort.ecgs, np.arange(4))
     assert answers.screened.all()
     assert ((answers.probabilities > 0) & (answers.probabilities < 1)).all()
 
@@ -126,6 +132,86 @@ def test_baselines_that_are_not_there_are_named_as_absent(evaluation):
     )
 
 
+def test_a_baseline_of_other_patients_is_absent_and_says_so(unseen, bundle):
+    shipped = default_baselines()
+    assert not isinstance(find_network(shipped, "from_scratch", bundle.manifest.trained_on), Absent)
+    other = find_network(shipped, "from_scratch", "mimic-iv-ecg cohort of 10 patients")
+    assert isinstance(other, Absent)
+    assert bundle.manifest.trained_on in other.reason
+    assert not isinstance(find_classic(shipped, unseen), Absent)
+    real = replace(unseen, description=msgspec.structs.replace(unseen.description, source="mimic-iv-ecg"))
+    assert isinstance(find_classic(shipped, real), Absent)
+    assert isinstance(find_oracle(shipped, real), Absent)
+
+
+def test_patients_whom_the_baselines_learned_from_are_refused(unseen, bundle):
+    stranger = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, trained_on="a cohort of seed 5"))
+    seen = replace(unseen, description=msgspec.structs.replace(unseen.description, seed=0))
+    with pytest.raises(InvalidSettings, match="the baselines in"):
+        evaluate(seen, stranger, default_baselines())
+
+
+def test_of_a_real_cohort_nobody_claims_what_the_manifest_does_not_tell(unseen, bundle, evaluation, tmp_path):
+    real = replace(unseen, description=msgspec.structs.replace(unseen.description, source="uk-biobank", seed=None))
+    assert is_unseen(real, bundle.manifest.trained_on)  # of simulated patients
+    assert is_unseen(real, describe_cohort(real))
+    assert not is_unseen(real, "UK Biobank and MIMIC-IV-ECG; the files do not say which records")
+    uncalibrated = [msgspec.structs.replace(head, calibration=None) for head in bundle.manifest.diseases]
+    manifest = msgspec.structs.replace(bundle.manifest, diseases=tuple(uncalibrated), trained_on="UK Biobank")
+    told = replace(
+        evaluation,
+        unseen=False,
+        bundle=replace(bundle, manifest=manifest),
+        cohort=evaluation.cohort | {"source": "uk-biobank", "seed": None},
+    )
+    report = write_report(tmp_path, told, None).read_text()
+    card = (tmp_path / "model_card.md").read_text()
+    assert "none of whom was learned from" not in report
+    assert "does not tell whether they were learned from" in report
+    assert "Real ECGs are few" not in report
+    for text in (report, card):
+        assert "calibrated and thresholds fixed" not in text
+        assert "not calibrated" in text
+    assert "Paced rhythms" not in card
+
+
+def test_those_of_whom_nothing_is_known_are_not_among_the_healthy():
+    truth, _ = draw_planted(200, seed=1)
+    truth.diseases[:50] = np.nan
+    people = describe_participants(truth)
+    assert people.healthy.records + people.ill.records == 150
+    assert people.missing["diseases"] == 50
+
+
+def test_where_the_ppv_may_be_nothing_no_number_of_scans_is_enough():
+    outcomes = np.array([1.0] + [0.0] * 99)
+    point = operate(np.full(100, 0.9), outcomes, 0.5, draw_patients(np.arange(100).astype(str), 200, 0))
+    assert point.ppv_interval[0] == 0
+    assert point.number_needed_to_image == 100
+    assert point.number_needed_to_image_interval[1] == np.inf
+
+
+def test_a_comparison_that_does_not_exist_is_a_dash():
+    nothing = Estimate(np.nan, np.nan, np.nan)
+    assert signed(nothing) == percent(nothing) == "-"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--generator", "--cohort", "folder"],
+        ["--generator", "--ecgs", "folder"],
+        ["--generator", "--baselines", "folder"],
+        ["--cohort", "folder", "--seed", "3"],
+        ["--cohort", "folder", "--patients", "50"],
+        ["--report", __file__],
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(arguments):
+    result = CliRunner().invoke(app, ["evaluate", *arguments])
+    assert isinstance(result.exception, InvalidSettings)
+
+
 def test_the_same_patients_give_the_same_figures_again(evaluation, unseen, bundle):
     again = as_json(evaluate(unseen, bundle, NOWHERE, draws=50))
     assert msgspec.json.encode(again) == msgspec.json.encode(as_json(evaluation))
@@ -144,8 +230,8 @@ def test_the_report_says_what_the_weights_are_and_shows_no_nan(evaluation, tmp_p
 def test_the_population_that_was_learned_from_is_refused(unseen, bundle):
     seen = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, trained_on="9,000 patients of seed 4242"))
     with pytest.raises(InvalidSettings, match="another seed"):
-        refuse_seen(unseen, seen)
-    refuse_seen(unseen, bundle)
+        refuse_seen(unseen, seen.manifest.trained_on, "model")
+    refuse_seen(unseen, bundle.manifest.trained_on, "model")
 
 
 def test_a_cohort_without_labels_csv_or_its_columns_is_refused(bundle, tmp_path):

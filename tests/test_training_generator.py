@@ -283,7 +283,7 @@ def test_a_cohort_without_cines_teaches_no_drawing(tmp_path):
 def test_a_generator_names_no_model_but_the_one_it_learned_with(learned, cohort, tmp_path):
     (tmp_path / "other").mkdir()
     shutil.copy(learned / "vae" / "weights.safetensors", tmp_path / "other")
-    with pytest.raises(InvalidSettings, match="did not learn with"):
+    with pytest.raises(InvalidSettings, match="was not made with"):
         package_cines(tmp_path / "out", learned / "generator", cohort, ecg=tmp_path / "other")
 
 

@@ -138,6 +138,12 @@ def test_an_index_of_several_groups_keeps_its_order(tmp_path):
     assert cohort.record_ids[[0, -1]].tolist() == ["record-0", f"record-{rows - 1}"]
 
 
+def test_what_the_disk_cannot_hold_is_refused_by_every_source(tmp_path):
+    with pytest.raises(InvalidSettings, match="GB are free"), write_cohort(tmp_path / "c", source="s", rows=10**10):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(InterruptionError):
         write_and_fail(tmp_path / "c")

@@ -114,6 +114,15 @@ def test_a_folder_without_labels_is_refused_by_name(tmp_path):
         read_real_ecgs(tmp_path)
 
 
+def test_a_table_without_its_columns_is_refused_by_their_names(tmp_path):
+    (tmp_path / "labels.csv").write_text("record,file,patient,NORM\na,a.hea,1,1\n")
+    with pytest.raises(InvalidSettings, match="lacks the columns dataset, age"):
+        read_real_ecgs(tmp_path)
+    (tmp_path / "labels.csv").write_text("record,file,dataset,patient,age,NORM\na,a.hea,LUDB,1,unknown,1\n")
+    with pytest.raises(InvalidSettings, match="lists no adult"):
+        read_real_ecgs(tmp_path)
+
+
 def test_a_cine_without_its_description_is_refused(tmp_path):
     with pytest.raises(InvalidSettings, match="_meta.json"):
         read_real_cine(tmp_path / "cine.npz")

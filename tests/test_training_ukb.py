@@ -110,6 +110,9 @@ def write_scan(path, frames=50, series=((6, "CINE_segmented_LAX_4Ch"),), extra=(
     return path
 
 
+FOUR_CHAMBER = {"description": "CINE_segmented_LAX_4Ch", "number": 1}
+
+
 class Delivery:
     """A delivery in the making; `write` puts the main table beside the bulk files."""
 
@@ -174,6 +177,32 @@ def test_both_visits_of_a_participant_have_their_own_values_and_one_fold(deliver
     of_fold = [set(cohort.patient_ids[cohort.select(fold)].tolist()) for fold in FOLDS]
     assert all(of_fold)
     assert sum(map(len, of_fold)) == len(set.union(*of_fold)) == 20
+
+
+def without(table, wanted):
+    """Rewrite a main table without the columns that are not wanted."""
+    with table.open(newline="") as file:
+        rows = [{name: row[name] for name in row if wanted(name)} for row in csv.DictReader(file)]
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return table
+
+
+def test_without_a_column_of_codes_nobody_counts_as_healthy(delivery, tmp_path):
+    table = delivery.add(1000001, **{"24103-2.0": 60}).write() / "ukb12345.csv"
+    without(table, lambda name: not name.startswith("41270"))
+    cohort = import_ukb(delivery.root, tmp_path / "cohort")
+    assert np.isnan(cohort.diseases).all()
+    assert cohort.phenotypes[0, 3] == 60
+
+
+def test_a_table_whose_columns_are_called_otherwise_is_refused_with_what_is_wanted(delivery, tmp_path):
+    table = delivery.add(1000001).write() / "ukb12345.csv"
+    without(table, lambda name: not name.startswith(("41270", "24")))
+    with pytest.raises(UnreadableCohort, match=r"41270-0\.0.*24100-2\.0.*eid"):
+        import_ukb(delivery.root, tmp_path / "cohort")
 
 
 def test_who_is_not_in_the_table_is_left_out(delivery, tmp_path):
@@ -302,8 +331,9 @@ def test_a_cine_is_the_middle_square_of_the_image():
         lambda path: write_scan(path, series=()),
         lambda path: write_scan(path, extra=[("torn.dcm", b"not DICOM")]),
         lambda path: write_scan(path, extra=[("bomb.dcm", bytes(9 * 2**20))]),
+        lambda path: write_scan(path, extra=[("nameless.dcm", slice_bytes(frame(0), **FOUR_CHAMBER, series=None))]),
     ],
-    ids=["no zip", "49 frames", "no four-chamber view", "torn", "huge"],
+    ids=["no zip", "49 frames", "no four-chamber view", "torn", "huge", "a series without a number"],
 )
 def test_a_zip_without_a_whole_cine_is_refused(tmp_path, write):
     write(tmp_path / "a.zip")

@@ -25,12 +25,14 @@ from .cohort.heart import build_heart
 from .cohort.layout import MICROVOLTS_PER_STEP
 from .cohort.measures import measure_heart
 from .cohort.physiology import Patient, draw_patient
+from .cohort.sources import as_number
 from .ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
 from .reference_values import DERIVED, REFERENCE_VALUES, ReferenceValue
 
 Floats = NDArray[np.float64]
 
 DATA_SETS = ("LUDB", "PTB-XL")
+COLUMNS = ("record", "file", "dataset", "patient", "age", "NORM")
 ADULT_YEARS = 18
 RATE_HZ, SAMPLES = 500.0, 5000
 AGREES = 0.5
@@ -156,12 +158,16 @@ def read_real_ecgs(folder: Path) -> RealEcgs:
     """Return the adults of LUDB and PTB-XL that `labels.csv` in the folder lists.
 
     Raises:
-        InvalidSettings: the folder has no `labels.csv`, or no such records.
+        InvalidSettings: the folder has no `labels.csv`, or one without its columns, or no such records, or one of them
+            lacks a lead or is of another length or rate.
     """
     if not (folder / "labels.csv").is_file():
         raise InvalidSettings(f"{folder} has no labels.csv: name a folder of real ECGs with their labels")
     with (folder / "labels.csv").open(newline="") as file:
-        rows = list(_one_a_patient(csv.DictReader(file)))
+        table = csv.DictReader(file)
+        if missing := [name for name in COLUMNS if name not in (table.fieldnames or ())]:
+            raise InvalidSettings(f"{folder}/labels.csv lacks the columns {', '.join(missing)}")
+        rows = list(_one_a_patient(table))
     if not rows:
         raise InvalidSettings(f"{folder}/labels.csv lists no adult of {' or '.join(DATA_SETS)}")
     signals = np.stack([_signals_mv(folder / row["file"]) for row in rows])
@@ -178,7 +184,7 @@ def _one_a_patient(rows: csv.DictReader[str]) -> Iterator[dict[str, str]]:
     seen = set()
     for row in rows:
         patient = row["patient"] or row["record"]
-        if row["dataset"] in DATA_SETS and float(row["age"] or "nan") >= ADULT_YEARS and patient not in seen:
+        if row["dataset"] in DATA_SETS and as_number(row["age"]) >= ADULT_YEARS and patient not in seen:
             seen.add(patient)
             yield row
 
@@ -186,6 +192,8 @@ def _one_a_patient(rows: csv.DictReader[str]) -> Iterator[dict[str, str]]:
 def _signals_mv(path: Path) -> NDArray[np.float32]:
     """Return (12, 5000), leads in the order of `LEADS`."""
     ecg = read_ecg(path)
+    if missing := [lead for lead in LEADS if lead not in ecg.leads]:
+        raise InvalidSettings(f"{path} lacks the leads {', '.join(missing)}")
     steps = np.frombuffer(ecg.samples, "<i2").reshape(len(ecg.leads), -1)[[ecg.leads.index(lead) for lead in LEADS]]
     if ecg.sample_rate_hz != RATE_HZ or steps.shape[1] < SAMPLES:
         raise InvalidSettings(f"{path} is not of 10 s at 500 Hz")

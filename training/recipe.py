@@ -296,7 +296,7 @@ class _Learner:
             label = msgspec.structs.replace(
                 label, name=f"{label.name}-{bundle.name.replace('_', '-')}", notes=f"A baseline: {told}. {label.notes}"
             )
-        package(bundle, finetuned, calibrated, label)
+        package(bundle, finetuned, calibrated, self._cohort, label)
 
     def fit_oracle(self) -> None:
         """See `oracle`."""

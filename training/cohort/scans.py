@@ -47,6 +47,7 @@ def read_four_chamber(path: Path) -> NDArray[np.uint8]:
         zlib.error,
         InvalidDicomError,
         AttributeError,
+        TypeError,  # of a number that is there and empty
         ValueError,
         RuntimeError,
         NotImplementedError,

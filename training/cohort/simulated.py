@@ -7,7 +7,6 @@ first patients are those of a smaller one.
 from __future__ import annotations
 
 import csv
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -28,9 +27,7 @@ from .cine import draw_four_chamber, draw_short_axis
 from .ecg import simulate_ecg
 from .heart import build_heart
 from .layout import (
-    CINE_SHAPE,
     CINES,
-    ECG_SHAPE,
     ECGS,
     MICROVOLTS_PER_STEP,
     PHENOTYPES,
@@ -45,7 +42,7 @@ from .layout import (
 from .measures import measure_heart
 from .physiology import Patient, draw_patient
 from .processes import open_pool
-from .writer import check_room, map_array, staged_folder, write_cohort
+from .writer import map_array, staged_folder, write_cohort
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -54,8 +51,6 @@ SOURCE = "simulated"
 CHUNK_PATIENTS = 8
 AHEAD = 2
 """Chunks that wait for each process: enough that none is idle, and a bound on memory."""
-ECG_BYTES = 2 * math.prod(ECG_SHAPE)
-CINE_BYTES = math.prod(CINE_SHAPE)
 WFDB_LABELS = "labels.csv"
 
 
@@ -127,7 +122,6 @@ def simulate_cohort(
     """
     scans = patients + unmeasured if cines or short_axis else 0
     everybody = patients + unmeasured + unscanned
-    check_room(folder, everybody * ECG_BYTES + scans * (cines + short_axis) * CINE_BYTES)
     with write_cohort(
         folder, source=SOURCE, rows=everybody, scans=scans, cines=cines, short_axis=short_axis, seed=seed
     ) as writer:

@@ -11,8 +11,9 @@ and a main table, CSV or Parquet, with a row a participant: `eid`, `31-0.0` (sex
 `24100-2.0` … `24181-2.0` (phenotypes), `41270-0.0`, `41270-0.1`, … (ICD-10 codes of hospital stays, without the dot).
 Visits 2 and 3 are the imaging ones. A participant who is not in the table is left out: so are those who withdrew.
 
-A participant without a code of a disease counts as without it: hospital records are linked for all of them. The codes'
-dates are not looked at, so a disease may have been diagnosed after the scan.
+A participant without a code of a disease counts as without it: hospital records are linked for all of them. Where the
+table has no column of codes, nobody's diseases are known. The codes' dates are not looked at, so a disease may have
+been diagnosed after the scan.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.phenotypes import MEASUREMENTS
-from schemas.errors import EngineUnavailable, InvalidSettings, RecordError, UnreadableFile
+from schemas.errors import EngineUnavailable, InvalidSettings, RecordError, UnreadableCohort, UnreadableFile
 
 from .cardiosoft import read_cardiosoft
 from .layout import SHARES, Cohort, Row, assign_fold, open_cohort
@@ -40,6 +41,7 @@ from .writer import CohortWriter, write_cohort
 SOURCE = "uk-biobank"
 VISITS = ("2", "3")
 AGE, SEX, ECG, LONG_AXIS = "21003", "31", "20205", "20208"
+SHOWN_COLUMNS = 6
 NOT_IN_TABLE, UNREADABLE_SCAN = "not_in_table", "unreadable_scan"
 
 _BULK = re.compile(rf"(\d+)_({ECG}|{LONG_AXIS})_([{''.join(VISITS)}])_0\.(?:xml|zip)", re.IGNORECASE)
@@ -88,8 +90,14 @@ def import_ukb(
     if scans and find_spec("pydicom") is None:
         raise EngineUnavailable("reading the scans needs pydicom: pip install 'cardiacnets[train]'")
     names = table_columns(table)
-    wanted = {f"{SEX}-0.0", *(f"{field}-{visit}.0" for visit in VISITS for field in (AGE, *_phenotype_fields()))}
+    measured = {f"{field}-{visit}.0" for visit in VISITS for field in _phenotype_fields()}
+    wanted = measured | {f"{SEX}-0.0", *(f"{AGE}-{visit}.0" for visit in VISITS)}
     optional = [name for name in names if name in wanted or _CODE_COLUMN.fullmatch(name)]
+    if "eid" in names and not any(name in measured or _CODE_COLUMN.fullmatch(name) for name in names):
+        raise UnreadableCohort(
+            f"{table} has neither diagnoses (41270-0.0, …) nor measurements (24100-2.0, …); its columns are "
+            f"{', '.join(names[:SHOWN_COLUMNS])}, …: name them as the showcase does"
+        )
     done = 0
     with write_cohort(destination, source=SOURCE, rows=total, scans=scans) as writer:
         for texts in read_rows(table, ("eid",), optional):
@@ -152,7 +160,7 @@ def _take(writer: CohortWriter, texts: Texts, visit: Visit, folds: tuple[float, 
         age_years=age,
         female={0.0: True, 1.0: False}.get(as_number(texts.get(f"{SEX}-0.0"))),
         atrial_fibrillation=recorded.atrial_fibrillation,
-        diseases=label_diseases(codes),
+        diseases=label_diseases(codes) if any(map(_CODE_COLUMN.fullmatch, texts)) else {},
         subtype=name_subtype(codes),
         machine=recorded.measurements,
         phenotypes=_phenotypes(texts, visit),

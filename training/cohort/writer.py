@@ -41,6 +41,8 @@ from .layout import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ECG_BYTES = 2 * math.prod(ECG_SHAPE)
+CINE_BYTES = math.prod(CINE_SHAPE)
 ROWS_A_GROUP = 4096
 """Rows written to the index in one go: a bound on memory."""
 
@@ -152,8 +154,13 @@ def write_cohort(
         cines: whether there are four-chamber cines.
         short_axis: whether there are short-axis ones.
         seed: of a simulated cohort.
+
+    Raises:
+        InvalidSettings: the destination is something else than a cohort, is being written by another process, or the
+            disk has too little room for as many rows and scans as there may be.
     """
     with staged_folder(destination, replaces=is_cohort) as folder:
+        check_room(folder, rows * ECG_BYTES + scans * (cines + short_axis) * CINE_BYTES)
         lay_out_array(folder / ECGS, (rows, *ECG_SHAPE), np.int16)
         for name, wanted in ((CINES, cines), (SHORT_AXIS, short_axis)):
             if wanted and scans:

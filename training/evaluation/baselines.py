@@ -67,20 +67,36 @@ def default_baselines() -> Path:
     return Path(str(files("training") / "baselines"))
 
 
-def find_network(folder: Path, name: str) -> Bundle | Absent:
-    """Return the bundle of a baseline network.
+def find_network(folder: Path, name: str, trained_on: str) -> Bundle | Absent:
+    """Return the bundle of a baseline network, if it learned from the same patients as the model.
 
     Raises:
         CorruptBundle: there is one, and it is broken.
     """
     place = folder / name
-    return load_bundle(place) if place.is_dir() else Absent(f"there is no {place}")
+    if not place.is_dir():
+        return Absent(f"there is no {place}")
+    network = load_bundle(place)
+    told = network.manifest.trained_on
+    return network if told == trained_on else Absent(f"it learned from other patients than the model: {told}")
 
 
-def find_classic(folder: Path) -> Path | Absent:
-    """Return the folder of the regressions."""
+def learned_from(folder: Path) -> str | None:
+    """Return what the folder's networks say that they learned from, and so what lies beside them did.
+
+    Raises:
+        CorruptBundle: a network is broken.
+    """
+    for name in NETWORKS:
+        if (folder / name).is_dir():
+            return load_bundle(folder / name).manifest.trained_on
+    return None
+
+
+def find_classic(folder: Path, cohort: Cohort) -> Path | Absent:
+    """Return the folder of the regressions, if they learned from patients of the cohort's kind."""
     place = folder / CLASSIC
-    return place if place.is_dir() else Absent(f"there is no {place}")
+    return (_strange(folder, cohort) or place) if place.is_dir() else Absent(f"there is no {place}")
 
 
 def find_oracle(folder: Path, cohort: Cohort) -> CmrOracle | Absent:
@@ -92,6 +108,8 @@ def find_oracle(folder: Path, cohort: Cohort) -> CmrOracle | Absent:
     place = folder / ORACLE
     if not place.is_dir():
         return Absent(f"there is no {place}")
+    if strange := _strange(folder, cohort):
+        return strange
     if cohort.cines is None:
         return Absent("the cohort has no four-chamber cines")
     if find_spec("torch") is None:
@@ -124,6 +142,11 @@ def read_scans(oracle: CmrOracle, cohort: Cohort, rows: NDArray[np.intp], embedd
     if embedding is None or not scanned.any():
         return ScanSide(predictions, {})
     return ScanSide(predictions, retrieve(embedding[scanned], oracle.embed(features)))
+
+
+def _strange(folder: Path, cohort: Cohort) -> Absent | None:
+    told, source = learned_from(folder), cohort.description.source
+    return Absent(f"it learned from another kind of patients: {told}") if told and not told.startswith(source) else None
 
 
 def _spread(values: Floats, rows: NDArray[np.bool_]) -> Floats:

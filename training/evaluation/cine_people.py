@@ -77,7 +77,9 @@ class Simulation:
 
     def _screen(self, cohort: Cohort, rows: NDArray[np.intp], step: str) -> People:
         ecgs = cohort.ecgs[rows]
-        answers = predict_cohort(self.bundle, ecgs, progress=lambda done: self.report(f"{step}: ECGs", done, len(ecgs)))
+        answers = predict_cohort(
+            self.bundle, ecgs, np.arange(len(ecgs)), progress=lambda done: self.report(f"{step}: ECGs", done, len(ecgs))
+        )
         seen = answers.screened
         if not seen.any():
             raise InvalidSettings(f"none of {len(rows)} simulated ECGs can be screened: {answers.refusals}")

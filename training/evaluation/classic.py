@@ -43,13 +43,15 @@ def fit_classic(cohort: Cohort, folder: Path, *, progress: Progress = lambda _: 
     if (folder / LOGISTIC).is_file() and (folder / RIDGE).is_file():
         return
     rows = cohort.select("train")
-    features = classic_features(cohort.ecgs[rows], progress=progress)
+    features = classic_features(cohort.ecgs, rows, progress=progress)
     fit_logistic(features, cohort.diseases[rows], FEATURES, DISEASES).save(folder / LOGISTIC)
     fit_ridge(features, cohort.phenotypes[rows], FEATURES, PHENOTYPES).save(folder / RIDGE)
 
 
-def predict_classic(folder: Path, ecgs: NDArray[np.int16], *, progress: Progress = lambda _: None) -> Predictions:
-    """Return what the baseline answers to ECGs (n, 12, 5000) int16; it answers to every one.
+def predict_classic(
+    folder: Path, ecgs: NDArray[np.int16], rows: NDArray[np.intp], *, progress: Progress = lambda _: None
+) -> Predictions:
+    """Return what the baseline answers to n rows of ECGs (…, 12, 5000) int16; it answers to every one.
 
     Raises:
         InvalidSettings: the folder's models are broken, or made for other measurements.
@@ -58,10 +60,10 @@ def predict_classic(folder: Path, ecgs: NDArray[np.int16], *, progress: Progress
     for model, outputs in ((logistic, DISEASES), (ridge, PHENOTYPES)):
         if tuple(model.inputs) != FEATURES or tuple(model.outputs) != outputs:
             raise InvalidSettings(f"{folder} was made for other measurements: fit it again with `cardiacnets train`")
-    features = classic_features(ecgs, progress=progress)
+    features = classic_features(ecgs, rows, progress=progress)
     logits = logistic.predict(features)
     return Predictions(
-        screened=np.ones(len(ecgs), bool),
+        screened=np.ones(len(rows), bool),
         refusals={},
         probabilities=np.asarray(expit(logits)),
         phenotypes=ridge.predict(features),
@@ -69,16 +71,16 @@ def predict_classic(folder: Path, ecgs: NDArray[np.int16], *, progress: Progress
     )
 
 
-def classic_features(ecgs: NDArray[np.int16], *, progress: Progress = lambda _: None) -> Floats:
-    """Return (n, len(FEATURES)); NaN where a measurement cannot be taken."""
-    measured = np.concatenate([np.empty((0, len(CLASSIC_MEASUREMENTS))), *_measured_chunks(ecgs, progress)])
+def classic_features(ecgs: NDArray[np.int16], rows: NDArray[np.intp], *, progress: Progress = lambda _: None) -> Floats:
+    """Return (n, len(FEATURES)) of n rows; NaN where a measurement cannot be taken."""
+    measured = np.concatenate([np.empty((0, len(CLASSIC_MEASUREMENTS))), *_measured_chunks(ecgs, rows, progress)])
     angles = np.radians(measured[:, [CLASSIC_MEASUREMENTS.index(name) for name in TURNS]])
     turns = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(len(measured), -1)
     return np.concatenate([measured, turns], axis=1)
 
 
-def _measured_chunks(ecgs: NDArray[np.int16], progress: Progress) -> Iterator[Floats]:
-    for start in range(0, len(ecgs), CHUNK_RECORDS):
-        chunk = np.asarray(ecgs[start : start + CHUNK_RECORDS], np.float32)
+def _measured_chunks(ecgs: NDArray[np.int16], rows: NDArray[np.intp], progress: Progress) -> Iterator[Floats]:
+    for start in range(0, len(rows), CHUNK_RECORDS):
+        chunk = np.asarray(ecgs[rows[start : start + CHUNK_RECORDS]], np.float32)
         yield measure_ecgs(chunk * np.float32(MICROVOLTS_PER_STEP / 1e3), SAMPLE_RATE_HZ)
         progress(start + len(chunk))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bootstrap import Estimate, Floats, bootstrap, estimate, interval, rounded
+
+NEEDED = "number_needed_to_image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ def operate(probabilities: Floats, outcomes: Floats, threshold: float, weights: 
     draws = _rates(bootstrap(lambda drawn: np.asarray(drawn @ cells), weights))
     rates: dict[str, Any] = {name: rounded(value[0]) for name, value in values.items()}
     intervals: dict[str, Any] = {f"{name}_interval": interval(draws[name]) for name in values}
+    intervals[f"{NEEDED}_interval"] = _reciprocal(intervals["ppv_interval"])
     return OperatingPoint(
         threshold=rounded(threshold),
         flagged_share=rounded(flagged.mean()) if len(flagged) else float("nan"),
@@ -123,8 +127,14 @@ def _rates(cells: Floats) -> dict[str, Floats]:
         "specificity": _ratio(passes, passes + alarms),
         "ppv": ppv,
         "npv": _ratio(passes, passes + misses),
-        "number_needed_to_image": needed,
+        NEEDED: needed,
     }
+
+
+def _reciprocal(ppv: tuple[float, float]) -> tuple[float, float]:
+    """Return the interval of 1 / PPV: infinite above where the PPV may be 0, which the draws themselves would hide."""
+    low, high = ppv
+    return rounded(1 / high) if high else inf, rounded(1 / low) if low else inf
 
 
 def _by_rising_score(scores: Floats, outcomes: Floats, weights: Floats) -> tuple[Floats, Floats]:

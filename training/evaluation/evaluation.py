@@ -15,6 +15,7 @@ from inference.bundle import Bundle
 from inference.manifest import DiseaseHead
 from schemas.errors import InvalidSettings
 from schemas.messages import ModelReference
+from training.cohort.described import SIMULATED, describe_cohort
 from training.cohort.layout import Cohort
 
 from .baselines import (
@@ -26,6 +27,7 @@ from .baselines import (
     find_classic,
     find_network,
     find_oracle,
+    learned_from,
     read_scans,
 )
 from .bootstrap import DRAWS, draw_patients
@@ -58,6 +60,7 @@ class Evaluation:
 
     Attributes:
         cohort: what it was, and how many records of it were evaluated.
+        unseen: whether the manifest tells that none of them was learned from.
         refusals: records that the gate refused, by code; they are in no figure below.
         retrieval: None where there are no scans.
         predictions, truth: of the evaluated records, for plots.
@@ -66,6 +69,7 @@ class Evaluation:
     cohort: dict[str, object]
     model: ModelReference
     bundle: Bundle
+    unseen: bool
     participants: Participants
     refusals: dict[str, int]
     measures: Measures
@@ -89,12 +93,15 @@ def evaluate(
         draws: of the bootstrap.
 
     Raises:
-        InvalidSettings: the cohort was learned from, or has nobody in its test fold, or nobody could be screened.
+        InvalidSettings: the cohort was learned from, by the model or by a baseline, or has nobody in its test fold, or
+            nobody could be screened.
     """
-    refuse_seen(cohort, bundle)
+    trained_on = bundle.manifest.trained_on
+    refuse_seen(cohort, trained_on, "model")
+    refuse_seen(cohort, learned_from(baselines) or "", "baselines in " + str(baselines))
     rows = cohort.select("test")
     everybody = read_truth(cohort, rows)
-    answers = _predict(bundle, cohort.ecgs[rows], "model", report)
+    answers = _predict(bundle, cohort, rows, "model", report)
     if not answers.screened.any():
         raise InvalidSettings(f"no ECG of {cohort.folder} can be screened: {answers.refusals}")
     rows = rows[answers.screened]
@@ -107,6 +114,7 @@ def evaluate(
         cohort=_describe(cohort, len(everybody), len(rows)),
         model=bundle.reference,
         bundle=bundle,
+        unseen=is_unseen(cohort, trained_on),
         participants=describe_participants(patients.truth),
         refusals=answers.refusals,
         measures=mine[0],
@@ -114,7 +122,10 @@ def evaluate(
         retrieval={} if isinstance(scans, Absent) else scans.retrieval,
         baselines={
             name: found if isinstance(found, Absent) else patients.compare(found, mine)
-            for name, found in (*_answer_from_ecgs(cohort.ecgs[rows], baselines, report), (ORACLE, _predictions(scans)))
+            for name, found in (
+                *_answer_from_ecgs(cohort, rows, baselines, trained_on, report),
+                (ORACLE, _predictions(scans)),
+            )
         },
         predictions=patients.predictions,
         truth=patients.truth,
@@ -125,6 +136,7 @@ def as_json(evaluation: Evaluation) -> dict[str, object]:
     """Return the figures as `cardiacnets evaluate --json` prints them; NaN becomes null."""
     return {
         "cohort": evaluation.cohort,
+        "unseen": evaluation.unseen,
         "model": evaluation.model,
         "refusals": evaluation.refusals,
         "participants": evaluation.participants,
@@ -141,19 +153,34 @@ def as_json(evaluation: Evaluation) -> dict[str, object]:
     }
 
 
-def refuse_seen(cohort: Cohort, bundle: Bundle) -> None:
-    """Refuse a simulated population that the bundle was trained on, unless its own test fold is what is evaluated.
+def refuse_seen(cohort: Cohort, trained_on: str, who: str) -> None:
+    """Refuse a simulated population that was learned from, unless its own test fold is what is evaluated.
+
+    Args:
+        cohort: to be evaluated on.
+        trained_on: what a manifest says.
+        who: learned, for the message.
 
     Raises:
         InvalidSettings: the training patients would be among the evaluated ones.
     """
-    told, trained = cohort.description, learned_seed(bundle.manifest.trained_on)
+    told, trained = cohort.description, learned_seed(trained_on)
     folds_of_its_own = told.fold_patients.get("train", 0) > 0
     if trained is not None and trained == told.seed and not folds_of_its_own:
         raise InvalidSettings(
-            f"seed {told.seed} is the one that the model was trained on ({bundle.manifest.trained_on}): "
-            "evaluate it on patients of another seed"
+            f"seed {told.seed} is the one that the {who} learned from ({trained_on}): "
+            "evaluate on patients of another seed"
         )
+
+
+def is_unseen(cohort: Cohort, trained_on: str) -> bool:
+    """Return whether a manifest tells that nobody of the test fold was learned from, `refuse_seen` having passed.
+
+    Simulated and real patients are others, and a cohort's own test fold is kept from what learns on it; of a real
+    cohort and a model that learned from another real one, nothing is known.
+    """
+    simulated = SIMULATED in (cohort.description.source, trained_on.split(" ", maxsplit=1)[0])
+    return simulated or trained_on == describe_cohort(cohort)
 
 
 def learned_seed(trained_on: str) -> int | None:
@@ -197,17 +224,17 @@ class _Patients:
 
 
 def _answer_from_ecgs(
-    ecgs: NDArray[np.int16], folder: Path, report: Report
+    cohort: Cohort, rows: NDArray[np.intp], folder: Path, trained_on: str, report: Report
 ) -> Iterator[tuple[str, Predictions | Absent]]:
     """Yield what each baseline that sees ECGs answers, or why it is absent."""
-    classic = find_classic(folder)
+    classic = find_classic(folder, cohort)
     if isinstance(classic, Absent):
         yield CLASSIC, classic
     else:
-        yield CLASSIC, predict_classic(classic, ecgs, progress=_told(report, CLASSIC, len(ecgs)))
+        yield CLASSIC, predict_classic(classic, cohort.ecgs, rows, progress=_told(report, CLASSIC, len(rows)))
     for name in NETWORKS:
-        network = find_network(folder, name)
-        yield name, network if isinstance(network, Absent) else _predict(network, ecgs, name, report)
+        network = find_network(folder, name, trained_on)
+        yield name, network if isinstance(network, Absent) else _predict(network, cohort, rows, name, report)
 
 
 def _read_scans(
@@ -226,8 +253,8 @@ def _predictions(scans: ScanSide | Absent) -> Predictions | Absent:
     return scans if isinstance(scans, Absent) else scans.predictions
 
 
-def _predict(bundle: Bundle, ecgs: NDArray[np.int16], name: str, report: Report) -> Predictions:
-    return predict_cohort(bundle, ecgs, progress=_told(report, name, len(ecgs)))
+def _predict(bundle: Bundle, cohort: Cohort, rows: NDArray[np.intp], name: str, report: Report) -> Predictions:
+    return predict_cohort(bundle, cohort.ecgs, rows, progress=_told(report, name, len(rows)))
 
 
 def _told(report: Report, name: str, total: int) -> Callable[[int], object]:

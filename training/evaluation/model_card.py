@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from inference.bundle import Bundle
 from schemas.messages import DISEASES, NOTICE
+from training.cohort.described import SIMULATED
 
 from .evaluation import Evaluation
 from .real_ecgs import RealEcgs
@@ -13,7 +15,7 @@ from .wording import figure, full, readable
 
 def write_model_card(evaluation: Evaluation, real: RealEcgs | None) -> str:
     """Return the card in Markdown."""
-    parts = (*_identity(evaluation), *_use(), *_figures(evaluation, real), *_caveats(evaluation))
+    parts = (*_identity(evaluation), *_use(evaluation), *_figures(evaluation, real), *_caveats(evaluation))
     return "\n".join(parts) + "\n"
 
 
@@ -25,17 +27,28 @@ def _identity(evaluation: Evaluation) -> Iterator[str]:
     yield f"- **Weights** {manifest.weights}"
     yield f"- **Trained on** {manifest.trained_on}"
     yield f"- **Input** a 12-lead ECG of 9 to 10 s at rest, 100-1000 Hz; {manifest.input.n_crops} crops are averaged"
-    yield f"- **Output** calibrated probabilities of {diseases}; 82 cardiac MR measurements; an embedding"
+    told = tell_calibration(evaluation.bundle)
+    yield f"- **Output** probabilities of {diseases} ({told}); 82 cardiac MR measurements; an embedding"
     yield f"- **Notes** {manifest.notes}"
     yield ""
 
 
-def _use() -> Iterator[str]:
+def tell_calibration(bundle: Bundle) -> str:
+    """Return what the bundle's probabilities and thresholds rest on."""
+    if all(head.calibration for head in bundle.manifest.diseases):
+        return "probabilities calibrated and thresholds fixed on development data"
+    return "some or all of them not calibrated, with a placeholder for a threshold"
+
+
+def _use(evaluation: Evaluation) -> Iterator[str]:
     yield from ("## Meant for", "")
     yield "Showing how ECG screening with CMR-aligned representations works, developing it, and teaching it."
     yield from ("", "## Not meant for", "")
     yield f"Any decision about a person. {NOTICE}"
-    yield "Paced rhythms, children, ECGs on exertion and leads placed otherwise were not learned from."
+    if evaluation.bundle.manifest.trained_on.startswith(SIMULATED):
+        yield "Paced rhythms, children, ECGs on exertion and leads placed otherwise were not learned from."
+    else:
+        yield "Children, ECGs on exertion and leads placed otherwise: how good it is there was not looked at."
     yield ""
 
 
@@ -69,8 +82,9 @@ def _figures(evaluation: Evaluation, real: RealEcgs | None) -> Iterator[str]:
 
 def _caveats(evaluation: Evaluation) -> Iterator[str]:
     yield from ("## Caveats", "")
-    if evaluation.cohort["source"] == "simulated":
+    if evaluation.cohort["source"] == SIMULATED:
         yield "- Simulated patients judge what was learned from simulated patients; a real clinic differs."
     yield "- Calibration and thresholds hold at the prevalence of the development data; elsewhere, calibrate again."
-    yield "- Subgroups by sex, age, atrial fibrillation and noise are in the report; ethnicity is not known."
+    if groups := ", ".join(name.replace("_", " ") for name in evaluation.subgroups):
+        yield f"- Subgroups by {groups} are in the report; ethnicity is not known."
     yield "- A probability below the threshold rules nothing out."

@@ -64,21 +64,23 @@ class Predictions:
 def predict_cohort(
     bundle: Bundle,
     ecgs: NDArray[np.int16],
+    rows: NDArray[np.intp],
     *,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Predictions:
-    """Return what a bundle answers.
+    """Return what a bundle answers to some rows, in their order.
 
     Args:
         bundle: verified.
-        ecgs: (n, 12, 5000) int16 as a cohort keeps them; may be mapped into memory.
+        ecgs: (…, 12, 5000) int16 as a cohort keeps them; where mapped into memory, they are read as they are needed.
+        rows: (n,) of the ECGs.
         progress: called with the number of records done.
 
     Raises:
         EngineFailed: the engine failed for a whole batch.
         EngineUnavailable: no engine can be opened.
     """
-    return _predict(bundle, (_record(number, ecg) for number, ecg in enumerate(ecgs)), len(ecgs), progress)
+    return _predict(bundle, (_record(number, ecgs[row]) for number, row in enumerate(rows)), len(rows), progress)
 
 
 def predict_files(

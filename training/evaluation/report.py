@@ -13,6 +13,7 @@ import msgspec
 
 from inference.bundle import Bundle
 from schemas.messages import DISEASES, NOTICE
+from training.cohort.described import SIMULATED
 
 from .agreement import GROUPS, LIMIT_DEVIATIONS
 from .baselines import READABLE, Absent
@@ -20,13 +21,12 @@ from .decision import THRESHOLDS
 from .discrimination import OperatingPoint
 from .evaluation import Baseline, Evaluation, as_json
 from .measures import DiseaseMeasures
-from .model_card import write_model_card
+from .model_card import tell_calibration, write_model_card
 from .plots import draw_plots
 from .real_ecgs import Contrast, RealEcgs
 from .wording import figure, full, percent, readable, signed, table, with_interval
 
 REPORT, FIGURES, MODEL_CARD = "report.md", "evaluation.json", "model_card.md"
-SIMULATED = "simulated"
 POINTS = {
     "sensitivity_90": "90 % sensitivity on development data",
     "specificity_95": "95 % specificity on development data",
@@ -40,7 +40,12 @@ def write_report(folder: Path, evaluation: Evaluation, real: RealEcgs | None) ->
     figures = {**as_json(evaluation), **({"real_ecgs": real} if real else {})}
     (folder / FIGURES).write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
     (folder / MODEL_CARD).write_text(write_model_card(evaluation, real))
-    sections = [*_summary(evaluation), *_methods(evaluation), *_results(evaluation, plots, real), *_limits(evaluation)]
+    sections = [
+        *_summary(evaluation),
+        *_methods(evaluation),
+        *_results(evaluation, plots, real),
+        *_limits(evaluation, real),
+    ]
     (folder / REPORT).write_text("\n".join(sections) + "\n")
     return folder / REPORT
 
@@ -57,7 +62,7 @@ def _summary(evaluation: Evaluation) -> Iterator[str]:
     yield ""
     yield (
         f"On {evaluation.cohort['evaluated']} ECGs of {evaluation.participants.everybody.patients} patients from a "
-        f"{_source(evaluation)}, none of whom was learned from, the macro AUROC of the five diseases is "
+        f"{_source(evaluation)}, {_seen(evaluation)}, the macro AUROC of the five diseases is "
         f"{full(measures.macro_auroc)} and the mean R² of the measurements {full(measures.agreements.mean_r2)} "
         "(95 % intervals, patient-level bootstrap)."
     )
@@ -66,6 +71,12 @@ def _summary(evaluation: Evaluation) -> Iterator[str]:
         if isinstance(baseline, Baseline):
             yield f"- Against: {_against(name, baseline)}"
     yield ""
+
+
+def _seen(evaluation: Evaluation) -> str:
+    if evaluation.unseen:
+        return "none of whom was learned from"
+    return "of whom the model's manifest does not tell whether they were learned from"
 
 
 def _against(name: str, baseline: Baseline) -> str:
@@ -117,7 +128,7 @@ def _data(evaluation: Evaluation) -> str:
             f"A {_source(evaluation)}: one latent physiology a patient drives a three-dimensional heart, its CMR "
             "measurements and its ECG. No real person's data are in it."
         )
-    return f"The test fold of the cohort {evaluation.cohort['source']}, patients apart from those learned from."
+    return f"The test fold of the cohort {evaluation.cohort['source']}: patients {_seen(evaluation)}."
 
 
 def _selection(evaluation: Evaluation) -> str:
@@ -135,8 +146,8 @@ def _model(bundle: Bundle) -> str:
     manifest = bundle.manifest
     return (
         f"{manifest.name} {manifest.version}, preset {manifest.preset}: a vision transformer over patches of the "
-        f"leads with a head a task, {manifest.input.n_crops} crops averaged, probabilities calibrated and thresholds "
-        f"fixed on development data. Trained on: {manifest.trained_on}. {manifest.notes}"
+        f"leads with a head a task, {manifest.input.n_crops} crops averaged, {tell_calibration(bundle)}. "
+        f"Trained on: {manifest.trained_on}. {manifest.notes}"
     )
 
 
@@ -191,7 +202,7 @@ def _results(evaluation: Evaluation, plots: dict[str, str], real: RealEcgs | Non
     yield from ("### Subgroups", "", *_subgroups(evaluation), "", _picture(plots, "subgroups", "Subgroups"), "")
     yield from ("### Retrieval", "", *_retrieval(evaluation), "")
     if real is not None:
-        yield from ("### Real ECGs", "", *_real(real), "")
+        yield from ("### Real ECGs", "", *_real(real, evaluation), "")
     yield from ("### All measurements", "", *_all_measurements(evaluation), "")
 
 
@@ -372,13 +383,14 @@ def _retrieval(evaluation: Evaluation) -> Iterator[str]:
     yield from table(("direction", "to choose from", "first", "among 5", "among 10", "median rank"), rows)
 
 
-def _real(real: RealEcgs) -> Iterator[str]:
+def _real(real: RealEcgs, evaluation: Evaluation) -> Iterator[str]:
+    alone = " This is the only evidence here on real hearts, and it is small."
     refused = ", ".join(f"{count} {code.replace('_', ' ')}" for code, count in real.refusals.items()) or "none"
     yield (
         f"{real.records} labelled public records of several data sets, none of which was learned from, one a patient "
-        f"where the patient is known ({real.repeated} left out as repeated; refused: {refused}). This is the only "
-        "evidence here on real hearts, and it is small. Data sets differ in more than disease, so their own figures "
-        "stand beside the pooled one."
+        f"where the patient is known ({real.repeated} left out as repeated; refused: {refused})."
+        f"{alone if evaluation.cohort['source'] == SIMULATED else ''} Data sets differ in more than disease, so their "
+        "own figures stand beside the pooled one."
     )
     yield ""
     contrasts = (
@@ -396,7 +408,7 @@ def _contrast_rows(name: str, contrast: Contrast) -> Iterator[tuple[str, ...]]:
         yield f"  {dataset}", str(group.positives), str(group.negatives), full(group.auroc), "", ""
 
 
-def _limits(evaluation: Evaluation) -> Iterator[str]:
+def _limits(evaluation: Evaluation, real: RealEcgs | None) -> Iterator[str]:
     yield from ("## Limitations", "")
     if evaluation.cohort["source"] == SIMULATED:
         yield (
@@ -407,7 +419,8 @@ def _limits(evaluation: Evaluation) -> Iterator[str]:
         yield "- The weights are untrained."
     yield f"- Weights: {evaluation.model.weights}. They are for demonstration, development and teaching."
     yield "- The diagnoses are labels, not adjudicated events; nobody was followed up."
-    yield "- Real ECGs are few, from public sets, read once; ethnicity, country and device are not known of most."
+    if real is not None:
+        yield "- Real ECGs are few, from public sets, read once; ethnicity, country and device are not known of most."
     yield f"- {NOTICE} No clinical decision may rest on it."
 
 

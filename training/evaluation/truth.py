@@ -89,8 +89,8 @@ def read_truth(cohort: Cohort, rows: NDArray[np.intp]) -> Truth:
 
 
 def describe_participants(truth: Truth) -> Participants:
-    """Return table 1: everybody, those with none of the five diseases, those with at least one."""
-    ill = (truth.diseases == 1).any(axis=1)
+    """Return table 1: everybody, those who are known to have none of the five diseases, those with at least one."""
+    ill, healthy = (truth.diseases == 1).any(axis=1), (truth.diseases == 0).all(axis=1)
     missing = {
         "age": truth.age_years,
         "sex": truth.female,
@@ -99,7 +99,7 @@ def describe_participants(truth: Truth) -> Participants:
     }
     return Participants(
         everybody=_column(truth),
-        healthy=_column(truth.take(~ill)),
+        healthy=_column(truth.take(healthy)),
         ill=_column(truth.take(ill)),
         missing={
             name: int(np.isnan(values.reshape(len(truth), -1)).any(axis=1).sum()) for name, values in missing.items()

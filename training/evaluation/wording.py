@@ -32,12 +32,14 @@ def full(one: Estimate) -> str:
 
 
 def signed(one: Estimate) -> str:
-    """Return a difference with its interval, signs on all."""
-    return f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
+    """Return a difference with its interval, signs on all; a dash where there is none."""
+    return "-" if math.isnan(one.value) else f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
 
 
 def percent(one: Estimate) -> str:
-    """Return a relative gain with its interval."""
+    """Return a relative gain with its interval, a dash where there is none."""
+    if math.isnan(one.value):
+        return "-"
     return f"{100 * one.value:+.1f} % ({100 * one.low:+.1f} to {100 * one.high:+.1f} %)"
 
 

@@ -20,7 +20,7 @@ from training.networks.kept_patches import encode_pooled
 
 from .data import Batch, MiddleCrops, TrainingCrops, load_development, load_training
 from .fitting import Learner, fit
-from .folder import WEIGHTS, StageFolder, above, below, load_weights, open_stage, save_weights
+from .folder import WEIGHTS, StageFolder, above, below, check_cohort, load_weights, open_stage, save_weights
 from .pretrain_cmr import FEATURES, scans_of
 from .seeds import seed_stage
 from .settings import Hardware, Learning, Settings, Share
@@ -78,7 +78,11 @@ def align(
         hardware: where to learn.
         cmr: the folder of `pretrain-cmr`.
         encoder: weights of `pretrain-ecg`; None begins from scratch.
+
+    Raises:
+        InvalidSettings: the CMR encoder was learned on another cohort's scans.
     """
+    check_cohort(cmr, cohort)
     folder = open_stage(out, STAGE, settings, cohort, encoder=encoder, cmr=cmr / FEATURES)
     if folder.is_finished:
         return folder

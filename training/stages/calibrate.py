@@ -19,6 +19,7 @@ from scipy.special import expit, logit
 from inference.manifest import Calibration, DiseaseHead, IsotonicCalibration, OperatingPoints, TemperatureCalibration
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
+from inference.readout import PROBABILITY_DECIMALS
 from inference.readout import calibrate as apply_calibration
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES, Disease
@@ -69,7 +70,7 @@ def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -
     """Fit calibration and thresholds of a fine-tuned network; leave them in `calibration.json`."""
     preset = read_settings(finetuned, FINETUNE, Finetune).preset
     weights = StageFolder(finetuned).weights
-    folder = open_stage(out, STAGE, settings, cohort, weights=weights)
+    folder = open_stage(out, STAGE, settings, cohort, folds=("development",), weights=weights)
     if folder.is_finished:
         return folder
     network = EcgNetwork(find_preset(preset))
@@ -113,7 +114,7 @@ def _fit_head(
 ) -> DiseaseHead:
     if name in settings.prevalence:
         calibration = shift_prevalence(calibration, smoothed_share(sick), settings.prevalence[name])
-    points = operating_points(apply_calibration(logits, calibration), sick)
+    points = operating_points(np.round(apply_calibration(logits, calibration), PROBABILITY_DECIMALS), sick)
     return DiseaseHead(
         name=name, threshold=getattr(points, settings.threshold), calibration=calibration, operating_points=points
     )

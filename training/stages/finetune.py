@@ -23,7 +23,7 @@ from training.networks.kept_patches import encode_pooled
 from .align import COMPONENTS, EMBEDDINGS, by_row, load_encoder
 from .data import Batch, MiddleCrops, TrainingCrops, load_development, load_training
 from .fitting import Learner, decayed_groups, fit
-from .folder import WEIGHTS, StageFolder, below, load_weights, open_stage, save_weights
+from .folder import WEIGHTS, StageFolder, below, check_cohort, load_weights, open_stage, save_weights
 from .seeds import seed_stage
 from .settings import Hardware, Learning, NotNegative, Positive, Settings, Share
 
@@ -123,10 +123,12 @@ def finetune(
         aligned: the folder of `align`, instead: weights to begin with, and the scans' embeddings to stay aligned with.
 
     Raises:
-        InvalidSettings: both were given, or the training fold has no labels.
+        InvalidSettings: both were given, the training fold has no labels, or the scans are of another cohort.
     """
     if encoder and aligned:
         raise InvalidSettings("begin with an encoder or with an aligned one, not with both")
+    if aligned and cohort.description.scans:
+        check_cohort(aligned, cohort)
     beginning = aligned / WEIGHTS if aligned else encoder
     folder = open_stage(
         out, STAGE, settings, cohort, encoder=beginning, embeddings=aligned / EMBEDDINGS if aligned else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from schemas.errors import InvalidSettings
-from training.cohort.layout import DESCRIPTION, INDEX, Cohort
+from training.cohort.layout import DESCRIPTION, INDEX, Cohort, Fold
 
 from .settings import Settings
 
@@ -49,7 +50,15 @@ class StageFolder:
         (self.path / RESULT).write_bytes(_pretty(result))
 
 
-def open_stage(path: Path, stage: str, settings: Settings, cohort: Cohort, **inputs: Path | None) -> StageFolder:
+def open_stage(
+    path: Path,
+    stage: str,
+    settings: Settings,
+    cohort: Cohort,
+    *,
+    folds: Sequence[Fold] = ("train", "development"),
+    **inputs: Path | None,
+) -> StageFolder:
     """Return the stage's folder: a new one, or one in which the same work was begun or finished.
 
     Args:
@@ -57,14 +66,17 @@ def open_stage(path: Path, stage: str, settings: Settings, cohort: Cohort, **inp
         stage: its name.
         settings: what decides the result, beside the inputs.
         cohort: identified by its index, not by its place.
+        folds: that must have somebody in them.
         inputs: files of earlier stages, identified by their content.
 
     Raises:
-        InvalidSettings: the folder holds another stage, or the same with other settings or inputs.
+        InvalidSettings: a fold is empty, or the folder holds another stage, or the same with other settings or inputs.
     """
+    if empty := [fold for fold in folds if not len(cohort.select(fold))]:
+        raise InvalidSettings(f"{cohort.folder} has nobody in its {' and its '.join(empty)} fold")
     config = {
         "stage": stage,
-        "cohort": _sha256(cohort.folder / DESCRIPTION, cohort.folder / INDEX),
+        "cohort": _identity(cohort),
         **{name: _sha256(file) if file else None for name, file in inputs.items()},
         "settings": msgspec.to_builtins(settings),
     }
@@ -82,26 +94,41 @@ def read_settings(path: Path, stage: str, kind: type[Any]) -> Any:
     Raises:
         InvalidSettings: the folder holds no such stage, or it was not finished.
     """
-    try:
-        config = msgspec.json.decode((path / CONFIG).read_bytes())
-    except OSError as error:
-        raise InvalidSettings(f"{path} is no folder of `cardiacnets train {stage}`: it has no {CONFIG}") from error
+    config = _read_config(path)
     if config["stage"] != stage or not StageFolder(path).is_finished:
         raise InvalidSettings(f"{path} holds {config['stage']}, and not a finished `cardiacnets train {stage}`")
     return msgspec.convert(config["settings"], kind)
 
 
-def check_input(path: Path, name: str, file: Path) -> None:
+def check_input(path: Path, name: str, file: Path, option: str) -> None:
     """Refuse a file that is not the one which the stage in `path` was given by that name.
+
+    Args:
+        path: folder of the stage.
+        name: of the input.
+        file: to be held against it.
+        option: by which a person names the file.
 
     Raises:
         InvalidSettings: it is another one, or not there.
     """
-    config = msgspec.json.decode((path / CONFIG).read_bytes())
-    if config[name] != _sha256(file):
-        raise InvalidSettings(
-            f"{path} did not learn with {file}: name the one that it was given as --{name}, or its bundle"
-        )
+    if _read_config(path)[name] != _sha256(file):
+        raise InvalidSettings(f"{path} was not made with {file}: name what it was made with by --{option}")
+
+
+def was_given(path: Path, name: str) -> bool:
+    """Return whether the stage in `path` had an input of that name."""
+    return _read_config(path)[name] is not None
+
+
+def check_cohort(path: Path, cohort: Cohort) -> None:
+    """Refuse a cohort that is not the one which the stage in `path` worked on: its places are of other hearts.
+
+    Raises:
+        InvalidSettings: it is another one.
+    """
+    if _read_config(path)["cohort"] != _identity(cohort):
+        raise InvalidSettings(f"{path} was made from another cohort than {cohort.folder}: name that one by --cohort")
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -134,6 +161,18 @@ def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def above(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors with the prefix before their names."""
     return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = msgspec.json.decode((path / CONFIG).read_bytes())
+    except OSError as error:
+        raise InvalidSettings(f"{path} is no folder of a stage of `cardiacnets train`: it has no {CONFIG}") from error
+    return config
+
+
+def _identity(cohort: Cohort) -> str:
+    return _sha256(cohort.folder / DESCRIPTION, cohort.folder / INDEX)
 
 
 def _refuse_other(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:

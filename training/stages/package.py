@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from inference.bundle import Bundle
 from inference.export import RELEASE, package_network
@@ -13,17 +12,17 @@ from inference.manifest import InputSpec, Manifest, PhenotypeHead
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from inference.phenotypes import MEASUREMENTS
+from training.cohort.described import SIMULATED, describe_cohort
 from training.cohort.layout import Cohort
 from training.cohort.probe import probe_crops
 
 from .calibrate import STAGE as CALIBRATE
 from .calibrate import Calibrate, read_heads
-from .finetune import SCALER, Finetune, Scaler
+from .finetune import SCALER, Finetune, Scaler, labelled_rows
 from .finetune import STAGE as FINETUNE
-from .folder import StageFolder, load_weights, read_settings
+from .folder import StageFolder, check_cohort, check_input, load_weights, read_settings, was_given
 from .settings import Settings
-
-SIMULATED = "simulated"
+from .unlearned import find_unlearned, silence
 
 
 class Label(Settings, frozen=True, kw_only=True):
@@ -36,25 +35,41 @@ class Label(Settings, frozen=True, kw_only=True):
     licence: str = "Apache-2.0"
 
 
-def package(out: Path, finetuned: Path, calibrated: Path, label: Label) -> Bundle:
-    """Write the bundle into `out`, and return it."""
+def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label: Label) -> Bundle:
+    """Write the bundle into `out`, and return it; what no label taught answers a constant, and the manifest says so.
+
+    Args:
+        out: the bundle that lies there is replaced.
+        finetuned: folder of `finetune`.
+        calibrated: folder of `calibrate`, of the same network.
+        cohort: that it was fine-tuned on.
+        label: see `describe`.
+
+    Raises:
+        InvalidSettings: the folders do not belong together, or the network was fine-tuned on another cohort.
+    """
     settings: Finetune = read_settings(finetuned, FINETUNE, Finetune)
     calibration: Calibrate = read_settings(calibrated, CALIBRATE, Calibrate)
+    check_cohort(finetuned, cohort)
+    check_input(calibrated, "weights", StageFolder(finetuned).weights, "finetuned")
     network = EcgNetwork(find_preset(settings.preset))
     network.load_state_dict(load_weights(StageFolder(finetuned).weights))
+    unlearned = find_unlearned(cohort, labelled_rows(cohort, settings), aligned=was_given(finetuned, "embeddings"))
+    silence(network, unlearned)
+    names = ", ".join(unlearned.names())
     scaler = msgspec.json.decode((finetuned / SCALER).read_bytes(), type=Scaler)
     scales = zip(MEASUREMENTS, scaler.mean, scaler.deviation, strict=True)
     manifest = Manifest(
         name=label.name,
         version=RELEASE,
         trained=True,
-        weights=label.weights,
+        weights=f"{label.weights}; not learned, and answered by a constant: {names}" if names else label.weights,
         trained_on=label.trained_on,
         licence=label.licence,
         notes=label.notes,
         preset=settings.preset,
         input=InputSpec(n_crops=calibration.n_crops),
-        diseases=read_heads(calibrated),
+        diseases=tuple(map(unlearned.head, read_heads(calibrated))),
         phenotypes=tuple(PhenotypeHead(name=m.name, unit=m.unit, mean=mean, sd=sd) for m, mean, sd in scales),
         files={},
     )
@@ -77,13 +92,3 @@ def describe(cohort: Cohort, finetuned: Path) -> Label:
         trained_on=describe_cohort(cohort),
         notes="Thresholds and calibration hold for the cohort's own prevalences.",
     )
-
-
-def describe_cohort(cohort: Cohort) -> str:
-    """Return what a manifest says of the patients that were learned from; `evaluation` reads the seed in it."""
-    told = cohort.description
-    folds = ", ".join(f"{count} {fold}" for fold, count in told.fold_patients.items())
-    measured = int(np.isfinite(cohort.phenotypes).any(axis=1).sum())
-    scans = f"; {told.scans} scans, {measured} ECGs with measurements" if told.scans else ""
-    seed = f", seed {told.seed}" if told.source == SIMULATED else ""
-    return f"{told.source} cohort of {told.patients} patients ({folds}{scans}){seed}"

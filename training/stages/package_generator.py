@@ -13,10 +13,10 @@ from inference.models.cine_mar import CineMar
 from inference.models.cine_presets import find_cine_preset
 from inference.models.cine_vae import CineVae
 from inference.models.expected_cine import ExpectedCine
+from training.cohort.described import SIMULATED, describe_cohort
 from training.cohort.layout import Cohort
 
-from .folder import WEIGHTS, StageFolder, below, check_input, load_weights, read_settings
-from .package import SIMULATED, describe_cohort
+from .folder import WEIGHTS, StageFolder, below, check_cohort, check_input, load_weights, read_settings
 from .train_generator import SCALING, Scaling, TrainGenerator
 from .train_generator import STAGE as TRAIN_GENERATOR
 
@@ -47,7 +47,8 @@ def package_cines(
         InvalidSettings: `learned` holds nothing finished, or learned with the embeddings of another model.
     """
     read_settings(learned, TRAIN_GENERATOR, TrainGenerator)
-    check_input(learned, "ecg", ecg / WEIGHTS)
+    check_input(learned, "ecg", ecg / WEIGHTS, "ecg")
+    check_cohort(learned, cohort)
     model = load_bundle(ecg).reference
     scaling = msgspec.json.decode((learned / SCALING).read_bytes(), type=Scaling)
     preset, weights = find_cine_preset(scaling.preset), load_weights(StageFolder(learned).weights)

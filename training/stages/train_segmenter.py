@@ -14,7 +14,7 @@ from torch.nn import functional  # noqa: TID253
 
 from schemas.errors import InvalidSettings
 from training.cohort.cine import PIXEL_MM
-from training.cohort.layout import PHENOTYPES, Cohort
+from training.cohort.layout import PHENOTYPES, Cohort, Fold
 from training.evaluation.bootstrap import rounded
 from training.evaluation.cine_left_ventricle import INSIDE
 from training.networks.segmenter import Segmenter
@@ -67,9 +67,9 @@ def train_segmenter(cohort: Cohort, out: Path, settings: TrainSegmenter, hardwar
     if folder.is_finished:
         return folder
     seed_stage(settings.seed)
-    rows, others = cohort.select("train"), cohort.select("development")
+    rows, others = measured(cohort, "train"), measured(cohort, "development")
     if not len(rows) or not len(others):
-        raise InvalidSettings(f"{cohort.folder} needs patients in both its training and its development fold")
+        raise InvalidSettings(f"{cohort.folder} needs measured scans in both its training and its development fold")
     size, workers = settings.learning.batch_size, hardware.workers
     held_out = outline_frames(cohort, others, settings.frames)
     fitted = fit(
@@ -87,6 +87,12 @@ def train_segmenter(cohort: Cohort, out: Path, settings: TrainSegmenter, hardwar
     write_card(folder.path, _describe(cohort, len(rows)), figures)
     folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs, **figures)
     return folder
+
+
+def measured(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
+    """Return the rows of a fold whose heart was scanned and measured: their outlines can be drawn anew, and checked."""
+    rows = cohort.select(fold)
+    return rows[(cohort.cine[rows] >= 0) & np.isfinite(cohort.phenotypes[rows]).all(axis=1)]
 
 
 def judge_segmenter(

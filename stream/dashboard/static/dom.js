@@ -144,8 +144,9 @@ async function ask(path, read, { headers, ...options } = {}) {
     if (!response.ok) throw await refusal(response);
     return await read(response);
   } catch (error) {
-    if (error.name !== "TimeoutError") throw error;
-    throw new Refusal(0, `the server did not answer within ${PATIENCE_MS / 1000} seconds`);
+    if (error.name === "TimeoutError") throw new Refusal(0, `the server did not answer within ${PATIENCE_MS / 1000} seconds`);
+    if (error.name === "TypeError") throw new Refusal(0, "the server cannot be reached"); // fetch's word for it
+    throw error;
   }
 }
 

@@ -90,7 +90,7 @@ function fillHead(head, id, page, trouble) {
   head.replaceChildren(
     h("a.back", { href: "/" }, "← List"),
     h("div.title", {},
-      h("h1", {}, patient ? foreign(patient) : "Patient without id"),
+      h("h1", {}, patient ? foreign(patient) : page ? "Patient without id" : "Record"),
       h("p.quiet", {}, "record ", foreign(id),
         report?.recorded_at ? `, recorded ${when(Date.parse(report.recorded_at) / 1000)}` : "",
         report ? `, screened ${when(Date.parse(report.created_at) / 1000)}` : "")),

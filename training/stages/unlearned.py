@@ -1,0 +1,80 @@
+"""What of a network no label has taught: its random answers would look like measurements, so it answers a constant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch  # noqa: TID253 - changes a network
+from numpy.typing import NDArray
+
+from inference.manifest import DiseaseHead
+from inference.models.heads import EMBEDDING_SIZE
+from inference.models.network import EcgNetwork
+from inference.phenotypes import MEASUREMENTS
+from inference.released_weights import ABSENT_THRESHOLD
+from schemas.messages import DISEASES
+from training.cohort.layout import Cohort
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unlearned:
+    """Answers without a label.
+
+    Attributes:
+        diseases: (5,).
+        phenotypes: (82,).
+        subtype: of a cardiomyopathy.
+        embedding: whether the ECG was never aligned with a scan.
+    """
+
+    diseases: NDArray[np.bool_]
+    phenotypes: NDArray[np.bool_]
+    subtype: bool
+    embedding: bool
+
+    def names(self) -> Iterator[str]:
+        """Yield what a manifest calls them."""
+        yield from (name.replace("_", " ") for name, without in zip(DISEASES, self.diseases, strict=True) if without)
+        if self.phenotypes.all():
+            yield "all measurements"
+        else:
+            yield from (known.name for known, without in zip(MEASUREMENTS, self.phenotypes, strict=True) if without)
+        if self.subtype:
+            yield "subtype"
+        if self.embedding:
+            yield "embedding"
+
+    def head(self, head: DiseaseHead) -> DiseaseHead:
+        """Return the head, or, where nobody's label taught it, one that never flags."""
+        unlearned = self.diseases[DISEASES.index(head.name)]
+        return DiseaseHead(name=head.name, threshold=ABSENT_THRESHOLD) if unlearned else head
+
+
+def find_unlearned(cohort: Cohort, rows: NDArray[np.intp], *, aligned: bool) -> Unlearned:
+    """Return what the labels of the rows cannot have taught."""
+    return Unlearned(
+        diseases=np.asarray(np.isnan(cohort.diseases[rows]).all(axis=0)),
+        phenotypes=np.asarray(np.isnan(cohort.phenotypes[rows]).all(axis=0)),
+        subtype=not (cohort.subtypes[rows] >= 0).any(),
+        embedding=not aligned,
+    )
+
+
+def silence(network: EcgNetwork, unlearned: Unlearned) -> None:
+    """Have the network answer a constant there: logits and z-scores of 0, one embedding for all."""
+    measured = network.phenotypes[-1]
+    assert isinstance(measured, torch.nn.Linear)  # noqa: S101 - for the type checker
+    layers = (
+        (network.disease, unlearned.diseases),
+        (measured, unlearned.phenotypes),
+        (network.subtype, np.full(network.subtype.out_features, unlearned.subtype)),
+        (network.alignment.projection, np.full(EMBEDDING_SIZE, unlearned.embedding)),
+    )
+    with torch.no_grad():
+        for layer, silent in layers:
+            layer.weight[torch.from_numpy(silent)] = 0
+            layer.bias[torch.from_numpy(silent)] = 0
+        if unlearned.embedding:  # a vector of zeros would point nowhere, and every record's readout would fail
+            network.alignment.projection.bias.fill_(EMBEDDING_SIZE**-0.5)
