@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -32,13 +32,22 @@ async def explain(options: Mapping[str, Any], broker: str, error: KafkaConnectio
         error: what aiokafka raised.
     """
     host, port, _ = collect_hosts(broker.split(","))[0]
-    reason: Exception = error
+    reason = await _knock(AIOKafkaConnection(host, port, **options)) or error
+    return DeploymentError(f"{_what(reason, broker, options['security_protocol'])} ({reason})")
+
+
+async def _knock(connection: AIOKafkaConnection) -> Exception | None:
+    """Return why the connection is not made, or None; it is closed in any case."""
+    reason = None
     try:
         async with asyncio.timeout(KNOCK_S):
-            (await create_conn(host, port, **options)).close()
-    except (OSError, KafkaError) as refusal:
+            await connection.connect()
+    except OSError as away:
+        return away
+    except KafkaError as refusal:
         reason = refusal
-    return DeploymentError(f"{_what(reason, broker, options['security_protocol'])} ({reason})")
+    await asyncio.wait([connection.close()], timeout=KNOCK_S)
+    return reason
 
 
 def _what(reason: Exception, broker: str, protocol: str) -> str:

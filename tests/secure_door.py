@@ -14,6 +14,7 @@ import scramp
 API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE = 18, 17, 36
 UNSUPPORTED_MECHANISM, AUTHENTICATION_FAILED = 33, 58
 START_S = 10.0
+PATIENCE_S = 3.0
 
 
 class SecureDoor:
@@ -36,9 +37,13 @@ class SecureDoor:
         started.set()
         async with server:
             await self._end.wait()
+            server.close()
+            if self._visits:  # most end by themselves, their caller being gone; a cancelled one may leave sockets open
+                await asyncio.wait(self._visits, timeout=PATIENCE_S)
             for visit in self._visits:
                 visit.cancel()
             await asyncio.gather(*self._visits, return_exceptions=True)
+            await asyncio.sleep(0.1)  # for what is closing
 
     def leave(self):
         """End serving, from another thread."""
@@ -58,10 +63,10 @@ class SecureDoor:
         except (ExceptionGroup, OSError, EOFError, PermissionError):
             pass
         finally:
-            ends = [end for end in (inner_writer, writer) if end]
-            for end in ends:
-                end.close()
-            await asyncio.gather(*(end.wait_closed() for end in ends), return_exceptions=True)
+            # Not close, which waits for what nobody reads any more.
+            writer.transport.abort()
+            if inner_writer:
+                inner_writer.transport.abort()
             self._visits.discard(asyncio.current_task())
 
     async def _authenticate(self, reader, writer, inner_reader, inner_writer):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -36,15 +37,24 @@ def authority():
     return trustme.CA()
 
 
-@pytest.fixture
-def files(authority, tmp_path):
+@pytest.fixture(scope="module")
+def files(authority, tmp_path_factory):
     """The authority's certificate, and a client's with its key."""
-    client = authority.issue_cert("ward@example.org")
-    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "client", "key")}
+    client, folder = authority.issue_cert("ward@example.org"), tmp_path_factory.mktemp("certificates")
+    paths = {name: folder / f"{name}.pem" for name in ("ca", "client", "key")}
     authority.cert_pem.write_to_path(paths["ca"])
     client.cert_chain_pems[0].write_to_path(paths["client"])
     client.private_key_pem.write_to_path(paths["key"])
     return paths
+
+
+@pytest.fixture(scope="module")
+def guarded(authority, files, tmp_path_factory):
+    """The settings of a client that is let in, of a ward that others are kept from."""
+    mechanism = "SCRAM-SHA-512"
+    door = secure_door(context=server_context(authority), mechanism=mechanism, user=USER, password=PASSWORD)
+    with door as guard, ward(tmp_path_factory.mktemp("ward"), door=guard, **sasl(mechanism, files)) as there:
+        yield there.settings
 
 
 def sasl(mechanism, files):
@@ -69,7 +79,7 @@ def screened(there):
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
 def test_records_are_screened_over_tls_with_a_password(mechanism, authority, files, tmp_path):
     door = secure_door(context=server_context(authority), mechanism=mechanism, user=USER, password=PASSWORD)
     with door as guard, ward(tmp_path, door=guard, **sasl(mechanism, files)) as there:
@@ -105,32 +115,27 @@ def test_records_are_screened_over_tls_with_a_clients_certificate(authority, fil
         ({"broker": "127.0.0.1:1"}, "no Kafka broker answers at 127.0.0.1:1; CARDIACNETS_BROKER"),
     ],
 )
-def test_what_does_not_fit_the_broker_is_named(changes, advice, authority, files, tmp_path):
-    mechanism = "SCRAM-SHA-512"
-    door = secure_door(context=server_context(authority), mechanism=mechanism, user=USER, password=PASSWORD)
-    with door as guard, ward(tmp_path, door=guard, **sasl(mechanism, files)) as there:
-        settings = msgspec.structs.replace(there.settings, **changes)
-        with pytest.raises(DeploymentError, match=advice) as caught:
-            asyncio.run(ensure_topics(settings))
+def test_what_does_not_fit_the_broker_is_named(changes, advice, guarded):
+    settings = msgspec.structs.replace(guarded, **changes)
+    with pytest.raises(DeploymentError, match=advice) as caught:
+        asyncio.run(ensure_topics(settings))
     assert PASSWORD not in str(caught.value)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("command", [["worker"], ["cmr-worker"], ["dashboard"], ["publish", "."]])
-def test_a_command_that_is_refused_ends_with_the_reason_and_no_traceback(command, authority, files, tmp_path):
-    mechanism = "SCRAM-SHA-512"
-    door = secure_door(context=server_context(authority), mechanism=mechanism, user=USER, password=PASSWORD)
-    with door as guard, ward(tmp_path, door=guard, **sasl(mechanism, files)) as there:
-        refused = msgspec.structs.replace(there.settings, sasl_password="wrong", http_port=0, dashboard_port=0)
-        run = subprocess.run(
-            [sys.executable, "-m", "stream.cli", *command],
-            check=False,
-            env={**os.environ, **as_environment(refused)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+def test_a_command_that_is_refused_ends_with_the_reason_and_no_traceback(command, guarded, tmp_path):
+    refused = msgspec.structs.replace(guarded, sasl_password="wrong", http_port=0, dashboard_port=0)
+    run = subprocess.run(
+        [sys.executable, "-m", "stream.cli", *command],
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, **as_environment(refused), "PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert run.returncode == 1
     assert "refuses CARDIACNETS_SASL_USERNAME" in run.stderr
     assert "Traceback" not in run.stderr

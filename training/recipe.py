@@ -180,13 +180,13 @@ def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[S
     rows, scanned_rows = 0.8 * (scans + recipe.unscanned), 0.8 * scans
     learn = _Learner(places, recipe, hardware)
     finetuning = rows * recipe.finetune_epochs / 180
-    components = scans / 100
+    components = scans / 200
     drawing = scanned_rows * recipe.pretrain_cmr_epochs / 600
 
     def step(name: str, seconds: float, run: Callable[[], object], *needs: str) -> Step:
         return Step(name, seconds / SECONDS_A_MINUTE, run, needs)
 
-    yield step(SIMULATE, scans / 21 + recipe.unscanned / 300, learn.simulate)
+    yield step(SIMULATE, scans / 26 + recipe.unscanned / 300, learn.simulate)
     yield step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 130, learn.pretrain_ecg, SIMULATE)
     yield step("pretrain-cmr", components + drawing, learn.pretrain_cmr, SIMULATE)
     yield step("align", scanned_rows * recipe.align_epochs / 210, learn.align, "pretrain-ecg", "pretrain-cmr")

@@ -9,7 +9,7 @@ four-chamber cine and up in the short axis.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -22,6 +22,7 @@ PIXELS = 96
 PIXEL_MM = 2.35
 
 Cine: TypeAlias = NDArray[np.uint8]
+Box: TypeAlias = tuple[slice, slice]
 Image: TypeAlias = NDArray[np.float32]
 """(96, 96), or (50, 96, 96) where it moves; distances in mm are positive inside."""
 
@@ -36,15 +37,24 @@ LOWEST_MM, FINENESS = -30.0, 2
 """Of tables by height over the apex: where they begin, entries a mm."""
 HEIGHTS = np.arange(LOWEST_MM, 190.0, 1 / FINENESS)
 BEARINGS = 192
+WHOLE: Box = (slice(None), slice(None))
+COARSE = 4
+"""Every so many pixels it is looked where the heart lies."""
+SLACK_MM = 1.5 * COARSE / 2 * np.sqrt(2) * PIXEL_MM + 2
+"""How much nearer than the nearest of those pixels a surface may be, and how far its edge is smoothed."""
+MOST_UNEVEN = 3.0
+"""How many times its thickness the fat may have at a place."""
 
 
 def draw_four_chamber(heart: Heart) -> Cine:
     """Return (50, 96, 96) uint8, the apex down and the left heart on the right."""
     rng = np.random.default_rng([*heart.patient.scan_seed, 4])
     plane = _long_plane(heart, rng)
+    surfaces = _long_surfaces(heart, plane)
     image = _repeat(_chest(heart, plane, rng))
     _paint(image, _disc(plane, np.sqrt(heart.descending_mm2 / np.pi), (8.0, -62.0)), BLOOD)
-    _paint_long_heart(image, heart, plane, rng)
+    box = _around_heart(heart, plane, surfaces)
+    _paint_long_heart(image[:, *box], heart, plane.within(box), surfaces, rng)
     return _scan(image, rng)
 
 
@@ -54,7 +64,7 @@ def outline_four_chamber(heart: Heart) -> Image:
     Of the left ventricle; papillary muscles and trabeculae belong to the cavity, as in UK Biobank's contours.
     """
     plane = _long_plane(heart, np.random.default_rng([*heart.patient.scan_seed, 4]))
-    cut = _cut_long(heart, plane)
+    cut = _cut_long(heart, plane, _long_surfaces(heart, plane))
     left_atrium, _ = _atria(heart, plane, cut)
     cavity = _share(cut.cavity)
     wall = _share(cut.wall) * (1 - _share(left_atrium)) * (1 - cavity)
@@ -84,6 +94,7 @@ class _Plane:
             The short axis: from the long axis to the front, and to the left.
         miss_mm: by how much the plane misses the long axis.
         turn_rad: by how much it is turned about it.
+        box: which part of the picture it is, by rows and columns.
     """
 
     right: Image
@@ -92,6 +103,18 @@ class _Plane:
     along: Image
     miss_mm: float
     turn_rad: float
+    box: Box = WHOLE
+
+    def within(self, box: Box) -> _Plane:
+        """Return a part of the whole plane."""
+        return replace(
+            self,
+            right=self.right[box],
+            down=self.down[box],
+            across=self.across[box],
+            along=self.along[box],
+            box=box,
+        )
 
 
 def _grid() -> tuple[Image, Image]:
@@ -136,16 +159,30 @@ class _LongCut:
     tricuspid: Image
 
 
-def _paint_long_heart(image: Image, heart: Heart, plane: _Plane, rng: np.random.Generator) -> None:
-    cut = _cut_long(heart, plane)
+@dataclass(frozen=True, slots=True)
+class _Surface:
+    """A surface in the plane, (PHASES, sides × heights).
+
+    Attributes:
+        width: half its width, squared.
+        steep: half the slope of that, squared.
+    """
+
+    width: Image
+    steep: Image
+
+
+def _paint_long_heart(
+    image: Image, heart: Heart, plane: _Plane, surfaces: tuple[_Surface, ...], rng: np.random.Generator
+) -> None:
+    cut = _cut_long(heart, plane, surfaces)
     left_atrium, right_atrium = _atria(heart, plane, cut)
-    rim = np.maximum(np.maximum(left_atrium, right_atrium) + np.float32(ATRIAL_WALL_MM), cut.wall)
-    rim = np.maximum(rim, cut.right + np.float32(heart.patient.others.rv_wall_mm))
-    _paint_sac(image, heart, rim, rng)
+    rim = _rim(heart, cut, left_atrium, right_atrium)
+    _paint_sac(image, heart, plane, rim, rng)
     _paint(image, rim, HEART)
-    blood = _flow(rng)
+    blood = _flow(rng, plane.box)
     _paint(image, right_atrium, blood * np.float32(RIGHT_ATRIUM_GAIN))
-    _paint(image, cut.right, blood * _trabeculae(rng, 0.22))
+    _paint(image, cut.right, blood * _trabeculae(rng, 0.22, plane.box))
     _paint(image, cut.wall, HEART)
     _paint(image, left_atrium, blood)
     _paint(image, cut.cavity, blood)
@@ -153,20 +190,44 @@ def _paint_long_heart(image: Image, heart: Heart, plane: _Plane, rng: np.random.
     _paint_valves(image, heart, cut)
 
 
-def _cut_long(heart: Heart, plane: _Plane) -> _LongCut:
-    """Return the ventricles' surfaces: tables of squared radius by height and side, looked up by pixel."""
-    bearings = (FOUR_CHAMBER_RAD + plane.turn_rad, FOUR_CHAMBER_RAD + plane.turn_rad - np.pi)
+def _around_heart(heart: Heart, plane: _Plane, surfaces: tuple[_Surface, ...]) -> Box:
+    """Return the part of the picture outside of which neither heart nor sac is ever painted."""
+    every = slice(COARSE // 2, None, COARSE)
+    coarse = plane.within((every, every))
+    cut = _cut_long(heart, coarse, surfaces)
+    rim = _rim(heart, cut, *_atria(heart, coarse, cut))
+    fluid_mm, fat_mm = sac_thickness_mm(heart.patient.conditions, heart.patient.person.bmi)
+    near = (rim > -(fluid_mm + MOST_UNEVEN * fat_mm + SLACK_MM)).any(axis=0)
+    rows, columns = (np.flatnonzero(near.any(axis=axis)) * COARSE for axis in (1, 0))
+    return slice(rows[0], rows[-1] + COARSE), slice(columns[0], columns[-1] + COARSE)
+
+
+def _rim(heart: Heart, cut: _LongCut, left_atrium: Image, right_atrium: Image) -> Image:
+    """Return the distance inside the heart as a whole."""
+    rim = np.maximum(np.maximum(left_atrium, right_atrium) + np.float32(ATRIAL_WALL_MM), cut.wall)
+    return np.asarray(np.maximum(rim, cut.right + np.float32(heart.patient.others.rv_wall_mm)))
+
+
+def _bearings(plane: _Plane) -> tuple[float, float]:
+    return FOUR_CHAMBER_RAD + plane.turn_rad, FOUR_CHAMBER_RAD + plane.turn_rad - np.pi
+
+
+def _long_surfaces(heart: Heart, plane: _Plane) -> tuple[_Surface, ...]:
+    """Return the left ventricle's inner and outer surface, and the right one's."""
+    radii = (heart.endocardium_mm, heart.epicardium_mm, heart.rv_mm)
+    depths = (np.zeros(PHASES), heart.apex_mm, heart.apex_mm)
+    return tuple(
+        _surface(_squared_radius(heart, radius, depth, _bearings(plane), plane.miss_mm))
+        for radius, depth in zip(radii, depths, strict=True)
+    )
+
+
+def _cut_long(heart: Heart, plane: _Plane, surfaces: tuple[_Surface, ...]) -> _LongCut:
+    """Return the ventricles' surfaces, looked up by pixel."""
     row = np.clip(((plane.along - LOWEST_MM) * FINENESS).astype(np.intp), 0, len(HEIGHTS) - 1)
     place = row + len(HEIGHTS) * (plane.across > 0)
-    squared = plane.across**2
-    surfaces = (heart.endocardium_mm, heart.epicardium_mm, heart.rv_mm)
-    depths = (np.zeros(PHASES), heart.apex_mm, heart.apex_mm)
-    inside = []
-    for radius, depth in zip(surfaces, depths, strict=True):
-        table = _squared_radius(heart, radius, depth, bearings, plane.miss_mm)
-        inside.append(_inside(table, place, squared))
-    cavity, wall, right = inside
-    mitral, tricuspid = _valve_planes(heart, plane, bearings)
+    cavity, wall, right = (_inside(surface, place, plane.across**2) for surface in surfaces)
+    mitral, tricuspid = _valve_planes(heart, plane, _bearings(plane))
     right = np.minimum(np.minimum(right, -wall), tricuspid)
     right = np.where(plane.across < 0, right, np.float32(-50))
     return _LongCut(np.minimum(cavity, mitral), np.minimum(wall, mitral + 2), right, mitral, tricuspid)
@@ -187,12 +248,15 @@ def _squared_radius(
     return table.reshape(PHASES, -1) - np.float32(miss_mm**2)
 
 
-def _inside(table: Image, place: NDArray[np.intp], squared: Image) -> Image:
-    """Return the distance inside a surface of squared half width q: (q - x²) over the length of its gradient."""
-    slope = np.gradient(table, 1 / FINENESS, axis=1).astype(np.float32) / 2
+def _surface(width: Image) -> _Surface:
+    slope = np.gradient(width, 1 / FINENESS, axis=1).astype(np.float32) / 2
     slope[:, [0, len(HEIGHTS) - 1, len(HEIGHTS), -1]] = 0
-    width = np.take(table, place, axis=1)
-    steep = np.take(slope**2, place, axis=1)
+    return _Surface(width, np.asarray(slope**2, np.float32))
+
+
+def _inside(surface: _Surface, place: NDArray[np.intp], squared: Image) -> Image:
+    """Return the distance inside a surface of squared half width q: (q - x²) over the length of its gradient."""
+    width, steep = np.take(surface.width, place, axis=1), np.take(surface.steep, place, axis=1)
     return np.asarray((width - squared) / (2 * np.sqrt(steep + squared + np.float32(4))), np.float32)
 
 
@@ -272,10 +336,10 @@ def _paint_short_heart(image: Image, heart: Heart, plane: _Plane, rng: np.random
     )
     right = np.minimum(right, -wall)
     rim = np.maximum(wall, right + np.float32(heart.patient.others.rv_wall_mm))
-    _paint_sac(image, heart, rim, rng)
+    _paint_sac(image, heart, plane, rim, rng)
     _paint(image, rim, HEART)
-    blood = _flow(rng)
-    _paint(image, right, blood * _trabeculae(rng, 0.25))
+    blood = _flow(rng, plane.box)
+    _paint(image, right, blood * _trabeculae(rng, 0.25, plane.box))
     _paint(image, wall, HEART)
     _paint(image, cavity, blood)
     _paint_papillaries(image, heart, plane, cavity, height)
@@ -313,10 +377,10 @@ def _paint_papillaries(image: Image, heart: Heart, plane: _Plane, cavity: Image,
 # -------------------------------------------------------------------------------------------------- what lies about it
 
 
-def _paint_sac(image: Image, heart: Heart, rim: Image, rng: np.random.Generator) -> None:
+def _paint_sac(image: Image, heart: Heart, plane: _Plane, rim: Image, rng: np.random.Generator) -> None:
     """Paint what lies between the heart and its sac: fluid, and fat of uneven thickness."""
     fluid_mm, fat_mm = sac_thickness_mm(heart.patient.conditions, heart.patient.person.bmi)
-    uneven = np.clip(1 + 0.8 * _smooth(rng, 9.0), 0, 3)
+    uneven = np.clip(1 + 0.8 * _smooth(rng, 9.0)[plane.box], 0, MOST_UNEVEN)
     _paint(image, rim + np.float32(fluid_mm) + np.float32(fat_mm) * uneven, FAT * 0.85)
     if fluid_mm > 1:
         _paint(image, rim + np.float32(fluid_mm + 1.2), HEART)
@@ -419,17 +483,17 @@ def _smooth(rng: np.random.Generator, pixels: float) -> Image:
     return np.asarray((noise - noise.mean()) / noise.std(), np.float32)
 
 
-def _flow(rng: np.random.Generator) -> Image:
-    """Return (50, 96, 96): the brightness of blood, which swirls."""
+def _flow(rng: np.random.Generator, box: Box) -> Image:
+    """Return the brightness of blood, which swirls, in a part of (50, 96, 96)."""
     turn = (np.arange(PHASES) / PHASES * 2 * np.pi).astype(np.float32)[:, None, None]
-    fields = [_smooth(rng, pixels) for pixels in (4.0, 4.0, 2.0)]
+    fields = [_smooth(rng, pixels)[box] for pixels in (4.0, 4.0, 2.0)]
     swirl = fields[0] * np.cos(turn) + fields[1] * np.sin(turn) + fields[2] * np.cos(3 * turn) * np.float32(0.5)
     return np.asarray(BLOOD * (1 + np.float32(0.045) * swirl), np.float32)
 
 
-def _trabeculae(rng: np.random.Generator, depth: float) -> Image:
-    """Return (96, 96): a factor for blood between fine strands of muscle."""
-    return np.asarray(1 - np.float32(depth) * np.clip(_smooth(rng, 0.9) - 0.3, 0, 1.5), np.float32)
+def _trabeculae(rng: np.random.Generator, depth: float, box: Box) -> Image:
+    """Return a factor for blood between fine strands of muscle, in a part of (96, 96)."""
+    return np.asarray(1 - np.float32(depth) * np.clip(_smooth(rng, 0.9)[box] - 0.3, 0, 1.5), np.float32)
 
 
 def _scan(image: Image, rng: np.random.Generator) -> Cine:
@@ -439,8 +503,11 @@ def _scan(image: Image, rng: np.random.Generator) -> Cine:
     shading = 1 + slope[0] * right + slope[1] * down + np.float32(bow) * (right**2 + down**2)
     image *= (rng.uniform(0.88, 1.12) * shading).astype(np.float32)
     noise = rng.standard_normal((2, *image.shape), np.float32)
-    noise *= np.float32(rng.uniform(1.5, 6.0))
-    noise[0] += image
-    noise *= noise
-    magnitude = np.sqrt(noise[0] + noise[1])
-    return np.asarray(np.minimum(magnitude, 255), np.uint8)
+    deviation = np.float32(rng.uniform(1.5, 6.0))
+    cine = np.empty(image.shape, np.uint8)
+    for phase, picture in enumerate(image):  # a picture at a time stays in the cache
+        real, imaginary = noise[:, phase] * deviation
+        real += picture
+        magnitude = np.sqrt(real * real + imaginary * imaginary)
+        cine[phase] = np.minimum(magnitude, 255, out=magnitude)
+    return cine

@@ -19,6 +19,8 @@ CINE_PIXELS = 96
 PATCH_PIXELS = 16
 N_PATCHES = (CINE_PIXELS // PATCH_PIXELS) ** 2
 PATCH_VALUES = N_FRAMES * PATCH_PIXELS**2
+WHITE = 127.5
+"""Half of the grey levels: they are scaled to [-1, 1]."""
 
 CMR_PRESETS = {
     "paper": Preset("paper", width=768, depth=12, heads=12, mlp_width=3072),
@@ -82,7 +84,7 @@ class CmrTower(nn.Module):
 
 def scale_cines(cines: Tensor) -> Tensor:
     """Return uint8 pixels as float32 in [-1, 1]."""
-    return cines.float() / 127.5 - 1
+    return cines.float() / WHITE - 1
 
 
 def split_cine(cines: Tensor) -> Tensor:
