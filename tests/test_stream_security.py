@@ -1,6 +1,7 @@
 """Kafka as hospitals run it: TLS, certificates, users with passwords; and Redis behind TLS."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -29,6 +30,18 @@ from stream.settings import Settings, as_environment
 
 RECORDS = 12
 USER, PASSWORD = "screening", "a-long-one"
+
+# Closing a TLS connection takes a moment, for which neither aiokafka waits when a client stops, nor asyncio.run.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture(autouse=True)
+def cleared():
+    """Leave none of those connections for the tests of other files to find."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
