@@ -23,7 +23,7 @@ from schemas.messages import DISEASES, Disease
 
 from .bundle import Bundle
 from .export import RELEASE, package_network
-from .manifest import EMBEDDING_SIZE, DiseaseHead, Finite, InputSpec, Manifest, PhenotypeHead, Positive
+from .manifest import DiseaseHead, Finite, InputSpec, Manifest, PhenotypeHead, Positive
 from .models.presets import PAPER, Preset
 from .phenotypes import MEASUREMENTS, Measurement
 from .verified_folder import sha256
@@ -189,13 +189,14 @@ def join_checkpoints(checkpoints: Sequence[Checkpoint], heads: Sequence[str], pr
     """
     import torch
 
+    from .models.heads import CONSTANT_EMBEDDING_BIAS
+
     first, *others = checkpoints
     for other in others:
         _require_same_encoder(first, other)
     network = _hollow_network(preset)
     state = {name: torch.zeros(tensor.shape) for name, tensor in network.state_dict().items()}
-    # a vector of zeros would point nowhere, and every record's readout would fail
-    state["alignment.projection.bias"].fill_(EMBEDDING_SIZE**-0.5)
+    state["alignment.projection.bias"].fill_(CONSTANT_EMBEDDING_BIAS)
     for checkpoint, head in zip(checkpoints, heads, strict=True):
         for name, tensor in checkpoint.tensors.items():
             rows = _row_of(head) if name.startswith("disease.") else slice(None)

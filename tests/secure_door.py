@@ -60,7 +60,7 @@ class SecureDoor:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pour(reader, inner_writer))
                 group.create_task(_pour(inner_reader, writer))
-        except (ExceptionGroup, OSError, EOFError, PermissionError):
+        except (ExceptionGroup, OSError, EOFError):
             pass
         finally:
             # Not close, which waits for what nobody reads any more.

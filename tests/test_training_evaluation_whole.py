@@ -17,7 +17,14 @@ from schemas.messages import DISEASES
 from stream.cli import app
 from training.cohort.described import describe_cohort
 from training.cohort.simulated import simulate_cohort
-from training.evaluation.baselines import Absent, default_baselines, find_classic, find_network, find_oracle
+from training.evaluation.baselines import (
+    Absent,
+    default_baselines,
+    find_classic,
+    find_network,
+    find_oracle,
+    learned_from,
+)
 from training.evaluation.bootstrap import Estimate, draw_patients
 from training.evaluation.classic import FEATURES, fit_classic, predict_classic
 from training.evaluation.decision import draw_decision_curve
@@ -138,10 +145,10 @@ def test_a_baseline_of_other_patients_is_absent_and_says_so(unseen, bundle):
     other = find_network(shipped, "from_scratch", "mimic-iv-ecg cohort of 10 patients")
     assert isinstance(other, Absent)
     assert bundle.manifest.trained_on in other.reason
-    assert not isinstance(find_classic(shipped, unseen), Absent)
+    assert not isinstance(find_classic(shipped, unseen, learned_from(shipped)), Absent)
     real = replace(unseen, description=msgspec.structs.replace(unseen.description, source="mimic-iv-ecg"))
-    assert isinstance(find_classic(shipped, real), Absent)
-    assert isinstance(find_oracle(shipped, real), Absent)
+    assert isinstance(find_classic(shipped, real, learned_from(shipped)), Absent)
+    assert isinstance(find_oracle(shipped, real, learned_from(shipped)), Absent)
 
 
 def test_patients_whom_the_baselines_learned_from_are_refused(unseen, bundle):

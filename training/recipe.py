@@ -290,13 +290,14 @@ class _Learner:
 
         if (bundle / MANIFEST).is_file():  # written last: with it, the bundle is whole
             return
-        calibrate(self._cohort, calibrated, finetuned, Calibrate(seed=self.recipe.seed))
-        label = describe(self._cohort, finetuned)
+        cohort = self._cohort
+        calibrate(cohort, calibrated, finetuned, Calibrate(seed=self.recipe.seed))
+        label = describe(cohort, finetuned)
         if told:
             label = msgspec.structs.replace(
                 label, name=f"{label.name}-{bundle.name.replace('_', '-')}", notes=f"A baseline: {told}. {label.notes}"
             )
-        package(bundle, finetuned, calibrated, self._cohort, label)
+        package(bundle, finetuned, calibrated, cohort, label)
 
     def fit_oracle(self) -> None:
         """See `oracle`."""

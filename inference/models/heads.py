@@ -9,6 +9,8 @@ N_PHENOTYPES = 82
 N_DISEASES = 5
 N_SUBTYPES = 3
 EMBEDDING_SIZE = 256
+CONSTANT_EMBEDDING_BIAS = EMBEDDING_SIZE**-0.5
+"""Of a projection that learned nothing: with zeros it would point nowhere, and every record's readout would fail."""
 
 
 def disease_head(width: int) -> nn.Linear:

@@ -93,13 +93,13 @@ def learned_from(folder: Path) -> str | None:
     return None
 
 
-def find_classic(folder: Path, cohort: Cohort) -> Path | Absent:
-    """Return the folder of the regressions, if they learned from patients of the cohort's kind."""
+def find_classic(folder: Path, cohort: Cohort, learned: str | None) -> Path | Absent:
+    """Return the folder of the regressions, if what they `learned_from` are patients of the cohort's kind."""
     place = folder / CLASSIC
-    return (_strange(folder, cohort) or place) if place.is_dir() else Absent(f"there is no {place}")
+    return (_strange(learned, cohort) or place) if place.is_dir() else Absent(f"there is no {place}")
 
 
-def find_oracle(folder: Path, cohort: Cohort) -> CmrOracle | Absent:
+def find_oracle(folder: Path, cohort: Cohort, learned: str | None) -> CmrOracle | Absent:
     """Return the CMR-side oracle, if the cohort has scans for it to see.
 
     Raises:
@@ -108,7 +108,7 @@ def find_oracle(folder: Path, cohort: Cohort) -> CmrOracle | Absent:
     place = folder / ORACLE
     if not place.is_dir():
         return Absent(f"there is no {place}")
-    if strange := _strange(folder, cohort):
+    if strange := _strange(learned, cohort):
         return strange
     if cohort.cines is None:
         return Absent("the cohort has no four-chamber cines")
@@ -144,9 +144,10 @@ def read_scans(oracle: CmrOracle, cohort: Cohort, rows: NDArray[np.intp], embedd
     return ScanSide(predictions, retrieve(embedding[scanned], oracle.embed(features)))
 
 
-def _strange(folder: Path, cohort: Cohort) -> Absent | None:
-    told, source = learned_from(folder), cohort.description.source
-    return Absent(f"it learned from another kind of patients: {told}") if told and not told.startswith(source) else None
+def _strange(learned: str | None, cohort: Cohort) -> Absent | None:
+    if learned is None or learned.startswith(cohort.description.source):
+        return None
+    return Absent(f"it learned from another kind of patients: {learned}")
 
 
 def _spread(values: Floats, rows: NDArray[np.bool_]) -> Floats:

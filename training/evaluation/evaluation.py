@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ from .predictions import Predictions, predict_cohort
 from .retrieval import Retrieval
 from .subgroups import Subgroup, measure_subgroups
 from .truth import Participants, Truth, describe_participants, read_truth
+
+if TYPE_CHECKING:
+    from training.oracle import CmrOracle
 
 BOOTSTRAP_SEED = 0
 """Always the same draws: two models that are evaluated on the same patients can be compared."""
@@ -98,7 +101,8 @@ def evaluate(
     """
     trained_on = bundle.manifest.trained_on
     refuse_seen(cohort, trained_on, "model")
-    refuse_seen(cohort, learned_from(baselines) or "", "baselines in " + str(baselines))
+    learned = learned_from(baselines)
+    refuse_seen(cohort, learned or "", f"baselines in {baselines}")
     rows = cohort.select("test")
     everybody = read_truth(cohort, rows)
     answers = _predict(bundle, cohort, rows, "model", report)
@@ -109,7 +113,7 @@ def evaluate(
     report("bootstrap", 0, 1)
     mine = patients.measure(bundle.manifest.diseases)
     report("bootstrap", 1, 1)
-    scans = _read_scans(cohort, rows, patients.predictions, baselines, report)
+    scans = _read_scans(find_oracle(baselines, cohort, learned), cohort, rows, patients.predictions, report)
     return Evaluation(
         cohort=_describe(cohort, len(everybody), len(rows)),
         model=bundle.reference,
@@ -123,7 +127,13 @@ def evaluate(
         baselines={
             name: found if isinstance(found, Absent) else patients.compare(found, mine)
             for name, found in (
-                *_answer_from_ecgs(cohort, rows, baselines, trained_on, report),
+                *_answer_from_ecgs(
+                    cohort,
+                    rows,
+                    find_classic(baselines, cohort, learned),
+                    {name: find_network(baselines, name, trained_on) for name in NETWORKS},
+                    report,
+                ),
                 (ORACLE, _predictions(scans)),
             )
         },
@@ -224,23 +234,24 @@ class _Patients:
 
 
 def _answer_from_ecgs(
-    cohort: Cohort, rows: NDArray[np.intp], folder: Path, trained_on: str, report: Report
+    cohort: Cohort,
+    rows: NDArray[np.intp],
+    classic: Path | Absent,
+    networks: Mapping[str, Bundle | Absent],
+    report: Report,
 ) -> Iterator[tuple[str, Predictions | Absent]]:
     """Yield what each baseline that sees ECGs answers, or why it is absent."""
-    classic = find_classic(folder, cohort)
     if isinstance(classic, Absent):
         yield CLASSIC, classic
     else:
         yield CLASSIC, predict_classic(classic, cohort.ecgs, rows, progress=_told(report, CLASSIC, len(rows)))
-    for name in NETWORKS:
-        network = find_network(folder, name, trained_on)
+    for name, network in networks.items():
         yield name, network if isinstance(network, Absent) else _predict(network, cohort, rows, name, report)
 
 
 def _read_scans(
-    cohort: Cohort, rows: NDArray[np.intp], predictions: Predictions, folder: Path, report: Report
+    oracle: CmrOracle | Absent, cohort: Cohort, rows: NDArray[np.intp], predictions: Predictions, report: Report
 ) -> ScanSide | Absent:
-    oracle = find_oracle(folder, cohort)
     if isinstance(oracle, Absent):
         return oracle
     report(ORACLE, 0, len(rows))

@@ -10,7 +10,7 @@ import torch  # noqa: TID253 - changes a network
 from numpy.typing import NDArray
 
 from inference.manifest import DiseaseHead
-from inference.models.heads import EMBEDDING_SIZE
+from inference.models.heads import CONSTANT_EMBEDDING_BIAS, EMBEDDING_SIZE
 from inference.models.network import EcgNetwork
 from inference.phenotypes import MEASUREMENTS
 from inference.released_weights import ABSENT_THRESHOLD
@@ -76,5 +76,5 @@ def silence(network: EcgNetwork, unlearned: Unlearned) -> None:
         for layer, silent in layers:
             layer.weight[torch.from_numpy(silent)] = 0
             layer.bias[torch.from_numpy(silent)] = 0
-        if unlearned.embedding:  # a vector of zeros would point nowhere, and every record's readout would fail
-            network.alignment.projection.bias.fill_(EMBEDDING_SIZE**-0.5)
+        if unlearned.embedding:
+            network.alignment.projection.bias.fill_(CONSTANT_EMBEDDING_BIAS)
