@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from inference.screener import Screener, Screening
 from schemas.ecg_record import LEADS
 from schemas.messages import DISEASES
 from stream.model import load_screener
+from stream.screen_command import screen_command
 from stream.screening import screen_files
 from stream.settings import Settings
 
@@ -64,6 +66,12 @@ def test_without_json_it_prints_a_table_that_says_what_the_weights_are():
     assert done.returncode == 0, done.stderr
     assert "demonstration weights" in " ".join(done.stdout.split())
     assert "CM cardiomyopathy" in done.stdout
+
+
+def test_brackets_in_a_files_name_are_shown_and_obeyed_by_nobody(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    screen_command(Settings(engine="onnxruntime"), [Path("[red]a[/].hea")], as_json=False, cine=None)
+    assert "[red]a[/].hea" in capsys.readouterr().out
 
 
 def test_an_unknown_engine_ends_with_a_sentence_that_names_the_known_ones():

@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from training.cohort import cine as cine_module
-from training.cohort.cine import PIXEL_MM, draw_four_chamber, draw_short_axis
+from training.cohort import four_chamber
+from training.cohort.cine_picture import PIXEL_MM, WHOLE
+from training.cohort.four_chamber import draw_four_chamber
 from training.cohort.heart import build_heart
 from training.cohort.measures import measure_chambers
 from training.cohort.physiology import draw_patient
+from training.cohort.short_axis import draw_short_axis
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def test_where_the_heart_is_not_nothing_is_left_out(healthy, monkeypatch):
     fluid = dataclasses.replace(healthy, conditions=dataclasses.replace(healthy.conditions, effusion=1.0))
     hearts = [build_heart(patient) for patient in (fluid, *(draw_patient(3, number) for number in range(15)))]
     cines = [draw_four_chamber(heart) for heart in hearts]
-    monkeypatch.setattr(cine_module, "_around_heart", lambda *_: cine_module.WHOLE)
+    monkeypatch.setattr(four_chamber, "_around_heart", lambda *_: WHOLE)
     for heart, cine in zip(hearts, cines, strict=True):
         np.testing.assert_array_equal(draw_four_chamber(heart), cine)
 

@@ -18,7 +18,8 @@ from inference.generator_manifest import EcgModel
 from schemas.errors import ForeignEmbedding, InvalidSettings
 from schemas.messages import ModelReference
 from stream.cli import app
-from training.cohort.cine import PIXEL_MM, draw_four_chamber, outline_four_chamber
+from training.cohort.cine_picture import PIXEL_MM
+from training.cohort.four_chamber import draw_four_chamber, outline_four_chamber
 from training.cohort.heart import build_heart
 from training.cohort.layout import PHENOTYPES
 from training.cohort.measures import measure_heart
@@ -36,7 +37,7 @@ from training.segmenter import CineSegmenter, load_segmenter
 from training.stages.folder import StageFolder
 from training.stages.outlined import disturb, move, shrink
 from training.stages.settings import Hardware
-from training.stages.train_segmenter import TrainSegmenter, train_segmenter
+from training.stages.train_segmenter import TrainSegmenter, measured, train_segmenter
 
 LVEDV, LVEF, THICKNESS = (PHENOTYPES.index(name) for name in ("LVEDV", "LVEF", "LV_wall_thickness_global"))
 
@@ -272,6 +273,16 @@ def test_the_stage_leaves_a_segmenter_that_can_be_loaded(trained):
     assert shares.shape == (2, 3, 2, 48, 48)
     assert (shares >= 0).all()
     assert (shares.sum(axis=2) <= 1.0001).all()
+
+
+def test_it_learns_from_hearts_that_were_scanned_and_measured(cohort):
+    from dataclasses import replace
+
+    rows = cohort.select("train")
+    cine, phenotypes = cohort.cine.copy(), cohort.phenotypes.copy()
+    cine[rows[0]], phenotypes[rows[1]] = -1, np.nan
+    found = measured(replace(cohort, cine=cine, phenotypes=phenotypes), "train")
+    np.testing.assert_array_equal(found, rows[2:])
 
 
 def test_altered_weights_are_refused(trained, tmp_path):

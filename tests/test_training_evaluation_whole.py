@@ -31,6 +31,7 @@ from training.evaluation.decision import draw_decision_curve
 from training.evaluation.discrimination import operate
 from training.evaluation.evaluation import as_json, evaluate, is_unseen, refuse_seen
 from training.evaluation.linear import fit_logistic, fit_ridge, load_linear
+from training.evaluation.predictions import predict_cohort
 from training.evaluation.real_ecgs import evaluate_real_ecgs
 from training.evaluation.report import write_report
 from training.evaluation.subgroups import measure_subgroups
@@ -128,6 +129,18 @@ def test_what_the_gate_refuses_is_counted_and_in_no_figure(evaluation):
     assert evaluation.refusals["flat_lead"] == 1
     counts = {found.discrimination.records for found in evaluation.measures.diseases.values()}
     assert counts == {evaluation.cohort["evaluated"]}
+
+
+def test_of_a_large_cohort_one_ecg_after_the_other_is_read(unseen, bundle):
+    class OnDisk:
+        """What would not fit into memory."""
+
+        def __getitem__(self, row):
+            assert np.ndim(row) == 0
+            return unseen.ecgs[row]
+
+    answers = predict_cohort(bundle, OnDisk(), np.arange(3))
+    assert answers.screened.tolist() == [False, True, True]
 
 
 def test_baselines_that_are_not_there_are_named_as_absent(evaluation):

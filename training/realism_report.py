@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from schemas.ecg_record import LEADS
 
-from .cohort.cine import draw_four_chamber
+from .cohort.four_chamber import draw_four_chamber
 from .cohort.heart import build_heart
 from .ecg_measurements import CLASSIC_MEASUREMENTS
 from .realism import DATA_SETS, RATE_HZ, EcgComparison, HeartComparison, RealEcgs, Realism, SimulatedPatients, Spread

@@ -3,7 +3,7 @@
 The left ventricle is a truncated ellipsoid that shortens as `Ventricle` says, segment by segment; its wall keeps its
 volume (but for the blood squeezed out of it), so thickening, ejection and the descent of the base follow and are not
 prescribed. The right ventricle is a crescent round the septum, the atria are ellipsoids on the base, the aorta two
-areas. What CMR measures (`measures.py`) and shows (`cine.py`) is taken from this geometry.
+areas. What CMR measures (`measures.py`) and shows (`four_chamber.py`, `short_axis.py`) is taken from this geometry.
 
 Modelled on:
 - systole's length: Weissler, Harris and Schoenfeld, Circulation 1968
@@ -84,6 +84,11 @@ class Heart:
     contraction: Array
     pulse_pressure_mmhg: float
 
+    @property
+    def base_mm(self) -> Array:
+        """Return (PHASES, SECTORS): the height of the mitral ring."""
+        return np.asarray(self.height_mm[:, -1] + self.step_mm[:, -1] / 2)
+
 
 def build_heart(patient: Patient) -> Heart:
     """Return the heart of a patient, over one beat; nothing of it is random."""
@@ -108,6 +113,14 @@ def build_heart(patient: Patient) -> Heart:
         contraction=contraction.mean(axis=(1, 2)),
         pulse_pressure_mmhg=pulse,
     )
+
+
+def at_bearing(of_wall: NDArray[np.float64], bearing: float) -> NDArray[np.float64]:
+    """Return (..., LEVELS) of (..., SECTORS): what lies at an angle round the long axis."""
+    exact = bearing / (2 * np.pi) * SECTORS - 0.5
+    low = int(np.floor(exact))
+    share = exact - low
+    return np.asarray((1 - share) * of_wall[..., low % SECTORS] + share * of_wall[..., (low + 1) % SECTORS])
 
 
 # ---------------------------------------------------------------------------------------------------------- the beat

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from schemas.ecg_record import LEADS
 from schemas.messages import DISEASES
 
-from .cine import draw_four_chamber, draw_short_axis
 from .ecg import simulate_ecg
+from .four_chamber import draw_four_chamber
 from .heart import build_heart
 from .layout import (
     CINES,
@@ -42,6 +42,7 @@ from .layout import (
 from .measures import measure_heart
 from .physiology import Patient, draw_patient
 from .processes import open_pool
+from .short_axis import draw_short_axis
 from .writer import map_array, staged_folder, write_cohort
 
 Job = TypeVar("Job")

@@ -12,7 +12,7 @@ from torch.nn import functional  # noqa: TID253
 from torch.utils.data import Dataset  # noqa: TID253
 
 from schemas.errors import InvalidSettings
-from training.cohort.cine import outline_four_chamber
+from training.cohort.four_chamber import outline_four_chamber
 from training.cohort.heart import PHASES, Heart, build_heart
 from training.cohort.layout import Cohort
 from training.cohort.measures import measure_heart

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import torch  # noqa: TID253 - Lightning
-from einops import reduce, repeat
+from einops import rearrange, reduce, repeat
 from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 from torch.nn.functional import normalize  # noqa: TID253
@@ -51,6 +52,7 @@ LATENTS = "latents.npy"
 EMBEDDINGS = "embeddings.npy"
 SCALING = "scaling.json"
 ENCODED_AT_ONCE = 32
+SCALED_AT_ONCE = 256
 MASK_MEAN, MASK_DEVIATION = 1.0, 0.25
 
 
@@ -218,11 +220,13 @@ def keep_latents(
         vae = CineVae(preset).eval()
         vae.load_state_dict(below("vae.", weights))
         scans = np.union1d(scans_of(cohort, "train"), scans_of(cohort, "development"))
-        latents = np.full((cohort.description.scans, *preset.latent), np.nan, np.float32)
-        with torch.inference_mode():
+        with whole_or_not(path) as partial, torch.inference_mode():
+            shape = (cohort.description.scans, *preset.latent)
+            latents = np.lib.format.open_memmap(partial, "w+", np.float32, shape)  # of a biobank: 40 GB
+            latents[np.setdiff1d(np.arange(len(latents)), scans)] = np.nan
             for some, cines in iterate_cines(cohort, scans, preset):
                 latents[some] = vae.encode(scale_cines(cines)[:, None]).mean.numpy()
-        _save(path, latents)
+            latents.flush()
     kept: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return kept
 
@@ -235,7 +239,8 @@ def keep_embeddings(folder: StageFolder, cohort: Cohort, ecg: Path) -> NDArray[n
         rows = np.union1d(scanned(cohort, "train"), scanned(cohort, "development"))
         embeddings = np.full((len(cohort), EMBEDDING_SIZE), np.nan, np.float32)
         embeddings[rows] = embed_ecgs(network, cohort, rows, n_crops)
-        _save(path, embeddings)
+        with whole_or_not(path) as partial, partial.open("wb") as file:
+            np.save(file, embeddings)
     kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
     return kept
 
@@ -264,9 +269,14 @@ def open_ecg_network(folder: Path) -> tuple[EcgNetwork, int]:
 
 def fit_scaling(latents: NDArray[np.float32], training_scans: NDArray[np.intp], preset: str) -> Scaling:
     """Return each channel's mean and deviation over the training fold."""
-    channels = np.moveaxis(latents[training_scans], 1, 0).reshape(latents.shape[1], -1).astype(np.float64)
-    deviations = np.maximum(channels.std(axis=1), 1e-6)
-    return Scaling(preset=preset, means=tuple(channels.mean(axis=1).tolist()), deviations=tuple(deviations.tolist()))
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler()
+    for start in range(0, len(training_scans), SCALED_AT_ONCE):
+        some = latents[training_scans[start : start + SCALED_AT_ONCE]].astype(np.float64)
+        scaler.partial_fit(rearrange(some, "scan channel time y x -> (scan time y x) channel"))
+    deviations = np.maximum(np.sqrt(scaler.var_), 1e-6)
+    return Scaling(preset=preset, means=tuple(scaler.mean_.tolist()), deviations=tuple(deviations.tolist()))
 
 
 def draw_mask_share(least: float) -> float:
@@ -280,8 +290,9 @@ def _repeated(tokens: Tensor, times: int) -> Tensor:
     return repeat(tokens, "row token size -> (times row token) size", times=times)
 
 
-def _save(path: Path, values: NDArray[np.float32]) -> None:
-    partial = path.with_name(f"{path.name}.partial")  # half a file must never be taken for a whole one
-    with partial.open("wb") as file:
-        np.save(file, values)
+@contextmanager
+def whole_or_not(path: Path) -> Iterator[Path]:
+    """Yield where to write a file that is put in its place at the end: half of it must never be taken for all."""
+    partial = path.with_name(f"{path.name}.partial")
+    yield partial
     partial.rename(path)

@@ -13,7 +13,7 @@ from torch import Tensor  # noqa: TID253
 from torch.nn import functional  # noqa: TID253
 
 from schemas.errors import InvalidSettings
-from training.cohort.cine import PIXEL_MM
+from training.cohort.cine_picture import PIXEL_MM
 from training.cohort.layout import PHENOTYPES, Cohort, Fold
 from training.evaluation.bootstrap import rounded
 from training.evaluation.cine_left_ventricle import INSIDE
