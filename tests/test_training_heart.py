@@ -8,7 +8,8 @@ import pytest
 from inference.phenotypes import MEASUREMENTS
 from training.cohort.heart import build_heart
 from training.cohort.measures import measure_chambers, measure_heart
-from training.cohort.physiology import TERRITORIES, draw_patient
+from training.cohort.patient import TERRITORIES
+from training.cohort.physiology import draw_patient
 
 NAMES = [measurement.name for measurement in MEASUREMENTS]
 

@@ -24,7 +24,8 @@ from .cohort.ecg import simulate_ecg
 from .cohort.heart import build_heart
 from .cohort.layout import MICROVOLTS_PER_STEP
 from .cohort.measures import measure_heart
-from .cohort.physiology import Patient, draw_patient
+from .cohort.patient import Patient
+from .cohort.physiology import draw_patient
 from .cohort.sources import as_number
 from .ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
 from .reference_values import DERIVED, REFERENCE_VALUES, ReferenceValue

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .physiology import TERRITORIES, Conditions, Patient, scar_by_segment
+from .patient import TERRITORIES, Conditions, Patient
+from .physiology import scar_by_segment
 
 Array = NDArray[np.float64]
 

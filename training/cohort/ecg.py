@@ -13,7 +13,8 @@ from schemas.ecg_record import LEADS, EcgRecord
 
 from .activation import build_wall, conduct, conduct_from_focus
 from .electrodes import SAMPLE_RATE_HZ, SAMPLES, Sources, Torso, build_torso, leads, potentials, record_noise
-from .physiology import Patient, draw_patient
+from .patient import Patient
+from .physiology import draw_patient
 from .rhythm import ATRIAL_PREMATURE, SINUS, VENTRICULAR_PREMATURE, draw_beats
 from .waves import (
     BEFORE_MS,

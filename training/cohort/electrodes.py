@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, lfilter
 
-from .physiology import Habitus
+from .patient import Habitus
 
 Array = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .physiology import Conditions, OtherChambers, Patient, Ventricle
+from .patient import Conditions, OtherChambers, Patient, Ventricle
 
 Array = NDArray[np.float64]
 

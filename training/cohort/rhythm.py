@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .physiology import Rhythm
+from .patient import Rhythm
 
 SINUS, ATRIAL_PREMATURE, VENTRICULAR_PREMATURE = 0, 1, 2
 

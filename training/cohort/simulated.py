@@ -40,7 +40,8 @@ from .layout import (
     open_cohort,
 )
 from .measures import measure_heart
-from .physiology import Patient, draw_patient
+from .patient import Patient
+from .physiology import draw_patient
 from .processes import open_pool
 from .short_axis import draw_short_axis
 from .writer import map_array, staged_folder, write_cohort

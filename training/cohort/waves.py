@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .activation import APEX, NORMAL_EDV_ML, REGIONS, RIGHT_WALL, SEGMENTS, Activation, Wall
 from .electrodes import SAMPLE_RATE_HZ, Sources
-from .physiology import TERRITORIES, Patient
+from .patient import TERRITORIES, Patient
 
 Array = NDArray[np.float64]
 
