@@ -89,6 +89,7 @@ def _alert(report: RiskReport, risk: Risk) -> Alert:
         risks=(risk,),
         model=report.model,
         onset=report.created_at,
+        recorded_at=report.recorded_at,
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 if TYPE_CHECKING:
-    from .messages import ModelReference
+    from .messages import Alert, ModelReference
 
 NAMESPACE = UUID("c6d2a8a4-2f0b-5d0e-9a55-3a1b7c7f9e11")
 """Ours alone, and for ever: another one would give every record new ids."""
@@ -22,6 +22,11 @@ def report_id(record_id: str, model: ModelReference) -> str:
 def alert_id(report_id: str, disease: str) -> str:
     """Return the id of the alert that a report raises about a disease."""
     return str(_uuid("alert", report_id, disease))
+
+
+def alert_event_id(alert: Alert) -> str:
+    """Return the id of the event that an alert came to its state: the alert's own is the same in every state."""
+    return f"{alert.identifier}/{alert.status}"
 
 
 def request_id(report_id: str) -> str:

@@ -1,7 +1,7 @@
 """The JSON messages that leave the engine; their JSON Schemas lie in `schemas/json/`.
 
-A reader should let pass what it does not know: later versions of v1 may add fields, codes and states, and
-will take none away.
+A reader should let pass what it does not know: later versions of v1 may add fields, and codes where the schema lists
+none, and will take none away. The lists that a schema does give (diseases, states, priorities) are closed.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class Quality(Message, frozen=True, kw_only=True):
     sample_rate_hz: float
     """Of the record, before resampling."""
     duration_s: float
+    """Of the whole record, at least 9 s; only the first 10 s are screened."""
     derived_leads: tuple[str, ...]
     """Leads that were computed from I and II because the record lacks them."""
 
@@ -124,8 +125,7 @@ class Alert(Message, frozen=True, kw_only=True):
     identifier: Identifier
     """Derived from the report's id and the disease: a repetition, and every later state, has the same one."""
     status: AlertStatus
-    """Of two messages with one identifier the later in this order holds: raised, escalated, expired, acknowledged.
-    More states may come; take one that you do not know for 'raised'."""
+    """Of two messages with one identifier the later in this order holds: raised, escalated, expired, acknowledged."""
     priority: Literal["high", "medium", "low"]
     derived_from: Identifier
     """The report's id."""
@@ -139,6 +139,8 @@ class Alert(Message, frozen=True, kw_only=True):
     model: ModelReference
     onset: Instant
     """When the alert was raised."""
+    recorded_at: Instant | None = None
+    """When the ECG was recorded, where that is known: it may have been long before."""
     notice: str = NOTICE
     """Show it wherever the alert is shown."""
 

@@ -8,6 +8,7 @@ import msgspec
 
 from .ecg_record import EcgRecord
 from .messages import Acknowledgement, Alert, CmrRequest, CmrResult, Rejection, RiskReport
+from .record_limits import MAX_VALUE_BYTES
 
 ECG_RECORDS = "ecg.records.v1"
 ECG_BACKFILL = "ecg.backfill.v1"
@@ -18,6 +19,10 @@ CMR_REQUESTS = "cmr.requests.v1"
 CMR_RESULTS = "cmr.results.v1"
 ECG_ALERTS_ACK = "ecg.alerts.ack.v1"
 
+DAY_MS = 24 * 60 * 60 * 1000
+MAX_ECG_MESSAGE_BYTES = MAX_VALUE_BYTES + 2**16
+"""Of the largest record, with its key, its headers and what Kafka adds."""
+
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """One topic, with the settings that we suggest for it.
@@ -27,6 +32,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         partitions: at most so many workers share it.
         cleanup: Kafka's `cleanup.policy`; everything here is a log of events, so nothing is compacted.
         retention_days: Kafka's `retention.ms`, in days.
+        max_message_bytes: Kafka's `max.message.bytes`, where its default of a mebibyte is too little.
     """
 
     name: str
@@ -34,11 +40,18 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 8
     cleanup: Literal["delete", "compact"] = "delete"
     retention_days: int
+    max_message_bytes: int | None = None
+
+    @property
+    def configuration(self) -> dict[str, str]:
+        """Return its settings by Kafka's names."""
+        named = {"cleanup.policy": self.cleanup, "retention.ms": str(self.retention_days * DAY_MS)}
+        return named | ({"max.message.bytes": str(self.max_message_bytes)} if self.max_message_bytes else {})
 
 
 TOPICS: tuple[Topic, ...] = (
-    Topic(name=ECG_RECORDS, content=EcgRecord, retention_days=7),
-    Topic(name=ECG_BACKFILL, content=EcgRecord, retention_days=3),
+    Topic(name=ECG_RECORDS, content=EcgRecord, retention_days=7, max_message_bytes=MAX_ECG_MESSAGE_BYTES),
+    Topic(name=ECG_BACKFILL, content=EcgRecord, retention_days=3, max_message_bytes=MAX_ECG_MESSAGE_BYTES),
     Topic(name=ECG_RISK, content=RiskReport, retention_days=30),
     Topic(name=ECG_ALERTS, content=Alert, retention_days=30),
     Topic(name=ECG_REJECTED, content=Rejection, retention_days=30),

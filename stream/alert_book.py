@@ -158,6 +158,10 @@ class AlertBook:
         matches = (entry for entry in self._entries.values() if fits(entry.alert))
         return heapq.nsmallest(limit, matches, key=_urgency)
 
+    def open_records(self) -> set[str]:
+        """Return the ids of the records that have an open alert."""
+        return {entry.alert.record_id for entry in self._entries.values() if entry.open}
+
     def counts(self) -> dict[AlertStatus, int]:
         """Return the number of alerts by status."""
         numbers = Counter(entry.alert.status for entry in self._entries.values())

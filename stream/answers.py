@@ -11,7 +11,7 @@ from inference.screener import Screening
 from schemas import topics
 from schemas.cloudevents import JSON, event_headers
 from schemas.errors import CardiacNetsError
-from schemas.identity import rejection_id
+from schemas.identity import alert_event_id, rejection_id
 from schemas.messages import Alert, Message, ModelReference, Rejection, encode_message
 
 SOURCE = "urn:cardiacnets:worker"
@@ -37,7 +37,7 @@ def report_answers(
     report = compose_report(screening.record, screening.quality, screening.finding, model, at)
     answers = [_outgoing(topics.ECG_RISK, report.report_id, report, key, at)]
     alerts = filter(raises, compose_alerts(report))
-    answers += [_outgoing(topics.ECG_ALERTS, alert.identifier, alert, key, at) for alert in alerts]
+    answers += [_outgoing(topics.ECG_ALERTS, alert_event_id(alert), alert, key, at) for alert in alerts]
     if request := compose_cmr_request(report, screening.finding):
         answers.append(_outgoing(topics.CMR_REQUESTS, request.request_id, request, key, at))
     return answers

@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 import zstandard
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
 
 from inference.cine import Cine, CineGeometry, CineProvenance
 from schemas.errors import CardiacNetsError, TransientError
@@ -105,8 +105,8 @@ class CineStore:
 
     def __init__(self, settings: Settings) -> None:
         self._ttl_s = settings.cine_ttl_s
-        self._place = redis_place(settings)
         self._redis = new_redis(settings, retries=1)
+        self._place = redis_place(settings)
 
     async def __aenter__(self) -> Self:
         """Return the store; it connects when it is asked for something."""
@@ -183,11 +183,12 @@ class CineStore:
         A lock saves work and is no more than that: drawing is deterministic, so a lost lock costs a second drawing of
         the same cine.
         """
-        token = secrets.token_hex(16)
+        key, token = lock_key(request_id), secrets.token_hex(16)
         with self._errors():
-            owner = await self._redis.set(lock_key(request_id), token, nx=True, get=True, px=int(LOCK_MS))
-        # Our own token is there already where the client had to repeat the command after a time-out.
-        return Claim(self._redis, lock_key(request_id), token) if owner in (None, token.encode()) else None
+            taken = await self._redis.set(key, token, nx=True, px=int(LOCK_MS))
+            # Our own token is there already where the client had to repeat the command after a time-out.
+            ours = taken or await self._redis.get(key) == token.encode()
+        return Claim(self._redis, key, token) if ours else None
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -198,6 +199,8 @@ class CineStore:
         except (RedisError, OSError) as error:
             if "WRONGTYPE" in str(error):
                 raise CorruptCine("the key holds something that is no hash") from error
+            if isinstance(error, ResponseError | AuthenticationError):
+                raise RedisUnavailable(f"Redis at {self._place} refuses: {error}") from error
             raise RedisUnavailable(f"Redis at {self._place} does not answer: {type(error).__name__}") from error
 
 

@@ -23,12 +23,11 @@ from .cine_lane import HELD, CineLane
 from .cine_maker import CineMaker, Generator, Studio
 from .cine_metrics import CineMetrics
 from .cine_store import CineStore
-from .kafka import ensure_topics_now
 from .lane import Tries
 from .logs import configure_logs
 from .settings import Settings
 from .topic_service import TopicService
-from .worker import ServingWorker, consumer_lag, create_app, has_joined
+from .worker import ServingWorker, check_surroundings, consumer_lag, create_app, has_joined
 
 if TYPE_CHECKING:
     from faust import App
@@ -118,12 +117,12 @@ def run_cine_worker(settings: Settings) -> NoReturn:
     """Load the generator and serve.
 
     Raises:
-        DeploymentError: the broker or the generator cannot be used.
+        DeploymentError: the broker, Redis's URL, the port or the generator cannot be used.
     """
     from inference.generator import CineGenerator
 
     configure_logs(settings.log_level, settings.log_format)
-    ensure_topics_now(settings)  # before the model: what is wrong with the broker is said at once
+    check_surroundings(settings)
     serve_cines(settings, CineGenerator.load(settings.generator, threads=settings.threads))
 
 

@@ -36,7 +36,7 @@ Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, host:
 BundleFolder = Annotated[Path | None, typer.Option(help="Model bundle; the shipped one by default.")]
 GeneratorFolder = Annotated[Path | None, typer.Option(help="Cine generator; the shipped one by default.")]
 HttpPort = Annotated[int | None, typer.Option(help="Port of /metrics, /healthz and /readyz; 0 takes any.")]
-RedisUrl = Annotated[str | None, typer.Option(help="redis://[user:password@]host:port/db")]
+RedisUrl = Annotated[str | None, typer.Option(help="redis://\\[user:password@]host:port/db")]
 EngineName = Annotated[str | None, typer.Option(help="Engine; the fastest that passes its check by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 LaneName = Annotated[str, typer.Option(help="realtime or backfill.")]
@@ -128,6 +128,7 @@ def publish(
     broker: Broker = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second at most.")] = None,
     lane: LaneName = "realtime",
+    skip: Annotated[int, typer.Option(min=0, help="Files to pass over, which an earlier run has published.")] = 0,
     json: Json = False,
 ) -> None:
     """Publish ECG files to Kafka, as a device fleet or an archive does.
@@ -136,7 +137,7 @@ def publish(
     """
     from .publish_command import publish_command
 
-    publish_command(_settings(broker=broker), paths, rate_hz=rate, lane=lane, as_json=json)
+    publish_command(_settings(broker=broker), paths, rate_hz=rate, lane=lane, skip=skip, as_json=json)
 
 
 @app.command()
@@ -285,7 +286,7 @@ def bundle_create(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights.")] = 0,
     crops: Annotated[int, typer.Option(min=1, max=16, help="Crops averaged at evaluation.")] = 3,
 ) -> None:
-    """Write an untrained bundle of a preset; needs torch (pip install 'cardiacnets[train]')."""
+    r"""Write an untrained bundle of a preset; needs torch (pip install 'cardiacnets\[train]')."""
     from .bundle_command import create_command
 
     create_command(out, preset=preset, seed=seed, n_crops=crops)

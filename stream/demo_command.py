@@ -43,7 +43,7 @@ def demo_command(
     seed: int,
     logs: Path | None,
 ) -> None:
-    """Run the demonstration; with `once`, exit 1 when an answer is missing."""
+    """Run the demonstration; with `once`, exit 1 when an answer is missing, or contradicts another."""
     if as_json and not once:
         raise InvalidSettings("--json needs --once: a demonstration that keeps running has no last word")
     if ecgs is not None and not ecgs.exists():
@@ -56,6 +56,7 @@ def demo_command(
             stage = stack.enter_context(demo_stage(settings, folder, dashboard=not once))
         if stage.dashboard:
             console.print(f"dashboard: {stage.dashboard}", soft_wrap=True, highlight=False)
+            console.print(f"broker:    {stage.settings.broker}", highlight=False)
         show = stack.enter_context(_shown(console, quiet=as_json))
         todo = demo_records(ecgs, limit, seed)
         if not once:
@@ -77,5 +78,5 @@ def _shown(console: Console, *, quiet: bool) -> Iterator[Progress]:
 def _print_outcome(outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
-    if outcome.lost:
+    if outcome.lost or outcome.contradictions:
         raise SystemExit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -38,10 +39,30 @@ async def health_server(
         try:
             await site.start()
         except OSError as error:
-            raise DeploymentError(f"cannot serve HTTP on {host}:{port} ({error}); set CARDIACNETS_HTTP_PORT") from error
+            raise _taken(host, port, error) from error
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
+
+
+def check_port(host: str, port: int) -> None:
+    """Find out whether the port can be had, before anything slow is done.
+
+    Raises:
+        DeploymentError: it cannot.
+    """
+    try:
+        socket.create_server((host, port), family=_family(host)).close()
+    except OSError as error:
+        raise _taken(host, port, error) from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _taken(host: str, port: int, error: OSError) -> DeploymentError:
+    return DeploymentError(f"cannot serve HTTP on {host}:{port} ({error}); set CARDIACNETS_HTTP_PORT or --http-port")
 
 
 def _answer(check: Check) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_c
 
 from engines.batcher import Lane
 from schemas.errors import DeploymentError
-from schemas.topics import ALL_TOPICS, ECG_BACKFILL, ECG_RECORDS
+from schemas.topics import ALL_TOPICS, ECG_BACKFILL, ECG_RECORDS, TOPICS
 
 from .broker_trouble import explain
 from .settings import Settings
@@ -94,7 +94,7 @@ def new_consumer(settings: Settings, topics: Iterable[str], **options: Any) -> A
 
 
 async def ensure_topics(settings: Settings, names: Iterable[str] = ALL_TOPICS) -> None:
-    """Create the topics that are not there yet.
+    """Create the topics that are not there yet; those that are need no right to create any, and stay as they are.
 
     Raises:
         DeploymentError: the broker cannot be reached, or refuses; the message says which, and what to look at.
@@ -103,8 +103,9 @@ async def ensure_topics(settings: Settings, names: Iterable[str] = ALL_TOPICS) -
     try:
         await admin.start()
         try:
-            wanted = [NewTopic(name, settings.partitions, settings.replication_factor) for name in names]
-            await _create(admin, wanted)
+            there = set(await admin.list_topics())
+            if missing := [_new_topic(name, settings) for name in names if name not in there]:
+                await _create(admin, missing)
         finally:
             await admin.close()
     except KafkaConnectionError as error:
@@ -127,9 +128,17 @@ async def unusable(settings: Settings, error: KafkaConnectionError) -> Deploymen
     return await explain(_manners(settings), settings.broker, error)
 
 
+def _new_topic(name: str, settings: Settings) -> NewTopic:
+    configuration = {topic.name: topic.configuration for topic in TOPICS}.get(name)
+    return NewTopic(name, settings.partitions, settings.replication_factor, topic_configs=configuration)
+
+
 async def _create(admin: AIOKafkaAdminClient, wanted: list[NewTopic]) -> None:
     response = await admin.create_topics(wanted)
     for name, code, *_ in response.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
-            raise DeploymentError(f"the broker refuses to create the topic {name}: {error.__name__}")
+            raise DeploymentError(
+                f"there is no topic {name}, and the broker refuses to create it: {error.__name__}; create it yourself "
+                "(schemas/asyncapi.yaml has its settings), or give us the right to"
+            )

@@ -8,6 +8,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from schemas.errors import InvalidSettings
+
 from .settings import Settings
 
 TTL_JITTER = 0.1
@@ -18,13 +20,26 @@ def new_redis(settings: Settings, *, retries: int) -> Redis:
 
     Args:
         retries: of a command that failed; one of them replaces at once a connection that a restart has cut.
+
+    Raises:
+        InvalidSettings: the URL cannot be used; redis-py would say so at the first command.
     """
-    return Redis.from_url(
-        settings.redis,
-        socket_timeout=settings.redis_timeout_s,
-        socket_connect_timeout=settings.redis_timeout_s,
-        retry=Retry(NoBackoff(), retries),
-    )
+    try:
+        client = Redis.from_url(
+            settings.redis,
+            socket_timeout=settings.redis_timeout_s,
+            socket_connect_timeout=settings.redis_timeout_s,
+            retry=Retry(NoBackoff(), retries),
+        )
+        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    except TypeError as error:
+        raise InvalidSettings(f"CARDIACNETS_REDIS has an option that redis-py does not know: {error}") from error
+    except ValueError:  # its text may hold a piece of the password
+        raise InvalidSettings(
+            "CARDIACNETS_REDIS is no URL: look at its port, at its options, and at the password, in which # is written "
+            "%23 and / %2F"
+        ) from None
+    return client
 
 
 def spread_ttl_s(ttl_s: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from schemas.errors import InvalidSettings
 
 PREFIX = "CARDIACNETS_"
 CONFIG_VARIABLE = "CARDIACNETS_CONFIG"
+SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP)(_\w+)?$")
+"""How the variables end by which Kubernetes tells each pod of a Service."""
 
 Positive = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -67,7 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_queue: Positive = 32
     """Records a lane that may wait for a batch."""
     in_flight: Positive = 64
-    """Records a lane between their arrival and their acknowledgement."""
+    """Records a lane between their arrival and their acknowledgement, and as many that wait to arrive. A shutdown and a
+    rebalance wait for them: fewer for a network that takes a second a record."""
     engine_tries: Positive = 3
     engine_hopeless: Positive = 10
     """Records in a row on which the engine failed each time: the worker ends, and rejects no more for it."""
@@ -136,8 +140,8 @@ def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object
     """Return the settings; the command line wins over the variables, and they over the TOML file.
 
     Args:
-        environment: the process's variables, of which an empty one is as good as none; `CARDIACNETS_CONFIG` names
-            the TOML file.
+        environment: the process's variables, of which an empty one is as good as none, and those that Kubernetes sets
+            for a Service called cardiacnets-… are none of ours; `CARDIACNETS_CONFIG` names the TOML file.
         overrides: the command line's; None values count as not given.
 
     Raises:
@@ -149,7 +153,7 @@ def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object
     values |= {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
-        if name.startswith(PREFIX) and name != CONFIG_VARIABLE and value
+        if name.startswith(PREFIX) and name != CONFIG_VARIABLE and value and not _is_service_link(name, value)
     }
     values |= {name: value for name, value in (overrides or {}).items() if value is not None}
     _refuse_unknown(values)
@@ -164,6 +168,10 @@ def as_environment(settings: Settings) -> dict[str, str]:
     values = {name: getattr(settings, name) for name in Settings.__struct_fields__}
     variables = {PREFIX + name.upper(): "" if value is None else str(value) for name, value in values.items()}
     return {CONFIG_VARIABLE: "", **variables}
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    return bool(SERVICE_LINK.search(name)) or value.startswith(("tcp://", "udp://"))
 
 
 def _as_path(kind: type, value: object) -> object:

@@ -49,6 +49,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     rejected: int
     alerts: int
     duplicates: int
+    contradictions: int
+    """Records with two answers that differ; nothing allows that."""
     lost: int
     records_per_s: float
     latency_ms: Latency | None
@@ -171,6 +173,7 @@ class Tally:
             rejected=self._kinds["Rejection"],
             alerts=self._kinds["Alert"],
             duplicates=self.duplicates,
+            contradictions=self.contradictions,
             lost=self.lost,
             records_per_s=round((self._kinds["RiskReport"] + self._kinds["Rejection"]) / elapsed_s, 2),
             latency_ms=latency(self._latencies_s),

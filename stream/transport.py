@@ -1,7 +1,11 @@
-"""Faust's Kafka transport with a short fetch wait.
+"""Faust's Kafka transport, with a short fetch wait, and with realtime before backfill.
 
 Faust asks the broker to hold an empty fetch for 1.5 s. Apache Kafka answers as soon as a record arrives, all the same;
 Tansu looks again only when the wait is over, so that a lone ECG would lie there for most of a second.
+
+And Faust takes at once all that has been fetched, which of an archive is a thousand records, and looks for more only
+when the lanes have taken every one of them: an ECG from a bedside would wait for them all, before the batcher's two
+lanes ever saw it.
 """
 
 from __future__ import annotations
@@ -10,17 +14,40 @@ from typing import Any
 
 import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
+
+from schemas.topics import ECG_BACKFILL
 
 from .kafka import FETCH_WAIT_MS
 
+TAKEN_AT_ONCE = 8
+"""Records that are taken before it is looked again whether anything urgent has come."""
+FULL_WAIT_S = 0.02
+"""How long until it is looked again whether a full lane has room; Faust would wait for a second."""
+
 
 class PromptConsumerThread(AIOKafkaConsumerThread):
-    """Makes aiokafka's consumer as Faust does, but for the wait."""
+    """Makes aiokafka's consumer as Faust does, but for the wait, and takes what is urgent first."""
 
     def _create_worker_consumer(self, transport: Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001  Faust hard-codes the argument that sets it
         return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109  Faust's
+        max_records: int | None = None,  # noqa: ARG002  there is a better bound
+    ) -> Any:
+        active = active_partitions.copy()  # which lanes that run full change, in the other thread
+        urgent = {partition for partition in active if partition.topic != ECG_BACKFILL}
+        if urgent and (records := await super()._fetch_records(consumer, urgent, timeout=0)):
+            return records
+        if self.consumer._buffered_partitions:  # noqa: SLF001  those of full lanes, which are not active
+            timeout = FULL_WAIT_S
+        return await super()._fetch_records(consumer, active, timeout=timeout, max_records=TAKEN_AT_ONCE)
 
 
 class PromptConsumer(Consumer):

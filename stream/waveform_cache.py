@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from redis.exceptions import RedisError
 
 from .metrics import Metrics
 from .redis_client import new_redis, spread_ttl_s
@@ -62,7 +61,7 @@ class WaveformCache:
             record_id, value = await self._waiting.get()
             try:
                 await self._redis.set(waveform_key(record_id), value, ex=spread_ttl_s(self._ttl_s))
-            except (RedisError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, it is told, and the next one is stored
                 self._drop(error)
             else:
                 self._failures = 0

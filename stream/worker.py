@@ -15,15 +15,24 @@ from yarl import URL
 from engines.batcher import Lane
 from inference.screener import Screener
 
+from .health import check_port
 from .kafka import FETCH_BYTES, LANE_TOPICS, ensure_topics_now, tls_context
 from .logs import configure_logs
 from .model import load_screener
+from .redis_client import new_redis
 from .service import ScreeningService
 from .settings import Settings
 from .transport import use_prompt_transport
 
 STREAM_BUFFER = 64
 """Records Faust may hold a topic before it stops fetching; its default of 4096 would be half a gigabyte of ECGs."""
+
+
+class StatelessApp(faust.App):
+    """A Faust app that writes nothing to disk: where a container may not, Faust's folder for tables would stop it."""
+
+    def _create_directories(self) -> None:
+        pass
 
 
 class ServingWorker(faust.Worker):
@@ -47,11 +56,22 @@ def run_worker(settings: Settings) -> NoReturn:
     """Load the model and serve.
 
     Raises:
-        DeploymentError: the broker, the bundle or the engine cannot be used.
+        DeploymentError: the broker, Redis's URL, the port, the bundle or the engine cannot be used.
     """
     configure_logs(settings.log_level, settings.log_format)
-    ensure_topics_now(settings)  # before the model: what is wrong with the broker is said at once
+    check_surroundings(settings)
     serve(settings, load_screener(settings))
+
+
+def check_surroundings(settings: Settings) -> None:
+    """Make sure, before the model is loaded, of what Faust would end with a traceback for after it; create the topics.
+
+    Raises:
+        DeploymentError: something is wrong with it.
+    """
+    new_redis(settings, retries=0)
+    check_port(settings.http_host, settings.http_port)
+    ensure_topics_now(settings)
 
 
 def serve(settings: Settings, screener: Screener) -> NoReturn:
@@ -66,7 +86,7 @@ def serve(settings: Settings, screener: Screener) -> NoReturn:
 
 def create_app(settings: Settings) -> faust.App:
     """Return the Faust app: consuming only, at least once, without tables and without Faust's web server."""
-    app = faust.App(
+    app = StatelessApp(
         settings.consumer_group,
         broker=[URL(f"kafka://{address.strip()}") for address in settings.broker.split(",")],
         broker_credentials=_credentials(settings),
@@ -76,7 +96,7 @@ def create_app(settings: Settings) -> faust.App:
         broker_commit_interval=settings.commit_interval_s,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,
-        stream_buffer_maxsize=STREAM_BUFFER,
+        stream_buffer_maxsize=min(STREAM_BUFFER, settings.in_flight),
         topic_allow_declare=False,  # they were created with our settings
         topic_disable_leader=True,
         topic_partitions=settings.partitions,

@@ -80,9 +80,9 @@ def good_values(count, seed=7):
     return {ecg.record_id: (record_key(ecg), encode_ecg(ecg)) for ecg in itertools.islice(good, count)}
 
 
-async def publish_values(settings, values):
+async def publish_values(settings, values, lane=Lane.REALTIME):
     """Publish encoded ECGs by record id."""
-    async with EcgPublisher(settings, Lane.REALTIME) as publisher:
+    async with EcgPublisher(settings, lane) as publisher:
         for record_id, (key, value) in values.items():
             await publisher.send_value(value, key=key, record_id=record_id)
         await publisher.flush()

@@ -10,11 +10,14 @@ from hypothesis.extra import numpy as arrays
 from real_data import ECGS, needs_real_ecgs
 
 from inference.files import find_ecgs, read_ecg
-from inference.gate import check_extent, examine, longest_run
+from inference.gate import Limits, check_extent, examine, longest_run
 from inference.intake import take_in
+from inference.waveform import MAX_DURATION_S
+from schemas.codec import AVRO_SCHEMA
 from schemas.ecg_record import LEADS
 from schemas.errors import UnusableSignal
-from schemas.messages import Quality
+from schemas.json_schemas import json_schema
+from schemas.messages import Quality, RiskReport
 from training.cohort.ecg import generate_ecgs
 
 RATE_HZ = 500
@@ -183,6 +186,14 @@ def test_a_verdict_does_not_depend_on_the_records_beside_it():
 def test_any_numbers_get_a_verdict_and_a_refusal_carries_numbers(signals):
     for found in examine(signals, 125):
         assert found.refusal is None or found.refusal.numbers
+
+
+def test_vendors_are_told_how_long_a_record_has_to_be_and_how_much_of_it_is_screened():
+    (n_samples,) = [field["doc"] for field in AVRO_SCHEMA["fields"] if field["name"] == "n_samples"]
+    duration_s = json_schema(RiskReport)["$defs"]["Quality"]["properties"]["duration_s"]["description"]
+    for text in (n_samples, duration_s):
+        assert f"at least {Limits().min_duration_s:g} s" in text
+        assert f"first {MAX_DURATION_S:g} s" in text
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ def test_each_flagged_disease_has_its_alert_the_most_urgent_first():
         assert alert.identifier == alert_id(report.report_id, alert.code)
         assert (alert.derived_from, alert.status) == (report.report_id, "raised")
         assert (alert.subject, alert.record_id, alert.onset) == ("p-1", "r-1", NOW)
+        assert alert.recorded_at == RECORD.recorded_at
 
 
 @pytest.mark.parametrize(

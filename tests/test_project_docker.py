@@ -32,6 +32,12 @@ def test_ports_are_those_that_the_commands_listen_on_and_open_to_this_machine_al
         assert OURS[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
 
 
+def test_the_dashboards_address_is_one_to_open_here_and_its_token_may_be_given():
+    dashboard = OURS["dashboard"]
+    assert dashboard["hostname"] == "localhost"
+    assert dashboard["environment"]["CARDIACNETS_DASHBOARD_TOKEN"] == "${CARDIACNETS_DASHBOARD_TOKEN:-}"
+
+
 def test_the_image_holds_every_package_and_sets_what_exists():
     packages = re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE)
     assert packages == ["schemas", "engines", "inference", "training", "stream"]

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from contract import json_validator, validate_message
+from contract import asyncapi, json_validator, validate_message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas import messages
 from schemas.errors import MalformedRecord, RecordError
 from schemas.messages import (
     DISEASES,
@@ -62,6 +63,7 @@ EXAMPLES = (
         risks=(RISKS[2],),
         model=MODEL,
         onset=NOW,
+        recorded_at=NOW,
     ),
     Rejection(
         rejection_id="x-1",
@@ -171,6 +173,17 @@ def test_a_field_that_a_later_version_adds_is_let_pass():
     value = json.dumps(json.loads(encode_message(EXAMPLES[1])) | {"escalated_to": "ward 3"}).encode()
     assert decode_message(Alert, value) == EXAMPLES[1]
     validate_message(TOPIC_OF[Alert], value)
+
+
+def test_the_lists_that_a_schema_gives_are_closed_and_the_texts_say_so():
+    fields = json.loads(encode_message(EXAMPLES[1]))
+    for name in ("status", "priority", "code"):
+        later = fields | {name: "a_later_one"}
+        assert not json_validator(TOPIC_OF[Alert]).is_valid(later)
+        with pytest.raises(MalformedRecord):
+            decode_message(Alert, json.dumps(later).encode())
+    for text in (asyncapi()["info"]["description"], messages.__doc__):
+        assert "(diseases, states, priorities) are closed" in text
 
 
 @pytest.mark.parametrize("status", ["raised", "escalated", "expired", "acknowledged"])

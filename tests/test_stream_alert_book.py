@@ -167,6 +167,13 @@ def test_the_list_can_be_filtered(wanted, found):
     assert {entry.alert.identifier for entry in there.entries(**wanted)} == found
 
 
+def test_the_records_of_open_alerts_are_named():
+    there = book()
+    for identifier, status in (("a", "raised"), ("b", "escalated"), ("c", "expired"), ("d", "acknowledged")):
+        there.receive_alert(alert(identifier, status))
+    assert there.open_records() == {"record-a", "record-b"}
+
+
 def test_a_full_book_drops_the_oldest_closed_ones_and_no_open_one_while_there_are_closed_ones():
     there = book(limit=100)
     for n in range(60):

@@ -161,3 +161,11 @@ async def test_a_redis_that_is_gone_is_said_so_soon_and_without_its_password():
             assert "secret" not in str(failure.value)
         with pytest.raises(RedisUnavailable):
             await store.put("r", sample_cine(), seconds=1)
+
+
+async def test_a_redis_that_refuses_is_told_from_one_that_does_not_answer(settings):
+    wrong = msgspec.structs.replace(settings, redis=settings.redis.replace("redis://", "redis://nobody:secret@"))
+    async with CineStore(wrong) as store:
+        with pytest.raises(RedisUnavailable, match="refuses") as failure:
+            await store.get("r")
+    assert "secret" not in str(failure.value)

@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
+from contract import asyncapi, lookup
 from dashboard_ward import MODEL, TOKEN, copies, simulate_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from stream.dashboard.events import CHARACTERS_KEPT, EVENTS_KEPT, WAITING, Hub
 from stream.dashboard.feed import Overview
 from stream.dashboard.meaning import explain, put_in_words
 from stream.dashboard.records import arrange_ecg, compose_page
+from stream.dashboard.silence import Silence
 from stream.dashboard.state import DashboardState
 
 HOME = "http://127.0.0.1:8081"
@@ -81,7 +83,7 @@ def test_the_newest_records_are_kept_and_the_rest_is_dropped(case):
     for copied in copies(case, 1000):
         feed_all(state, copied.messages())
     rows = state.record_rows(1000)
-    assert 50 <= len(rows) <= 50 + 256
+    assert 50 <= len(rows) <= 50 + 50 + 256  # the newest, those of open alerts, and the slack
     assert [row.record_id for row in rows[:50]] == [f"replay-{i}" for i in range(999, 949, -1)]
     assert len(state.alert_rows()) <= 50
     assert state.overview(NOW.timestamp()).records == 1000
@@ -115,6 +117,70 @@ def test_a_replay_counts_for_throughput_but_not_for_latency(case):
     overview = state.overview(now.timestamp())
     assert overview.seen.p50 == pytest.approx(0.5, abs=0.01)
     assert overview.recorded.p95 == pytest.approx(2.5, abs=0.01)
+
+
+def test_a_latency_of_long_ago_does_not_stand_for_now(case):
+    state = feed_all(new_state(), [(ECG_RISK, b"x", case.report)], NOW)
+    then = state.overview(NOW.timestamp() + 600)
+    later = state.overview(NOW.timestamp() + 601)
+    assert then.seen
+    assert then.recorded
+    assert later.seen is later.recorded is None
+    assert later.last_report == NOW.timestamp()
+
+
+@pytest.mark.parametrize(
+    ("before", "late"),
+    [(timedelta(minutes=9), False), (timedelta(minutes=11), True), (timedelta(minutes=-3), False), (None, True)],
+)
+def test_an_alert_of_an_old_ecg_is_late_and_so_is_one_that_does_not_tell(case, before, late):
+    recorded_at = before if before is None else NOW - before
+    alert = msgspec.structs.replace(case.alerts[0], recorded_at=recorded_at)
+    (row,) = feed_all(new_state(), [(ECG_ALERTS, b"x", alert)]).alert_rows()
+    assert row.late is late
+    assert row.recorded_at == (recorded_at and recorded_at.timestamp())
+
+
+def test_a_backfill_leaves_the_record_of_an_alert_until_it_is_closed(case):
+    urgent = simulate_case(3, 2, at=NOW - timedelta(hours=2), risks=FLAGGED)
+    state = feed_all(new_state(capacity=50), urgent.messages())
+    reports = [(ECG_RISK, copied.key, copied.report) for copied in copies(case, 1000)]
+    feed_all(state, reports[:500])
+    assert compose_page(state, urgent.record.record_id).report == urgent.report
+    feed_all(state, [(ECG_ALERTS_ACK, b"x", ack_of(alert)) for alert in urgent.alerts])
+    feed_all(state, reports[500:])
+    assert state.report(urgent.record.record_id) is None
+
+
+def test_ecgs_that_arrive_and_are_not_answered_are_told_after_two_minutes():
+    silence = Silence()
+    for at, ends in ((100, {0: 5}), (103, {0: 5, 1: 900}), (106, {0: 6, 1: 900}), (109, {0: 7, 1: 901})):
+        silence.see(ends, at)  # that a partition comes to be known is no arrival
+    assert silence.since(226) is None
+    assert silence.since(226.1) == 106
+    silence.answered(230)
+    assert silence.since(10_000) is None
+
+
+def test_an_ecg_whose_answer_came_before_its_arrival_was_seen_does_not_wait():
+    silence = Silence()
+    for at in range(100, 200, 3):
+        silence.see({0: at}, at)
+        silence.answered(at + 1)
+    silence.see({0: 202}, 202)
+    assert silence.since(10_000) is None
+    silence.see({0: 205}, 205)
+    assert silence.since(10_000) == 205
+
+
+@pytest.mark.parametrize(("topic", "value"), [(ECG_RISK, b"of a later version"), (ECG_REJECTED, b"")])
+def test_what_a_worker_says_is_an_answer_whether_it_is_understood_or_not(topic, value):
+    state = new_state()
+    for at in (100, 103, 106):
+        state.silence.see({0: at}, at)
+    assert state.overview(300).unanswered_since == 103
+    state.receive(topic, None, value, 301)
+    assert state.overview(600).unanswered_since is None
 
 
 def test_records_and_rejections_are_found_by_what_they_carry(case):
@@ -389,6 +455,15 @@ def test_a_cine_is_asked_for_again_by_the_same_request(site, case):
     assert site.feed.sent == [(CMR_REQUESTS, case.request, case.key)]
     assert decode_message(CmrRequest, encode_message(site.feed.sent[0][1])) == case.request
     assert site.post("/api/regenerate", json={"record_id": "unknown"}).status_code == 404
+
+
+def test_what_the_dashboard_sends_is_in_the_contract():
+    sends = [
+        lookup(operation["channel"]["$ref"])["address"]
+        for operation in asyncapi()["operations"].values()
+        if operation["action"] == "send" and operation["summary"].startswith("The dashboard")
+    ]
+    assert sorted(sends) == [CMR_REQUESTS, ECG_ALERTS_ACK, ECG_ALERTS]
 
 
 def test_the_page_of_a_record(site, case):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -52,6 +53,85 @@ def test_an_alert_appears_within_two_seconds(site):
     page.locator("#announcer", has_text="New alert: Heart failure, 90 %").wait_for(state="attached")
     page.locator("[title$='ECGs recorded more than 10 minutes before are left out']").wait_for()
     assert page.get_by_text("records screened").is_visible()
+
+
+GLOWS = """
+    window.glowed = [];
+    new MutationObserver(() => {
+      for (const item of document.querySelectorAll("#rows > li.new")) glowed.push(item.dataset.alert);
+    }).observe(document, { subtree: true, childList: true });
+"""
+
+
+def test_an_alert_of_an_old_ecg_says_so_and_arrives_without_a_glow(site):
+    case = flagged_case(32)
+    page = site.open(before=GLOWS)
+    page.locator("#connection[data-state=live]").wait_for()
+    told = {}
+    for name, before in (("night", timedelta(hours=3)), ("unknown", None), ("live", timedelta(seconds=2))):
+        now = datetime.now(UTC)
+        alert = msgspec.structs.replace(
+            case.alerts[0], identifier=name, onset=now, recorded_at=None if before is None else now - before
+        )
+        site.run(publish(site.settings, (ECG_ALERTS, case.key, alert)))
+        row = page.locator(f'#rows > li[data-alert="{name}"]')
+        row.wait_for()
+        told[name] = row.inner_text()
+        if name == "night":
+            page.locator("#announcer", has_text="recorded 3 h 00 ago").wait_for(state="attached")
+    assert "recorded 3 h 00 ago" in told["night"]
+    assert "recording time unknown" in told["unknown"]
+    assert "record" not in told["live"].replace(case.record.record_id, "")
+    assert set(page.evaluate("glowed")) == {"live"}
+
+
+def test_what_expired_unread_is_counted_and_listed(site):
+    case = flagged_case(33, at=datetime.now(UTC) - timedelta(hours=13))
+    page = site.open()
+    page.locator("#connection[data-state=live]").wait_for()
+    assert page.get_by_text("expired unread").is_hidden()
+    site.run(publish(site.settings, *case.messages()))
+    page.get_by_text("expired unread").wait_for()
+    row_of(page, case).wait_for(state="detached")  # the list shows open alerts
+    page.locator("#figure-expired").click()
+    row_of(page, case).wait_for()
+    assert "Expired" in row_of(page, case).inner_text()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_of_a_record_counts_the_open_alerts(site, width):
+    page = site.open_record(site.show(flagged_case(34)), width=width)
+    count = page.locator("#count-open")
+    count.wait_for()
+    before = int(re.match(r"\d+", count.text_content())[0])
+    site.run(publish(site.settings, *flagged_case(35 + width).messages()))
+    page.locator("#count-open", has_text=f"{before + 1} open").wait_for()
+    urgent = flagged_case(36 + width, at=datetime.now(UTC) - timedelta(hours=1))
+    site.run(publish(site.settings, *urgent.messages()))
+    page.locator("#count-escalated", has_text="escalated").wait_for()
+    box = page.locator("#count-escalated").bounding_box()
+    assert 0 < box["x"] < box["x"] + box["width"] < width
+    assert page.evaluate("document.scrollingElement.scrollWidth - innerWidth") <= 0
+
+
+def test_a_full_page_keeps_the_most_urgent_alerts_however_old_they_are(ground):
+    settings, browser, log = ground
+    settings = msgspec.structs.replace(settings, dashboard_port=settings.dashboard_port + 3, dashboard_records=10)
+    with dashboard_process(settings, log) as (address, _):
+        site = Site(settings, address, browser)
+        urgent = site.show(flagged_case(37, at=datetime.now(UTC) - timedelta(hours=1)))
+        (alert,) = urgent.alerts
+        page = site.open()
+        row_of(page, urgent).wait_for()
+        wanted = (alert.identifier, "escalated")
+        site.run(site.read(ECG_ALERTS, Alert, lambda one: (one.identifier, one.status) == wanted))
+        for number in range(12):
+            newer = msgspec.structs.replace(alert, identifier=f"newer-{number}", onset=datetime.now(UTC))
+            site.run(publish(settings, (ECG_ALERTS, urgent.key, newer)))
+            page.locator(f'#rows > li[data-alert="{newer.identifier}"]').wait_for()
+        assert row_of(page, urgent).count() == 1
+        assert page.locator("#rows > li").count() <= 10
+        page.close()
 
 
 def test_the_ecg_is_drawn_to_scale_on_its_paper(site):
@@ -252,11 +332,17 @@ def test_the_page_reconnects_after_a_restart_and_nothing_is_lost(ground):
         row_of(page, before).wait_for()
         page.evaluate("window.sameDocument = true")
     page.locator("#connection[data-state=lost]").wait_for()
+    assert re.search(
+        r"No connection since \d\d:\d\d: this page may be out of date", page.locator("#trouble").inner_text()
+    )
+    assert page.title() == "(disconnected) CardiacNets"
     meanwhile = flagged_case(12)
     site.run(publish(settings, *meanwhile.messages()))
     with dashboard_process(settings, log) as (_, child):
         page.locator("#connection[data-state=live]").wait_for()
         row_of(page, meanwhile).wait_for()
+        assert page.locator("#trouble").is_hidden()
+        assert re.fullmatch(r"\(\d+\) CardiacNets", page.title())
         assert row_of(page, before).count() == 1
         after = flagged_case(13)
         site.run(publish(settings, *after.messages()))
@@ -279,6 +365,7 @@ def test_a_restart_with_another_token_tells_what_to_do(ground):
     with dashboard_process(msgspec.structs.replace(settings, dashboard_token="another"), log):
         page.locator("#connection[data-state=closed]").wait_for()
         assert "Open the address" in page.locator("#trouble").inner_text()
+        assert page.title() == "(signed out) CardiacNets"
         page.goto(site.home)
         page.get_by_label("Token").fill("another")
         page.get_by_role("button", name="Open").click()

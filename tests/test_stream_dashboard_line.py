@@ -6,16 +6,22 @@ import re
 import signal
 import time
 from contextlib import aclosing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from dashboard_browser import PATIENCE_MS, flagged_case, needs_chromium, row_of
-from dashboard_ward import MODEL, publish
+from dashboard_ward import MODEL, dashboard_ward, publish
 from redis.asyncio import Redis
 
-from schemas.messages import Acknowledgement
-from schemas.topics import ECG_ALERTS_ACK, ECG_RISK
-from stream.dashboard.feed import Feed
+from schemas.codec import encode_ecg
+from schemas.messages import Acknowledgement, Alert, Rejection, decode_message, encode_message
+from schemas.topics import ECG_ALERTS, ECG_ALERTS_ACK, ECG_RECORDS, ECG_REJECTED, ECG_RISK
+from stream.alert_book import AlertBook
+from stream.dashboard.events import Hub
+from stream.dashboard.feed import MAX_RECORDS, Feed, Overview
+from stream.dashboard.silence import PATIENCE_S
+from stream.dashboard.state import DashboardState
+from stream.kafka import new_consumer, new_producer
 
 pytest_plugins = ["browser_fixtures"]
 pytestmark = needs_chromium
@@ -179,6 +185,107 @@ def test_pages_that_came_during_the_replay_are_told_when_it_is_over(site):
     assert site.run(listen()) == (["reset", "overview", "ready"], True)
 
 
+class ListeningHub(Hub):
+    """Notes how things stand whenever the pages are told that the replay is over."""
+
+    def __init__(self, look):
+        super().__init__(lambda: ())
+        self.look, self.noted = look, []
+
+    def publish(self, name, data):
+        if name == "ready":
+            self.noted.append(self.look())
+        super().publish(name, data)
+
+
+def test_the_replay_is_over_when_the_last_message_of_the_last_batch_was_read(tmp_path):
+    async def read_when_ready(settings):
+        async with new_producer(settings) as producer:
+            batch = producer.create_batch()
+            for number in range(2 * MAX_RECORDS):
+                rejection = Rejection(
+                    rejection_id=f"x-{number}",
+                    record_id=None,
+                    code="malformed_record",
+                    detail="It is none.",
+                    numbers={},
+                    source="t/0/1",
+                    created_at=datetime.now(UTC),
+                )
+                assert batch.append(key=b"x", value=encode_message(rejection), timestamp=None)
+            await (await producer.send_batch(batch, ECG_REJECTED, partition=0))  # Tansu says that it ends at 1
+        async with Redis.from_url(settings.redis) as redis:
+            feed = Feed(settings, redis)
+            feed.hub = ListeningHub(lambda: feed.state.overview(0.0).rejected)
+            async with feed, asyncio.timeout(30):
+                while not feed.hub.noted:
+                    await asyncio.sleep(0.05)
+            return feed.hub.noted
+
+    with dashboard_ward(tmp_path) as settings:
+        assert asyncio.run(read_when_ready(settings)) == [2 * MAX_RECORDS]
+
+
+def test_ecgs_that_nobody_answers_are_noticed_until_one_is_answered(site):
+    case = flagged_case(38)
+    ecg = (ECG_RECORDS, case.key, encode_ecg(case.record))
+
+    async def listen():
+        async with (
+            Redis.from_url(site.settings.redis) as redis,
+            Feed(site.settings, redis) as feed,
+            asyncio.timeout(60),
+        ):
+
+            def unanswered():
+                return feed.state.overview(time.time() + 1.1 * PATIENCE_S).unanswered_since
+
+            while not (since := unanswered()):
+                await publish(site.settings, ecg)
+                await asyncio.sleep(0.5)
+            assert feed.overview().state.unanswered_since is None  # it is not long yet
+            await publish(site.settings, (ECG_RISK, case.key, case.report))
+            while unanswered():
+                await asyncio.sleep(0.1)
+            return since
+
+    since = site.run(listen())
+    assert 0 < time.time() - since < 60
+
+
+def test_a_worker_that_is_down_is_told_with_the_age_of_its_last_report(site):
+    page = site.open(before=LINES)
+    page.locator("#connection[data-state=live]").wait_for()
+    site.run(publish(site.settings, *flagged_case(39).messages()))
+    page.get_by_text(re.compile(r"last report \d+ s ago")).wait_for()
+    state = DashboardState(10, AlertBook.from_settings(site.settings), started_at=0.0).overview(0.0)
+    state = msgspec.structs.replace(state, last_report=time.time() - 780, unanswered_since=time.time() - 720)
+    data = msgspec.json.encode(Overview(state, 0, kafka=True, redis=True)).decode()
+    page.evaluate("data => lines[0].dispatchEvent(new MessageEvent('overview', { data }))", data)
+    assert re.search(
+        r"ECGs arrive, and none has been answered since \d\d:\d\d: is a worker running\?",
+        page.locator("#trouble").inner_text(),
+    )
+    assert page.get_by_text("last report 13 min ago").is_visible()
+
+
+def test_each_state_of_an_alert_is_an_event_of_its_own(site):
+    case = flagged_case(40, at=datetime.now(UTC) - timedelta(hours=1))
+    name = case.alerts[0].identifier
+
+    async def follow():
+        await publish(site.settings, *case.messages())
+        async with new_consumer(site.settings, [ECG_ALERTS], auto_offset_reset="earliest") as consumer:
+            async with asyncio.timeout(30):
+                while True:
+                    message = await consumer.getone()
+                    alert = decode_message(Alert, message.value)
+                    if (alert.identifier, alert.status) == (name, "escalated"):
+                        return dict(message.headers)
+
+    assert site.run(follow())["ce_id"].decode() == f"{name}/escalated"
+
+
 class DeafRedis:
     """Misses once that it is cancelled, as redis-py may."""
 
@@ -250,12 +357,15 @@ def test_a_line_on_which_nothing_comes_is_dead_and_another_is_tried(site):
         assert live.is_visible()
         page.clock.fast_forward(31_000)
         page.locator("#connection[data-state=lost]").wait_for()
+        assert page.locator("#trouble", has_text="No connection since").is_visible()
+        assert page.title() == "(disconnected) CardiacNets"
         page.clock.fast_forward(31_000)  # nor is the next one answered
         site.run(publish(site.settings, *case.messages()))
     finally:
         os.kill(site.child.process.pid, signal.SIGCONT)
     live.wait_for()
     row_of(page, case).wait_for()
+    assert page.locator("#trouble").is_hidden()
     assert page.evaluate("lines.map((line) => line.readyState)") == [2, 2, 1]
 
 
@@ -266,7 +376,7 @@ def test_a_record_that_nobody_looks_at_keeps_no_line_and_misses_nothing(site):
     live.wait_for()
     _see(page, hidden=True)
     assert page.evaluate("lines.map((line) => line.readyState)") == [2]
-    assert page.title() == "CardiacNets, paused"
+    assert page.title() == "(paused) CardiacNets"
     acknowledgement = Acknowledgement(
         identifier=case.alerts[0].identifier,
         record_id=case.record.record_id,

@@ -13,6 +13,7 @@ import pytest
 import zstandard
 from harness import RECORDS, collect, good_values, publish_values, ward
 
+from engines.batcher import Lane
 from inference.bundle import default_bundle, load_bundle
 from inference.intake import take_in
 from schemas.codec import decode_ecg
@@ -54,8 +55,11 @@ def test_one_of_two_workers_killed_loses_nothing(tmp_path):
     one_report_each(answers, values)
 
 
-def test_sigterm_under_load_ends_cleanly_and_loses_nothing(tmp_path):
+def test_sigterm_under_load_ends_cleanly_loses_nothing_and_leaves_nothing(tmp_path, monkeypatch):
     values = good_values(RECORDS)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     with ward(tmp_path) as there:
         first = there.start()
         codes = []
@@ -67,6 +71,7 @@ def test_sigterm_under_load_ends_cleanly_and_loses_nothing(tmp_path):
         answers = asyncio.run(published_while(there.settings, values, hand_over, after=RECORDS // 4))
     assert codes == [0]
     one_report_each(answers, values)
+    assert not list(here.iterdir())
 
 
 def test_a_broker_frozen_for_ten_seconds_is_waited_for(tmp_path):
@@ -112,6 +117,25 @@ def test_an_engine_that_raises_now_and_then_costs_no_record_but_the_hopeless_one
     (rejection,) = answers.rejections.values()
     assert (rejection.code, rejection.record_id) == ("engine_failed", victim.record_id)
     assert answers.report_ids.keys() == values.keys() - {victim.record_id}
+
+
+def test_an_ecg_from_a_bedside_does_not_wait_for_an_archive(tmp_path):
+    """All of the archive has been fetched when it comes: what one of two lanes waits for, the other must not."""
+    archive, bedside = good_values(3 * RECORDS), good_values(1, seed=8)
+
+    async def publish_and_collect(settings):
+        await publish_values(settings, archive, Lane.BACKFILL)
+        await collect(settings, until=lambda answers: answers.answered >= RECORDS // 10)
+        await publish_values(settings, bedside)
+        return await collect(settings, until=lambda answers: answers.answered > len(archive))
+
+    with ward(tmp_path) as there:
+        there.start()
+        answers = asyncio.run(publish_and_collect(there.settings))
+    one_report_each(answers, archive | bedside)
+    (urgent,) = bedside
+    before = sum(report.created_at < answers.reports[urgent].created_at for report in answers.reports.values())
+    assert before < 1.5 * RECORDS
 
 
 def hostile_values(count, good):

@@ -1,11 +1,18 @@
 """The embedded servers are real servers, and are gone afterwards."""
 
+import asyncio
+import socket
+
 import pytest
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.errors import DeploymentError
-from stream.kafka import ensure_topics
+from schemas.topics import ECG_RECORDS, ECG_RISK
+from stream.health import check_port
+from stream.kafka import ensure_topics, new_consumer
 from stream.servers import embedded_broker, embedded_redis
 from stream.settings import Settings
 
@@ -22,6 +29,45 @@ async def test_a_message_goes_through_the_embedded_broker(tmp_path):
     assert (message.key, message.value, message.headers) == (b"key", b"value", (("h", b"x"),))
 
 
+async def test_topics_that_are_there_are_not_asked_for_again(tmp_path, monkeypatch):
+    """Who may write to a topic may not be allowed to create one; Kafka looks at the right before the topic."""
+    with embedded_broker(tmp_path) as (address, _):
+        settings = Settings(broker=address)
+        await ensure_topics(settings, [ECG_RISK])
+
+        async def refuse(*_):
+            raise AssertionError("a topic that is there was asked for")
+
+        monkeypatch.setattr(AIOKafkaAdminClient, "create_topics", refuse)
+        await ensure_topics(settings, [ECG_RISK])
+
+
+async def test_topics_are_created_as_their_description_says(tmp_path):
+    with embedded_broker(tmp_path) as (address, _):
+        await ensure_topics(Settings(broker=address))
+        admin = AIOKafkaAdminClient(bootstrap_servers=address)
+        await admin.start()
+        try:
+            (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, ECG_RECORDS)])
+        finally:
+            await admin.close()
+    ((_, _, _, _, entries),) = answer.resources
+    assert {name: value for name, value, *_ in entries}.items() >= {("retention.ms", "604800000")}
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_whatever_a_producer_compresses_by_we_can_read(codec, tmp_path):
+    """A batch that cannot be decompressed would stop each worker that gets it, and never go away."""
+    with embedded_broker(tmp_path) as (address, _):
+        settings = Settings(broker=address)
+        await ensure_topics(settings, ["t"])
+        async with AIOKafkaProducer(bootstrap_servers=address, compression_type=codec) as producer:
+            await producer.send_and_wait("t", bytes(5000))
+        async with new_consumer(settings, ["t"], auto_offset_reset="earliest") as consumer:
+            message = await asyncio.wait_for(consumer.getone(), 30)
+    assert message.value == bytes(5000)
+
+
 async def test_no_broker_is_said_so_with_its_address():
     with pytest.raises(DeploymentError, match="127.0.0.1:1"):
         await ensure_topics(Settings(broker="127.0.0.1:1"))
@@ -32,3 +78,12 @@ def test_the_embedded_redis_keeps_a_value_and_is_gone_afterwards(tmp_path):
         client.set("k", b"v", ex=60)
         assert client.get("k") == b"v"
     assert not child.running
+
+
+def test_a_port_that_is_taken_is_said_so_before_the_model_is_loaded():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(DeploymentError, match=f"127.0.0.1:{port}.*--http-port"):
+            check_port("127.0.0.1", port)
+    check_port("127.0.0.1", port)
+    check_port("::1", 0)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import InvalidSettings
+from stream.redis_client import new_redis
 from stream.settings import Settings, as_environment, load_settings
 
 
@@ -36,6 +37,31 @@ def test_the_command_line_wins_over_variables_and_they_over_the_file(tmp_path):
 def test_a_misspelt_variable_is_refused_with_the_likely_name():
     with pytest.raises(InvalidSettings, match="CARDIACNETS_BROKER"):
         load_settings({"CARDIACNETS_BROKR": "x:1"})
+
+
+def test_what_kubernetes_says_of_a_service_of_our_name_is_no_setting():
+    links = {
+        "CARDIACNETS_DASHBOARD_PORT": "tcp://10.0.0.1:8081",
+        "CARDIACNETS_DASHBOARD_PORT_8081_TCP_ADDR": "10.0.0.1",
+        "CARDIACNETS_DASHBOARD_SERVICE_HOST": "10.0.0.1",
+        "CARDIACNETS_DASHBOARD_SERVICE_PORT_HTTP": "8081",
+    }
+    assert load_settings(links) == Settings()
+    assert load_settings({"CARDIACNETS_DASHBOARD_PORT": "9000"}).dashboard_port == 9000
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis://h?ssl_ca_certs=/ca.pem", "ssl_ca_certs"),
+        ("redis://u:p#ss@h", "%23"),
+        ("redis://h:70000", "port"),
+    ],
+)
+def test_a_redis_url_that_cannot_be_used_is_said_so_before_anything_is_stored(url, words):
+    with pytest.raises(InvalidSettings, match=words) as failure:
+        new_redis(Settings(redis=url), retries=0)
+    assert "p#ss" not in str(failure.value)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Training crops are what the worker would feed the network, at random places."""
 
 import os
+import time
 
 import numpy as np
 import pytest
@@ -84,3 +85,13 @@ def test_whole_records_come_as_the_worker_crops_them_in_batches_of_any_size(coho
 
     assert [len(part) for part in parts] == [6, 3]
     np.testing.assert_allclose(np.concatenate(parts).reshape(3, 3, 12, 2250), served(cohort)[rows], atol=1e-4)
+
+
+def test_a_batch_keeps_to_the_core_of_its_thread(signals):
+    """Two steps learn at the same time, each on its core: a thread of OpenBLAS that spins beside them costs both."""
+    batch = np.resize(signals, (64, 12, 2500))
+    draw_crops(batch, np.random.default_rng(0))
+    whole, own = time.process_time(), time.thread_time()
+    draw_crops(batch, np.random.default_rng(1))
+    whole, own = time.process_time() - whole, time.thread_time() - own
+    assert whole < 1.3 * own

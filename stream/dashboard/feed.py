@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from schemas import topics
 from schemas.cloudevents import JSON, event_headers
+from schemas.identity import alert_event_id
 from schemas.messages import Message, encode_message
 from stream.alert_book import AlertBook
 from stream.kafka import ensure_topics, new_consumer, new_producer, unusable
@@ -69,7 +70,6 @@ class Feed:
         self._redis = redis
         self._behind = 0
         self._kafka_up = self._redis_up = True
-        self._ends: dict[TopicPartition, int] = {}
         self._caught_up = False
 
     async def __aenter__(self) -> Self:
@@ -168,7 +168,7 @@ class Feed:
         """Publish the alerts that were acknowledged, or left alone for too long; what fails now is due again later."""
         for entry in self.state.due(datetime.now(UTC)):
             try:
-                await self.publish(topics.ECG_ALERTS, entry.alert, entry.alert.identifier, entry.key)
+                await self.publish(topics.ECG_ALERTS, entry.alert, alert_event_id(entry.alert), entry.key)
             except KafkaError as error:
                 log.warning("alert_not_published", error=type(error).__name__, effect="it is due again later")
 
@@ -176,17 +176,27 @@ class Feed:
         """Look whether Kafka and Redis answer: the clients reconnect by themselves, but do not tell."""
         while True:
             self._kafka_up = await self._kafka_answers()
+            if self._kafka_up:
+                await self._look_at_input()
             self._redis_up = await self._redis_answers()
             await asyncio.sleep(PROBE_S)
 
     async def _kafka_answers(self) -> bool:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                self._ends |= await self._consumer.end_offsets(self._consumer.assignment())
+                await self._consumer.end_offsets(self._consumer.assignment())
         except (KafkaError, TimeoutError):
             return False
-        await self._measure_lag()
         return True
+
+    async def _look_at_input(self) -> None:
+        """Note where the topic that we do not read ends; whoever may not ask is not warned of a worker that is down."""
+        partitions = self._consumer.partitions_for_topic(topics.ECG_RECORDS) or {0}  # by asking, the client learns all
+        asked_at = time.time()
+        with contextlib.suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                ends = await self._consumer.end_offsets([TopicPartition(topics.ECG_RECORDS, n) for n in partitions])
+            self.state.silence.see({partition.partition: end for partition, end in ends.items()}, asked_at)
 
     async def _redis_answers(self) -> bool:
         try:
@@ -196,9 +206,11 @@ class Feed:
             return False
 
     async def _measure_lag(self) -> None:
-        read = {partition: await self._consumer.position(partition) for partition in self._ends}
-        self._behind = sum(max(0, end - read[partition]) for partition, end in self._ends.items())
-        if self._behind == 0 and not self._caught_up:
+        """Compare what was read with the ends that fetches tell: end offsets leave out most of Tansu's last batch."""
+        read = {partition: await self._consumer.position(partition) for partition in self._consumer.assignment()}
+        ends = {partition: self._consumer.highwater(partition) for partition in read}
+        self._behind = sum(max(0, end - read[partition]) for partition, end in ends.items() if end is not None)
+        if self._behind == 0 and None not in ends.values() and not self._caught_up:
             self._caught_up = True
             self.hub.publish("ready", "{}")  # pages that came during the replay may have asked too early
 
@@ -208,9 +220,9 @@ class Feed:
         """Begin where the newest records of each partition begin; the rest would be dropped again."""
         partitions = self._consumer.assignment()
         first = await self._consumer.beginning_offsets(partitions)
-        self._ends = await self._consumer.end_offsets(partitions)
+        ends = await self._consumer.end_offsets(partitions)
         for partition in partitions:
-            newest = self._ends[partition] - self._settings.dashboard_records
+            newest = ends[partition] - self._settings.dashboard_records
             self._consumer.seek(partition, max(first[partition], newest))
 
     async def _disconnect(self) -> None:

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -30,6 +31,8 @@ from schemas.messages import (
 from stream.alert_book import AlertBook, AlertEntry
 from stream.newest import Newest
 
+from .silence import Silence
+
 READ_TOPICS = (
     topics.ECG_RISK,
     topics.ECG_ALERTS,
@@ -38,6 +41,8 @@ READ_TOPICS = (
     topics.CMR_RESULTS,
     topics.ECG_ALERTS_ACK,
 )
+ANSWERS = (topics.ECG_RISK, topics.ECG_REJECTED)
+"""Every ECG gets one of them."""
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """A report takes 8 kB; what is larger than this was not written by us."""
@@ -46,8 +51,9 @@ SLACK = 256
 """How far a collection may grow over its bound before the oldest are dropped together."""
 RATE_WINDOW_S = 60
 LATENCIES_KEPT = 500
+LATENCY_WINDOW_S = 600.0
 LIVE_S = 600.0
-"""An ECG that was recorded longer ago comes from an archive, and its age is no latency; main.js tells this bound."""
+"""An ECG that was recorded longer ago is no news, and its age is no latency; main.js tells this bound."""
 
 
 class AlertRow(msgspec.Struct, kw_only=True):
@@ -62,6 +68,9 @@ class AlertRow(msgspec.Struct, kw_only=True):
     priority: str
     status: str
     onset: float
+    recorded_at: float | None
+    late: bool
+    """Whether the ECG was old when it was screened, or may have been: it does not tell."""
     trained: bool
     acknowledged_by: str | None = None
     acknowledged_at: float | None = None
@@ -83,7 +92,7 @@ class RecordRow(msgspec.Struct, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Seconds, over the last live records."""
+    """Seconds, over the live records of the last minutes."""
 
     p50: float
     p95: float
@@ -95,6 +104,10 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     rejected: int
     per_minute: int
+    last_report: float | None
+    """When the newest report was made."""
+    unanswered_since: float | None
+    """Since when ECGs have arrived and none was answered, once that is long."""
     seen: Latency | None
     """From the report's creation to its arrival here."""
     recorded: Latency | None
@@ -102,6 +115,13 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     alerts: dict[str, int]
     """How many there are, by status."""
     unreadable: int
+
+
+class Measured(NamedTuple):
+    """A latency, and when it was measured; seconds, and seconds since 1970."""
+
+    at: float
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -135,9 +155,12 @@ class DashboardState:
         self._changed: dict[str, None] = {}
         self._changed_records: dict[str, None] = {}
         self._per_second: Counter[int] = Counter()
-        self._seen_s: deque[float] = deque(maxlen=LATENCIES_KEPT)
-        self._recorded_s: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self._seen: deque[Measured] = deque(maxlen=LATENCIES_KEPT)
+        self._recorded: deque[Measured] = deque(maxlen=LATENCIES_KEPT)
+        self._last_report: float | None = None
         self._rejected = self._screened = self._unreadable = 0
+        self._drops_at = capacity + SLACK
+        self.silence = Silence()
         self._receivers: dict[str, Callable[[bytes | None, bytes, float], None]] = {
             topics.ECG_RISK: self._receive_report,
             topics.ECG_ALERTS: self._receive_alert,
@@ -153,6 +176,8 @@ class DashboardState:
         Args:
             now: seconds since 1970.
         """
+        if topic in ANSWERS:
+            self.silence.answered(now)
         try:
             self._receivers[topic](key, _bounded(value), now)
         except MalformedRecord:
@@ -223,8 +248,10 @@ class DashboardState:
             records=self._screened,
             rejected=self._rejected,
             per_minute=sum(n for second, n in self._per_second.items() if now - RATE_WINDOW_S <= second <= now),
-            seen=_latency(self._seen_s),
-            recorded=_latency(self._recorded_s),
+            last_report=self._last_report,
+            unanswered_since=self.silence.since(now),
+            seen=_latency(self._seen, now),
+            recorded=_latency(self._recorded, now),
             alerts={str(status): number for status, number in self.book.counts().items()},
             unreadable=self._unreadable,
         )
@@ -243,15 +270,16 @@ class DashboardState:
     def _measure(self, created_at: datetime, recorded_at: datetime | None, now: float) -> None:
         """Note when a report was made, for throughput and, if it is new, for latency."""
         created = created_at.timestamp()
+        self._last_report = max(created, self._last_report or created)
         if abs(now - created) <= RATE_WINDOW_S:
             self._per_second[int(created)] += 1
         for second in [second for second in self._per_second if second < now - RATE_WINDOW_S]:
             del self._per_second[second]
         if created < self._started_at:
             return
-        self._seen_s.append(max(0.0, now - created))
+        self._seen.append(Measured(now, max(0.0, now - created)))
         if recorded_at is not None and now - recorded_at.timestamp() < LIVE_S:
-            self._recorded_s.append(max(0.0, now - recorded_at.timestamp()))
+            self._recorded.append(Measured(now, max(0.0, now - recorded_at.timestamp())))
 
     def _receive_alert(self, key: bytes | None, value: bytes, _now: float) -> None:
         alert = decode_message(Alert, value)
@@ -287,14 +315,21 @@ class DashboardState:
         kept = self._records.setdefault(record_id, Kept())
         if created_at is not None:
             kept.created_at = max(kept.created_at, created_at.timestamp())
-        if len(self._records) > self._capacity + SLACK:
+        if len(self._records) > self._drops_at:
             self._drop_records()
         return kept
 
     def _drop_records(self) -> None:
+        """Drop the oldest, but for those of open alerts: a backfill must not empty the page that an alert leads to.
+
+        The book bounds how many these are, so that about twice the capacity is kept at most.
+        """
+        spared = self.book.open_records()
         by_age = sorted(self._records, key=lambda record_id: self._records[record_id].created_at)
         for record_id in by_age[: len(by_age) - self._capacity]:
-            del self._records[record_id]
+            if record_id not in spared:
+                del self._records[record_id]
+        self._drops_at = len(self._records) + SLACK
 
     def _newest(self, limit: int, wanted: str) -> Iterable[tuple[str, Kept]]:
         reported = ((name, kept) for name, kept in self._records.items() if kept.report is not None)
@@ -320,6 +355,8 @@ def _alert_row(entry: AlertEntry) -> AlertRow:
         priority=alert.priority,
         status=alert.status,
         onset=alert.onset.timestamp(),
+        recorded_at=alert.recorded_at.timestamp() if alert.recorded_at else None,
+        late=alert.recorded_at is None or (alert.onset - alert.recorded_at).total_seconds() > LIVE_S,
         trained=alert.model.trained,
         acknowledged_by=acknowledgement.acknowledged_by if acknowledgement else None,
         acknowledged_at=acknowledgement.acknowledged_at.timestamp() if acknowledgement else None,
@@ -346,7 +383,9 @@ def _cine_state(kept: Kept) -> str | None:
     return None if kept.request is None else "requested"
 
 
-def _latency(seconds: deque[float]) -> Latency | None:
+def _latency(measured: Iterable[Measured], now: float) -> Latency | None:
+    """Return the latency of what came lately: of a worker that is down, what it once took says nothing."""
+    seconds = [one.seconds for one in measured if now - one.at <= LATENCY_WINDOW_S]
     if not seconds:
         return None
     return Latency(*(round(float(p), 3) for p in np.percentile(seconds, (50, 95))))

@@ -23,9 +23,9 @@ export function clearAlerts(kept) {
 export function mergeAlerts(changed) {
   const fresh = changed.filter((row) => !rows.has(row.identifier));
   for (const row of changed) rows.set(row.identifier, row);
-  if (rows.size > most) {
-    const oldest = [...rows.values()].sort(leastMissed).slice(0, Math.ceil(rows.size - 0.95 * most));
-    for (const row of oldest) rows.delete(row.identifier);
+  if (rows.size > most) { // as on the server
+    const leastUrgent = [...rows.values()].sort(urgent).slice(Math.ceil(0.95 * most));
+    for (const row of leastUrgent) rows.delete(row.identifier);
   }
   return fresh;
 }
@@ -72,8 +72,6 @@ function matches(row) {
   return !filters.text || `${row.patient_id ?? ""} ${row.record_id}`.toLowerCase().includes(filters.text);
 }
 
-// As on the server: closed alerts go first, then the oldest.
-const leastMissed = (a, b) => Number(stateOf(a).open) - Number(stateOf(b).open) || a.onset - b.onset;
 const newest = (a, b) => b.onset - a.onset || (a.identifier < b.identifier ? -1 : 1);
 
 function urgent(a, b) {
@@ -117,7 +115,7 @@ function elementOf(row) {
   return element;
 }
 
-const isNew = (row) => Date.now() / 1000 - row.onset < NEW_S;
+const isNew = (row) => !row.late && Date.now() / 1000 - row.onset < NEW_S;
 
 function link(row) {
   const state = stateOf(row);
@@ -131,11 +129,18 @@ function link(row) {
   h("span.what", {},
     h("span.disease", {}, diseaseName(row.disease)),
     h("span.who", {}, row.patient_id === null ? h("em", {}, "no patient id") : foreign(row.patient_id),
-      h("span.record-id", {}, foreign(row.record_id)))),
+      h("span.record-id", {}, foreign(row.record_id)), lateness(row))),
   h("span.risk", {}, h("span.number", {}, percent(row.probability)), meter(row.probability, row.threshold, true),
     h("span.against", {}, `flagged from ${percent(row.threshold)}`)),
   stateChip(row),
   timeOf(row.onset));
+}
+
+// An alert may be new and its ECG of last night.
+function lateness(row) {
+  if (!row.late) return null;
+  return h("span.late", {}, row.recorded_at === null
+    ? "recording time unknown" : ["recorded ", timeOf(row.recorded_at, "time"), " ago"]);
 }
 
 export function stateChip(row) {
@@ -157,6 +162,6 @@ export function announce(fresh) {
   const high = open.filter((row) => row.priority === "high").length;
   const [row] = open;
   byId("announcer").textContent = open.length === 1
-    ? `New alert: ${diseaseName(row.disease)}, ${percent(row.probability)}, priority ${row.priority}, patient ${row.patient_id ?? "unknown"}`
+    ? `New alert: ${diseaseName(row.disease)}, ${percent(row.probability)}, priority ${row.priority}, patient ${row.patient_id ?? "unknown"}${row.late ? `, ${lateness(row).textContent}` : ""}`
     : `${open.length} new alerts, ${high} of high priority`;
 }

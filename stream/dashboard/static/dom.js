@@ -83,8 +83,8 @@ const moment = new Intl.DateTimeFormat("en-GB", {
 });
 export const when = (seconds) => moment.format(new Date(1000 * seconds));
 
-export const timeOf = (seconds) =>
-  h("time.age", { datetime: new Date(1000 * seconds).toISOString(), title: when(seconds), "data-since": seconds }, age(seconds));
+export const timeOf = (seconds, name = "time.age") =>
+  h(name, { datetime: new Date(1000 * seconds).toISOString(), title: when(seconds), "data-since": seconds }, age(seconds));
 
 // A bar from 0 to 1 with its threshold; the numbers stand beside it, so the bar is decoration.
 export function meter(probability, threshold, flagged) {

@@ -5,7 +5,7 @@ import {
   alertOf, announce, clearAlerts, drawAlerts, fillDiseases, filters, forgetDrawn, handIsMoving, mergeAlerts, resetShown,
   showMore, watchPointer,
 } from "./alerts.js";
-import { age, byId, Turns } from "./dom.js";
+import { age, byId, h, timeOf, Turns } from "./dom.js";
 import { closeRecord, currentAlert, openRecord, recordChanged } from "./record.js";
 import { drawRecords, drawRejections, fetchRows } from "./records.js";
 import { follow } from "./stream.js";
@@ -15,6 +15,11 @@ const LIST_REFRESH_MS = 2000;
 const HAND_MS = 3000; // an alert waits for a hand that does not rest, but no longer
 const LISTS = { alerts: "Alerts", records: "Records", rejected: "Rejected" };
 const CONNECTIONS = { connecting: "connecting", live: "live", lost: "reconnecting…", paused: "paused", closed: "signed out" };
+const TITLES = { lost: "disconnected", paused: "paused", closed: "signed out" };
+const AWAY = {
+  lost: () => `No connection since ${clock(heard)}: this page may be out of date.`,
+  closed: () => "The token is no longer the right one, as after a restart with a new one. Open the address that the terminal printed.",
+};
 
 let list = "alerts";
 let record = null; // id of the record that is shown
@@ -25,10 +30,13 @@ let counted = "";
 let listDue = 0;
 const turns = new Turns();
 let openAlerts = 0;
+let troubles = []; // of which the server told last
+let heard = Date.now(); // when the server told anything
 
 // --- what arrives
 
 function handle(name, data) {
+  heard = Date.now();
   if (name === "reset") {
     ready = false;
     clearAlerts(data.kept);
@@ -55,7 +63,12 @@ function showOverview({ state, behind, kafka, redis }) {
   byId("figure-open").textContent = openAlerts;
   byId("figure-escalated").textContent = escalated;
   byId("figure-escalated").parentElement.classList.toggle("hot", escalated > 0);
+  byId("figure-expired").textContent = state.alerts.expired;
+  byId("figure-expired").closest("div").hidden = !state.alerts.expired;
+  tellCount("count-open", openAlerts, "", "open");
+  tellCount("count-escalated", escalated, "⇧ ", "escalated");
   byId("figure-rate").textContent = state.per_minute;
+  byId("figure-last").replaceChildren(...(state.last_report ? ["last report ", timeOf(state.last_report, "time"), " ago"] : []));
   byId("figure-latency").textContent = latency ? seconds(latency.p50) : "–";
   byId("latency-label").textContent = state.recorded ? "recording to screen" : "report to screen";
   const bound = state.recorded ? "; ECGs recorded more than 10 minutes before are left out" : "";
@@ -63,12 +76,14 @@ function showOverview({ state, behind, kafka, redis }) {
   byId("figure-records").textContent = state.records.toLocaleString("en-GB");
   byId("figure-rejected").textContent = state.rejected.toLocaleString("en-GB");
   tellTitle();
-  tellTrouble([
+  troubles = [
     kafka ? null : "Kafka does not answer: nothing new arrives, and nothing can be acknowledged.",
     redis ? null : "Redis does not answer: ECGs and cines cannot be drawn. Alerts go on.",
     behind > 500 ? `Catching up: ${behind.toLocaleString("en-GB")} messages to read.` : null,
     state.unreadable ? `Messages that could not be read: ${state.unreadable}; see the dashboard's log. The dashboard may be older than the workers.` : null,
-  ]);
+    state.unanswered_since ? `ECGs arrive, and none has been answered since ${clock(1000 * state.unanswered_since)}: is a worker running?` : null,
+  ].filter(Boolean);
+  tellTrouble();
   const count = `${state.records} ${state.rejected}`;
   if (count !== counted && list !== "alerts") scheduleList();
   counted = count;
@@ -76,14 +91,22 @@ function showOverview({ state, behind, kafka, redis }) {
 
 const seconds = (value) => (value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`);
 
-// A hidden page is told nothing, so it names no number.
-function tellTitle() {
-  const isPaused = byId("connection").dataset.state === "paused";
-  document.title = `${openAlerts && !isPaused ? `(${openAlerts}) ` : ""}CardiacNets${isPaused ? ", paused" : ""}`;
+const clock = (ms) => new Date(ms).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+
+function tellCount(id, number, sign, words) {
+  byId(id).hidden = number === 0;
+  byId(id).replaceChildren(`${sign}${number}`, h("span.unseen", {}, ` ${words}`));
 }
 
-function tellTrouble(sentences) {
-  const text = sentences.filter(Boolean).join(" ");
+// A page that is told nothing names no number.
+function tellTitle() {
+  const mark = TITLES[byId("connection").dataset.state] ?? openAlerts;
+  document.title = mark ? `(${mark}) CardiacNets` : "CardiacNets";
+}
+
+function tellTrouble() {
+  const away = AWAY[byId("connection").dataset.state];
+  const text = away ? away() : troubles.join(" ");
   if (byId("trouble").textContent !== text) byId("trouble").textContent = text;
   byId("trouble").hidden = !text;
 }
@@ -92,9 +115,7 @@ function tellConnection(state) {
   byId("connection").dataset.state = state;
   byId("connection").textContent = CONNECTIONS[state];
   tellTitle();
-  if (state === "closed") {
-    tellTrouble(["The token is no longer the right one, as after a restart with a new one. Open the address that the terminal printed."]);
-  }
+  tellTrouble();
 }
 
 // --- the list

@@ -1,0 +1,93 @@
+"""What `publish` does when the broker does not take what it is given."""
+
+import asyncio
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
+from harness import ward
+
+from engines.batcher import Lane
+from schemas.errors import DeploymentError
+from schemas.topics import ECG_BACKFILL
+from stream import kafka
+from stream.publish_command import publish_command
+from stream.publishing import publish_files
+from training.cohort.simulated import write_wfdb
+
+FILES = 12
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("archive")
+    write_wfdb(folder, FILES, 3, processes=1)
+    return folder
+
+
+async def ids_on(settings):
+    """Return the records' ids on the topic, in order."""
+    ids = []
+    consumer = AIOKafkaConsumer(ECG_BACKFILL, bootstrap_servers=settings.broker, auto_offset_reset="earliest")
+    async with consumer:
+        while batches := await consumer.getmany(timeout_ms=1500):
+            ids += [dict(m.headers)["ce_id"].decode() for batch in batches.values() for m in batch]
+    return sorted(ids)
+
+
+def test_what_the_broker_confirmed_before_it_went_is_told_and_need_not_be_sent_again(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(kafka, "REQUEST_TIMEOUT_MS", 2000)
+    with ward(tmp_path) as there:
+
+        def break_off(done):
+            if done == FILES // 2:
+                there.broker.process.kill()
+
+        sent = asyncio.run(publish_files(there.settings, [archive], lane=Lane.BACKFILL, rate_hz=10, progress=break_off))
+    assert "confirms no more" in sent.trouble
+    assert 0 < sent.skip <= sent.published <= FILES // 2
+
+
+def test_the_rest_is_published_by_the_same_command_and_the_number_of_files_to_skip(archive, tmp_path):
+    with ward(tmp_path) as there:
+        sent = asyncio.run(publish_files(there.settings, [archive], lane=Lane.BACKFILL, skip=FILES - 2))
+        ids = asyncio.run(ids_on(there.settings))
+    assert (sent.published, sent.trouble, sent.skip) == (2, None, None)
+    assert ids == sorted(path.stem for path in archive.glob("*.hea"))[-2:]
+
+
+def test_the_command_ends_with_a_sentence_that_says_how_to_go_on(archive, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(kafka, "REQUEST_TIMEOUT_MS", 2000)
+    send = AIOKafkaProducer.send
+
+    async def lose_the_broker(producer, *arguments, **options):
+        there.broker.process.kill()
+        return await send(producer, *arguments, **options)
+
+    with ward(tmp_path) as there:
+        monkeypatch.setattr(AIOKafkaProducer, "send", lose_the_broker)
+        with pytest.raises(DeploymentError, match="--skip 0 goes on"):
+            publish_command(there.settings, [archive], rate_hz=None, lane="backfill", skip=0, as_json=False)
+    assert "published 0" in capsys.readouterr().out
+
+
+def test_a_record_that_is_too_large_for_the_broker_is_named_and_the_rest_goes_on(archive, tmp_path, monkeypatch):
+    """As Apache Kafka answers; the embedded broker takes messages of any size."""
+    victim = min(archive.glob("*.hea"))
+    send = AIOKafkaProducer.send
+
+    async def refuse_one(producer, topic, value, *, key, headers):
+        delivery = await send(producer, topic, value, key=key, headers=headers)
+        if dict(headers)["ce_id"].decode() != victim.stem:
+            return delivery
+        refused = asyncio.get_running_loop().create_future()
+        refused.set_exception(MessageSizeTooLargeError())
+        return refused
+
+    monkeypatch.setattr(AIOKafkaProducer, "send", refuse_one)
+    with ward(tmp_path) as there:
+        sent = asyncio.run(publish_files(there.settings, [archive], lane=Lane.BACKFILL))
+    assert (sent.published, sent.trouble) == (FILES - 1, None)
+    ((name, reason),) = sent.unreadable
+    assert name == str(victim)
+    assert "max.message.bytes" in reason
