@@ -6,22 +6,18 @@ import re
 import signal
 import time
 from contextlib import aclosing, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 from dashboard_browser import PATIENCE_MS, flagged_case, needs_chromium, row_of
-from dashboard_ward import MODEL, dashboard_ward, publish
+from dashboard_ward import MODEL, publish
 from redis.asyncio import Redis
 
-from schemas.codec import encode_ecg
-from schemas.messages import Acknowledgement, Alert, Rejection, decode_message, encode_message
-from schemas.topics import ECG_ALERTS, ECG_ALERTS_ACK, ECG_RECORDS, ECG_REJECTED, ECG_RISK
+from schemas.messages import Acknowledgement
+from schemas.topics import ECG_ALERTS_ACK, ECG_RISK
 from stream.alert_book import AlertBook
-from stream.dashboard.events import Hub
-from stream.dashboard.feed import MAX_RECORDS, Feed, Overview
-from stream.dashboard.silence import PATIENCE_S
+from stream.dashboard.feed import Feed, Overview
 from stream.dashboard.state import DashboardState
-from stream.kafka import new_consumer, new_producer
 
 pytest_plugins = ["browser_fixtures"]
 pytestmark = needs_chromium
@@ -185,74 +181,6 @@ def test_pages_that_came_during_the_replay_are_told_when_it_is_over(site):
     assert site.run(listen()) == (["reset", "overview", "ready"], True)
 
 
-class ListeningHub(Hub):
-    """Notes how things stand whenever the pages are told that the replay is over."""
-
-    def __init__(self, look):
-        super().__init__(lambda: ())
-        self.look, self.noted = look, []
-
-    def publish(self, name, data):
-        if name == "ready":
-            self.noted.append(self.look())
-        super().publish(name, data)
-
-
-def test_the_replay_is_over_when_the_last_message_of_the_last_batch_was_read(tmp_path):
-    async def read_when_ready(settings):
-        async with new_producer(settings) as producer:
-            batch = producer.create_batch()
-            for number in range(2 * MAX_RECORDS):
-                rejection = Rejection(
-                    rejection_id=f"x-{number}",
-                    record_id=None,
-                    code="malformed_record",
-                    detail="It is none.",
-                    numbers={},
-                    source="t/0/1",
-                    created_at=datetime.now(UTC),
-                )
-                assert batch.append(key=b"x", value=encode_message(rejection), timestamp=None)
-            await (await producer.send_batch(batch, ECG_REJECTED, partition=0))  # Tansu says that it ends at 1
-        async with Redis.from_url(settings.redis) as redis:
-            feed = Feed(settings, redis)
-            feed.hub = ListeningHub(lambda: feed.state.overview(0.0).rejected)
-            async with feed, asyncio.timeout(30):
-                while not feed.hub.noted:
-                    await asyncio.sleep(0.05)
-            return feed.hub.noted
-
-    with dashboard_ward(tmp_path) as settings:
-        assert asyncio.run(read_when_ready(settings)) == [2 * MAX_RECORDS]
-
-
-def test_ecgs_that_nobody_answers_are_noticed_until_one_is_answered(site):
-    case = flagged_case(38)
-    ecg = (ECG_RECORDS, case.key, encode_ecg(case.record))
-
-    async def listen():
-        async with (
-            Redis.from_url(site.settings.redis) as redis,
-            Feed(site.settings, redis) as feed,
-            asyncio.timeout(60),
-        ):
-
-            def unanswered():
-                return feed.state.overview(time.time() + 1.1 * PATIENCE_S).unanswered_since
-
-            while not (since := unanswered()):
-                await publish(site.settings, ecg)
-                await asyncio.sleep(0.5)
-            assert feed.overview().state.unanswered_since is None  # it is not long yet
-            await publish(site.settings, (ECG_RISK, case.key, case.report))
-            while unanswered():
-                await asyncio.sleep(0.1)
-            return since
-
-    since = site.run(listen())
-    assert 0 < time.time() - since < 60
-
-
 def test_a_worker_that_is_down_is_told_with_the_age_of_its_last_report(site):
     page = site.open(before=LINES)
     page.locator("#connection[data-state=live]").wait_for()
@@ -267,23 +195,6 @@ def test_a_worker_that_is_down_is_told_with_the_age_of_its_last_report(site):
         page.locator("#trouble").inner_text(),
     )
     assert page.get_by_text("last report 13 min ago").is_visible()
-
-
-def test_each_state_of_an_alert_is_an_event_of_its_own(site):
-    case = flagged_case(40, at=datetime.now(UTC) - timedelta(hours=1))
-    name = case.alerts[0].identifier
-
-    async def follow():
-        await publish(site.settings, *case.messages())
-        async with new_consumer(site.settings, [ECG_ALERTS], auto_offset_reset="earliest") as consumer:
-            async with asyncio.timeout(30):
-                while True:
-                    message = await consumer.getone()
-                    alert = decode_message(Alert, message.value)
-                    if (alert.identifier, alert.status) == (name, "escalated"):
-                        return dict(message.headers)
-
-    assert site.run(follow())["ce_id"].decode() == f"{name}/escalated"
 
 
 class DeafRedis:

@@ -1,0 +1,105 @@
+"""The dashboard's feed over a real broker: when a replay is over, what nobody answers, and what it publishes."""
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from dashboard_ward import dashboard_ward, publish, simulate_case
+from redis.asyncio import Redis
+
+from schemas.codec import encode_ecg
+from schemas.messages import DISEASES, Alert, Rejection, decode_message, encode_message
+from schemas.topics import ECG_ALERTS, ECG_RECORDS, ECG_REJECTED, ECG_RISK
+from stream.dashboard.events import Hub
+from stream.dashboard.feed import MAX_RECORDS, Feed
+from stream.dashboard.silence import PATIENCE_S
+from stream.kafka import new_consumer, new_producer
+
+
+@pytest.fixture
+def ward(tmp_path):
+    with dashboard_ward(tmp_path) as settings:
+        yield settings
+
+
+@asynccontextmanager
+async def following(settings, seconds=60):
+    async with Redis.from_url(settings.redis) as redis, Feed(settings, redis) as feed, asyncio.timeout(seconds):
+        yield feed
+
+
+class ListeningHub(Hub):
+    """Notes how things stand whenever the pages are told that the replay is over."""
+
+    def __init__(self, look):
+        super().__init__(lambda: ())
+        self.look, self.noted = look, []
+
+    def publish(self, name, data):
+        if name == "ready":
+            self.noted.append(self.look())
+        super().publish(name, data)
+
+
+def rejections(number):
+    """Yield so many, as a worker publishes them."""
+    for n in range(number):
+        yield encode_message(
+            Rejection(
+                rejection_id=f"x-{n}",
+                record_id=None,
+                code="malformed_record",
+                detail="It is none.",
+                numbers={},
+                source="t/0/1",
+                created_at=datetime.now(UTC),
+            )
+        )
+
+
+async def test_the_replay_is_over_when_the_last_message_of_the_last_batch_was_read(ward):
+    async with new_producer(ward) as producer:
+        batch = producer.create_batch()
+        for value in rejections(2 * MAX_RECORDS):
+            assert batch.append(key=b"x", value=value, timestamp=None)
+        await (await producer.send_batch(batch, ECG_REJECTED, partition=0))  # Tansu says that it ends at 1
+    async with Redis.from_url(ward.redis) as redis:
+        feed = Feed(ward, redis)
+        feed.hub = ListeningHub(lambda: feed.state.overview(0.0).rejected)
+        async with feed, asyncio.timeout(30):
+            while not feed.hub.noted:
+                await asyncio.sleep(0.05)
+    assert feed.hub.noted == [2 * MAX_RECORDS]
+
+
+async def test_ecgs_that_nobody_answers_are_noticed_until_one_is_answered(ward):
+    case, began = simulate_case(21, 1), time.time()
+    async with following(ward) as feed:
+
+        def unanswered():
+            return feed.state.overview(time.time() + 1.1 * PATIENCE_S).unanswered_since
+
+        while not (since := unanswered()):
+            await publish(ward, (ECG_RECORDS, case.key, encode_ecg(case.record)))
+            await asyncio.sleep(0.5)
+        assert began < since < time.time()
+        assert feed.overview().state.unanswered_since is None  # it is not long yet
+        await publish(ward, (ECG_RISK, case.key, case.report))
+        while unanswered():
+            await asyncio.sleep(0.1)
+
+
+async def test_each_state_of_an_alert_is_an_event_of_its_own(ward):
+    case = simulate_case(21, 2, at=datetime.now(UTC) - timedelta(hours=1), risks=dict.fromkeys(DISEASES, 0.9))
+    await publish(ward, *case.messages())
+    ids = set()
+    async with following(ward), new_consumer(ward, [ECG_ALERTS], auto_offset_reset="earliest") as consumer:
+        while len(ids) < len(case.alerts):
+            message = await consumer.getone()
+            alert = decode_message(Alert, message.value)
+            if alert.status == "escalated":
+                assert dict(message.headers)["ce_id"].decode() == f"{alert.identifier}/escalated"
+                ids.add(alert.identifier)
+    assert ids == {alert.identifier for alert in case.alerts}
