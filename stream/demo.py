@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,10 @@ def _await_answer(place: str, child: Child, name: str) -> None:
 
 
 def demo_records(ecgs: Path | None, limit: int | None, seed: int) -> Iterator[EcgRecord]:
-    """Return the ECGs to publish: those under `ecgs`, else generated ones (endlessly without a limit)."""
+    """Return the ECGs to publish: those under `ecgs`, else generated ones, as of now (endlessly without a limit)."""
     if ecgs is None:
-        return generate_ecgs(sys.maxsize if limit is None else limit, seed)
+        generated = generate_ecgs(sys.maxsize if limit is None else limit, seed)
+        return (msgspec.structs.replace(record, recorded_at=datetime.now(UTC)) for record in generated)
     return itertools.islice(_readable(ecgs), limit)
 
 
