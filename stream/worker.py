@@ -69,7 +69,7 @@ def check_surroundings(settings: Settings) -> None:
     Raises:
         DeploymentError: something is wrong with it.
     """
-    new_redis(settings, retries=0)
+    new_redis(settings, retries=0)  # which connects to nothing, and refuses a URL that cannot be used
     check_port(settings.http_host, settings.http_port)
     ensure_topics_now(settings)
 

@@ -28,7 +28,6 @@ from stream.dashboard.events import CHARACTERS_KEPT, EVENTS_KEPT, WAITING, Hub
 from stream.dashboard.feed import Overview
 from stream.dashboard.meaning import explain, put_in_words
 from stream.dashboard.records import arrange_ecg, compose_page
-from stream.dashboard.silence import Silence
 from stream.dashboard.state import DashboardState
 
 HOME = "http://127.0.0.1:8081"
@@ -150,27 +149,6 @@ def test_a_backfill_leaves_the_record_of_an_alert_until_it_is_closed(case):
     feed_all(state, [(ECG_ALERTS_ACK, b"x", ack_of(alert)) for alert in urgent.alerts])
     feed_all(state, reports[500:])
     assert state.report(urgent.record.record_id) is None
-
-
-def test_ecgs_that_arrive_and_are_not_answered_are_told_after_two_minutes():
-    silence = Silence()
-    for at, ends in ((100, {0: 5}), (103, {0: 5, 1: 900}), (106, {0: 6, 1: 900}), (109, {0: 7, 1: 901})):
-        silence.see(ends, at)  # that a partition comes to be known is no arrival
-    assert silence.since(226) is None
-    assert silence.since(226.1) == 106
-    silence.answered(230)
-    assert silence.since(10_000) is None
-
-
-def test_an_ecg_whose_answer_came_before_its_arrival_was_seen_does_not_wait():
-    silence = Silence()
-    for at in range(100, 200, 3):
-        silence.see({0: at}, at)
-        silence.answered(at + 1)
-    silence.see({0: 202}, 202)
-    assert silence.since(10_000) is None
-    silence.see({0: 205}, 205)
-    assert silence.since(10_000) == 205
 
 
 @pytest.mark.parametrize(("topic", "value"), [(ECG_RISK, b"of a later version"), (ECG_REJECTED, b"")])

@@ -6,21 +6,18 @@ standardisation are those of `inference.waveform`.
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from inference import waveform
 from inference.waveform import CROP_SAMPLES, SAMPLE_RATE_HZ, filter_operator, standardise
 
 from .cohort.layout import Cohort
-from .cohort.writer import check_room
+from .whole_array import write_array
 
 RESAMPLED = "ecgs_250hz.npy"
 RECORDED_RATE_HZ = 500
@@ -53,19 +50,11 @@ def open_resampled(cohort: Cohort) -> NDArray[np.float16]:
 def _write_resampled(ecgs: NDArray[np.int16], path: Path) -> None:
     from scipy.signal import resample
 
-    for left in path.parent.glob(f"{path.name}.*.partial"):
-        if not psutil.pid_exists(int(left.suffixes[-2][1:])):  # of a process that was killed at it
-            left.unlink(missing_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # half a file must never be taken for a whole one
-    shape = (len(ecgs), ecgs.shape[1], RESAMPLED_SAMPLES)
-    check_room(path, math.prod(shape) * np.dtype(np.float16).itemsize)
-    written = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
-    for start in range(0, len(ecgs), CHUNK_RECORDS):
-        signals = np.asarray(ecgs[start : start + CHUNK_RECORDS], np.float32) * np.float32(MILLIVOLTS_PER_STEP)
-        signals -= signals.mean(axis=-1, keepdims=True)
-        written[start : start + CHUNK_RECORDS] = resample(signals, RESAMPLED_SAMPLES, axis=-1)
-    written.flush()
-    partial.rename(path)
+    with write_array(path, np.float16, (len(ecgs), ecgs.shape[1], RESAMPLED_SAMPLES)) as written:
+        for start in range(0, len(ecgs), CHUNK_RECORDS):
+            signals = np.asarray(ecgs[start : start + CHUNK_RECORDS], np.float32) * np.float32(MILLIVOLTS_PER_STEP)
+            signals -= signals.mean(axis=-1, keepdims=True)
+            written[start : start + CHUNK_RECORDS] = resample(signals, RESAMPLED_SAMPLES, axis=-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""What a cine shows about the heart: its sac, the lungs, the liver and the chest's wall."""
+"""What a cine shows about the heart: its sac, the lungs, the liver, the chest's wall and the descending aorta."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .cine_picture import BLOOD, FAT, FLUID, HEART, LIVER, LUNG, PIXELS, WALL, Image, Plane, paint, smooth_noise
-from .heart import LEVELS, Heart, sac_thickness_mm
+from .cine_picture import BLOOD, FAT, FLUID, HEART, LIVER, LUNG, PIXELS, WALL, Image, Plane, disc, paint, smooth_noise
+from .heart import LEVELS, PHASES, Heart, sac_thickness_mm
 
 MOST_UNEVEN = 3.0
 """How many times its thickness the fat may have at a place."""
@@ -22,7 +22,7 @@ def paint_sac(image: Image, heart: Heart, plane: Plane, rim: Image, rng: np.rand
 
 
 def long_chest(heart: Heart, plane: Plane, rng: np.random.Generator) -> Image:
-    """Return (96, 96): lungs with their vessels, spine, liver and the wall in front; they do not move."""
+    """Return (50, 96, 96): lungs with their vessels, spine, liver and the wall in front; the aorta alone moves."""
     right, down = plane.right, plane.down
     _, fat_mm = sac_thickness_mm(heart.patient.conditions, heart.patient.person.bmi)
     apex = np.unravel_index(np.argmin(np.hypot(plane.across, plane.along)), plane.across.shape)
@@ -38,11 +38,11 @@ def long_chest(heart: Heart, plane: Plane, rng: np.random.Generator) -> Image:
     pad = 8 + 3.2 * fat_mm  # between the apex, the diaphragm and the wall in front
     paint(image, pad - np.hypot((right - apex_right - 4) * 0.62, down - floor), FAT * 0.8)
     _chest_wall(image, inside, heart.patient.person.bmi, rng, muscle_mm=13, waviness_mm=4)
-    return image
+    return _with_aorta(image, heart, plane, (8.0, -62.0))
 
 
 def short_chest(heart: Heart, plane: Plane, rng: np.random.Generator) -> Image:
-    """Return (96, 96): what lies about the ventricles in the short axis, the wall in front of the chest above."""
+    """Return (50, 96, 96): what lies about the ventricles in the short axis, the wall in front of the chest above."""
     right, down = plane.right, plane.down
     ceiling = float(-np.max(heart.rv_mm[0, LEVELS // 2])) - rng.uniform(10, 16)
     inside = (110 - np.hypot((right - 10) * 0.7, down - ceiling - 110)).astype(np.float32)
@@ -51,7 +51,7 @@ def short_chest(heart: Heart, plane: Plane, rng: np.random.Generator) -> Image:
     paint(image, 66 - np.hypot((right + 70) * 0.62, down - 92), LIVER * (1 + 0.15 * smooth_noise(rng, 2.0)))
     paint(image, 26 - np.hypot(right + 20, down - 108), WALL)
     _chest_wall(image, inside, heart.patient.person.bmi, rng, muscle_mm=12, waviness_mm=3)
-    return image
+    return _with_aorta(image, heart, plane, (-8.0, 78.0))
 
 
 def _chest_wall(
@@ -70,3 +70,9 @@ def _vessels(image: Image, plane: Plane, rng: np.random.Generator) -> None:
         middle = (side * rng.uniform(45, 100), rng.normal(-35, 28))
         size = rng.uniform(0.6, 3.0)
         paint(image, size - np.hypot(plane.right - middle[0], plane.down - middle[1]), rng.uniform(40, 110))
+
+
+def _with_aorta(still: Image, heart: Heart, plane: Plane, middle: tuple[float, float]) -> Image:
+    image = np.repeat(still[None], PHASES, axis=0)
+    paint(image, disc(plane, np.sqrt(heart.descending_mm2 / np.pi), middle), BLOOD)
+    return image

@@ -67,11 +67,6 @@ def grid() -> tuple[Image, Image]:
     return np.broadcast_to(place, (PIXELS, PIXELS)), np.broadcast_to(place[:, None], (PIXELS, PIXELS))
 
 
-def repeat_still(still: Image) -> Image:
-    """Return (50, 96, 96) of (96, 96), which does not move."""
-    return np.repeat(still[None], PHASES, axis=0)
-
-
 def by_phase(values: NDArray[np.float64]) -> Image:
     """Return (50, 1, 1) of (50,), to be used with a picture's pixels."""
     return values.astype(np.float32)[:, None, None]
@@ -115,7 +110,7 @@ def smooth_noise(rng: np.random.Generator, pixels: float) -> Image:
 
 def swirling_blood(rng: np.random.Generator, box: Box) -> Image:
     """Return the brightness of blood, which swirls, in a part of (50, 96, 96)."""
-    turn = (np.arange(PHASES) / PHASES * 2 * np.pi).astype(np.float32)[:, None, None]
+    turn = by_phase(np.arange(PHASES) / PHASES * 2 * np.pi)
     fields = [smooth_noise(rng, pixels)[box] for pixels in (4.0, 4.0, 2.0)]
     swirl = fields[0] * np.cos(turn) + fields[1] * np.sin(turn) + fields[2] * np.cos(3 * turn) * np.float32(0.5)
     return np.asarray(BLOOD * (1 + np.float32(0.045) * swirl), np.float32)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from .cine_chest import MOST_UNEVEN, long_chest, paint_sac
 from .cine_picture import (
-    BLOOD,
     HEART,
     PIXEL_MM,
     Box,
@@ -22,11 +21,9 @@ from .cine_picture import (
     Plane,
     between_trabeculae,
     by_phase,
-    disc,
     ellipse,
     grid,
     paint,
-    repeat_still,
     scan,
     share_of_pixel,
     swirling_blood,
@@ -53,8 +50,7 @@ def draw_four_chamber(heart: Heart) -> Cine:
     rng = np.random.default_rng([*heart.patient.scan_seed, 4])
     plane = _place_plane(heart, rng)
     surfaces = _ventricles(heart, plane)
-    image = repeat_still(long_chest(heart, plane, rng))
-    paint(image, disc(plane, np.sqrt(heart.descending_mm2 / np.pi), (8.0, -62.0)), BLOOD)
+    image = long_chest(heart, plane, rng)
     box = _around_heart(heart, plane, surfaces)
     _paint_heart(image[:, *box], heart, plane.within(box), surfaces, rng)
     return scan(image, rng)
@@ -147,6 +143,7 @@ def _rim(heart: Heart, cut: _Cut, left_atrium: Image, right_atrium: Image) -> Im
 
 
 def _bearings(plane: Plane) -> tuple[float, float]:
+    """Return where the plane cuts the left ventricle: in the septum, and in the lateral wall."""
     return FOUR_CHAMBER_RAD + plane.turn_rad, FOUR_CHAMBER_RAD + plane.turn_rad - np.pi
 
 
@@ -215,7 +212,7 @@ def _valve_planes(heart: Heart, plane: Plane, bearings: tuple[float, float]) -> 
 def _atria(heart: Heart, plane: Plane, cut: _Cut) -> tuple[Image, Image]:
     """Return the distances inside the left and the right atrium, which a septum parts."""
     base = heart.base_mm
-    bearing = FOUR_CHAMBER_RAD + plane.turn_rad
+    bearing, _ = _bearings(plane)
     septal, middle = at_bearing(base, bearing), base.mean(axis=1)
     across, _, along = heart.la_axes_mm.T
     left = ellipse(plane, (np.full(PHASES, -3.0), middle + 0.74 * along), (across, along))
@@ -233,7 +230,7 @@ def _atria(heart: Heart, plane: Plane, cut: _Cut) -> tuple[Image, Image]:
 
 def _paint_papillary(image: Image, heart: Heart, plane: Plane, cut: _Cut, rng: np.random.Generator) -> None:
     """Paint the part of a papillary muscle that the plane happens to cut."""
-    bearing = FOUR_CHAMBER_RAD + plane.turn_rad - np.pi
+    _, bearing = _bearings(plane)
     level = 7
     height, radius = (at_bearing(values[:, level], bearing) for values in (heart.height_mm, heart.endocardium_mm))
     thick = np.full(PHASES, rng.uniform(1.5, 4.0)) * (1 + 0.2 * heart.contraction)

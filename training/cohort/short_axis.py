@@ -11,17 +11,14 @@ from scipy.ndimage import gaussian_filter
 
 from .cine_chest import paint_sac, short_chest
 from .cine_picture import (
-    BLOOD,
     HEART,
     Cine,
     Image,
     Plane,
     between_trabeculae,
-    disc,
     ellipse,
     grid,
     paint,
-    repeat_still,
     scan,
     swirling_blood,
 )
@@ -34,8 +31,7 @@ def draw_short_axis(heart: Heart) -> Cine:
     """Return (50, 96, 96) uint8, through the middle of the ventricles, the right one on the left."""
     rng = np.random.default_rng([*heart.patient.scan_seed, 2])
     plane = _place_plane(rng)
-    image = repeat_still(short_chest(heart, plane, rng))
-    paint(image, disc(plane, np.sqrt(heart.descending_mm2 / np.pi), (-8.0, 78.0)), BLOOD)
+    image = short_chest(heart, plane, rng)
     _paint_heart(image, heart, plane, rng)
     return scan(image, rng)
 

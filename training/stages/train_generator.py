@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -34,6 +33,7 @@ from training.crops import iterate_preprocessed
 from training.networks.cmr_encoder import scale_cines
 from training.networks.expectation import fit_expectation
 from training.networks.kept_patches import draw_order, take
+from training.whole_array import write_array
 
 from .align import scanned
 from .data import Batch, Draw, load_development, load_training
@@ -220,13 +220,11 @@ def keep_latents(
         vae = CineVae(preset).eval()
         vae.load_state_dict(below("vae.", weights))
         scans = np.union1d(scans_of(cohort, "train"), scans_of(cohort, "development"))
-        with whole_or_not(path) as partial, torch.inference_mode():
-            shape = (cohort.description.scans, *preset.latent)
-            latents = np.lib.format.open_memmap(partial, "w+", np.float32, shape)  # of a biobank: 40 GB
+        shape = (cohort.description.scans, *preset.latent)
+        with write_array(path, np.float32, shape) as latents, torch.inference_mode():  # of a biobank: 40 GB
             latents[np.setdiff1d(np.arange(len(latents)), scans)] = np.nan
             for some, cines in iterate_cines(cohort, scans, preset):
                 latents[some] = vae.encode(scale_cines(cines)[:, None]).mean.numpy()
-            latents.flush()
     kept: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return kept
 
@@ -237,10 +235,9 @@ def keep_embeddings(folder: StageFolder, cohort: Cohort, ecg: Path) -> NDArray[n
     if not path.exists():
         network, n_crops = open_ecg_network(ecg)
         rows = np.union1d(scanned(cohort, "train"), scanned(cohort, "development"))
-        embeddings = np.full((len(cohort), EMBEDDING_SIZE), np.nan, np.float32)
-        embeddings[rows] = embed_ecgs(network, cohort, rows, n_crops)
-        with whole_or_not(path) as partial, partial.open("wb") as file:
-            np.save(file, embeddings)
+        with write_array(path, np.float32, (len(cohort), EMBEDDING_SIZE)) as embeddings:
+            embeddings[:] = np.nan
+            embeddings[rows] = embed_ecgs(network, cohort, rows, n_crops)
     kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
     return kept
 
@@ -288,11 +285,3 @@ def draw_mask_share(least: float) -> float:
 
 def _repeated(tokens: Tensor, times: int) -> Tensor:
     return repeat(tokens, "row token size -> (times row token) size", times=times)
-
-
-@contextmanager
-def whole_or_not(path: Path) -> Iterator[Path]:
-    """Yield where to write a file that is put in its place at the end: half of it must never be taken for all."""
-    partial = path.with_name(f"{path.name}.partial")
-    yield partial
-    partial.rename(path)
