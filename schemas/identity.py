@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 if TYPE_CHECKING:
-    from .messages import Alert, ModelReference
+    from .messages import Alert, CmrResult, ModelReference
 
 NAMESPACE = UUID("c6d2a8a4-2f0b-5d0e-9a55-3a1b7c7f9e11")
 """Ours alone, and for ever: another one would give every record new ids."""
@@ -32,6 +32,11 @@ def alert_event_id(alert: Alert) -> str:
 def request_id(report_id: str) -> str:
     """Return the id of the request for the cine that belongs to a report."""
     return str(_uuid("cmr-request", report_id))
+
+
+def result_event_id(result: CmrResult) -> str:
+    """Return the id of the event that a request came to its result: one that failed may be asked for again."""
+    return f"{result.request_id}/{result.status}"
 
 
 def resource_id(report_id: str, part: str) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from .ecg_record import EcgRecord
 from .messages import Acknowledgement, Alert, CmrRequest, CmrResult, Rejection, RiskReport
-from .record_limits import MAX_VALUE_BYTES
+from .record_limits import MAX_VALUE_BYTES, is_identifier
 
 ECG_RECORDS = "ecg.records.v1"
 ECG_BACKFILL = "ecg.backfill.v1"
@@ -65,3 +65,14 @@ ALL_TOPICS: tuple[str, ...] = tuple(topic.name for topic in TOPICS)
 def record_key(record: EcgRecord) -> bytes:
     """Return the Kafka key of a record and of all that follows from it: one patient, one partition, in order."""
     return (record.patient_id or record.device_id or record.record_id).encode()
+
+
+def sound_key(key: bytes | None) -> bytes | None:
+    """Return the Kafka key that a message came with, None if it is none of ours.
+
+    A device that swaps key and value sends megabytes for a key, and what follows from it would not fit its topic.
+    """
+    try:
+        return key if key is not None and is_identifier(key.decode()) else None
+    except UnicodeDecodeError:
+        return None

@@ -24,6 +24,7 @@ import structlog
 
 from schemas.errors import MalformedRecord, ShuttingDown
 from schemas.messages import CmrRequest, CmrResult, Identifier, decode_message
+from schemas.topics import sound_key
 
 from .cine_maker import CineMaker, failure
 from .lane import Event
@@ -50,7 +51,8 @@ class CineLane:
     """Runs the lane over one maker.
 
     Args:
-        publish: sends one result with the request's key; returns once the broker has confirmed it.
+        publish: sends one result with the request's key, or the record's id where that is no key of ours; returns once
+            the broker has confirmed it.
         count: told of every outcome: 'generated', or the failure's code.
     """
 
@@ -121,7 +123,7 @@ class CineLane:
     async def _answer(self, event: Event) -> None:
         result = await self._result(event)
         if result:
-            await self._publish(event.key, result)
+            await self._publish(sound_key(event.key) or result.record_id.encode(), result)
         self._count((result.code if result else MALFORMED_REQUEST) or "generated", result)
 
     async def _result(self, event: Event) -> CmrResult | None:
@@ -144,8 +146,8 @@ def read_request(value: bytes) -> CmrRequest:
     if len(value) > MAX_REQUEST_BYTES:
         raise MalformedRecord(f"a request of {len(value)} bytes; {MAX_REQUEST_BYTES} are the most")
     request = decode_message(CmrRequest, value)
-    length = math.sqrt(math.fsum(number * number for number in request.embedding))
-    if not abs(length - 1) <= LENGTH_TOLERANCE:  # infinity and overflow are caught here, too
+    length = math.hypot(*request.embedding)  # which raises on no number, however large
+    if not abs(length - 1) <= LENGTH_TOLERANCE:  # infinity is caught here, too
         raise MalformedRecord("the embedding is not of length 1")
     return request
 

@@ -16,6 +16,7 @@ import structlog
 from mode.supervisors import CrashingSupervisor
 
 from schemas.cloudevents import JSON, event_headers
+from schemas.identity import result_event_id
 from schemas.messages import CmrResult, encode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS
 
@@ -91,7 +92,11 @@ class CineService(TopicService):
 
     async def _publish(self, key: bytes | None, result: CmrResult) -> None:
         headers = event_headers(
-            kind=CMR_RESULTS, identifier=result.request_id, source=SOURCE, time=result.created_at, content_type=JSON
+            kind=CMR_RESULTS,
+            identifier=result_event_id(result),
+            source=SOURCE,
+            time=result.created_at,
+            content_type=JSON,
         )
         await self._producer.send_and_wait(CMR_RESULTS, encode_message(result), key=key, headers=headers)
         self._step()

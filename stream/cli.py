@@ -12,7 +12,7 @@ import typer
 
 from schemas.errors import CardiacNetsError, InvalidSettings
 
-from .train_command import train_app
+from .train_command import PresetName, train_app
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -282,7 +282,7 @@ def cohort_import(
 @bundle_app.command(name="create")
 def bundle_create(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
-    preset: Annotated[str, typer.Option(help="reference or paper.")] = "reference",
+    preset: PresetName = "reference",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights.")] = 0,
     crops: Annotated[int, typer.Option(min=1, max=16, help="Crops averaged at evaluation.")] = 3,
 ) -> None:

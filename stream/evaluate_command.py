@@ -152,6 +152,9 @@ def _print_tables(found: Evaluation, real: RealEcgs | None) -> None:
     console.print(
         f"{model.name} {model.version} ({model.weights}) on {cohort['evaluated']} records, {cohort['source']}"
     )
+    if not found.unseen:
+        learned_from = found.bundle.manifest.trained_on
+        console.print(f"Not known: whether the model learned from some of them ({learned_from}).", markup=False)
     console.print(_diseases_table(found), _phenotypes_table(found), _models_table(found), sep="\n\n")
     if real is not None:
         console.print(_real_table(real))

@@ -47,9 +47,10 @@ def _latest(tally: Tally) -> RenderableType:
     table.add_column("warnings", no_wrap=True, max_width=40)
     for answer in reversed(tally.recent):
         if isinstance(answer, RiskReport):
-            table.add_row(answer.record_id, *risk_cells(answer), ", ".join(w.code for w in answer.quality.warnings))
+            warnings = ", ".join(warning.code for warning in answer.quality.warnings)
+            table.add_row(Text(answer.record_id), *risk_cells(answer), Text(warnings))
         else:
-            table.add_row(answer.record_id or "?", Text(f"rejected: {answer.code}", style="yellow"))
+            table.add_row(Text(answer.record_id or "?"), Text(f"rejected: {answer.code}", style="yellow"))
     return table
 
 

@@ -11,8 +11,10 @@ from aiokafka import AIOKafkaProducer
 from engines.batcher import Lane
 from inference.screener import Screening
 from schemas.codec import decode_ecg
+from schemas.ecg_record import EcgRecord
 from schemas.errors import CardiacNetsError, RecordError
 from schemas.messages import Alert, ModelReference
+from schemas.topics import record_key, sound_key
 
 from .answers import Outgoing, rejection_answers, report_answers
 from .lane import Event, Outcome
@@ -66,7 +68,8 @@ class AnswerPublisher:
             self._metrics.flagged.labels(disease).inc()
         if flagged:
             self._waveforms.store(screening.record.record_id, event.value)
-        return report_answers(screening, self._model, event.key, datetime.now(UTC), self._raises)
+        key = record_key(screening.record)
+        return report_answers(screening, self._model, key, datetime.now(UTC), self._raises)
 
     def _raises(self, alert: Alert) -> bool:
         outcome = self._refractory.judge(alert, alert.onset) if self._refractory else "backfill"
@@ -75,16 +78,17 @@ class AnswerPublisher:
 
     def _refusal(self, event: Event, error: CardiacNetsError) -> list[Outgoing]:
         self._metrics.rejected.labels(self._lane, error.wire_code).inc()
-        message = event.message
+        message, record = event.message, _readable(event)
         source = f"{message.topic}/{message.partition}/{message.offset}"
-        return rejection_answers(error, _record_id(event, error), source, event.key, datetime.now(UTC))
+        if record:
+            return rejection_answers(error, record.record_id, source, record_key(record), datetime.now(UTC))
+        record_id = error.record_id if isinstance(error, RecordError) else None
+        return rejection_answers(error, record_id, source, sound_key(event.key), datetime.now(UTC))
 
 
-def _record_id(event: Event, error: CardiacNetsError) -> str | None:
-    """Return the record's id as far as it can be known; an engine's error does not carry it."""
-    if isinstance(error, RecordError):
-        return error.record_id
+def _readable(event: Event) -> EcgRecord | None:
+    """Return the record that was refused, if its bytes are one: no error carries it."""
     try:
-        return decode_ecg(event.value or b"").record_id
-    except RecordError as unreadable:
-        return unreadable.record_id
+        return decode_ecg(event.value or b"")
+    except RecordError:
+        return None

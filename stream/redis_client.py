@@ -7,6 +7,7 @@ import random
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError
 
 from schemas.errors import InvalidSettings
 
@@ -19,7 +20,8 @@ def new_redis(settings: Settings, *, retries: int) -> Redis:
     """Return a client, which connects when it is asked for something.
 
     Args:
-        retries: of a command that failed; one of them replaces at once a connection that a restart has cut.
+        retries: of a command that failed; one of them replaces at once a connection that a restart has cut, or that a
+            failover has left with a replica, which takes no writes.
 
     Raises:
         InvalidSettings: the URL cannot be used; redis-py would say so at the first command.
@@ -30,6 +32,7 @@ def new_redis(settings: Settings, *, retries: int) -> Redis:
             socket_timeout=settings.redis_timeout_s,
             socket_connect_timeout=settings.redis_timeout_s,
             retry=Retry(NoBackoff(), retries),
+            retry_on_error=[ReadOnlyError],  # a replica since a failover: its connection is dropped, as a cut one
         )
         client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except TypeError as error:

@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from inference.screener import Screener
 from schemas.messages import DISEASES, NOTICE, SYNTHETIC_NOTICE
@@ -33,7 +34,7 @@ def screen_command(settings: Settings, files: Sequence[Path], *, as_json: bool, 
         Console().print(_table(answers), _footnote(screener), sep="\n")
     if cine is not None:
         screen_cine(settings, screener, files[0], cine)
-        Console(stderr=as_json).print(f"{cine}: {SYNTHETIC_NOTICE}", highlight=False, soft_wrap=True)
+        Console(stderr=as_json).print(Text(f"{cine}: {SYNTHETIC_NOTICE}"), soft_wrap=True)
 
 
 def _print_json(answers: Iterable[FileAnswer]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from engines.batcher import Batcher, Lane
 from inference.screener import PreparedBatch, ScreenedOrRefused, Screener
 
+from .kafka import LANE_TOPICS
 from .lane import ScreeningLane, Tries
 from .metrics import Metrics
 from .publisher import AnswerPublisher
@@ -79,13 +80,15 @@ class ScreeningService(TopicService):
         self._screener.engine.close()
 
     def _pending(self) -> int:
-        return sum(lane.held for lane in self._lanes.values()) + sum(self._lag().values())
+        # A copy: the watchdog asks from its own thread, and a lane may come meanwhile.
+        return sum(lane.held for lane in list(self._lanes.values())) + sum(self._lag().values())
 
     def _finished(self) -> int:
-        return sum(lane.finished for lane in self._lanes.values())
+        return sum(lane.finished for lane in list(self._lanes.values()))
 
     def _measure(self) -> None:
         for lane, worker in self._lanes.items():
             self.metrics.held.labels(lane.value).set(worker.held)
-        for topic, records in self._lag().items():
+        # A topic of which no partition is left here is not among them.
+        for topic, records in (dict.fromkeys(LANE_TOPICS.values(), 0) | self._lag()).items():
             self.metrics.lag.labels(topic).set(records)

@@ -17,7 +17,7 @@ from schemas.errors import InvalidSettings
 PREFIX = "CARDIACNETS_"
 CONFIG_VARIABLE = "CARDIACNETS_CONFIG"
 SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP)(_\w+)?$")
-"""How the variables end by which Kubernetes tells each pod of a Service."""
+"""How the variables end by which Kubernetes tells each pod of a Service; one more is `…_PORT`, with a URL in it."""
 
 Positive = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -78,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retry_backoff_s: PositiveSeconds = 0.1
     drain_s: PositiveSeconds = 10.0
     watchdog_s: PositiveSeconds = 120.0
-    """A worker that holds records and finishes none for this long ends itself."""
+    """A worker that holds records, or knows of some that wait for it, and finishes none for this long ends itself."""
 
     # Alerts
     backfill_alerts: bool = False
@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     alert_worsening: Annotated[float, Meta(gt=1)] = 2.0
     """How many times the odds must rise to count as worse."""
     alerts_per_hour: Positive | None = None
-    """A worker's budget; what exceeds it is reported without an alert, but for alerts of high priority."""
+    """A lane's budget in each worker; what exceeds it is reported without an alert, but for alerts of high priority."""
     alert_escalates_s: PositiveSeconds = 900.0
     """An alert of high priority that nobody acknowledged for this long is escalated."""
     alert_expires_s: PositiveSeconds = 43_200.0
@@ -171,7 +171,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    return bool(SERVICE_LINK.search(name)) or value.startswith(("tcp://", "udp://"))
+    return bool(SERVICE_LINK.search(name)) or (name.endswith("_PORT") and value.startswith(("tcp://", "udp://")))
 
 
 def _as_path(kind: type, value: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,8 +19,9 @@ train_app = typer.Typer(
 
 CohortFolder = Annotated[Path, typer.Option("--cohort", help="Folder of a cohort.")]
 Out = Annotated[Path, typer.Option(help="Folder of this stage; one that was interrupted is gone on with.")]
-PresetName = Annotated[str, typer.Option(help="reference or paper.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of weights, crops, masks and order.")]
+PresetName = Annotated[Literal["reference", "paper"], typer.Option(help="Sizes of the networks.")]
+MAX_SEED = 2**32 - 1
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of weights, crops, masks and order.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="At most.")]
 BatchSize = Annotated[int | None, typer.Option(min=2, help="Of each device.")]
 LearningRate = Annotated[float | None, typer.Option(min=1e-9, help="At the end of the warm-up.")]
@@ -298,7 +299,7 @@ def reference_command(
         int | None, typer.Option(min=0, help="More, with a scan that nobody measured; three times as many by default.")
     ] = None,
     unscanned: Annotated[int, typer.Option(min=0, help="More, with an ECG and diagnoses alone.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the cohort and of all learning.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the cohort and of all learning.")] = 0,
     preset: PresetName = "reference",
     at_once: Annotated[
         int | None, typer.Option(min=1, help="Steps at the same time; two on a processor, one on a GPU.")

@@ -10,6 +10,7 @@ lanes ever saw it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import faust
@@ -27,7 +28,17 @@ FULL_WAIT_S = 0.02
 
 
 class PromptConsumerThread(AIOKafkaConsumerThread):
-    """Makes aiokafka's consumer as Faust does, but for the wait, and takes what is urgent first."""
+    """Makes aiokafka's consumer as Faust does, but for the wait, and takes what is urgent first.
+
+    Attributes:
+        record_ends: of the partitions of which every record was fetched, the offset after the last one; replaced as a
+            whole, for other threads read it. The partition may end later: a transaction leaves marks that nobody takes.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.record_ends: Mapping[TP, int] = {}
+        self._fetched: dict[TP, int] = {}
 
     def _create_worker_consumer(self, transport: Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -42,6 +53,14 @@ class PromptConsumerThread(AIOKafkaConsumerThread):
         max_records: int | None = None,  # noqa: ARG002  there is a better bound
     ) -> Any:
         active = active_partitions.copy()  # which lanes that run full change, in the other thread
+        records = await self._fetch_urgent_first(consumer, active, timeout)
+        self._fetched |= {partition: some[-1].offset + 1 for partition, some in (records or {}).items() if some}
+        self.record_ends = {
+            partition: end for partition, end in self._fetched.items() if _is_fetched_whole(consumer, partition)
+        }
+        return records
+
+    async def _fetch_urgent_first(self, consumer: Any, active: set[TP], timeout: float | None) -> Any:  # noqa: ASYNC109
         urgent = {partition for partition in active if partition.topic != ECG_BACKFILL}
         if urgent and (records := await super()._fetch_records(consumer, urgent, timeout=0)):
             return records
@@ -50,11 +69,24 @@ class PromptConsumerThread(AIOKafkaConsumerThread):
         return await super()._fetch_records(consumer, active, timeout=timeout, max_records=TAKEN_AT_ONCE)
 
 
+def _is_fetched_whole(consumer: Any, partition: TP) -> bool:
+    subscription = consumer._subscription.subscription  # noqa: SLF001  `position` would wait where there is none
+    state = subscription and subscription.assignment and subscription.assignment.state_value(partition)
+    return bool(
+        state and state.has_valid_position and state.highwater is not None and state.position >= state.highwater
+    )
+
+
 class PromptConsumer(Consumer):
     """Faust's consumer on that thread."""
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return PromptConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def record_ends(self) -> Mapping[TP, int]:
+        """Where the records end, of the partitions of which every one was fetched."""
+        return self._thread.record_ends if isinstance(self._thread, PromptConsumerThread) else {}
 
 
 class PromptTransport(Transport):

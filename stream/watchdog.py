@@ -56,16 +56,21 @@ class Watchdog:
         self._deadline = time.monotonic() + seconds
 
     def _watch(self) -> None:
-        seen, since = self._finished(), time.monotonic()
+        seen, pending, since = -1, 0, time.monotonic()
         while not self._stop.wait(self._check_s):
-            now, finished = time.monotonic(), self._finished()
-            if finished != seen or not self._pending():
-                seen, since = finished, now
+            now = time.monotonic()
+            try:
+                finished, pending = self._finished(), self._pending()
+            except Exception:  # whatever it is: a thread that it ended would watch no longer, and nobody would know
+                log.exception("work_not_measured", effect="it counts as not moving")
+            else:
+                if finished != seen or not pending:
+                    seen, since = finished, now
             self.stalled_s = now - since
             if self.stalled_s > self._patience_s:
-                self._bite("work_stalled", pending=self._pending(), stalled_s=round(self.stalled_s, 1))
+                self._bite("work_stalled", pending=pending, stalled_s=round(self.stalled_s, 1))
             if self._deadline is not None and now > self._deadline:
-                self._bite("shutdown_overdue", pending=self._pending())
+                self._bite("shutdown_overdue", pending=pending)
 
     def _bite(self, event: str, **facts: object) -> None:
         log.critical(event, **facts)

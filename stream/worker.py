@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import faust
 from faust.types.auth import CredentialsT
@@ -22,7 +22,7 @@ from .model import load_screener
 from .redis_client import new_redis
 from .service import ScreeningService
 from .settings import Settings
-from .transport import use_prompt_transport
+from .transport import PromptConsumer, use_prompt_transport
 
 STREAM_BUFFER = 64
 """Records Faust may hold a topic before it stops fetching; its default of 4096 would be half a gigabyte of ECGs."""
@@ -120,10 +120,16 @@ def add_lanes(app: faust.App, service: ScreeningService) -> None:
 
 
 def consumer_lag(app: faust.App) -> dict[str, int]:
-    """Return the records not yet committed, by topic, of the partitions assigned here."""
+    """Return the records not yet committed, by topic, of the partitions assigned here.
+
+    Once the lanes have every record of a partition, the last one is its end, and not what the broker calls so: between
+    the two may lie the mark that ends a transaction, which nobody will ever take.
+    """
     monitor = app.monitor
     lag: dict[str, int] = {}
-    for tp, end in list(monitor.tp_end_offsets.items()):
+    for tp, broker_end in list(monitor.tp_end_offsets.items()):
+        record_end = cast("PromptConsumer", app.consumer).record_ends.get(tp, broker_end)
+        end = min(record_end, broker_end) if monitor.tp_read_offsets.get(tp, -1) + 1 >= record_end else broker_end
         lag[tp.topic] = lag.get(tp.topic, 0) + max(0, end - monitor.tp_committed_offsets.get(tp, end))
     return lag
 

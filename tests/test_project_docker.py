@@ -8,6 +8,7 @@ import yaml
 
 from stream.cli import app
 from stream.settings import PREFIX, load_settings
+from stream.topic_service import SHUTDOWN_GRACE_S
 
 FOLDER = Path(__file__).parent.parent / "docker"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
@@ -36,6 +37,12 @@ def test_the_dashboards_address_is_one_to_open_here_and_its_token_may_be_given()
     dashboard = OURS["dashboard"]
     assert dashboard["hostname"] == "localhost"
     assert dashboard["environment"]["CARDIACNETS_DASHBOARD_TOKEN"] == "${CARDIACNETS_DASHBOARD_TOKEN:-}"
+
+
+def test_what_drains_at_its_end_is_given_longer_than_it_gives_itself():
+    for name, drains in {"worker": 1, "cmr-worker": 2}.items():
+        longest_s = drains * load_settings({}).drain_s + SHUTDOWN_GRACE_S
+        assert int(OURS[name]["stop_grace_period"].removesuffix("s")) > longest_s
 
 
 def test_the_image_holds_every_package_and_sets_what_exists():

@@ -23,8 +23,8 @@ from stream.settings import Settings
 class FakeEvent:
     """A Faust event as far as a lane sees it."""
 
-    def __init__(self, value, partition, offset, acked):
-        self.key, self.value = b"key", value
+    def __init__(self, value, partition, offset, acked, key):
+        self.key, self.value = key, value
         self.message = SimpleNamespace(topic="t", partition=partition, offset=offset, timestamp=0.0)
         self._acked = acked
 
@@ -39,21 +39,22 @@ class Bench:
     def __init__(self, generator=None, *, store, tries=3, deadline_s=1.0):
         self.generator = generator or FakeGenerator()
         self.store, self.tries, self.deadline_s = store, tries, deadline_s
-        self.results, self.acked, self.counted, self.steps = [], [], [], 0
+        self.keys, self.results, self.acked, self.counted, self.steps = [], [], [], [], 0
         self.confirm = asyncio.Event()
         self.confirm.set()
 
     async def publish(self, key, result):
+        self.keys.append(key)
         self.results.append(result)
         await self.confirm.wait()
 
     def step(self):
         self.steps += 1
 
-    async def run(self, values, *, partitions=2, until=None, during=None, first_alone=False):
+    async def run(self, values, *, partitions=2, until=None, during=None, first_alone=False, key=b"key"):
         async def events():
             for n, value in enumerate(values):
-                yield FakeEvent(value, n % partitions, n, self.acked)
+                yield FakeEvent(value, n % partitions, n, self.acked, key)
                 while first_alone and not self.results:
                     await asyncio.sleep(0.005)
             if until:
@@ -239,6 +240,7 @@ GARBLED = {
     "an embedding of length 16": changed(embedding=[1.0] * 256),
     "an embedding of zeros": changed(embedding=[0.0] * 256),
     "an embedding without bounds": changed(embedding=[1e308] * 256),
+    "an embedding whose squares are too large": changed(embedding=[1e154] * 256),
     "a negative seed": changed(seed=-1),
     "a huge request": changed(padding="x" * MAX_REQUEST_BYTES),
 }
@@ -258,9 +260,18 @@ async def test_garbled_values_are_passed_over_and_answered_where_their_ids_can_b
     assert [r.record_id for r in results if r.status == "generated"] == good
     failed = [r for r in results if r.status == "failed"]
     assert {(r.code, r.record_id) for r in failed} == {("malformed_request", "r-1")}
-    assert len(failed) == 6  # those that carry ids and are not too large to look
+    assert len(failed) == 7  # those that carry ids and are not too large to look
     assert bench.acked == [(0, n) for n in range(len(mixed))]
     assert bench.counted.count("malformed_request") == len(GARBLED)
+
+
+@pytest.mark.parametrize(
+    ("key", "published"), [("Ü" * 256, "Ü" * 256), ("Ü" * 257, "r-1"), ("{" * 2**20, "r-1"), ("", "r-1")]
+)
+async def test_a_result_has_its_requests_key_or_the_records_id_where_that_is_none_of_ours(key, published):
+    bench = Bench(store=None)
+    await bench.run([GARBLED["an embedding too short"]], key=key.encode())
+    assert bench.keys == [published.encode()]
 
 
 async def test_finishing_ends_what_is_drawn_and_leaves_the_rest_unacknowledged(store):

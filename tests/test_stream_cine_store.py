@@ -1,6 +1,7 @@
 """Cines in a real Redis: whole or not at all, for a while, and nothing that lies there can do harm."""
 
 import asyncio
+import contextlib
 
 import msgspec
 import numpy as np
@@ -11,8 +12,10 @@ from sample_cine import sample_cine
 
 from stream import cine_store
 from stream.cine_store import CineStore, CorruptCine, RedisFull, RedisUnavailable, cine_key, lock_key
+from stream.metrics import Metrics
 from stream.servers import embedded_redis
 from stream.settings import Settings
+from stream.waveform_cache import WaveformCache
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +172,58 @@ async def test_a_redis_that_refuses_is_told_from_one_that_does_not_answer(settin
         with pytest.raises(RedisUnavailable, match="refuses") as failure:
             await store.get("r")
     assert "secret" not in str(failure.value)
+
+
+class FailedOver:
+    """Redis's protocol at an address whose first connections lead to what has become a replica, the rest to a master.
+
+    Only the answers are there: nothing is stored.
+    """
+
+    def __init__(self, replicas):
+        self.replicas = replicas
+
+    async def serve(self, reader, writer):
+        writes = b"+OK" if self.replicas <= 0 else b"-READONLY You can't write against a read only replica."
+        ends = b"*3\r\n:0\r\n:5\r\n:1" if self.replicas <= 0 else b"-EXECABORT Transaction discarded"
+        self.replicas -= 1
+        while header := await reader.readline():
+            words = [await self._word(reader) for _ in range(int(header[1:]))]
+            answer = {b"CLIENT": b"+OK", b"MULTI": b"+OK", b"EXEC": ends}.get(words[0], writes)
+            writer.write(answer + b"\r\n")
+        writer.close()
+
+    async def _word(self, reader):
+        size = int((await reader.readline())[1:])
+        return (await reader.readexactly(size + 2))[:-2]
+
+
+@contextlib.asynccontextmanager
+async def failed_over(replicas):
+    async with await asyncio.start_server(FailedOver(replicas).serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield Settings(redis=f"redis://127.0.0.1:{port}/0?protocol=2", redis_timeout_s=5)
+
+
+async def test_a_connection_that_a_failover_left_with_a_replica_is_replaced_at_once():
+    async with failed_over(1) as settings, CineStore(settings) as store:
+        assert await store.put("r-1", sample_cine(), seconds=1)
+    async with failed_over(1) as settings, CineStore(settings) as store:
+        assert await store.claim("q")
+
+
+async def test_what_stays_a_replica_is_asked_anew_whenever_patience_asks():
+    async with failed_over(2) as settings, CineStore(settings) as store:
+        with pytest.raises(RedisUnavailable, match="refuses"):
+            await store.claim("q")
+        assert await store.claim("q")
+
+
+async def test_a_waveform_is_lost_to_a_failover_and_the_next_is_stored():
+    metrics = Metrics()
+    async with failed_over(1) as settings, WaveformCache(settings, metrics) as waveforms, asyncio.timeout(10):
+        for n in range(2):
+            waveforms.store(f"r-{n}", b"avro")
+        while not metrics.registry.get_sample_value("cardiacnets_waveforms_total", {"outcome": "stored"}):
+            await asyncio.sleep(0.01)
+    assert metrics.registry.get_sample_value("cardiacnets_waveforms_total", {"outcome": "dropped"}) == 1

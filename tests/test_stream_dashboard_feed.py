@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from aiokafka import TopicPartition
 from dashboard_ward import dashboard_ward, publish, simulate_case
 from redis.asyncio import Redis
 
@@ -16,6 +17,7 @@ from stream.dashboard.events import Hub
 from stream.dashboard.feed import MAX_RECORDS, Feed
 from stream.dashboard.silence import PATIENCE_S
 from stream.kafka import new_consumer, new_producer
+from stream.settings import Settings
 
 
 @pytest.fixture
@@ -103,3 +105,40 @@ async def test_each_state_of_an_alert_is_an_event_of_its_own(ward):
                 assert dict(message.headers)["ce_id"].decode() == f"{alert.identifier}/escalated"
                 ids.add(alert.identifier)
     assert ids == {alert.identifier for alert in case.alerts}
+
+
+class GrowingConsumer:
+    """The client of a topic that gets a partition while it is read; the embedded broker's topics cannot grow."""
+
+    def __init__(self):
+        self.partitions, self.read = {TopicPartition(ECG_ALERTS, 0)}, 1
+
+    def assignment(self):
+        return frozenset(self.partitions)
+
+    async def getmany(self, **_):
+        await asyncio.sleep(0)
+        return {}
+
+    async def position(self, _):
+        return self.read
+
+    def highwater(self, _):
+        return 1
+
+
+async def test_nothing_is_published_while_the_topics_of_a_new_partition_are_read_anew():
+    feed = Feed(Settings(), redis=None)
+    feed._consumer = consumer = GrowingConsumer()
+    reading = asyncio.create_task(feed._read())
+    async with asyncio.timeout(5):
+        while not feed.caught_up:
+            await asyncio.sleep(0)
+        consumer.partitions.add(TopicPartition(ECG_ALERTS, 1))
+        consumer.read = 0
+        while feed.caught_up:
+            await asyncio.sleep(0)
+        consumer.read = 1
+        while not feed.caught_up:
+            await asyncio.sleep(0)
+    reading.cancel()

@@ -12,30 +12,43 @@ from contract import validate_message
 from engines.batcher import Lane
 from inference.readout import Finding
 from inference.screener import Screening
+from schemas.codec import encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
-from schemas.messages import Alert, ModelReference, Quality, Risk, decode_message
-from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_RISK
+from schemas.errors import EngineFailed, MalformedRecord, UnusableSignal
+from schemas.messages import Alert, ModelReference, Quality, Rejection, Risk, decode_message
+from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
 from stream.metrics import Metrics
 from stream.publisher import AnswerPublisher
 from stream.refractory import Refractory
 from stream.settings import Settings
 
 MODEL = ModelReference(name="m", version="1", trained=True, weights="w")
-EVENT = SimpleNamespace(key=b"p", value=b"avro", message=SimpleNamespace(timestamp=0.0))
+SWAPPED = b"a value" * 2**17
+
+
+def event(key=SWAPPED, value=b"avro"):
+    """Return an event from a device that has swapped key and value, unless told otherwise."""
+    message = SimpleNamespace(topic="t", partition=0, offset=7, timestamp=0.0)
+    return SimpleNamespace(key=key, value=value, message=message)
+
+
+def ecg(record_id):
+    """Return an ECG of one patient."""
+    return EcgRecord(
+        record_id=record_id,
+        patient_id="p",
+        leads=LEADS,
+        sample_rate_hz=500.0,
+        microvolts_per_step=5.0,
+        samples=bytes(24),
+        recorded_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
 
 
 def screening(record_id, *risks):
     """Return a screened ECG of one patient, with the probabilities of the diseases against 0.5."""
     return Screening(
-        record=EcgRecord(
-            record_id=record_id,
-            patient_id="p",
-            leads=LEADS,
-            sample_rate_hz=500.0,
-            microvolts_per_step=5.0,
-            samples=bytes(24),
-            recorded_at=datetime(2026, 1, 1, tzinfo=UTC),
-        ),
+        record=ecg(record_id),
         quality=Quality(warnings=(), sample_rate_hz=500.0, duration_s=10.0, derived_leads=()),
         finding=Finding(
             risks=tuple(Risk(disease=disease, probability=p, threshold=0.5, flagged=p >= 0.5) for disease, p in risks),
@@ -51,10 +64,12 @@ class Producer:
 
     def __init__(self):
         self.sent = []
+        self.keys = set()
 
     async def send(self, topic, value, *, key, headers):
         validate_message(topic, value)
-        assert (key, dict(headers)["ce_type"]) == (EVENT.key, topic.encode())
+        assert dict(headers)["ce_type"] == topic.encode()
+        self.keys.add(key)
         self.sent.append((topic, value))
 
 
@@ -76,10 +91,10 @@ def ward():
         refractory = Refractory.from_settings(Settings(**settings)) if alerts else None
         one = AnswerPublisher(Lane.REALTIME, producer, MODEL, waveforms, metrics, refractory=refractory)
 
-        def publish(*screenings):
+        def publish(*outcomes, of=None):
             producer.sent.clear()
-            for outcome in screenings:
-                asyncio.run(one.publish(EVENT, outcome))
+            for outcome in outcomes:
+                asyncio.run(one.publish(of or event(), outcome))
             return Counter(topic for topic, _ in producer.sent)
 
         return publish
@@ -97,6 +112,24 @@ def test_each_flagged_disease_has_an_alert_and_the_ecg_one_request(ward):
     assert counts == {ECG_RISK: 1, ECG_ALERTS: 2, CMR_REQUESTS: 1}
     alerts = [decode_message(Alert, value) for topic, value in ward.producer.sent if topic == ECG_ALERTS]
     assert [(alert.code, alert.priority) for alert in alerts] == [("heart_failure", "high"), ("pericarditis", "low")]
+    assert ward.producer.keys == {b"p"}
+
+
+@pytest.mark.parametrize("refusal", [UnusableSignal("flat", code="flat_lead", record_id="r1"), EngineFailed("no")])
+def test_a_refused_ecg_that_could_be_read_is_told_under_its_patient(ward, refusal):
+    ward.publisher()(refusal, of=event(value=encode_ecg(ecg("r1"))))
+    ((topic, value),) = ward.producer.sent
+    assert (topic, decode_message(Rejection, value).record_id, ward.producer.keys) == (ECG_REJECTED, "r1", {b"p"})
+
+
+@pytest.mark.parametrize(
+    ("key", "published"),
+    [(b"bed 4", b"bed 4"), (SWAPPED, None), (b"", None), (b"\xff", None), (None, None)],
+)
+def test_what_could_not_be_read_keeps_its_key_where_that_is_one(ward, key, published):
+    ward.publisher()(MalformedRecord("no ECG", record_id="r1"), of=event(key))
+    ((_, value),) = ward.producer.sent
+    assert (decode_message(Rejection, value).record_id, ward.producer.keys) == ("r1", {published})
 
 
 def test_a_patients_second_ecg_has_its_report_its_request_and_its_waveform_but_no_alert(ward):

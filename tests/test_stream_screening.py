@@ -72,6 +72,9 @@ def test_brackets_in_a_files_name_are_shown_and_obeyed_by_nobody(tmp_path, capsy
     monkeypatch.chdir(tmp_path)
     screen_command(Settings(engine="onnxruntime"), [Path("[red]a[/].hea")], as_json=False, cine=None)
     assert "[red]a[/].hea" in capsys.readouterr().out
+    monkeypatch.setattr("stream.screen_command.screen_cine", lambda *_: None)
+    screen_command(Settings(engine="onnxruntime"), [Path("a.hea")], as_json=False, cine=Path("scan[/b].gif"))
+    assert "scan[/b].gif" in capsys.readouterr().out
 
 
 def test_an_unknown_engine_ends_with_a_sentence_that_names_the_known_ones():

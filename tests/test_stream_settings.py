@@ -41,6 +41,7 @@ def test_a_misspelt_variable_is_refused_with_the_likely_name():
 
 def test_what_kubernetes_says_of_a_service_of_our_name_is_no_setting():
     links = {
+        "CARDIACNETS_PORT": "tcp://10.0.0.1:8080",
         "CARDIACNETS_DASHBOARD_PORT": "tcp://10.0.0.1:8081",
         "CARDIACNETS_DASHBOARD_PORT_8081_TCP_ADDR": "10.0.0.1",
         "CARDIACNETS_DASHBOARD_SERVICE_HOST": "10.0.0.1",
@@ -68,7 +69,8 @@ def test_a_redis_url_that_cannot_be_used_is_said_so_before_anything_is_stored(ur
     ("name", "value"),
     [("MAX_BATCH", "0"), ("MAX_BATCH", "many"), ("HTTP_PORT", "70000"), ("LOG_LEVEL", "loud")]
     + [("DASHBOARD_NAME", name) for name in ("https://ward.example", "ward.example:8443", "ward.example.", " w")]
-    + [("BROKER", "kafka://ward:9092"), ("BROKER", "a:1 b:1"), ("REDIS", "localhost:6379")],
+    + [("BROKER", "kafka://ward:9092"), ("BROKER", "a:1 b:1"), ("REDIS", "localhost:6379")]
+    + [("BROKER", "tcp://10.0.0.1:9092"), ("REDIS", "tcp://10.0.0.1:6379")],
 )
 def test_an_impossible_value_is_refused_and_named(name, value):
     with pytest.raises(InvalidSettings, match=name.lower()):

@@ -1,9 +1,13 @@
 """The tally counts each record once, and finds what is missing."""
 
+import io
 from datetime import UTC, datetime
+
+from rich.console import Console
 
 from schemas.messages import Alert, CmrResult, ModelReference, Quality, Rejection, Risk, RiskReport, encode_message
 from schemas.topics import CMR_RESULTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
+from stream.live_view import render_tally
 from stream.tally import Tally
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -146,3 +150,17 @@ def test_a_flagged_record_waits_for_its_cine_where_cines_are_drawn_and_a_failed_
     outcome = tally.outcome()
     assert (tally.missing, outcome.cines, outcome.cines_failed) == (0, 1, 1)
     assert outcome.cine_seconds.p50 == 1.5
+
+
+def test_ids_are_shown_as_they_are_and_obeyed_by_nobody():
+    tally, out = Tally(), io.StringIO()
+    rejection = Rejection(
+        rejection_id="x", record_id="b[/b]", code="flat_lead", detail="", numbers={}, source="t/0/0", created_at=NOW
+    )
+    tally.sent("a[/b]")
+    tally.sent("b[/b]")
+    tally.receive(ECG_RISK, report("a[/b]"))
+    tally.receive(ECG_REJECTED, encode_message(rejection))
+    Console(file=out, width=120).print(render_tally(tally))
+    assert "a[/b]" in out.getvalue()
+    assert "b[/b]" in out.getvalue()

@@ -3,6 +3,12 @@
 import threading
 import time
 
+import pytest
+
+from engines.batcher import Lane
+from schemas.topics import ECG_BACKFILL, ECG_RECORDS
+from stream.service import ScreeningService
+from stream.settings import Settings
 from stream.watchdog import EXIT_CODE, Watchdog
 
 CHECK_S = 0.01
@@ -12,11 +18,16 @@ class Kennel:
     """Runs a watchdog over two numbers, and records its bite."""
 
     def __init__(self, pending, patience_s=0.15):
-        self.pending, self.finished = pending, 0
+        self.pending, self.finished, self.broken = pending, 0, False
         self.bitten = threading.Event()
         self.code = None
-        self.dog = Watchdog(lambda: self.pending, lambda: self.finished, patience_s, check_s=CHECK_S, end=self._end)
+        self.dog = Watchdog(self._pending, lambda: self.finished, patience_s, check_s=CHECK_S, end=self._end)
         self.dog.start()
+
+    def _pending(self):
+        if self.broken:
+            raise RuntimeError
+        return self.pending
 
     def _end(self, code):
         self.code = code
@@ -48,3 +59,50 @@ def test_a_shutdown_past_its_deadline_is_ended():
     kennel = Kennel(pending=0)
     kennel.dog.allow(0.05)
     assert kennel.bitten.wait(5)
+
+
+def test_a_round_that_cannot_be_measured_ends_no_watch():
+    kennel = Kennel(pending=0, patience_s=60)
+    kennel.broken = True
+    time.sleep(10 * CHECK_S)
+    kennel.dog.allow(0.05)
+    assert kennel.bitten.wait(5)
+
+
+def test_what_cannot_be_measured_for_long_counts_as_stalled():
+    kennel = Kennel(pending=0)
+    time.sleep(10 * CHECK_S)
+    kennel.broken = True
+    assert kennel.bitten.wait(5)
+
+
+@pytest.fixture
+def service():
+    return ScreeningService(Settings(), None, lag=dict, ready=lambda: True)
+
+
+def test_a_lane_that_comes_while_the_watchdog_counts_disturbs_nobody(service):
+    class Late:
+        """A lane in whose count another one begins."""
+
+        @property
+        def held(self):
+            service._lanes[Lane.BACKFILL] = self
+            return 3
+
+        finished = held
+
+    for count in (service._pending, service._finished):
+        service._lanes = {Lane.REALTIME: Late()}
+        assert count() == 3
+
+
+def test_a_topic_that_was_handed_on_has_nothing_left_here(service):
+    def told(topic):
+        service._measure()
+        return service.metrics.registry.get_sample_value("cardiacnets_lag_records", {"topic": topic})
+
+    service._lag = lambda: {ECG_RECORDS: 7}
+    assert (told(ECG_RECORDS), told(ECG_BACKFILL)) == (7, 0)
+    service._lag = dict
+    assert told(ECG_RECORDS) == 0

@@ -236,6 +236,11 @@ def test_outlines_lie_where_blood_is_bright_and_muscle_dark(hearts):
 # -------------------------------------------------------------------------------------------------------- the segmenter
 
 
+def test_frames_are_disturbed_on_the_device_where_they_are():
+    frames, shares = torch.zeros(2, 48, 48, device="meta"), torch.zeros(2, 2, 48, 48, device="meta")
+    assert {moved.device.type for moved in disturb(frames, shares)} == {"meta"}
+
+
 def test_disturbed_frames_and_their_outlines_stay_together():
     torch.manual_seed(0)
     inside = torch.from_numpy(np.stack([ellipse(20, 12, turn) for turn in (0, 1, 2)]))

@@ -15,6 +15,7 @@ from inference.bundle import default_bundle, load_bundle
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from stream.cli import app
+from stream.evaluate_command import _print_tables
 from training.cohort.described import describe_cohort
 from training.cohort.simulated import simulate_cohort
 from training.evaluation.baselines import (
@@ -150,6 +151,12 @@ def test_baselines_that_are_not_there_are_named_as_absent(evaluation):
     assert {name: "absent" in found for name, found in answer["baselines"].items()} == dict.fromkeys(
         ("classic", "without_alignment", "from_scratch", "cmr_oracle"), True
     )
+
+
+def test_the_tables_say_where_nobody_knows_who_was_learned_from(evaluation, capsys):
+    for known in (True, False):
+        _print_tables(replace(evaluation, unseen=known), None)
+        assert ("Not known: whether the model learned from some" in capsys.readouterr().out) == (not known)
 
 
 def test_a_baseline_of_other_patients_is_absent_and_says_so(unseen, bundle):

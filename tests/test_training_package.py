@@ -1,5 +1,7 @@
 """A bundle says what it learned from, and answers nothing that it did not learn."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -21,8 +23,10 @@ from training.stages.finetune import Finetune, finetune
 from training.stages.folder import StageFolder, check_input
 from training.stages.package import describe, package
 from training.stages.pretrain_cmr import PretrainCmr, pretrain_cmr
+from training.stages.pretrain_ecg import PretrainEcg, pretrain_ecg
 from training.stages.settings import Hardware, Learning
-from training.stages.unlearned import Unlearned, silence
+from training.stages.train_generator import open_ecg_network
+from training.stages.unlearned import Unlearned, find_unlearned, silence
 
 CPU = Hardware(accelerator="cpu")
 LEARNING = Learning(epochs=1, batch_size=8, learning_rate=1e-3)
@@ -55,6 +59,8 @@ def test_what_no_label_taught_is_a_constant_and_every_report_says_so(place, tmp_
     assert {phenotype.value for found in findings for phenotype in found.phenotypes} == {0.0}
     assert len({tuple(found.embedding) for found in findings}) == 1
     assert len({tuple(risk.probability for risk in found.risks) for found in findings}) == len(findings)
+    with pytest.raises(InvalidSettings, match="aligned with no cardiac MR"):
+        open_ecg_network(bundle.folder)  # every ECG would be drawn the same heart
 
 
 def test_only_what_was_not_learned_falls_silent():
@@ -84,6 +90,17 @@ def test_a_disease_without_labels_is_never_flagged(place):
     assert silenced[0] == heads[0]
 
 
+def test_what_nobody_had_was_not_learned(place):
+    _, cohort, _ = place
+    labels = SimpleNamespace(
+        diseases=cohort.diseases.copy(), phenotypes=cohort.phenotypes, subtypes=np.zeros_like(cohort.subtypes)
+    )
+    labels.diseases[:, 1] = 0  # known of everybody, and nobody has it
+    labels.diseases[:, 4] = 1
+    unlearned = find_unlearned(labels, cohort.select("train"), aligned=True)
+    assert list(unlearned.names()) == ["cardiomyopathy", "pericarditis", "all measurements", "subtype"]
+
+
 def test_folders_that_do_not_belong_together_are_refused(place, tmp_path):
     folder, cohort, scanned = place
     label = describe(cohort, folder / "f")
@@ -92,6 +109,9 @@ def test_folders_that_do_not_belong_together_are_refused(place, tmp_path):
     finetune(cohort, tmp_path / "again", Finetune(learning=LEARNING, min_epoch_rows=8, seed=1), CPU)
     with pytest.raises(InvalidSettings, match="was not made with.*--finetuned"):
         package(tmp_path / "b", tmp_path / "again", folder / "k", cohort, label)
+    calibrate(scanned, tmp_path / "elsewhere", folder / "f", Calibrate(n_crops=1))
+    with pytest.raises(InvalidSettings, match="elsewhere was made from another cohort"):
+        package(tmp_path / "b", folder / "f", tmp_path / "elsewhere", cohort, label)
     check_input(folder / "k", "weights", StageFolder(folder / "f").weights, "finetuned")
 
 
@@ -105,7 +125,16 @@ def test_the_scans_of_another_cohort_are_refused(place, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["train", "development"])
+def test_a_fold_in_which_nobody_was_scanned_is_named_before_anything_is_begun(missing, tmp_path):
+    folds = {fold: n for fold, n in FOLDS.items() if fold != missing}
+    cohort = write_tiny_cohort(tmp_path / "c", folds=folds, unscanned={missing: 4})
+    with pytest.raises(InvalidSettings, match=f"nobody in the {missing} fold of .* was scanned"):
+        pretrain_cmr(cohort, tmp_path / "cmr", PretrainCmr(learning=LEARNING), CPU)
+    assert not (tmp_path / "cmr").exists()
+
+
+@pytest.mark.parametrize("missing", ["train", "development"])
 def test_an_empty_fold_is_named(missing, tmp_path):
     cohort = write_tiny_cohort(tmp_path / "c", folds={fold: n for fold, n in FOLDS.items() if fold != missing})
     with pytest.raises(InvalidSettings, match=f"nobody in its {missing} fold"):
-        pretrain_cmr(cohort, tmp_path / "cmr", PretrainCmr(learning=LEARNING), CPU)
+        pretrain_ecg(cohort, tmp_path / "ecg", PretrainEcg(learning=LEARNING), CPU)

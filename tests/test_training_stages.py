@@ -22,6 +22,7 @@ from training.stages.finetune import (
     Finetune,
     Finetuner,
     alignment_loss,
+    check_development,
     disease_loss,
     finetune,
     fit_scaler,
@@ -37,6 +38,7 @@ from training.stages.pretrain_cmr import CmrMasker, PretrainCmr, pretrain_cmr
 from training.stages.pretrain_ecg import EcgMasker, PretrainEcg, pretrain_ecg
 from training.stages.seeds import seed_stage
 from training.stages.settings import Hardware, Learning
+from training.whole_file import whole_file
 
 pytestmark = pytest.mark.timeout(900)  # the fixtures learn everything three times, and every machine is busy at times
 
@@ -192,6 +194,35 @@ def test_an_interrupted_stage_goes_on_from_its_epoch_to_the_same_weights(small, 
     assert all(torch.equal(tensor, resumed.weights[name]) for name, tensor in whole.weights.items())
 
 
+class WorseMasker(EcgMasker):
+    """Learns nothing more that is of use."""
+
+    def losses(self, batch, *, training):
+        return {name: value * 10 for name, value in super().losses(batch, training=training).items()}
+
+
+def test_a_folder_that_was_moved_keeps_its_best_epoch(small, tmp_path):
+    with pytest.raises(PowerCut):
+        masked_fit(small, tmp_path / "cut", CutMasker)
+    moved = (tmp_path / "cut").rename(tmp_path / "moved")
+    best = torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    resumed = masked_fit(small, moved, WorseMasker)
+    assert all(torch.equal(tensor, best[name]) for name, tensor in resumed.weights.items())
+
+
+class BrokenMasker(EcgMasker):
+    """Has left the numbers."""
+
+    def losses(self, batch, *, training):
+        return {name: value * NAN for name, value in super().losses(batch, training=training).items()}
+
+
+def test_what_has_diverged_is_not_taken_for_finished(small, tmp_path):
+    for _ in range(2):  # nor when it is started again
+        with pytest.raises(InvalidSettings, match="no number any more.*remove"):
+            masked_fit(small, tmp_path, BrokenMasker)
+
+
 def test_checkpoints_hold_nothing_that_must_be_unpickled(small, tmp_path):
     masked_fit(small, tmp_path, EcgMasker)
     for name in ("last", "best"):
@@ -250,6 +281,26 @@ def test_a_cohort_without_labels_is_refused(tmp_path):
     cohort = write_tiny_cohort(tmp_path / "c", folds={"development": 2}, cines=False)
     with pytest.raises(InvalidSettings, match="no labels"):
         labelled_rows(cohort, Finetune())
+
+
+def test_a_development_fold_without_labels_is_refused(tmp_path):
+    cohort = write_tiny_cohort(tmp_path / "c", folds={"train": 4, "development": 2}, cines=False)
+    check_development(cohort)
+    rows = cohort.select("development")
+    cohort.diseases[rows], cohort.phenotypes[rows] = NAN, NAN
+    with pytest.raises(InvalidSettings, match="development fold .* no labels"):
+        finetune(cohort, tmp_path / "f", Finetune(learning=LEARNING), CPU)
+
+
+@pytest.mark.slow
+def test_without_scans_the_alignments_head_rests_as_it_was(learned, small, tmp_path):
+    finetune(small, tmp_path, Finetune(learning=LEARNING, min_epoch_rows=12), CPU, aligned=learned / "align")
+    before, after = (
+        load_weights(learned / "align" / "weights.safetensors"),
+        load_weights(tmp_path / "weights.safetensors"),
+    )
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("alignment."))
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("encoder."))
 
 
 def test_those_who_were_measured_are_spread_over_the_development_fold(tmp_path):
@@ -353,7 +404,7 @@ def paper_learners():
         ("features", "components"),
     )
     yield (
-        lambda: Finetuner(Finetune(preset="paper", learning=learning, keep=0.1), np.ones(5, np.float32)),
+        lambda: Finetuner(Finetune(preset="paper", learning=learning, keep=0.1), np.ones(5, np.float32), aligns=True),
         ("diseases", "phenotypes", "subtypes", "embeddings", "components"),
     )
 
@@ -400,6 +451,41 @@ def test_the_commands_hand_their_options_to_the_stages(small, tmp_path):
     assert config["settings"]["learning"] | {"epochs": 1, "batch_size": 6} == config["settings"]["learning"]
     assert config["settings"]["seed"] == 3
     assert (tmp_path / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize("wrong", [("--preset", "tiny"), ("--seed", str(2**32))])
+def test_an_option_that_cannot_be_is_refused_before_anything_is_begun(wrong, small, tmp_path):
+    out = tmp_path / "out"
+    run = CliRunner().invoke(app, ["train", "pretrain-cmr", "--cohort", str(small.folder), "--out", str(out), *wrong])
+    assert run.exit_code == 2
+    assert wrong[0] in run.output
+    assert not out.exists()
+
+
+def test_a_place_that_is_no_folder_is_a_misuse_that_is_named(small, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidSettings, match="cannot be a folder"):
+        pretrain_ecg(small, tmp_path / "file", PretrainEcg(learning=LEARNING), CPU)
+
+
+def test_a_broken_configuration_is_named(small, tmp_path):
+    (tmp_path / "config.json").touch()
+    with pytest.raises(InvalidSettings, match="is broken: remove"):
+        pretrain_ecg(small, tmp_path, PretrainEcg(learning=LEARNING), CPU)
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    def cut_short():
+        with whole_file(tmp_path / "f") as partial:
+            partial.write_bytes(b"half")
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        cut_short()
+    assert not (tmp_path / "f").exists()
+    with whole_file(tmp_path / "f") as partial:
+        partial.write_bytes(b"whole")
+    assert (tmp_path / "f").read_bytes() == b"whole"
 
 
 def test_a_cohort_that_is_not_there_is_a_misuse_that_is_named(tmp_path):

@@ -17,7 +17,7 @@ from inference import waveform
 from inference.waveform import CROP_SAMPLES, SAMPLE_RATE_HZ, filter_operator, standardise
 
 from .cohort.layout import Cohort
-from .whole_array import write_array
+from .whole_file import write_array
 
 RESAMPLED = "ecgs_250hz.npy"
 RECORDED_RATE_HZ = 500

@@ -18,6 +18,7 @@ from schemas.messages import DISEASES
 from .cohort.layout import PHENOTYPES, Cohort
 from .evaluation.linear import LinearModel, fit_logistic, fit_ridge, load_linear
 from .stages.folder import below, load_weights
+from .whole_file import whole_file
 
 if TYPE_CHECKING:
     from .networks.alignment import CmrProjection
@@ -68,8 +69,7 @@ def fit_oracle(cohort: Cohort, out: Path, cmr: Path, aligned: Path) -> None:
         cmr: the folder of `pretrain-cmr`, whose features are used.
         aligned: the folder of `align`, whose tower is copied.
     """
-    from .stages.align import scanned
-    from .stages.pretrain_cmr import FEATURES
+    from .stages.pretrain_cmr import FEATURES, scanned
 
     if (out / TOWER).is_file():
         return
@@ -78,7 +78,8 @@ def fit_oracle(cohort: Cohort, out: Path, cmr: Path, aligned: Path) -> None:
     names = [f"feature_{place}" for place in range(features.shape[1])]
     fit_logistic(features, cohort.diseases[rows], names, DISEASES).save(out / LOGISTIC)
     fit_ridge(features, cohort.phenotypes[rows], names, PHENOTYPES).save(out / RIDGE)
-    shutil.copyfile(aligned / TOWER, out / TOWER)  # last: with it, the folder is whole
+    with whole_file(out / TOWER) as partial:  # last: with it, the folder is whole
+        shutil.copyfile(aligned / TOWER, partial)
 
 
 def load_oracle(folder: Path) -> CmrOracle:

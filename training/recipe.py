@@ -25,7 +25,7 @@ from schemas.errors import InvalidSettings
 
 from .cohort.layout import Cohort, is_cohort, open_cohort
 from .cohort.processes import open_pool
-from .stages.folder import StageFolder
+from .stages.folder import StageFolder, make_folder, write_json
 from .stages.settings import Count, Hardware, Learning, Settings
 
 RECIPE = "recipe.json"
@@ -167,10 +167,18 @@ def begin_recipe(out: Path, recipe: Recipe) -> None:
         InvalidSettings: another one does.
     """
     file = out / RECIPE
-    if file.exists() and msgspec.json.decode(file.read_bytes(), type=Recipe) != recipe:
+    if not file.exists():
+        make_folder(out)
+        write_json(file, recipe)
+    elif _read_recipe(file) != recipe:
         raise InvalidSettings(f"{out} holds the work of another recipe (see {RECIPE}): choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(recipe), indent=1) + b"\n")
+
+
+def _read_recipe(file: Path) -> Recipe:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Recipe)
+    except msgspec.DecodeError as error:
+        raise InvalidSettings(f"{file} is no recipe of this version ({error}): choose another folder") from error
 
 
 def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[Step]:

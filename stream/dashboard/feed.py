@@ -110,7 +110,7 @@ class Feed:
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything that was there at the start has been read."""
+        """Whether everything that was there at the start, or when partitions were added, has been read."""
         return self._caught_up
 
     async def publish(self, topic: str, message: Message, identifier: str, key: bytes | None) -> None:
@@ -130,8 +130,11 @@ class Feed:
     # --- jobs
 
     async def _read(self) -> None:
+        assigned = self._consumer.assignment()
         while True:
             batches = await self._consumer.getmany(timeout_ms=1000, max_records=MAX_RECORDS)
+            if assigned != self._consumer.assignment():  # a topic has more partitions: the client reads all anew
+                assigned, self._caught_up = self._consumer.assignment(), False
             now = time.time()
             for partition, messages in batches.items():
                 unreadable = [m.offset for m in messages if not self.state.receive(m.topic, m.key, m.value, now)]

@@ -28,6 +28,9 @@ class Silence:
 
         What has arrived since the last time may have been answered since the last time: it waits only if nothing was.
         """
+        if asked_at < self._asked_at:  # the clock was set back: what was noted by it before compares with nothing
+            self._asked_at = self._answered_at = asked_at
+            self._since = None if self._since is None else asked_at
         arrived = any(end > self._ends.get(partition, end) for partition, end in ends.items())
         if arrived and self._answered_at < self._asked_at and self._since is None:
             self._since = asked_at

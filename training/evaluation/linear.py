@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InvalidSettings
+from training.whole_file import whole_file
 
 from .bootstrap import Floats
 
@@ -47,7 +48,8 @@ class LinearModel:
     def save(self, path: Path) -> None:
         """Write the model as one .npz file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, allow_pickle=False, **asdict(self))
+        with whole_file(path) as partial, partial.open("wb") as file:  # `savez` would name the file anew
+            np.savez(file, allow_pickle=False, **asdict(self))
 
 
 def load_linear(path: Path) -> LinearModel:

@@ -13,7 +13,7 @@ from inference.models.encoder import EcgEncoder
 from inference.models.heads import AlignmentHead
 from inference.models.presets import find_preset
 from schemas.errors import InvalidSettings
-from training.cohort.layout import Cohort, Fold
+from training.cohort.layout import Cohort
 from training.crops import Augmentation, open_resampled
 from training.networks.alignment import N_COMPONENTS, CmrProjection, contrast, weigh_negatives
 from training.networks.kept_patches import encode_pooled
@@ -21,7 +21,7 @@ from training.networks.kept_patches import encode_pooled
 from .data import Batch, MiddleCrops, TrainingCrops, load_development, load_training
 from .fitting import Learner, fit
 from .folder import WEIGHTS, StageFolder, above, below, check_cohort, load_weights, open_stage, save_weights
-from .pretrain_cmr import FEATURES, scans_of
+from .pretrain_cmr import FEATURES, scanned, scans_of
 from .seeds import seed_stage
 from .settings import Hardware, Learning, Settings, Share
 
@@ -80,23 +80,24 @@ def align(
         encoder: weights of `pretrain-ecg`; None begins from scratch.
 
     Raises:
-        InvalidSettings: the CMR encoder was learned on another cohort's scans.
+        InvalidSettings: the CMR encoder was learned on another cohort's scans, or nobody of a fold was scanned.
     """
     check_cohort(cmr, cohort)
+    training, rows, development = scans_of(cohort, "train"), scanned(cohort, "train"), scanned(cohort, "development")
     folder = open_stage(out, STAGE, settings, cohort, encoder=encoder, cmr=cmr / FEATURES)
     if folder.is_finished:
         return folder
     seed_stage(settings.seed)
     features = np.load(cmr / FEATURES, allow_pickle=False)
-    components = principal_components(features, scans_of(cohort, "train"))
-    learner = Aligner(settings, torch.from_numpy(features[scans_of(cohort, "train")]))
+    components = principal_components(features, training)
+    learner = Aligner(settings, torch.from_numpy(features[training]))
     if encoder:
         load_encoder(learner.encoder, load_weights(encoder))
     known = {"features": by_row(features, cohort), "components": by_row(components, cohort)}
     signals, seed, workers = open_resampled(cohort), settings.seed, hardware.workers
     size = settings.learning.batch_size
-    drawn = TrainingCrops(signals, scanned(cohort, "train"), known, augmentation=Augmentation(), seed=seed)
-    fixed = MiddleCrops(signals, scanned(cohort, "development"), known)
+    drawn = TrainingCrops(signals, rows, known, augmentation=Augmentation(), seed=seed)
+    fixed = MiddleCrops(signals, development, known)
     fitted = fit(
         learner,
         load_training(drawn, size, seed=seed, workers=workers),
@@ -136,12 +137,6 @@ def principal_components(features: NDArray[np.float32], training_scans: NDArray[
     unit = np.sqrt(2 * fitted.transform(features[training_scans]).var(axis=0).sum())
     components[known] = fitted.transform(features[known]) / max(unit, np.finfo(np.float32).tiny)
     return components
-
-
-def scanned(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
-    """Return the rows of a fold whose heart was scanned."""
-    rows = cohort.select(fold)
-    return rows[cohort.cine[rows] >= 0]
 
 
 def by_row(scans: NDArray[np.float32], cohort: Cohort) -> Tensor:

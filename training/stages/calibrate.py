@@ -27,7 +27,7 @@ from training.cohort.layout import Cohort
 from training.crops import iterate_preprocessed
 
 from .finetune import STAGE as FINETUNE
-from .finetune import Finetune
+from .finetune import Finetune, check_development
 from .folder import StageFolder, load_weights, open_stage, read_settings
 from .pooled_slopes import pool_slopes, slope_error
 from .settings import Settings
@@ -70,6 +70,7 @@ def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -
     """Fit calibration and thresholds of a fine-tuned network; leave them in `calibration.json`."""
     preset = read_settings(finetuned, FINETUNE, Finetune).preset
     weights = StageFolder(finetuned).weights
+    check_development(cohort)
     folder = open_stage(out, STAGE, settings, cohort, folds=("development",), weights=weights)
     if folder.is_finished:
         return folder

@@ -74,10 +74,11 @@ class Finetuner(Learner):
 
     positive_weights: Tensor
 
-    def __init__(self, settings: Finetune, positive_weights: NDArray[np.float32]) -> None:
+    def __init__(self, settings: Finetune, positive_weights: NDArray[np.float32], *, aligns: bool) -> None:
         super().__init__(settings.learning, settings.seed)
         self.settings = settings
         self.network = EcgNetwork(find_preset(settings.preset))
+        self.network.alignment.requires_grad_(aligns)  # with no scan to be held against, it would only decay
         self.register_buffer("positive_weights", torch.from_numpy(positive_weights), persistent=False)
 
     def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
@@ -121,9 +122,10 @@ def finetune(
         hardware: where to learn.
         encoder: weights to begin with (`pretrain-ecg`, or another's `encoder.*`).
         aligned: the folder of `align`, instead: weights to begin with, and the scans' embeddings to stay aligned with.
+            A cohort without scans keeps the alignment's head as it was.
 
     Raises:
-        InvalidSettings: both were given, the training fold has no labels, or the scans are of another cohort.
+        InvalidSettings: both were given, a fold has no labels, or the scans are of another cohort.
     """
     if encoder and aligned:
         raise InvalidSettings("begin with an encoder or with an aligned one, not with both")
@@ -135,10 +137,12 @@ def finetune(
     )
     if folder.is_finished:
         return folder
-    seed_stage(settings.seed)
     rows = labelled_rows(cohort, settings)
+    check_development(cohort)
+    seed_stage(settings.seed)
     scaler = fit_scaler(cohort.phenotypes[rows])
-    learner = Finetuner(settings, positive_weights(cohort.diseases[rows], settings.max_positive_weight))
+    weights = positive_weights(cohort.diseases[rows], settings.max_positive_weight)
+    learner = Finetuner(settings, weights, aligns=aligned is not None and bool((cohort.cine[rows] >= 0).any()))
     if beginning:
         begin_with(learner.network, load_weights(beginning))
     known = known_labels(cohort, scaler) | (known_scans(cohort, aligned) if aligned else {})
@@ -170,10 +174,24 @@ def labelled_rows(cohort: Cohort, settings: Finetune) -> NDArray[np.intp]:
     order = np.random.default_rng([settings.seed, SEED_OF_SUBSET]).permutation(patients)
     chosen = order[: max(1, round(settings.label_fraction * len(patients)))]
     rows = rows[np.isin(cohort.patient_ids[rows], chosen)]
-    known = np.isfinite(cohort.diseases[rows]).any(axis=1) | np.isfinite(cohort.phenotypes[rows]).any(axis=1)
+    known = _labelled(cohort, rows)
     if not known.any():
         raise InvalidSettings(f"the training fold of {cohort.folder} has no labels to learn from")
     return rows[known]
+
+
+def check_development(cohort: Cohort) -> None:
+    """Refuse a cohort whose development fold could neither choose an epoch nor calibrate.
+
+    Raises:
+        InvalidSettings: nobody in it has a label.
+    """
+    if not _labelled(cohort, cohort.select("development")).any():
+        raise InvalidSettings(f"the development fold of {cohort.folder} has no labels to choose and calibrate by")
+
+
+def _labelled(cohort: Cohort, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(cohort.diseases[rows]).any(axis=1) | np.isfinite(cohort.phenotypes[rows]).any(axis=1))
 
 
 def mixed_development(cohort: Cohort, seed: int) -> NDArray[np.intp]:

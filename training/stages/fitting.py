@@ -22,6 +22,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn  # noqa: TID253
 from torch.utils.data import DataLoader  # noqa: TID253
 
+from schemas.errors import InvalidSettings
+from training.whole_file import whole_file
+
 from .data import Batch
 from .folder import StageFolder
 from .settings import Hardware, Learning
@@ -117,6 +120,9 @@ def fit(
 
     Every epoch leaves `last.ckpt` and, if it was the best on the development fold, `best.ckpt`. Logs: `csv/version_k`
     (one a start) and `tensorboard`.
+
+    Raises:
+        InvalidSettings: the loss is no number any more: nothing that was learned would be worth keeping.
     """
     gc.collect()  # an earlier learner and its trainer hold each other
     best = _checkpoint(folder.checkpoints, "best", DEVELOPMENT_LOSS)
@@ -150,8 +156,15 @@ def fit(
         trainer.fit(
             learner, training, development, ckpt_path=str(resumed) if resumed.exists() else None, weights_only=True
         )
+    best_loss = math.nan if best.best_model_score is None else float(best.best_model_score)
+    last_loss = float(trainer.callback_metrics.get(DEVELOPMENT_LOSS, best_loss))  # none, where no epoch was left
+    if not math.isfinite(best_loss + last_loss):
+        raise InvalidSettings(
+            f"the development loss is no number any more, after epoch {trainer.current_epoch}: "
+            f"remove {folder.path}, and begin again at a lower rate or in another precision"
+        )
     weights = torch.load(folder.checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    return Fitted(weights, float(best.best_model_score or math.nan), trainer.current_epoch)
+    return Fitted(weights, best_loss, trainer.current_epoch)
 
 
 class EpochLines(Callback):
@@ -176,13 +189,27 @@ class StreamedCheckpoints(TorchCheckpointIO):
         """Lightning: write a checkpoint."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        torch.save(checkpoint, partial)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            torch.save(checkpoint, partial)
 
 
-def _checkpoint(folder: Path, name: str, monitor: str | None) -> ModelCheckpoint:
-    return ModelCheckpoint(
+class MovableCheckpoint(ModelCheckpoint):
+    """Remembers the best epoch also where the stage's folder was moved; Lightning would begin to choose anew."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning: take up where an earlier start ended."""
+        paths = {
+            name: self._here(state_dict[name]) for name in ("best_model_path", "last_model_path", "kth_best_model_path")
+        }
+        best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | paths | {"best_k_models": best, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+
+def _checkpoint(folder: Path, name: str, monitor: str | None) -> MovableCheckpoint:
+    return MovableCheckpoint(
         folder,
         name,
         monitor=monitor,

@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.errors import InvalidSettings
 from training.cohort.layout import DESCRIPTION, INDEX, Cohort, Fold
+from training.whole_file import whole_file
 
 from .settings import Settings
 
@@ -47,7 +48,7 @@ class StageFolder:
 
     def finish(self, **result: Any) -> None:
         """Write the result, after which the stage is finished."""
-        (self.path / RESULT).write_bytes(_pretty(result))
+        write_json(self.path / RESULT, result)
 
 
 def open_stage(
@@ -80,12 +81,30 @@ def open_stage(
         **{name: _sha256(file) if file else None for name, file in inputs.items()},
         "settings": msgspec.to_builtins(settings),
     }
-    file = path / CONFIG
-    if file.exists():
-        _refuse_other(msgspec.json.decode(file.read_bytes()), config, path)
-    path.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(_pretty(config))
+    if (path / CONFIG).exists():
+        _refuse_other(_read_config(path), config, path)
+    else:
+        make_folder(path)
+        write_json(path / CONFIG, config)
     return StageFolder(path)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of something that works in one, unless it is there.
+
+    Raises:
+        InvalidSettings: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSettings(f"{path} cannot be a folder to work in: {error.strerror}") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write the content for people and programs to read, all of it or nothing."""
+    with whole_file(path) as partial:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
 
 
 def read_settings(path: Path, stage: str, kind: type[Any]) -> Any:
@@ -168,6 +187,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         config: dict[str, Any] = msgspec.json.decode((path / CONFIG).read_bytes())
     except OSError as error:
         raise InvalidSettings(f"{path} is no folder of a stage of `cardiacnets train`: it has no {CONFIG}") from error
+    except msgspec.DecodeError as error:
+        raise InvalidSettings(f"{path / CONFIG} is broken: remove {path}, or choose another folder") from error
     return config
 
 
@@ -200,7 +221,3 @@ def _sha256(*paths: Path) -> str:
         except OSError as error:
             raise InvalidSettings(f"{path} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
-
-
-def _pretty(content: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"

@@ -94,11 +94,10 @@ def disturb(frames: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
 
 def move(frames: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
     """Return both, shifted, turned and scaled alike."""
-    rows = len(frames)
-    turn = torch.deg2rad(_between(-TURN_DEG, TURN_DEG, rows))
-    scale = 1 + _between(-SCALE, SCALE, rows)
+    turn = torch.deg2rad(_between(-TURN_DEG, TURN_DEG, frames))
+    scale = 1 + _between(-SCALE, SCALE, frames)
     cosine, sine = scale * turn.cos(), scale * turn.sin()
-    right, down = _between(-SHIFT, SHIFT, rows), _between(-SHIFT, SHIFT, rows)
+    right, down = _between(-SHIFT, SHIFT, frames), _between(-SHIFT, SHIFT, frames)
     matrix = torch.stack([torch.stack([cosine, -sine, right], 1), torch.stack([sine, cosine, down], 1)], 1)
     both = torch.cat([frames[:, None], shares], dim=1)
     grid = functional.affine_grid(matrix, list(both.shape), align_corners=False)
@@ -108,8 +107,8 @@ def move(frames: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
 
 def blur(frames: Tensor) -> Tensor:
     """Return frames, each blurred by a Gaussian of its own width."""
-    width = _between(0.05, BLUR_PIXELS, len(frames))[:, None]
-    place = torch.arange(KERNEL) - KERNEL // 2
+    width = _between(0.05, BLUR_PIXELS, frames)[:, None]
+    place = torch.arange(KERNEL, device=frames.device) - KERNEL // 2
     kernel = torch.softmax(-(place**2) / (2 * width**2), dim=1)
     across = _convolve(frames, kernel[:, None, None, :])
     return _convolve(across, kernel[:, None, :, None])
@@ -119,22 +118,21 @@ def coarsen(frames: Tensor) -> Tensor:
     """Return frames, some of them at half their resolution."""
     half = functional.avg_pool2d(frames[:, None], 2)
     coarse = functional.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False)[:, 0]
-    return torch.where(torch.rand(len(frames), 1, 1) < COARSE, coarse, frames)
+    return torch.where(torch.rand(len(frames), 1, 1, device=frames.device) < COARSE, coarse, frames)
 
 
 def recolour(frames: Tensor) -> Tensor:
     """Return frames under another shading and another curve from dark to bright."""
-    rows = len(frames)
-    place = torch.linspace(-1, 1, frames.shape[-1])
-    across, down = _between(-0.2, 0.2, rows), _between(-0.2, 0.2, rows)
+    place = torch.linspace(-1, 1, frames.shape[-1], device=frames.device)
+    across, down = _between(-0.2, 0.2, frames), _between(-0.2, 0.2, frames)
     shading = 1 + across[:, None, None] * place + down[:, None, None] * place[:, None]
-    curve = torch.exp(_between(-0.35, 0.35, rows))[:, None, None]
+    curve = torch.exp(_between(-0.35, 0.35, frames))[:, None, None]
     return 255 * (frames.clamp(min=0) / 255 * shading) ** curve
 
 
 def add_noise(frames: Tensor) -> Tensor:
     """Return frames with noise, each as much as it happens to get."""
-    return frames + _between(0, NOISE, len(frames))[:, None, None] * torch.randn_like(frames)
+    return frames + _between(0, NOISE, frames)[:, None, None] * torch.randn_like(frames)
 
 
 def _convolve(frames: Tensor, kernels: Tensor) -> Tensor:
@@ -144,5 +142,6 @@ def _convolve(frames: Tensor, kernels: Tensor) -> Tensor:
     return functional.conv2d(padded, kernels, groups=rows)[0]
 
 
-def _between(low: float, high: float, rows: int) -> Tensor:
-    return low + (high - low) * torch.rand(rows)
+def _between(low: float, high: float, frames: Tensor) -> Tensor:
+    """Return a number a frame, where the frames are."""
+    return low + (high - low) * torch.rand(len(frames), device=frames.device)

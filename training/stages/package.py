@@ -42,15 +42,16 @@ def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label:
         out: the bundle that lies there is replaced.
         finetuned: folder of `finetune`.
         calibrated: folder of `calibrate`, of the same network.
-        cohort: that it was fine-tuned on.
+        cohort: that it was fine-tuned and calibrated on.
         label: see `describe`.
 
     Raises:
-        InvalidSettings: the folders do not belong together, or the network was fine-tuned on another cohort.
+        InvalidSettings: the folders do not belong together, or worked on another cohort.
     """
     settings: Finetune = read_settings(finetuned, FINETUNE, Finetune)
     calibration: Calibrate = read_settings(calibrated, CALIBRATE, Calibrate)
-    check_cohort(finetuned, cohort)
+    for folder in (finetuned, calibrated):
+        check_cohort(folder, cohort)
     check_input(calibrated, "weights", StageFolder(finetuned).weights, "finetuned")
     network = EcgNetwork(find_preset(settings.preset))
     network.load_state_dict(load_weights(StageFolder(finetuned).weights))

@@ -9,6 +9,7 @@ import torch  # noqa: TID253 - Lightning
 from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 
+from inference.models.presets import choose
 from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort, Fold
 from training.networks.cmr_encoder import CMR_PRESETS, N_PATCHES, CmrEncoder, CmrTower, scale_cines
@@ -49,7 +50,7 @@ class CmrMasker(Learner):
 
     def __init__(self, settings: PretrainCmr, n_components: int) -> None:
         super().__init__(settings.learning, settings.seed)
-        self.network = MaskedCmr(CMR_PRESETS[settings.preset], n_components, settings.mask)
+        self.network = MaskedCmr(choose(CMR_PRESETS, settings.preset), n_components, settings.mask)
 
     def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:  # noqa: ARG002 - masks are drawn in both
         """Return the error of what was drawn."""
@@ -63,14 +64,14 @@ def pretrain_cmr(cohort: Cohort, out: Path, settings: PretrainCmr, hardware: Har
     tower's answers to the cines of the training and the development fold; those of other scans are NaN.
 
     Raises:
-        InvalidSettings: the cohort has no cines.
+        InvalidSettings: the cohort has no cines, or a fold has none.
     """
     if cohort.cines is None:
         raise InvalidSettings(f"{cohort.folder} has no cines: the CMR encoder needs a cohort with cardiac MR")
+    training, development = scans_of(cohort, "train"), scans_of(cohort, "development")
     folder = open_stage(out, STAGE, settings, cohort)
     if folder.is_finished:
         return folder
-    training, development = scans_of(cohort, "train"), scans_of(cohort, "development")
     scans = np.union1d(training, development)
     components = fit_components(cohort.cines, training, settings.components, settings.seed)
     patches = read_components(components, cohort.cines, scans)
@@ -98,9 +99,24 @@ def pretrain_cmr(cohort: Cohort, out: Path, settings: PretrainCmr, hardware: Har
 
 
 def scans_of(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
-    """Return the scans of a fold, each once, in order."""
-    scans = cohort.cine[cohort.select(fold)]
-    return np.unique(scans[scans >= 0]).astype(np.intp)
+    """Return the scans of a fold, each once, in order.
+
+    Raises:
+        InvalidSettings: there are none.
+    """
+    return np.unique(cohort.cine[scanned(cohort, fold)]).astype(np.intp)
+
+
+def scanned(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
+    """Return the rows of a fold whose heart was scanned.
+
+    Raises:
+        InvalidSettings: there are none.
+    """
+    rows = cohort.select(fold)
+    if not (cohort.cine[rows] >= 0).any():
+        raise InvalidSettings(f"nobody in the {fold} fold of {cohort.folder} was scanned")
+    return rows[cohort.cine[rows] >= 0]
 
 
 @torch.no_grad()

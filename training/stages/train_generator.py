@@ -33,15 +33,14 @@ from training.crops import iterate_preprocessed
 from training.networks.cmr_encoder import scale_cines
 from training.networks.expectation import fit_expectation
 from training.networks.kept_patches import draw_order, take
-from training.whole_array import write_array
+from training.whole_file import write_array
 
-from .align import scanned
 from .data import Batch, Draw, load_development, load_training
 from .finetune import STAGE as FINETUNE
 from .finetune import Finetune
 from .fitting import Learner, fit
 from .folder import WEIGHTS, StageFolder, above, below, load_weights, open_stage, read_settings, save_weights
-from .pretrain_cmr import scans_of
+from .pretrain_cmr import scanned, scans_of
 from .seeds import seed_stage
 from .settings import Count, Hardware, Learning, NotNegative, Settings, Share
 from .train_vae import STAGE as TRAIN_VAE
@@ -157,10 +156,14 @@ def train_generator(
         hardware: where to learn.
         vae: folder of `train-vae`.
         ecg: a model bundle, or the folder of `finetune`; its embeddings are those of its reports.
+
+    Raises:
+        InvalidSettings: the cohort has no cines, or a fold has none, or the ECG model's embeddings say nothing.
     """
     if cohort.cines is None:
         raise InvalidSettings(f"{cohort.folder} has no cines: a generator of cines needs a cohort with cardiac MR")
     told: TrainVae = read_settings(vae, TRAIN_VAE, TrainVae)
+    rows, development = scanned(cohort, "train"), scanned(cohort, "development")
     folder = open_stage(out, STAGE, settings, cohort, vae=vae / WEIGHTS, ecg=ecg / WEIGHTS)
     if folder.is_finished:
         return folder
@@ -170,11 +173,9 @@ def train_generator(
     scaling = fit_scaling(latents, scans_of(cohort, "train"), told.preset)
     seed_stage(settings.seed)
     size, seed, workers = settings.learning.batch_size, settings.seed, hardware.workers
-    drawn, fixed = (
-        LatentsByEcg(latents, embeddings, scaling, cohort, scanned(cohort, fold)) for fold in ("train", "development")
-    )
+    drawn, fixed = (LatentsByEcg(latents, embeddings, scaling, cohort, some) for some in (rows, development))
     fitted = fit(
-        GeneratorLearner(settings, preset, torch.from_numpy(embeddings[scanned(cohort, "train")])),
+        GeneratorLearner(settings, preset, torch.from_numpy(embeddings[rows])),
         load_training(drawn, size, seed=seed, workers=workers),
         load_development(fixed, size, workers=workers),
         folder,
@@ -254,10 +255,17 @@ def embed_ecgs(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_cr
 
 
 def open_ecg_network(folder: Path) -> tuple[EcgNetwork, int]:
-    """Return the network of a bundle or of the `finetune` stage, and how many crops of an ECG are averaged."""
+    """Return the network of a bundle or of the `finetune` stage, and how many crops of an ECG are averaged.
+
+    Raises:
+        InvalidSettings: the bundle's embeddings are one constant: every ECG would be drawn the same heart.
+    """
     if (folder / MANIFEST).exists():
         bundle = load_bundle(folder)
-        return restore_network(bundle), bundle.manifest.input.n_crops
+        network = restore_network(bundle)
+        if not network.alignment.projection.weight.any():
+            raise InvalidSettings(f"the model in {folder} was aligned with no cardiac MR: its embeddings say nothing")
+        return network, bundle.manifest.input.n_crops
     settings: Finetune = read_settings(folder, FINETUNE, Finetune)
     network = EcgNetwork(find_preset(settings.preset))
     network.load_state_dict(load_weights(folder / WEIGHTS))

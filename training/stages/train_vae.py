@@ -83,18 +83,17 @@ def train_vae(cohort: Cohort, out: Path, settings: TrainVae, hardware: Hardware)
     """Learn from the training fold's cines; leave the autoencoder's weights, `vae.*`.
 
     Raises:
-        InvalidSettings: the cohort has no cines.
+        InvalidSettings: the cohort has no cines, or a fold has none.
     """
     if cohort.cines is None:
         raise InvalidSettings(f"{cohort.folder} has no cines: a generator of cines needs a cohort with cardiac MR")
+    reduction = find_cine_preset(settings.preset).reduction
+    drawn, fixed = (ReducedCines(cohort.cines, scans_of(cohort, fold), reduction) for fold in ("train", "development"))
     folder = open_stage(out, STAGE, settings, cohort)
     if folder.is_finished:
         return folder
     seed_stage(settings.seed)
-    reduction = find_cine_preset(settings.preset).reduction
     size, seed, workers = settings.learning.batch_size, settings.seed, hardware.workers
-    drawn = ReducedCines(cohort.cines, scans_of(cohort, "train"), reduction)
-    fixed = ReducedCines(cohort.cines, scans_of(cohort, "development"), reduction)
     fitted = fit(
         VaeLearner(settings),
         load_training(drawn, size, seed=seed, workers=workers),

@@ -1,4 +1,4 @@
-"""What of a network no label has taught: its random answers would look like measurements, so it answers a constant."""
+"""What of a network no label has taught: its answers would look like measurements, so it answers a constant."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from training.cohort.layout import Cohort
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unlearned:
-    """Answers without a label.
+    """Answers without a label, or without two to tell apart.
 
     Attributes:
-        diseases: (5,).
+        diseases: (5,); of one that nobody had, a network learns that nobody has it.
         phenotypes: (82,).
         subtype: of a cardiomyopathy.
         embedding: whether the ECG was never aligned with a scan.
@@ -54,10 +54,11 @@ class Unlearned:
 
 def find_unlearned(cohort: Cohort, rows: NDArray[np.intp], *, aligned: bool) -> Unlearned:
     """Return what the labels of the rows cannot have taught."""
+    diseases, subtypes = cohort.diseases[rows], cohort.subtypes[rows]
     return Unlearned(
-        diseases=np.asarray(np.isnan(cohort.diseases[rows]).all(axis=0)),
+        diseases=~((diseases == 1).any(axis=0) & (diseases == 0).any(axis=0)),
         phenotypes=np.asarray(np.isnan(cohort.phenotypes[rows]).all(axis=0)),
-        subtype=not (cohort.subtypes[rows] >= 0).any(),
+        subtype=len(np.unique(subtypes[subtypes >= 0])) < 2,
         embedding=not aligned,
     )
 
