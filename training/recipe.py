@@ -182,27 +182,27 @@ def _read_recipe(file: Path) -> Recipe:
 
 
 def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[Step]:
-    """Yield the steps, the longest way to the bundle first, with estimates of the reference preset."""
+    """Yield the steps, the longest way to the bundle first, with what the reference preset took on two slow cores."""
     main, baselines = places.stage, places.baselines
     scans = recipe.patients + recipe.unmeasured
     rows, scanned_rows = 0.8 * (scans + recipe.unscanned), 0.8 * scans
     learn = _Learner(places, recipe, hardware)
-    finetuning = rows * recipe.finetune_epochs / 180
-    components = scans / 200
-    drawing = scanned_rows * recipe.pretrain_cmr_epochs / 600
+    finetuning = rows * recipe.finetune_epochs / 120
+    components = scans / 150
+    drawing = scanned_rows * recipe.pretrain_cmr_epochs / 450
 
     def step(name: str, seconds: float, run: Callable[[], object], *needs: str) -> Step:
         return Step(name, seconds / SECONDS_A_MINUTE, run, needs)
 
-    yield step(SIMULATE, scans / 26 + recipe.unscanned / 300, learn.simulate)
-    yield step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 130, learn.pretrain_ecg, SIMULATE)
+    yield step(SIMULATE, scans / 30 + recipe.unscanned / 300, learn.simulate)
+    yield step("pretrain-ecg", rows * recipe.pretrain_ecg_epochs / 108, learn.pretrain_ecg, SIMULATE)
     yield step("pretrain-cmr", components + drawing, learn.pretrain_cmr, SIMULATE)
-    yield step("align", scanned_rows * recipe.align_epochs / 210, learn.align, "pretrain-ecg", "pretrain-cmr")
+    yield step("align", scanned_rows * recipe.align_epochs / 135, learn.align, "pretrain-ecg", "pretrain-cmr")
     yield step("finetune", finetuning, lambda: learn.finetune(main("finetune"), aligned=main("align")), "align")
     yield step(
-        "bundle", 30, lambda: learn.package(main("finetune"), main("calibrate"), places.bundle, None), "finetune"
+        "bundle", 100, lambda: learn.package(main("finetune"), main("calibrate"), places.bundle, None), "finetune"
     )
-    yield step("cmr_oracle", 30, learn.fit_oracle, "align")
+    yield step("cmr_oracle", 110, learn.fit_oracle, "align")
     for name, encoder, told, needed in (
         ("from_scratch", None, "without any pretraining", SIMULATE),
         (
@@ -214,7 +214,7 @@ def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[S
     ):
         baseline = _Baseline(learn, baselines / name, main(f"baseline-{name}"), encoder, told)
         yield step(name, finetuning, baseline, needed)
-    yield step("classic", rows / 100, learn.fit_classic, SIMULATE)
+    yield step("classic", rows / 47, learn.fit_classic, SIMULATE)
 
 
 @dataclass(frozen=True, slots=True)
