@@ -20,6 +20,7 @@ train_app = typer.Typer(
 CohortFolder = Annotated[Path, typer.Option("--cohort", help="Folder of a cohort.")]
 Out = Annotated[Path, typer.Option(help="Folder of this stage; one that was interrupted is gone on with.")]
 PresetName = Annotated[Literal["reference", "paper"], typer.Option(help="Sizes of the networks.")]
+CinePresetName = Annotated[str, typer.Option(help="reference or paper.")]
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of weights, crops, masks and order.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="At most.")]
@@ -189,7 +190,7 @@ def train_vae_command(
     *,
     cohort: CohortFolder,
     out: Out,
-    preset: PresetName = "reference",
+    preset: CinePresetName = "reference",
     seed: Seed = 0,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
