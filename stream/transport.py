@@ -80,13 +80,15 @@ def _is_fetched_whole(consumer: Any, partition: TP) -> bool:
 class PromptConsumer(Consumer):
     """Faust's consumer on that thread."""
 
+    _thread: PromptConsumerThread
+
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return PromptConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     @property
     def record_ends(self) -> Mapping[TP, int]:
         """Where the records end, of the partitions of which every one was fetched."""
-        return self._thread.record_ends if isinstance(self._thread, PromptConsumerThread) else {}
+        return self._thread.record_ends
 
 
 class PromptTransport(Transport):

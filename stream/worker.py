@@ -129,7 +129,7 @@ def consumer_lag(app: faust.App) -> dict[str, int]:
     lag: dict[str, int] = {}
     for tp, broker_end in list(monitor.tp_end_offsets.items()):
         record_end = cast("PromptConsumer", app.consumer).record_ends.get(tp, broker_end)
-        end = min(record_end, broker_end) if monitor.tp_read_offsets.get(tp, -1) + 1 >= record_end else broker_end
+        end = record_end if monitor.tp_read_offsets.get(tp, -1) + 1 >= record_end else broker_end
         lag[tp.topic] = lag.get(tp.topic, 0) + max(0, end - monitor.tp_committed_offsets.get(tp, end))
     return lag
 

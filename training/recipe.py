@@ -25,8 +25,9 @@ from schemas.errors import InvalidSettings
 
 from .cohort.layout import Cohort, is_cohort, open_cohort
 from .cohort.processes import open_pool
-from .stages.folder import StageFolder, make_folder, write_json
+from .stages.folder import StageFolder, make_folder
 from .stages.settings import Count, Hardware, Learning, Settings
+from .whole_file import write_json
 
 RECIPE = "recipe.json"
 SIMULATE = "simulate"

@@ -17,6 +17,7 @@ from schemas.errors import InvalidSettings
 
 from .evaluation.cine_left_ventricle import LeftVentricles, measure_left_ventricles
 from .stages.folder import WEIGHTS, load_weights
+from .whole_file import write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,7 +128,7 @@ def load_segmenter(folder: Path) -> CineSegmenter:
 def write_card(folder: Path, trained_on: str, development: Mapping[str, float | None]) -> None:
     """Complete a folder in which the weights lie."""
     card = SegmenterCard(sha256=sha256(folder / WEIGHTS), trained_on=trained_on, development=dict(development))
-    (folder / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n")
+    write_json(folder / CARD, card)
 
 
 def _at_size(pictures: Tensor) -> Tensor:

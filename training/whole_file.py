@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import psutil
 from numpy.typing import DTypeLike, NDArray
@@ -25,6 +26,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # half a file must never be taken for a whole one
     yield partial
     partial.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write the content for people and programs to read."""
+    with whole_file(path) as partial:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
 
 
 @contextmanager

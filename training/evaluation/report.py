@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from math import isfinite, nan
 from pathlib import Path
 
-import msgspec
-
 from inference.bundle import Bundle
 from schemas.messages import DISEASES, NOTICE
 from training.cohort.described import SIMULATED
+from training.whole_file import write_json
 
 from .agreement import GROUPS, LIMIT_DEVIATIONS
 from .baselines import READABLE, Absent
@@ -38,7 +37,7 @@ def write_report(folder: Path, evaluation: Evaluation, real: RealEcgs | None) ->
     folder.mkdir(parents=True, exist_ok=True)
     plots = draw_plots(evaluation, folder)
     figures = {**as_json(evaluation), **({"real_ecgs": real} if real else {})}
-    (folder / FIGURES).write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
+    write_json(folder / FIGURES, figures)
     (folder / MODEL_CARD).write_text(write_model_card(evaluation, real))
     sections = [
         *_summary(evaluation),

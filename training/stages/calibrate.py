@@ -25,6 +25,7 @@ from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES, Disease
 from training.cohort.layout import Cohort
 from training.crops import iterate_preprocessed
+from training.whole_file import write_json
 
 from .finetune import STAGE as FINETUNE
 from .finetune import Finetune, check_development
@@ -79,7 +80,7 @@ def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -
     rows = cohort.select("development")
     logits = average_logits(network, cohort, rows, settings.n_crops)
     heads = fit_heads(DISEASES, logits, cohort.diseases[rows], settings)
-    (folder.path / CALIBRATION).write_bytes(msgspec.json.format(msgspec.json.encode(heads), indent=1) + b"\n")
+    write_json(folder.path / CALIBRATION, heads)
     positives = (cohort.diseases[rows] == 1).sum(axis=0).tolist()
     folder.finish(rows=len(rows), positives=dict(zip(DISEASES, positives, strict=True)))
     return folder

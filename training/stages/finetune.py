@@ -131,14 +131,14 @@ def finetune(
         raise InvalidSettings("begin with an encoder or with an aligned one, not with both")
     if aligned and cohort.description.scans:
         check_cohort(aligned, cohort)
+    rows = labelled_rows(cohort, settings)
+    check_development(cohort)
     beginning = aligned / WEIGHTS if aligned else encoder
     folder = open_stage(
         out, STAGE, settings, cohort, encoder=beginning, embeddings=aligned / EMBEDDINGS if aligned else None
     )
     if folder.is_finished:
         return folder
-    rows = labelled_rows(cohort, settings)
-    check_development(cohort)
     seed_stage(settings.seed)
     scaler = fit_scaler(cohort.phenotypes[rows])
     weights = positive_weights(cohort.diseases[rows], settings.max_positive_weight)

@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.errors import InvalidSettings
 from training.cohort.layout import DESCRIPTION, INDEX, Cohort, Fold
-from training.whole_file import whole_file
+from training.whole_file import write_json
 
 from .settings import Settings
 
@@ -99,12 +99,6 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidSettings(f"{path} cannot be a folder to work in: {error.strerror}") from error
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write the content for people and programs to read, all of it or nothing."""
-    with whole_file(path) as partial:
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
 
 
 def read_settings(path: Path, stage: str, kind: type[Any]) -> Any:

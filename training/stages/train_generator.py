@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch  # noqa: TID253 - Lightning
 from einops import rearrange, reduce, repeat
@@ -33,7 +32,7 @@ from training.crops import iterate_preprocessed
 from training.networks.cmr_encoder import scale_cines
 from training.networks.expectation import fit_expectation
 from training.networks.kept_patches import draw_order, take
-from training.whole_file import write_array
+from training.whole_file import write_array, write_json
 
 from .data import Batch, Draw, load_development, load_training
 from .finetune import STAGE as FINETUNE
@@ -185,7 +184,7 @@ def train_generator(
     expected = learn_expectation(cohort, preset, embeddings, settings.shrinkage)
     weights |= above("mar.", below("mar.", fitted.weights)) | above("expected.", expected.state_dict())
     save_weights(folder.weights, weights)
-    (folder.path / SCALING).write_bytes(msgspec.json.format(msgspec.json.encode(scaling), indent=1) + b"\n")
+    write_json(folder.path / SCALING, scaling)
     folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
     return folder
 
