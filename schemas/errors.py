@@ -18,7 +18,7 @@
         ├── EngineUnavailable     the engine's library is not installed, or cannot load the graph
         └── EngineMismatch        an engine disagrees with the reference beyond its tolerance
 
-The store of cines has its own (`stream/cine_store.py`, `stream/cine_command.py`): Redis is away or full, which is the
+The store of cines has its own (`stream/cines/store.py`, `stream/commands/cine.py`): Redis is away or full, which is the
 moment's fault, and a cine that is torn or not there. Anything else that is raised is a bug, and stops the process.
 """
 

@@ -12,7 +12,7 @@ import typer
 
 from schemas.errors import CardiacNetsError, InvalidSettings
 
-from .train_command import PresetName, train_app
+from .commands.train import PresetName, train_app
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -54,7 +54,7 @@ def screen(
     generator: GeneratorFolder = None,
 ) -> None:
     """Screen ECG files without Kafka: one answer a file, in order."""
-    from .screen_command import screen_command
+    from .commands.screen import screen_command
 
     screen_command(_settings(bundle=bundle, engine=engine, generator=generator), files, as_json=json, cine=cine)
 
@@ -68,7 +68,7 @@ def worker(
     http_port: HttpPort = None,
 ) -> None:
     """Screen the ECGs of the Kafka topics until SIGTERM. All settings: CARDIACNETS_* (see the README)."""
-    from .worker import run_worker
+    from .screening.worker import run_worker
 
     run_worker(_settings(broker=broker, redis=redis, bundle=bundle, engine=engine, http_port=http_port))
 
@@ -81,7 +81,7 @@ def cmr_worker(
     http_port: HttpPort = None,
 ) -> None:
     """Draw the cines of flagged ECGs into Redis until SIGTERM, at a lower priority than screening."""
-    from .cine_worker import run_cine_worker
+    from .cines.worker import run_cine_worker
 
     run_cine_worker(_settings(broker=broker, redis=redis, generator=generator, http_port=http_port))
 
@@ -94,7 +94,7 @@ def dashboard(
     port: Annotated[int | None, typer.Option(help="0 takes any that is free.")] = None,
 ) -> None:
     """Serve the dashboard: alerts, ECGs, cines and measurements in a browser. Prints the address that opens it."""
-    from .dashboard_command import dashboard_command
+    from .commands.dashboard import dashboard_command
 
     dashboard_command(_settings(broker=broker, redis=redis, dashboard_host=host, dashboard_port=port))
 
@@ -106,7 +106,7 @@ def cine(
     redis: RedisUrl = None,
 ) -> None:
     """Fetch a record's generated cine from Redis."""
-    from .cine_command import cine_command
+    from .commands.cine import cine_command
 
     cine_command(_settings(redis=redis), record_id, out)
 
@@ -117,7 +117,7 @@ def fhir(
     out: Annotated[Path | None, typer.Option(help="File to write; standard output by default.")] = None,
 ) -> None:
     """Write reports as FHIR R4: one Bundle a line, of a DiagnosticReport with its Observations."""
-    from .fhir_command import fhir_command
+    from .commands.fhir import fhir_command
 
     fhir_command(reports, out=out)
 
@@ -135,7 +135,7 @@ def publish(
 
     A file's name without its ending becomes the record's id, which reports and dashboards show: it must name nobody.
     """
-    from .publish_command import publish_command
+    from .commands.publish import publish_command
 
     publish_command(_settings(broker=broker), paths, rate_hz=rate, lane=lane, skip=skip, as_json=json)
 
@@ -153,7 +153,7 @@ def demo(
     engine: EngineName = None,
 ) -> None:
     """Show it all on this machine: an embedded broker, a worker, ECGs going in and risks coming out."""
-    from .demo_command import demo_command
+    from .commands.demo import demo_command
 
     settings = _settings(bundle=bundle, engine=engine)
     demo_command(settings, once=once, as_json=json, ecgs=ecgs, records=records, rate_hz=rate, seed=seed, logs=logs)
@@ -179,7 +179,7 @@ def evaluate(
 ) -> None:
     """Measure how good a model is, on patients it has not seen, beside its baselines."""
     if generator:
-        from .evaluate_cines_command import evaluate_cines_command
+        from .commands.evaluate_cines import evaluate_cines_command
 
         if cohort != "simulated" or baselines or ecgs:
             raise InvalidSettings(
@@ -188,7 +188,7 @@ def evaluate(
         settings = _settings(bundle=bundle)
         evaluate_cines_command(settings, patients=patients, seed=seed, report=report, as_json=json)
         return
-    from .evaluate_command import evaluate_command
+    from .commands.evaluate import evaluate_command
 
     evaluate_command(
         _settings(bundle=bundle),
@@ -210,7 +210,7 @@ def compile_(
     json: Json = False,
 ) -> None:
     """Check every engine against torch, time them on this machine, and remember the fastest that passes."""
-    from .compile_command import compile_command
+    from .commands.compile import compile_command
 
     compile_command(_settings(bundle=bundle, threads=threads), export=export, as_json=json)
 
@@ -230,7 +230,7 @@ def simulate(
     json: Json = False,
 ) -> None:
     """Simulate a paired cohort: ECGs, cines, phenotypes and diseases of patients who do not exist."""
-    from .simulate_command import simulate_command
+    from .commands.simulate import simulate_command
 
     simulate_command(
         out,
@@ -257,7 +257,7 @@ def realism(
     json: Json = False,
 ) -> None:
     """Hold simulated patients against real ECGs and published CMR values; needs matplotlib."""
-    from .realism_command import realism_command
+    from .commands.realism import realism_command
 
     realism_command(ecgs, out, cine=cine, patients=patients, seed=seed, as_json=json)
 
@@ -274,7 +274,7 @@ def cohort_import(
     json: Json = False,
 ) -> None:
     """Make a cohort of MIMIC-IV-ECG with its ICD-10 diagnoses, or of UK Biobank's imaging visits."""
-    from .cohort_command import import_command
+    from .commands.cohort_import import import_command
 
     import_command(source, root, out=out, table=table, as_json=json)
 
@@ -287,7 +287,7 @@ def bundle_create(
     crops: Annotated[int, typer.Option(min=1, max=16, help="Crops averaged at evaluation.")] = 3,
 ) -> None:
     r"""Write an untrained bundle of a preset; needs torch (pip install 'cardiacnets\[train]')."""
-    from .bundle_command import create_command
+    from .commands.bundle_create import create_command
 
     create_command(out, preset=preset, seed=seed, n_crops=crops)
 
@@ -304,7 +304,7 @@ def bundle_import(
     ] = None,
 ) -> None:
     """Write a bundle of released CardioNets weights; needs torch, the extra `train`."""
-    from .import_command import import_command
+    from .commands.bundle_import import import_command
 
     import_command(checkpoints, out, diseases=disease or (), phenotype_scaler=phenotype_scaler)
 

@@ -25,19 +25,19 @@ import psutil
 from engines.batcher import Lane
 from inference.bundle import default_bundle, load_bundle
 from inference.intake import take_in
+from inference.open_engine_for_bundle import open_chosen_engine
 from schemas.codec import encode_ecg
 from schemas.messages import RiskReport, decode_message
 from schemas.topics import ECG_RISK, record_key
-from stream.child import Child
-from stream.demo import await_worker, start_worker
-from stream.engine_choice import open_chosen_engine
-from stream.kafka import ensure_topics, new_consumer
-from stream.pace import Pace
-from stream.publishing import EcgPublisher
-from stream.servers import embedded_broker, embedded_redis, free_port
+from stream.broker.clients import ensure_topics, new_consumer
+from stream.broker.ecg_publisher import EcgPublisher
+from stream.broker.rate_limit import Pace
+from stream.demo.account import latency
+from stream.demo.child_process import Child
+from stream.demo.embedded_servers import embedded_broker, embedded_redis, free_port
+from stream.demo.stage import await_worker, start_worker
 from stream.settings import PREFIX, Settings
-from stream.tally import latency
-from training.cohort.ecg import generate_ecgs
+from training.simulation.ecg import generate_ecgs
 
 DISTINCT = 200
 WARM = 40

@@ -8,7 +8,7 @@ import pytest
 from dashboard_ward import TOKEN, keep_everything, simulate_case
 
 from schemas.messages import decode_message
-from stream.kafka import new_consumer
+from stream.broker.clients import new_consumer
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (

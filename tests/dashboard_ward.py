@@ -34,13 +34,13 @@ from schemas.messages import (
     encode_message,
 )
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_RISK, record_key
-from stream.child import Child
-from stream.cine_store import CineStore, cine_key
-from stream.kafka import ensure_topics, new_producer
-from stream.servers import embedded_broker, embedded_redis, free_port
+from stream.broker.clients import ensure_topics, new_producer
+from stream.cines.store import CineStore, cine_key
+from stream.demo.child_process import Child
+from stream.demo.embedded_servers import embedded_broker, embedded_redis, free_port
+from stream.screening.waveform_cache import waveform_key
 from stream.settings import Settings, as_environment
-from stream.waveform_cache import waveform_key
-from training.cohort.simulated import simulate_patient
+from training.simulation.simulate_cohort import simulate_patient
 
 TOKEN = "a-token-of-the-tests"
 MODEL = ModelReference(
@@ -222,7 +222,7 @@ def dashboard_process(settings, log: Path):
     """Run the dashboard; give its address and the process."""
     code = (
         "import os; from stream.settings import load_settings;"
-        "from stream.dashboard_command import dashboard_command; dashboard_command(load_settings(os.environ))"
+        "from stream.commands.dashboard import dashboard_command; dashboard_command(load_settings(os.environ))"
     )
     already = len(log.read_text()) if log.exists() else 0
     with Child(

@@ -5,9 +5,9 @@ import os
 from inference.screener import Screener
 from schemas.errors import EngineFailed
 from stream.logs import configure_logs
-from stream.model import load_screener
+from stream.screening.model import load_screener
+from stream.screening.worker import serve
 from stream.settings import load_settings
-from stream.worker import serve
 
 
 class FaultyEngine:

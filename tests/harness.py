@@ -16,12 +16,12 @@ from inference.intake import take_in
 from schemas.codec import encode_ecg
 from schemas.messages import Quality, Rejection, RiskReport, decode_message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK, record_key
-from stream.demo import await_worker, start_worker
-from stream.kafka import ensure_topics, new_consumer
-from stream.publishing import EcgPublisher
-from stream.servers import embedded_broker, embedded_redis, free_port
+from stream.broker.clients import ensure_topics, new_consumer
+from stream.broker.ecg_publisher import EcgPublisher
+from stream.demo.embedded_servers import embedded_broker, embedded_redis, free_port
+from stream.demo.stage import await_worker, start_worker
 from stream.settings import Settings
-from training.cohort.ecg import generate_ecgs
+from training.simulation.ecg import generate_ecgs
 
 RECORDS = int(os.environ.get("TEST_RECORDS", "150"))
 """Records of a fault test: few in CI; 5,000 for the closing measurement."""

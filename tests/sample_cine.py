@@ -7,7 +7,7 @@ from fake_generator import FakeGenerator
 
 from schemas.identity import cine_seed, report_id, request_id
 from schemas.messages import CmrRequest, ModelReference
-from stream.cine_maker import compose_cine
+from stream.cines.maker import compose_cine
 
 MODEL = ModelReference(name="m", version="1", trained=False, weights="untrained")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fake_generator import FakeGenerator
 
-from stream.cine_worker import serve_cines
+from stream.cines.worker import serve_cines
 from stream.logs import configure_logs
 from stream.settings import load_settings
 

@@ -13,7 +13,7 @@ from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, MISSING_SAMPLE
 from schemas.errors import UnreadableFile
 from schemas.messages import Quality
-from training.cohort.ecg import generate_ecgs
+from training.simulation.ecg import generate_ecgs
 
 STEPS = np.frombuffer(next(generate_ecgs(1, 0)).samples, "<i2").reshape(12, -1)
 

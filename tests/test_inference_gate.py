@@ -18,7 +18,7 @@ from schemas.ecg_record import LEADS
 from schemas.errors import UnusableSignal
 from schemas.json_schemas import json_schema
 from schemas.messages import Quality, RiskReport
-from training.cohort.ecg import generate_ecgs
+from training.simulation.ecg import generate_ecgs
 
 RATE_HZ = 500
 

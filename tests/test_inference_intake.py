@@ -14,7 +14,7 @@ from inference.intake import take_in
 from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
 from schemas.errors import RecordError
 from schemas.messages import Quality
-from training.cohort.ecg import generate_ecgs
+from training.simulation.ecg import generate_ecgs
 
 GOOD, SECOND, THIRD = generate_ecgs(3, 0)
 STEPS = np.frombuffer(GOOD.samples, "<i2").reshape(12, -1)

@@ -17,7 +17,7 @@ from inference.waveform import (
     preprocess_reference,
     standardise,
 )
-from training.cohort.ecg import generate_ecgs
+from training.simulation.ecg import generate_ecgs
 
 RATES = (100, 125, 240, 250, 257, 360, 400, 500, 512, 1000)
 

@@ -7,8 +7,8 @@ import typer.main
 import yaml
 
 from stream.cli import app
+from stream.runtime.topic_service import SHUTDOWN_GRACE_S
 from stream.settings import PREFIX, load_settings
-from stream.topic_service import SHUTDOWN_GRACE_S
 
 FOLDER = Path(__file__).parent.parent / "docker"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, ModelReference, Risk
-from stream.alert_book import AlertBook
+from stream.dashboard.alert_book import AlertBook
 from stream.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

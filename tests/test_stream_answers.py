@@ -10,8 +10,8 @@ from fake_generator import FakeGenerator
 from inference.readout import Finding
 from inference.screener import Screening
 from schemas.topics import ECG_ALERTS
-from stream.answers import report_answers
-from stream.cine_worker import CineService
+from stream.cines.worker import CineService
+from stream.screening.answers import report_answers
 from stream.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,11 +9,11 @@ import time
 import psutil
 import pytest
 
-from stream.child import Child
+from stream.demo.child_process import Child
 
 PARENT = """
 import sys, time
-from stream.child import Child
+from stream.demo.child_process import Child
 with Child(["sleep", "600"]) as child:
     print(child.process.pid, flush=True)
     time.sleep(600)

@@ -12,12 +12,12 @@ from sample_cine import sample_cine, sample_request
 from inference.generator_manifest import EcgModel
 from inference.report import compose_cmr_request, compose_report
 from schemas.errors import ForeignEmbedding, InvalidSettings, UnreadableFile
-from stream.cine_command import CineNotFound, check_cine_request, cine_command, draw_cine, screen_cine
-from stream.cine_store import CineStore, RedisUnavailable
-from stream.model import load_screener
-from stream.servers import embedded_redis
+from stream.cines.store import CineStore, RedisUnavailable
+from stream.commands.cine import CineNotFound, check_cine_request, cine_command, draw_cine, screen_cine
+from stream.demo.embedded_servers import embedded_redis
+from stream.screening.model import load_screener
 from stream.settings import Settings
-from training.cohort.ecg import generate_ecgs
+from training.simulation.ecg import generate_ecgs
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_the_cine_of_a_screening_is_the_one_that_a_cmr_worker_draws(screener):
 
 
 def test_an_ecg_file_becomes_a_cine_without_kafka_or_redis(screener, tmp_path):
-    from training.cohort.simulated import write_wfdb
+    from training.simulation.simulate_cohort import write_wfdb
 
     write_wfdb(tmp_path / "ecgs", patients=1, seed=3)
     (header,) = (tmp_path / "ecgs").rglob("*.hea")

@@ -23,18 +23,18 @@ from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
 from schemas.messages import CmrResult, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS
-from stream.child import Child
-from stream.cine_store import CineStore, lock_key
-from stream.cine_worker import NICENESS
-from stream.demo import await_worker
-from stream.kafka import new_consumer, new_producer
-from stream.servers import embedded_redis, free_port
+from stream.broker.clients import new_consumer, new_producer
+from stream.cines.store import CineStore, lock_key
+from stream.cines.worker import NICENESS
+from stream.demo.child_process import Child
+from stream.demo.embedded_servers import embedded_redis, free_port
+from stream.demo.stage import await_worker
 from stream.settings import as_environment
 
 SILENCE_S = 40.0
 SHIPPED = """
 import os
-from stream.cine_worker import run_cine_worker
+from stream.cines.worker import run_cine_worker
 from stream.settings import load_settings
 run_cine_worker(load_settings(os.environ))
 """

@@ -12,11 +12,11 @@ from sample_cine import sample_cine, sample_request
 from inference.generator_manifest import EcgModel
 from schemas.errors import MalformedRecord
 from schemas.messages import encode_message
-from stream.cine_lane import MAX_REQUEST_BYTES, CineLane, read_request
-from stream.cine_maker import CineMaker, Studio
-from stream.cine_store import CineStore, RedisFull, RedisUnavailable, cine_key
-from stream.lane import Tries
-from stream.servers import embedded_redis
+from stream.cines.lane import MAX_REQUEST_BYTES, CineLane, read_request
+from stream.cines.maker import CineMaker, Studio
+from stream.cines.store import CineStore, RedisFull, RedisUnavailable, cine_key
+from stream.demo.embedded_servers import embedded_redis
+from stream.runtime.event import Tries
 from stream.settings import Settings
 
 

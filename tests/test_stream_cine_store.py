@@ -10,12 +10,12 @@ import redis.asyncio
 import zstandard
 from sample_cine import sample_cine
 
-from stream import cine_store
-from stream.cine_store import CineStore, CorruptCine, RedisFull, RedisUnavailable, cine_key, lock_key
-from stream.metrics import Metrics
-from stream.servers import embedded_redis
+from stream.cines import store as cine_store
+from stream.cines.store import CineStore, CorruptCine, RedisFull, RedisUnavailable, cine_key, lock_key
+from stream.demo.embedded_servers import embedded_redis
+from stream.screening.metrics import Metrics
+from stream.screening.waveform_cache import WaveformCache
 from stream.settings import Settings
-from stream.waveform_cache import WaveformCache
 
 
 @pytest.fixture(scope="module")

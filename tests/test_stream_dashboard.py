@@ -21,12 +21,12 @@ from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import UnusableSignal
 from schemas.messages import Acknowledgement, CmrRequest, Rejection, Risk, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK, ECG_REJECTED, ECG_RISK
-from stream.alert_book import AlertBook
-from stream.cine_store import RedisUnavailable
+from stream.cines.store import RedisUnavailable
+from stream.dashboard.alert_book import AlertBook
 from stream.dashboard.app import Pages, make_app
 from stream.dashboard.events import CHARACTERS_KEPT, EVENTS_KEPT, WAITING, Hub
+from stream.dashboard.explanations import explain, put_in_words
 from stream.dashboard.feed import Overview
-from stream.dashboard.meaning import explain, put_in_words
 from stream.dashboard.records import arrange_ecg, compose_page
 from stream.dashboard.state import DashboardState
 

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from schemas.messages import Acknowledgement, Alert, CmrRequest
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK, ECG_RISK
-from stream.cine_store import cine_key
+from stream.cines.store import cine_key
 
 pytest_plugins = ["browser_fixtures"]
 pytestmark = needs_chromium
@@ -376,7 +376,7 @@ def test_a_restart_with_another_token_tells_what_to_do(ground):
 
 def test_a_port_that_is_taken_and_a_broker_that_is_not_there_are_said_in_a_line(ground):
     settings, *_ = ground
-    code = "from stream.dashboard_command import dashboard_command; from stream.settings import Settings; "
+    code = "from stream.commands.dashboard import dashboard_command; from stream.settings import Settings; "
     for change, words in (
         ({"broker": "127.0.0.1:1"}, "no Kafka broker answers at 127.0.0.1:1"),
         ({"dashboard_port": int(settings.broker.split(":")[1])}, "CARDIACNETS_DASHBOARD_PORT"),

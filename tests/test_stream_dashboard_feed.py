@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from schemas.codec import encode_ecg
 from schemas.messages import DISEASES, Alert, Rejection, decode_message, encode_message
 from schemas.topics import ECG_ALERTS, ECG_RECORDS, ECG_REJECTED, ECG_RISK
+from stream.broker.clients import new_consumer, new_producer
 from stream.dashboard.events import Hub
 from stream.dashboard.feed import MAX_RECORDS, Feed
-from stream.dashboard.silence import PATIENCE_S
-from stream.kafka import new_consumer, new_producer
+from stream.dashboard.unanswered_input import PATIENCE_S
 from stream.settings import Settings
 
 

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from schemas.messages import Acknowledgement
 from schemas.topics import ECG_ALERTS_ACK, ECG_RISK
-from stream.alert_book import AlertBook
+from stream.dashboard.alert_book import AlertBook
 from stream.dashboard.feed import Feed, Overview
 from stream.dashboard.state import DashboardState
 

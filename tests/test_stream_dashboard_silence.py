@@ -1,6 +1,6 @@
 """ECGs that arrive while nobody answers are noticed, and nothing else is."""
 
-from stream.dashboard.silence import Silence
+from stream.dashboard.unanswered_input import Silence
 
 
 def test_ecgs_that_arrive_and_are_not_answered_are_told_after_two_minutes():

@@ -17,7 +17,7 @@ from real_data import ECGS, needs_real_ecgs
 from engines.choice import Tolerances
 from schemas.ecg_record import LEADS
 from schemas.topics import ECG_RISK
-from training.cohort.simulated import write_wfdb
+from training.simulation.simulate_cohort import write_wfdb
 
 COMMAND = [sys.executable, "-m", "stream.cli"]
 

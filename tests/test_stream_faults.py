@@ -19,10 +19,10 @@ from inference.bundle import default_bundle, load_bundle
 from inference.intake import take_in
 from schemas.codec import decode_ecg
 from schemas.topics import ECG_ALERTS, ECG_REJECTED, ECG_RISK
-from stream import kafka
-from stream.child import Child
-from stream.demo import await_worker
-from stream.servers import free_port
+from stream.broker import clients as kafka
+from stream.demo.child_process import Child
+from stream.demo.embedded_servers import free_port
+from stream.demo.stage import await_worker
 from stream.settings import as_environment
 
 WARM = max(400, RECORDS)

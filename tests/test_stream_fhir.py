@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from inference.fhir import LOINC, SNOMED, SNOMED_DISEASES, UCUM, UCUM_UNITS, compose_bundle, encode_bundle
 from inference.phenotypes import MEASUREMENTS
+from inference.screen_files import Rejected, Screened
 from schemas.errors import InvalidSettings, MalformedRecord
 from schemas.messages import (
     DISEASES,
@@ -29,9 +31,7 @@ from schemas.messages import (
     RiskReport,
     encode_message,
 )
-from stream.fhir import LOINC, SNOMED, SNOMED_DISEASES, UCUM, UCUM_UNITS, compose_bundle, encode_bundle
-from stream.fhir_command import fhir_command
-from stream.screening import Rejected, Screened
+from stream.commands.fhir import fhir_command
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
@@ -286,7 +286,7 @@ def test_a_path_that_cannot_be_read_or_written_is_a_misuse(tmp_path):
 
 
 def test_without_a_file_it_writes_to_standard_output():
-    program = "from stream.fhir_command import fhir_command; fhir_command('-', out=None)"
+    program = "from stream.commands.fhir import fhir_command; fhir_command('-', out=None)"
     done = subprocess.run(
         [sys.executable, "-c", program], input=encode_message(report()), capture_output=True, check=True, timeout=60
     )

@@ -10,7 +10,7 @@ from aiokafka.record.util import calc_crc32c
 from harness import collect, good_values, ward
 
 from schemas.topics import ECG_RECORDS
-from stream.kafka import new_producer
+from stream.broker.clients import new_producer
 
 WATCHDOG_S = 4.0
 PARTITION = 0

@@ -7,7 +7,8 @@ import pytest
 
 from engines.batcher import Batcher, Lane
 from schemas.errors import EngineFailed, MalformedRecord
-from stream.lane import ScreeningLane, Tries
+from stream.runtime.event import Tries
+from stream.screening.lane import ScreeningLane
 
 TRIES = Tries(limit=3, backoff_s=0.001)
 

@@ -17,9 +17,9 @@ from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import EngineFailed, MalformedRecord, UnusableSignal
 from schemas.messages import Alert, ModelReference, Quality, Rejection, Risk, decode_message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
-from stream.metrics import Metrics
-from stream.publisher import AnswerPublisher
-from stream.refractory import Refractory
+from stream.screening.alert_suppression import Refractory
+from stream.screening.answer_publisher import AnswerPublisher
+from stream.screening.metrics import Metrics
 from stream.settings import Settings
 
 MODEL = ModelReference(name="m", version="1", trained=True, weights="w")

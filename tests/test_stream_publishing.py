@@ -10,10 +10,10 @@ from harness import ward
 from engines.batcher import Lane
 from schemas.errors import DeploymentError
 from schemas.topics import ECG_BACKFILL
-from stream import kafka
-from stream.publish_command import publish_command
-from stream.publishing import publish_files
-from training.cohort.simulated import write_wfdb
+from stream.broker import clients as kafka
+from stream.broker.ecg_publisher import publish_files
+from stream.commands.publish import publish_command
+from training.simulation.simulate_cohort import write_wfdb
 
 FILES = 12
 

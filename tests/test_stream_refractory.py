@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from engines.batcher import Lane
 from schemas.identity import alert_id
 from schemas.messages import DISEASES, Alert, ModelReference, Risk
-from stream.refractory import FINDINGS_KEPT, VERDICTS_KEPT, Refractory
+from stream.screening.alert_suppression import FINDINGS_KEPT, VERDICTS_KEPT, Refractory
 from stream.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,12 +14,12 @@ from real_data import ECGS, needs_real_ecgs
 from inference.bundle import default_bundle, load_bundle
 from inference.files import find_ecgs, read_ecg
 from inference.intake import take_in
+from inference.screen_files import screen_files
 from inference.screener import Screener, Screening
 from schemas.ecg_record import LEADS
 from schemas.messages import DISEASES
-from stream.model import load_screener
-from stream.screen_command import screen_command
-from stream.screening import screen_files
+from stream.commands.screen import screen_command
+from stream.screening.model import load_screener
 from stream.settings import Settings
 
 
@@ -72,7 +72,7 @@ def test_brackets_in_a_files_name_are_shown_and_obeyed_by_nobody(tmp_path, capsy
     monkeypatch.chdir(tmp_path)
     screen_command(Settings(engine="onnxruntime"), [Path("[red]a[/].hea")], as_json=False, cine=None)
     assert "[red]a[/].hea" in capsys.readouterr().out
-    monkeypatch.setattr("stream.screen_command.screen_cine", lambda *_: None)
+    monkeypatch.setattr("stream.commands.screen.screen_cine", lambda *_: None)
     screen_command(Settings(engine="onnxruntime"), [Path("a.hea")], as_json=False, cine=Path("scan[/b].gif"))
     assert "scan[/b].gif" in capsys.readouterr().out
 
@@ -143,7 +143,7 @@ def test_a_batch_gives_what_each_record_gives_alone(screener):
 
 
 def test_a_refused_record_among_good_ones_moves_nobody(screener):
-    from training.cohort.ecg import generate_ecgs
+    from training.simulation.ecg import generate_ecgs
 
     good = list(generate_ecgs(3, seed=4))
     short = msgspec.structs.replace(good[0], record_id="short", samples=good[0].samples[: 12 * 2 * 100])
@@ -166,7 +166,7 @@ def test_the_bundles_number_of_crops_is_what_the_engine_sees():
             seen.append(len(inputs))
             return {}
 
-    from training.cohort.ecg import generate_ecgs
+    from training.simulation.ecg import generate_ecgs
 
     with pytest.raises(Exception, match="disease_logits"):
         Screener(bundle, Spy()).screen(list(generate_ecgs(2, seed=4)))

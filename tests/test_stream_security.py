@@ -23,9 +23,9 @@ from sample_cine import sample_cine
 from secure_door import secure_door, server_context
 
 from schemas.errors import DeploymentError
-from stream.cine_store import CineStore, RedisUnavailable
-from stream.kafka import ensure_topics, tls_context
-from stream.servers import embedded_redis
+from stream.broker.clients import ensure_topics, tls_context
+from stream.cines.store import CineStore, RedisUnavailable
+from stream.demo.embedded_servers import embedded_redis
 from stream.settings import Settings, as_environment
 
 RECORDS = 12

@@ -11,9 +11,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.errors import DeploymentError
 from schemas.topics import ECG_RECORDS, ECG_RISK
-from stream.health import check_port
-from stream.kafka import ensure_topics, new_consumer
-from stream.servers import embedded_broker, embedded_redis
+from stream.broker.clients import ensure_topics, new_consumer
+from stream.demo.embedded_servers import embedded_broker, embedded_redis
+from stream.runtime.health import check_port
 from stream.settings import Settings
 
 

@@ -11,8 +11,8 @@ from test_training_mimic import Archive, steps
 from inference.files import find_ecgs
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
-from stream.cohort_command import import_command
-from stream.simulate_command import simulate_command
+from stream.commands.cohort_import import import_command
+from stream.commands.simulate import simulate_command
 from training.cohort.layout import open_cohort
 
 ROOT = Path(__file__).parent.parent

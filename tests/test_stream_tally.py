@@ -7,8 +7,8 @@ from rich.console import Console
 
 from schemas.messages import Alert, CmrResult, ModelReference, Quality, Rejection, Risk, RiskReport, encode_message
 from schemas.topics import CMR_RESULTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
-from stream.live_view import render_tally
-from stream.tally import Tally
+from stream.demo.account import Tally
+from stream.demo.live_view import render_tally
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = ModelReference(name="m", version="1", trained=False, weights="untrained")

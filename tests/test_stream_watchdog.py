@@ -7,9 +7,9 @@ import pytest
 
 from engines.batcher import Lane
 from schemas.topics import ECG_BACKFILL, ECG_RECORDS
-from stream.service import ScreeningService
+from stream.runtime.watchdog import EXIT_CODE, Watchdog
+from stream.screening.service import ScreeningService
 from stream.settings import Settings
-from stream.watchdog import EXIT_CODE, Watchdog
 
 CHECK_S = 0.01
 

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from training.cohort import four_chamber
-from training.cohort.cine_picture import PIXEL_MM, WHOLE
-from training.cohort.four_chamber import draw_four_chamber
-from training.cohort.heart import build_heart
-from training.cohort.measures import measure_chambers
-from training.cohort.physiology import draw_patient
-from training.cohort.short_axis import draw_short_axis
+from training.simulation import four_chamber
+from training.simulation.cine_picture import PIXEL_MM, WHOLE
+from training.simulation.four_chamber import draw_four_chamber
+from training.simulation.heart import build_heart
+from training.simulation.heart_measurements import measure_chambers
+from training.simulation.physiology import draw_patient
+from training.simulation.short_axis import draw_short_axis
 
 
 @pytest.fixture(scope="module")

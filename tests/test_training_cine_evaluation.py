@@ -18,26 +18,26 @@ from inference.generator_manifest import EcgModel
 from schemas.errors import ForeignEmbedding, InvalidSettings
 from schemas.messages import ModelReference
 from stream.cli import app
-from training.cohort.cine_picture import PIXEL_MM
-from training.cohort.four_chamber import draw_four_chamber, outline_four_chamber
-from training.cohort.heart import build_heart
 from training.cohort.layout import PHENOTYPES
-from training.cohort.measures import measure_heart
-from training.cohort.physiology import draw_patient
-from training.cohort.simulated import simulate_cohort
 from training.evaluation.bootstrap import draw_patients
-from training.evaluation.cine_baselines import MEAN, NEAREST, RANDOM, answer_with_training_cines
-from training.evaluation.cine_consistency import check_consistency, weighted_correlation
-from training.evaluation.cine_evaluation import as_json, evaluate_generator, find_distinct
-from training.evaluation.cine_frechet import FeatureSpace, estimate_frechet, frechet_distance, gaussian_distance
-from training.evaluation.cine_left_ventricle import LeftVentricles, measure_left_ventricles
-from training.evaluation.cine_sheet import write_sheet
-from training.evaluation.cine_similarity import MOST_DB, estimate_mean, measure_psnr, measure_ssim
-from training.segmenter import CineSegmenter, load_segmenter
-from training.stages.folder import StageFolder
-from training.stages.outlined import disturb, move, shrink
+from training.evaluation.cines.baselines import MEAN, NEAREST, RANDOM, answer_with_training_cines
+from training.evaluation.cines.consistency import check_consistency, weighted_correlation
+from training.evaluation.cines.evaluation import as_json, evaluate_generator, find_distinct
+from training.evaluation.cines.frechet import FeatureSpace, estimate_frechet, frechet_distance, gaussian_distance
+from training.evaluation.cines.sheet import write_sheet
+from training.evaluation.cines.similarity import MOST_DB, estimate_mean, measure_psnr, measure_ssim
+from training.instruments.left_ventricle import LeftVentricles, measure_left_ventricles
+from training.instruments.segmenter import CineSegmenter, load_segmenter
+from training.simulation.cine_picture import PIXEL_MM
+from training.simulation.four_chamber import draw_four_chamber, outline_four_chamber
+from training.simulation.heart import build_heart
+from training.simulation.heart_measurements import measure_heart
+from training.simulation.physiology import draw_patient
+from training.simulation.simulate_cohort import simulate_cohort
+from training.stages.outlined_frames import disturb, move, shrink
+from training.stages.segmenter import TrainSegmenter, measured, train_segmenter
 from training.stages.settings import Hardware
-from training.stages.train_segmenter import TrainSegmenter, measured, train_segmenter
+from training.stages.stage_folder import StageFolder
 
 LVEDV, LVEF, THICKNESS = (PHENOTYPES.index(name) for name in ("LVEDV", "LVEF", "LV_wall_thickness_global"))
 

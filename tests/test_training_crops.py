@@ -8,7 +8,7 @@ import pytest
 
 from inference.waveform import preprocess
 from tests.tiny_cohort import write_tiny_cohort
-from training.crops import Augmentation, draw_crops, iterate_preprocessed, middle_crops, open_resampled
+from training.stages.crops import Augmentation, draw_crops, iterate_preprocessed, middle_crops, open_resampled
 
 
 @pytest.fixture(scope="module")

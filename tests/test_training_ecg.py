@@ -13,9 +13,9 @@ from inference.intake import take_in
 from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS
 from schemas.messages import Quality
-from training.cohort.ecg import generate_ecgs, simulate_ecg
-from training.cohort.patient import Conditions
-from training.cohort.physiology import draw_patient
+from training.simulation.ecg import generate_ecgs, simulate_ecg
+from training.simulation.patient import Conditions
+from training.simulation.physiology import draw_patient
 
 few = settings(max_examples=25, deadline=None)
 seeds = given(st.integers(0, 2**32), st.integers(0, 10**6))

@@ -9,7 +9,7 @@ from real_data import ECGS, needs_real_ecgs
 
 from inference.files import read_ecg
 from schemas.ecg_record import LEADS
-from training.ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
+from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
 
 RATE_HZ, SAMPLES = 500, 5000
 # height in mV, time from the R peak in s, width (σ) in s, of a lead such as II

@@ -15,9 +15,8 @@ from inference.bundle import default_bundle, load_bundle
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from stream.cli import app
-from stream.evaluate_command import _print_tables
-from training.cohort.described import describe_cohort
-from training.cohort.simulated import simulate_cohort
+from stream.commands.evaluate import _print_tables
+from training.cohort.provenance import describe_cohort
 from training.evaluation.baselines import (
     Absent,
     default_baselines,
@@ -31,13 +30,14 @@ from training.evaluation.classic import FEATURES, fit_classic, predict_classic
 from training.evaluation.decision import draw_decision_curve
 from training.evaluation.discrimination import operate
 from training.evaluation.evaluation import as_json, evaluate, is_unseen, refuse_seen
-from training.evaluation.linear import fit_logistic, fit_ridge, load_linear
 from training.evaluation.predictions import predict_cohort
 from training.evaluation.real_ecgs import evaluate_real_ecgs
 from training.evaluation.report import write_report
 from training.evaluation.subgroups import measure_subgroups
 from training.evaluation.truth import describe_participants
 from training.evaluation.wording import percent, signed
+from training.instruments.linear_model import fit_logistic, fit_ridge, load_linear
+from training.simulation.simulate_cohort import simulate_cohort
 
 NOWHERE = Path("no-baselines-here")
 

@@ -8,14 +8,14 @@ import torch
 
 from schemas.errors import InvalidSettings
 from tests.tiny_cohort import write_tiny_cohort
-from training.crops import Augmentation, open_resampled
-from training.stages.data import EpochSampler, MiddleCrops, TrainingCrops, load_development, load_training
-from training.stages.fitting import fit, warm_cosine
-from training.stages.folder import StageFolder
+from training.cohort.whole_file import whole_file
+from training.stages.batches import EpochSampler, MiddleCrops, TrainingCrops, load_development, load_training
+from training.stages.crops import Augmentation, open_resampled
+from training.stages.fit import fit, warm_cosine
 from training.stages.pretrain_ecg import EcgMasker, PretrainEcg
 from training.stages.seeds import seed_stage
 from training.stages.settings import Hardware, Learning
-from training.whole_file import whole_file
+from training.stages.stage_folder import StageFolder
 
 pytestmark = pytest.mark.timeout(900)  # every machine is busy at times
 

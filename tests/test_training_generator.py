@@ -21,14 +21,11 @@ from schemas.errors import InvalidSettings
 from stream.cli import app
 from tests.tiny_cohort import write_tiny_cohort
 from tests.tiny_generator import SMALL
-from training.crops import iterate_preprocessed
-from training.generator_costs import count_costs
 from training.networks.cine_losses import edge_loss
 from training.networks.expectation import fit_expectation
-from training.stages.folder import load_weights
-from training.stages.package_generator import package_cines
-from training.stages.settings import Hardware, Learning
-from training.stages.train_generator import (
+from training.networks.weights_files import load_weights
+from training.stages.cine_autoencoder import TrainVae, VaeLearner, train_vae
+from training.stages.cine_generator import (
     GeneratorLearner,
     TrainGenerator,
     draw_mask_share,
@@ -37,7 +34,10 @@ from training.stages.train_generator import (
     open_ecg_network,
     train_generator,
 )
-from training.stages.train_vae import TrainVae, VaeLearner, train_vae
+from training.stages.crops import iterate_preprocessed
+from training.stages.generator_costs import count_costs
+from training.stages.package_generator import package_cines
+from training.stages.settings import Hardware, Learning
 
 pytestmark = pytest.mark.timeout(900)  # the fixtures learn and export, and every machine is busy at times
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from inference.phenotypes import MEASUREMENTS
-from training.cohort.heart import build_heart
-from training.cohort.measures import measure_chambers, measure_heart
-from training.cohort.patient import TERRITORIES
-from training.cohort.physiology import draw_patient
+from training.simulation.heart import build_heart
+from training.simulation.heart_measurements import measure_chambers, measure_heart
+from training.simulation.patient import TERRITORIES
+from training.simulation.physiology import draw_patient
 
 NAMES = [measurement.name for measurement in MEASUREMENTS]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from inference.phenotypes import MEASUREMENTS
-from training.cohort.heart import ANGLE, LEVELS, PHASES, SECTORS, build_heart
-from training.cohort.measures import SEGMENTS, measure_heart
-from training.cohort.physiology import draw_patient
+from training.simulation.heart import ANGLE, LEVELS, PHASES, SECTORS, build_heart
+from training.simulation.heart_measurements import SEGMENTS, measure_heart
+from training.simulation.physiology import draw_patient
 
 NAMES = [measurement.name for measurement in MEASUREMENTS]
 

@@ -11,11 +11,11 @@ from real_data import ECGS, needs_real_ecgs
 from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings, MalformedRecord, UnreadableCohort
 from schemas.messages import DISEASES, SUBTYPES
-from training.cohort.ecg import simulate_ecg
 from training.cohort.layout import MACHINE_MEASUREMENTS
 from training.cohort.mimic import LABELS, MEASUREMENTS, RAW_MEASUREMENTS, import_mimic, parse_codes
-from training.cohort.physiology import draw_patient
-from training.cohort.sources import label_diseases, name_subtype
+from training.cohort.source_tables import label_diseases, name_subtype
+from training.simulation.ecg import simulate_ecg
+from training.simulation.physiology import draw_patient
 
 MIMIC_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
 RELEASE = "mimic-iv-ecg-diagnostic-electrocardiogram-matched-subset-1.0"

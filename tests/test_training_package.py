@@ -16,17 +16,17 @@ from inference.readout import Readout
 from inference.released_weights import ABSENT_THRESHOLD
 from schemas.errors import InvalidSettings
 from tests.tiny_cohort import write_tiny_cohort
-from training.cohort.probe import probe_crops
+from training.simulation.probe import probe_crops
 from training.stages.align import Align, align
 from training.stages.calibrate import Calibrate, calibrate, read_heads
+from training.stages.cine_generator import open_ecg_network
 from training.stages.finetune import Finetune, finetune
-from training.stages.folder import StageFolder, check_input
-from training.stages.package import describe, package
+from training.stages.package_bundle import describe, package
 from training.stages.pretrain_cmr import PretrainCmr, pretrain_cmr
 from training.stages.pretrain_ecg import PretrainEcg, pretrain_ecg
 from training.stages.settings import Hardware, Learning
-from training.stages.train_generator import open_ecg_network
-from training.stages.unlearned import Unlearned, find_unlearned, silence
+from training.stages.stage_folder import StageFolder, check_input
+from training.stages.unlearned_heads import Unlearned, find_unlearned, silence
 
 CPU = Hardware(accelerator="cpu")
 LEARNING = Learning(epochs=1, batch_size=8, learning_rate=1e-3)

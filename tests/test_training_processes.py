@@ -5,7 +5,7 @@ import resource
 import numpy as np
 import pytest
 
-from training.cohort import processes
+from training.cohort import process_pool as processes
 
 ARRAYS, ARRAY_BYTES = 6, 8 * 2**20
 

@@ -7,12 +7,13 @@ from real_data import DATA, ECGS, needs_real_ecgs
 from typer.testing import CliRunner
 
 from inference.phenotypes import MEASUREMENTS
+from inference.reference_values import DERIVED, REFERENCE_VALUES
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from stream.cli import app
-from training.cohort.physiology import draw_patient
-from training.ecg_measurements import CLASSIC_MEASUREMENTS
-from training.realism import (
+from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS
+from training.simulation.physiology import draw_patient
+from training.simulation.realism import (
     compare_ecgs,
     compare_hearts,
     is_healthy,
@@ -21,8 +22,7 @@ from training.realism import (
     read_real_ecgs,
     simulate_patients,
 )
-from training.realism_report import render_markdown
-from training.reference_values import DERIVED, REFERENCE_VALUES
+from training.simulation.realism_report import render_markdown
 
 COLUMNS = len(CLASSIC_MEASUREMENTS)
 

@@ -14,10 +14,10 @@ from schemas.errors import InvalidSettings
 from stream.cli import app
 from tests.tiny_cohort import write_tiny_cohort
 from training import recipe as recipe_module
-from training.cohort.probe import probe_crops
-from training.oracle import load_oracle
+from training.evaluation.cmr_oracle import load_oracle
 from training.recipe import Places, Recipe, begin_recipe, plan_steps, run_recipe
-from training.stages.package import Label, describe
+from training.simulation.probe import probe_crops
+from training.stages.package_bundle import Label, describe
 from training.stages.settings import Hardware
 
 CPU = Hardware(accelerator="cpu")

@@ -18,8 +18,14 @@ from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES, SUBTYPES
 from training.cohort.layout import FOLDS, MICROVOLTS_PER_STEP, assign_fold, open_cohort
-from training.cohort.physiology import draw_patient
-from training.cohort.simulated import CHUNK_PATIENTS, WFDB_LABELS, simulate_cohort, simulate_patient, write_wfdb
+from training.simulation.physiology import draw_patient
+from training.simulation.simulate_cohort import (
+    CHUNK_PATIENTS,
+    WFDB_LABELS,
+    simulate_cohort,
+    simulate_patient,
+    write_wfdb,
+)
 
 SEED = 11
 PATIENTS = 2 * CHUNK_PATIENTS + 3
@@ -116,7 +122,7 @@ def test_some_patients_lack_measurements_and_some_a_scan_as_well(cohort, tmp_pat
 
 def test_a_run_that_is_ended_leaves_nothing_that_opens_and_no_process(tmp_path):
     program = (
-        "import pathlib, sys; from training.cohort.simulated import simulate_cohort\n"
+        "import pathlib, sys; from training.simulation.simulate_cohort import simulate_cohort\n"
         "if __name__ == '__main__':\n"
         "    simulate_cohort(pathlib.Path(sys.argv[1]), 100_000, 1, processes=2, cines=False,\n"
         "                    progress=lambda done: print(done, flush=True))"

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 from schemas.errors import CardiacNetsError, InvalidSettings
 from stream.cli import app
 from tests.tiny_cohort import write_tiny_cohort
-from training.crops import open_resampled
-from training.oracle import fit_oracle, load_oracle
+from training.evaluation.cmr_oracle import fit_oracle, load_oracle
+from training.networks.weights_files import load_weights
 from training.stages.align import Align, Aligner, align, by_row, principal_components
+from training.stages.batches import TrainingCrops, load_training
 from training.stages.calibrate import Calibrate, calibrate
-from training.stages.data import TrainingCrops, load_training
+from training.stages.crops import open_resampled
 from training.stages.finetune import (
     Finetune,
     Finetuner,
@@ -31,7 +32,6 @@ from training.stages.finetune import (
     positive_weights,
     subtype_loss,
 )
-from training.stages.folder import load_weights
 from training.stages.pretrain_cmr import CmrMasker, PretrainCmr, pretrain_cmr
 from training.stages.pretrain_ecg import EcgMasker, PretrainEcg, pretrain_ecg
 from training.stages.settings import Hardware, Learning

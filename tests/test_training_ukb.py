@@ -12,11 +12,11 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings, UnreadableCohort, UnreadableFile
 from training.cohort.cardiosoft import MAX_FILE_BYTES, read_cardiosoft
-from training.cohort.ecg import simulate_ecg
 from training.cohort.layout import FOLDS, MACHINE_MEASUREMENTS
-from training.cohort.physiology import draw_patient
-from training.cohort.scans import fit_cine, read_four_chamber
 from training.cohort.ukb import import_ukb
+from training.cohort.ukb_cines import fit_cine, read_four_chamber
+from training.simulation.ecg import simulate_ecg
+from training.simulation.physiology import draw_patient
 
 PHENOTYPE_COLUMNS = [f"{field}-{visit}.0" for visit in (2, 3) for field in range(24100, 24182)]
 CODE_COLUMNS = [f"41270-0.{place}" for place in range(4)]

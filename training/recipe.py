@@ -24,10 +24,10 @@ from inference.verified_folder import MANIFEST
 from schemas.errors import InvalidSettings
 
 from .cohort.layout import Cohort, is_cohort, open_cohort
-from .cohort.processes import open_pool
-from .stages.folder import StageFolder, make_folder
+from .cohort.process_pool import open_pool
+from .cohort.whole_file import write_json
 from .stages.settings import Count, Hardware, Learning, Settings
-from .whole_file import write_json
+from .stages.stage_folder import StageFolder, make_folder
 
 RECIPE = "recipe.json"
 SIMULATE = "simulate"
@@ -245,7 +245,7 @@ class _Learner:
 
     def simulate(self) -> Cohort:
         """Return the cohort, simulated if it is not there."""
-        from .cohort.simulated import simulate_cohort
+        from .simulation.simulate_cohort import simulate_cohort
 
         recipe, folder = self.recipe, self.places.cohort
         if is_cohort(folder):
@@ -295,7 +295,7 @@ class _Learner:
     def package(self, finetuned: Path, calibrated: Path, bundle: Path, told: str | None) -> None:
         """Calibrate and write a bundle, unless it is there; `told` is what sets a baseline apart."""
         from .stages.calibrate import Calibrate, calibrate
-        from .stages.package import describe, package
+        from .stages.package_bundle import describe, package
 
         if (bundle / MANIFEST).is_file():  # written last: with it, the bundle is whole
             return
@@ -310,7 +310,7 @@ class _Learner:
 
     def fit_oracle(self) -> None:
         """See `oracle`."""
-        from .oracle import fit_oracle
+        from .evaluation.cmr_oracle import fit_oracle
 
         stage = self.places.stage
         fit_oracle(self._cohort, self.places.baselines / "cmr_oracle", stage("pretrain-cmr"), stage("align"))

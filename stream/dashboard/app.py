@@ -19,11 +19,11 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from inference.fhir import FHIR_JSON, encode_bundle
 from schemas import topics
 from schemas.errors import RecordError, TransientError
 from schemas.messages import Acknowledgement, CmrRequest, Identifier, RiskReport, decode_message
-from stream.cine_store import CineStore, CorruptCine
-from stream.fhir import FHIR_JSON, encode_bundle
+from stream.cines.store import CineStore, CorruptCine
 
 from .access import Guard
 from .feed import Feed

@@ -21,10 +21,10 @@ from schemas import topics
 from schemas.cloudevents import JSON, event_headers
 from schemas.identity import alert_event_id
 from schemas.messages import Message, encode_message
-from stream.alert_book import AlertBook
-from stream.kafka import ensure_topics, new_consumer, new_producer, unusable
+from stream.broker.clients import ensure_topics, new_consumer, new_producer, unusable
 from stream.settings import Settings
 
+from .alert_book import AlertBook
 from .events import Hub
 from .state import READ_TOPICS, AlertRow, DashboardState
 

@@ -13,9 +13,9 @@ from inference.waveform import MAX_DURATION_S
 from schemas.codec import decode_ecg
 from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
 from schemas.messages import CmrResult, RiskReport, decode_message
-from stream.waveform_cache import waveform_key
+from stream.screening.waveform_cache import waveform_key
 
-from .meaning import Meaning, explain
+from .explanations import Meaning, explain
 from .state import AlertRow, DashboardState
 
 LARGEST_STEP = 32767

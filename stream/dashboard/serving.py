@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, contextmanager
 import uvicorn
 
 from schemas.errors import DeploymentError
-from stream.cine_store import CineStore
+from stream.cines.store import CineStore
 from stream.redis_client import new_redis
 from stream.settings import Settings
 

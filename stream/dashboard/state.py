@@ -28,10 +28,10 @@ from schemas.messages import (
     RiskReport,
     decode_message,
 )
-from stream.alert_book import AlertBook, AlertEntry
-from stream.newest import Newest
+from stream.bounded import RecentDict
 
-from .silence import Silence
+from .alert_book import AlertBook, AlertEntry
+from .unanswered_input import Silence
 
 READ_TOPICS = (
     topics.ECG_RISK,
@@ -151,7 +151,7 @@ class DashboardState:
         self.book = book
         self._started_at = started_at
         self._records: dict[str, Kept] = {}
-        self._rejections: Newest[str, bytes] = Newest(REJECTIONS_KEPT)
+        self._rejections: RecentDict[str, bytes] = RecentDict(REJECTIONS_KEPT)
         self._changed: dict[str, None] = {}
         self._changed_records: dict[str, None] = {}
         self._per_second: Counter[int] = Counter()

@@ -26,7 +26,7 @@ from inference.files import read_ecg
 from schemas.errors import InvalidSettings, MalformedRecord, RecordError, UnreadableCohort
 
 from .layout import MACHINE_MEASUREMENTS, Cohort, Fold, Row, open_cohort
-from .sources import as_kept, as_number, label_diseases, name_subtype, read_rows, table_columns
+from .source_tables import as_kept, as_number, label_diseases, name_subtype, read_rows, table_columns
 from .writer import write_cohort
 
 SOURCE = "mimic-iv-ecg"

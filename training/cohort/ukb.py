@@ -34,8 +34,8 @@ from schemas.errors import EngineUnavailable, InvalidSettings, RecordError, Unre
 
 from .cardiosoft import read_cardiosoft
 from .layout import SHARES, Cohort, Row, assign_fold, open_cohort
-from .scans import read_four_chamber
-from .sources import as_kept, as_number, label_diseases, name_subtype, read_rows, table_columns
+from .source_tables import as_kept, as_number, label_diseases, name_subtype, read_rows, table_columns
+from .ukb_cines import read_four_chamber
 from .writer import CohortWriter, write_cohort
 
 SOURCE = "uk-biobank"

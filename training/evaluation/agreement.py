@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.phenotypes import MEASUREMENTS
+from training.instruments.rounding import Floats, rounded
 
-from .bootstrap import Estimate, Floats, bootstrap, estimate, rounded
+from .bootstrap import Estimate, bootstrap, estimate
 
 LIMIT_DEVIATIONS = 1.96
 FEWEST_PAIRS = 3

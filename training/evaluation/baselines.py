@@ -22,13 +22,13 @@ from scipy.special import expit
 
 from inference.bundle import Bundle, load_bundle
 from training.cohort.layout import Cohort
+from training.instruments.rounding import Floats
 
-from .bootstrap import Floats
 from .predictions import Predictions
 from .retrieval import Retrieval, retrieve
 
 if TYPE_CHECKING:
-    from training.oracle import CmrOracle
+    from .cmr_oracle import CmrOracle
 
 CLASSIC = "classic"
 NETWORKS = ("without_alignment", "from_scratch")
@@ -114,7 +114,7 @@ def find_oracle(folder: Path, cohort: Cohort, learned: str | None) -> CmrOracle 
         return Absent("the cohort has no four-chamber cines")
     if find_spec("torch") is None:
         return Absent("its encoder needs torch, which is not installed: pip install 'cardiacnets[train]'")
-    from training.oracle import load_oracle
+    from .cmr_oracle import load_oracle
 
     return load_oracle(place)
 
@@ -123,12 +123,12 @@ def read_scans(oracle: CmrOracle, cohort: Cohort, rows: NDArray[np.intp], embedd
     """Return what the oracle reads off the scans of those rows that have one, and how well both sides find each other.
 
     Args:
-        oracle: see `training.oracle`.
+        oracle: see `training.evaluation.cmr_oracle`.
         cohort: with cines.
         rows: of the cohort.
         embedding: (rows, 256) of their ECGs, by the model; None where it has none.
     """
-    from training.stages.pretrain_cmr import read_cines
+    from training.networks.read_cines import read_cines
 
     assert cohort.cines is not None  # noqa: S101 - `find_oracle` found them
     scanned = cohort.cine[rows] >= 0

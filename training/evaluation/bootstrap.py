@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Floats: TypeAlias = NDArray[np.float64]
+from training.instruments.rounding import Floats, rounded
+
 Metric: TypeAlias = Callable[[Floats], Floats]
 """From weights (draws, n) to one figure, or one row of figures, a draw."""
 
@@ -16,8 +17,6 @@ DRAWS = 1000
 INTERVAL = (0.025, 0.975)
 CHUNK_WEIGHTS = 2**22
 """Weights worked on at a time: 32 MiB of float64."""
-DECIMALS = 6
-"""Of every figure that is reported; the same data give the same JSON on any machine."""
 
 
 class Estimate(NamedTuple):
@@ -59,8 +58,3 @@ def interval(draws: Floats) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(known, INTERVAL)
     return rounded(low), rounded(high)
-
-
-def rounded(value: float | np.floating) -> float:
-    """Return a figure as it is reported."""
-    return round(float(value), DECIMALS)

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from .bootstrap import Floats, interval, rounded
+from training.instruments.rounding import Floats, rounded
+
+from .bootstrap import interval
 
 BINS = 10
 CLIP = 1e-6

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import Estimate, Floats, bootstrap, estimate, interval, rounded
+from training.instruments.rounding import Floats, rounded
+
+from .bootstrap import Estimate, bootstrap, estimate, interval
 
 NEEDED = "number_needed_to_image"
 

@@ -15,8 +15,8 @@ from inference.bundle import Bundle
 from inference.manifest import DiseaseHead
 from schemas.errors import InvalidSettings
 from schemas.messages import ModelReference
-from training.cohort.described import SIMULATED, describe_cohort
 from training.cohort.layout import Cohort
+from training.cohort.provenance import SIMULATED, describe_cohort
 
 from .baselines import (
     CLASSIC,
@@ -39,7 +39,7 @@ from .subgroups import Subgroup, measure_subgroups
 from .truth import Participants, Truth, describe_participants, read_truth
 
 if TYPE_CHECKING:
-    from training.oracle import CmrOracle
+    from .cmr_oracle import CmrOracle
 
 BOOTSTRAP_SEED = 0
 """Always the same draws: two models that are evaluated on the same patients can be compared."""

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from inference.manifest import DiseaseHead
 from schemas.messages import DISEASES, SUBTYPES
+from training.instruments.rounding import Floats, rounded
 
 from .agreement import Agreements, agree
-from .bootstrap import Estimate, Floats, estimate, rounded
+from .bootstrap import Estimate, estimate
 from .calibration import Calibration, ReliabilityCurve, measure_calibration, trace_reliability
 from .decision import DecisionCurve, draw_decision_curve
 from .discrimination import Discrimination, OperatingPoint, discriminate, operate

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from inference.bundle import Bundle
 from schemas.messages import DISEASES, NOTICE
-from training.cohort.described import SIMULATED
+from training.cohort.provenance import SIMULATED
 
 from .evaluation import Evaluation
 from .real_ecgs import RealEcgs

@@ -10,10 +10,11 @@ import numpy as np
 
 from inference.phenotypes import MEASUREMENTS
 from schemas.messages import DISEASES
+from training.instruments.rounding import Floats
 
 from .agreement import GROUPS
 from .baselines import READABLE, Absent
-from .bootstrap import Estimate, Floats
+from .bootstrap import Estimate
 from .evaluation import Evaluation
 from .measures import Measures
 from .wording import full, readable

@@ -22,8 +22,7 @@ from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import EngineFailed, EngineUnavailable, RecordError
 from schemas.messages import DISEASES, SUBTYPES, Quality
 from training.cohort.layout import MICROVOLTS_PER_STEP, SAMPLE_RATE_HZ
-
-from .bootstrap import Floats
+from training.instruments.rounding import Floats
 
 BATCH_RECORDS = 32
 

@@ -16,8 +16,9 @@ from inference.bundle import Bundle
 from inference.phenotypes import MEASUREMENTS
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
+from training.instruments.rounding import Floats, rounded
 
-from .bootstrap import DRAWS, Estimate, Floats, draw_patients, rounded
+from .bootstrap import DRAWS, Estimate, draw_patients
 from .discrimination import discriminate
 from .predictions import Predictions, predict_files
 

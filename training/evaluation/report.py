@@ -11,8 +11,8 @@ from pathlib import Path
 
 from inference.bundle import Bundle
 from schemas.messages import DISEASES, NOTICE
-from training.cohort.described import SIMULATED
-from training.whole_file import write_json
+from training.cohort.provenance import SIMULATED
+from training.cohort.whole_file import write_json
 
 from .agreement import GROUPS, LIMIT_DEVIATIONS
 from .baselines import READABLE, Absent

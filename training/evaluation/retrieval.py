@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import Floats, rounded
+from training.instruments.rounding import Floats, rounded
 
 RANKS = (1, 5, 10)
 MAX_GALLERY = 4000

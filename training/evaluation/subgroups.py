@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.messages import DISEASES
+from training.instruments.rounding import Floats
 
 from .agreement import agree
-from .bootstrap import Estimate, Floats, estimate
+from .bootstrap import Estimate, estimate
 from .discrimination import discriminate
 from .predictions import Predictions
 from .truth import Truth

@@ -11,8 +11,7 @@ from inference.phenotypes import MEASUREMENTS
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from training.cohort.layout import Cohort
-
-from .bootstrap import Floats, rounded
+from training.instruments.rounding import Floats, rounded
 
 SHOWN_MEASUREMENTS = ("LVEDV", "LVEF", "LVM", "RVEF")
 

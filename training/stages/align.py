@@ -14,16 +14,17 @@ from inference.models.heads import AlignmentHead
 from inference.models.presets import find_preset
 from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort
-from training.crops import Augmentation, open_resampled
 from training.networks.alignment import N_COMPONENTS, CmrProjection, contrast, weigh_negatives
 from training.networks.kept_patches import encode_pooled
+from training.networks.weights_files import WEIGHTS, above, below, load_weights, save_weights
 
-from .data import Batch, MiddleCrops, TrainingCrops, load_development, load_training
-from .fitting import Learner, fit
-from .folder import WEIGHTS, StageFolder, above, below, check_cohort, load_weights, open_stage, save_weights
+from .batches import Batch, MiddleCrops, TrainingCrops, load_development, load_training
+from .crops import Augmentation, open_resampled
+from .fit import Learner, fit
 from .pretrain_cmr import FEATURES, scanned, scans_of
 from .seeds import seed_stage
 from .settings import Hardware, Learning, Settings, Share
+from .stage_folder import StageFolder, check_cohort, open_stage
 
 STAGE = "align"
 TOWER = "cmr_tower.safetensors"

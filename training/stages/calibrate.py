@@ -24,14 +24,15 @@ from inference.readout import calibrate as apply_calibration
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES, Disease
 from training.cohort.layout import Cohort
-from training.crops import iterate_preprocessed
-from training.whole_file import write_json
+from training.cohort.whole_file import write_json
+from training.networks.weights_files import load_weights
 
+from .crops import iterate_preprocessed
 from .finetune import STAGE as FINETUNE
 from .finetune import Finetune, check_development
-from .folder import StageFolder, load_weights, open_stage, read_settings
 from .pooled_slopes import pool_slopes, slope_error
 from .settings import Settings
+from .stage_folder import StageFolder, open_stage, read_settings
 
 Case: TypeAlias = tuple[NDArray[np.float64], NDArray[np.bool_]]
 """Of one disease: logits (n,), and who is sick."""

@@ -16,16 +16,17 @@ from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort
-from training.crops import Augmentation, open_resampled
 from training.networks.alignment import contrast, weigh_negatives
 from training.networks.kept_patches import encode_pooled
+from training.networks.weights_files import WEIGHTS, below, load_weights, save_weights
 
 from .align import COMPONENTS, EMBEDDINGS, by_row, load_encoder
-from .data import Batch, MiddleCrops, TrainingCrops, load_development, load_training
-from .fitting import Learner, decayed_groups, fit
-from .folder import WEIGHTS, StageFolder, below, check_cohort, load_weights, open_stage, save_weights
+from .batches import Batch, MiddleCrops, TrainingCrops, load_development, load_training
+from .crops import Augmentation, open_resampled
+from .fit import Learner, decayed_groups, fit
 from .seeds import seed_stage
 from .settings import Hardware, Learning, NotNegative, Positive, Settings, Share
+from .stage_folder import StageFolder, check_cohort, open_stage
 
 STAGE = "finetune"
 SCALER = "scaler.json"

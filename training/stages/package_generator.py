@@ -13,12 +13,13 @@ from inference.models.cine_mar import CineMar
 from inference.models.cine_presets import find_cine_preset
 from inference.models.cine_vae import CineVae
 from inference.models.expected_cine import ExpectedCine
-from training.cohort.described import SIMULATED, describe_cohort
 from training.cohort.layout import Cohort
+from training.cohort.provenance import SIMULATED, describe_cohort
+from training.networks.weights_files import WEIGHTS, below, load_weights
 
-from .folder import WEIGHTS, StageFolder, below, check_cohort, check_input, load_weights, read_settings
-from .train_generator import SCALING, Scaling, TrainGenerator
-from .train_generator import STAGE as TRAIN_GENERATOR
+from .cine_generator import SCALING, Scaling, TrainGenerator
+from .cine_generator import STAGE as TRAIN_GENERATOR
+from .stage_folder import StageFolder, check_cohort, check_input, read_settings
 
 
 def package_cines(

@@ -12,16 +12,17 @@ from torch import Tensor  # noqa: TID253
 from inference.models.presets import choose
 from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort, Fold
-from training.networks.cmr_encoder import CMR_PRESETS, N_PATCHES, CmrEncoder, CmrTower, scale_cines
+from training.networks.cmr_encoder import CMR_PRESETS, N_PATCHES, CmrEncoder, CmrTower
 from training.networks.masked_cmr import MaskedCmr
 from training.networks.patch_components import fit_components, read_components
 from training.networks.principal_axes import find_axes
+from training.networks.weights_files import save_weights
 
-from .data import Batch, Scans, load_development, load_training
-from .fitting import Learner, fit
-from .folder import StageFolder, open_stage, save_weights
+from .batches import Batch, Scans, load_development, load_training
+from .fit import Learner, fit
 from .seeds import seed_stage
 from .settings import Count, Hardware, Learning, Settings, Share
+from .stage_folder import StageFolder, open_stage
 
 STAGE = "pretrain-cmr"
 FEATURES = "features.npy"
@@ -127,13 +128,3 @@ def encode_patches(encoder: CmrEncoder, patches: NDArray[np.float32]) -> Tensor:
         some = torch.from_numpy(patches[start : start + CINES_AT_ONCE])
         tokens[start : start + CINES_AT_ONCE] = encoder.encode_all(some)
     return tokens
-
-
-@torch.inference_mode()
-def read_cines(tower: CmrTower, cines: NDArray[np.uint8], scans: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return the features (k, feature) of the scans of `cines` (m, 50, 96, 96)."""
-    features = np.empty((len(scans), tower.readout.count), np.float32)
-    for start in range(0, len(scans), CINES_AT_ONCE):
-        batch = torch.from_numpy(cines[scans[start : start + CINES_AT_ONCE]])
-        features[start : start + CINES_AT_ONCE] = tower(scale_cines(batch)).numpy()
-    return features

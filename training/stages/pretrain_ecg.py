@@ -8,14 +8,15 @@ from torch import Tensor  # noqa: TID253 - Lightning
 
 from inference.models.presets import find_preset
 from training.cohort.layout import Cohort
-from training.crops import open_resampled
 from training.networks.masked_ecg import MaskedEcg
+from training.networks.weights_files import above, below, save_weights
 
-from .data import Batch, MiddleCrops, TrainingCrops, load_development, load_training
-from .fitting import Learner, fit
-from .folder import StageFolder, above, below, open_stage, save_weights
+from .batches import Batch, MiddleCrops, TrainingCrops, load_development, load_training
+from .crops import open_resampled
+from .fit import Learner, fit
 from .seeds import seed_stage
 from .settings import Hardware, Learning, Settings, Share
+from .stage_folder import StageFolder, open_stage
 
 STAGE = "pretrain-ecg"
 

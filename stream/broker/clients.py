@@ -1,0 +1,144 @@
+"""Kafka connections as the settings describe them, and the topics on them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+
+from engines.batcher import Lane
+from schemas.errors import DeploymentError
+from schemas.topics import ALL_TOPICS, ECG_BACKFILL, ECG_RECORDS, TOPICS
+from stream.settings import Settings
+
+from .refusals import explain
+
+LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
+REQUEST_TIMEOUT_MS = 30_000
+MAX_MESSAGE_BYTES = 8 * 2**20
+FETCH_BYTES = 8 * 2**20
+FETCH_WAIT_MS = 20
+"""How long a broker may hold an empty fetch. Tansu lets a record that comes meanwhile wait for the end of it."""
+LINGER_MS = 5
+BATCH_BYTES = 2**19
+"""Of messages that go to a partition together; aiokafka's default of 16 KiB holds a single report. Apache Kafka takes
+up to a mebibyte unless told otherwise."""
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """Return the keyword arguments that every aiokafka client takes."""
+    return {"bootstrap_servers": settings.broker, **_manners(settings)}
+
+
+def _manners(settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "security_protocol": settings.security_protocol,
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+    }
+    if settings.security_protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password,
+        }
+    if context := tls_context(settings):
+        options["ssl_context"] = context
+    return options
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return the TLS context where the protocol asks for one.
+
+    Raises:
+        DeploymentError: a file that the settings name cannot be used.
+    """
+    if not settings.security_protocol.endswith("SSL"):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca_file)
+    except OSError as error:
+        raise DeploymentError(f"CARDIACNETS_TLS_CA_FILE={settings.tls_ca_file} cannot be used: {error}") from error
+    if settings.tls_certificate_file:
+        # Without a password OpenSSL would ask the terminal for one, and wait.
+        password = settings.tls_key_password or ""
+        try:
+            context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file, password)
+        except OSError as error:
+            files = f"{settings.tls_certificate_file}, CARDIACNETS_TLS_KEY_FILE={settings.tls_key_file}"
+            raise DeploymentError(f"CARDIACNETS_TLS_CERTIFICATE_FILE={files} cannot be used: {error}") from error
+    return context
+
+
+def new_producer(settings: Settings) -> AIOKafkaProducer:
+    """Return a producer that waits for all replicas; start it yourself."""
+    return AIOKafkaProducer(
+        **connection(settings),
+        acks="all",
+        enable_idempotence=settings.idempotent_producer,
+        linger_ms=LINGER_MS,
+        max_batch_size=BATCH_BYTES,
+        max_request_size=MAX_MESSAGE_BYTES,
+    )
+
+
+def new_consumer(settings: Settings, topics: Iterable[str], **options: Any) -> AIOKafkaConsumer:
+    """Return a plain consumer of whole topics from now on, without a group; start it yourself."""
+    limits = {"max_partition_fetch_bytes": FETCH_BYTES, "fetch_max_wait_ms": FETCH_WAIT_MS}
+    return AIOKafkaConsumer(*topics, **connection(settings), **limits, **options)
+
+
+async def ensure_topics(settings: Settings, names: Iterable[str] = ALL_TOPICS) -> None:
+    """Create the topics that are not there yet; those that are need no right to create any, and stay as they are.
+
+    Raises:
+        DeploymentError: the broker cannot be reached, or refuses; the message says which, and what to look at.
+    """
+    admin = AIOKafkaAdminClient(**connection(settings))
+    try:
+        await admin.start()
+        try:
+            there = set(await admin.list_topics())
+            if missing := [_new_topic(name, settings) for name in names if name not in there]:
+                await _create(admin, missing)
+        finally:
+            await admin.close()
+    except KafkaConnectionError as error:
+        raise await unusable(settings, error) from error
+
+
+def ensure_topics_now(settings: Settings) -> None:
+    """Create the topics that are not there yet, before a process has an event loop of its own.
+
+    Raises:
+        DeploymentError: as `ensure_topics` does.
+    """
+    # Not asyncio.run, which would leave the thread without a loop; Faust asks for one.
+    with closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(ensure_topics(settings))
+
+
+async def unusable(settings: Settings, error: KafkaConnectionError) -> DeploymentError:
+    """Return the error that says why the broker cannot be used."""
+    return await explain(_manners(settings), settings.broker, error)
+
+
+def _new_topic(name: str, settings: Settings) -> NewTopic:
+    configuration = {topic.name: topic.configuration for topic in TOPICS}.get(name)
+    return NewTopic(name, settings.partitions, settings.replication_factor, topic_configs=configuration)
+
+
+async def _create(admin: AIOKafkaAdminClient, wanted: list[NewTopic]) -> None:
+    response = await admin.create_topics(wanted)
+    for name, code, *_ in response.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise DeploymentError(
+                f"there is no topic {name}, and the broker refuses to create it: {error.__name__}; create it yourself "
+                "(schemas/asyncapi.yaml has its settings), or give us the right to"
+            )

@@ -1,0 +1,1 @@
+"""The cmr-worker: the cines of flagged ECGs, drawn and kept in Redis."""

@@ -1,0 +1,161 @@
+"""The cine lane: takes requests from the topic, one at a time a partition, and acknowledges each in its turn.
+
+Each request passes four steps:
+
+1. admit        wait for a place (the bound on memory), line up behind the others of its partition
+2. make         read it and have its cine made; a failure is an outcome like another
+3. publish      send the result, and wait until the broker has confirmed it
+4. acknowledge  only then, so that a worker that dies leaves the request to the next one
+
+A value that is no request is answered as failed where its ids can be read, logged where not, and passed over: it never
+holds up its partition. Anything unforeseen ends the lane with its error, unacknowledged, as in `ScreeningLane`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+import structlog
+
+from schemas.errors import MalformedRecord, ShuttingDown
+from schemas.messages import CmrRequest, CmrResult, Identifier, decode_message
+from schemas.topics import sound_key
+from stream.runtime.event import Event
+
+from .maker import CineMaker, failure
+
+MALFORMED_REQUEST = "malformed_request"
+MAX_REQUEST_BYTES = 64 * 2**10
+"""Ten times what 256 numbers in JSON come to."""
+LENGTH_TOLERANCE = 1e-2
+HELD = 16
+"""Requests held at once: one a partition at work, the rest in line."""
+
+log = structlog.get_logger(__name__)
+
+
+class _Ids(msgspec.Struct, frozen=True):
+    """As much of a request as an answer needs."""
+
+    request_id: Identifier
+    report_id: Identifier
+    record_id: Identifier
+
+
+class CineLane:
+    """Runs the lane over one maker.
+
+    Args:
+        publish: sends one result with the request's key, or the record's id where that is no key of ours; returns once
+            the broker has confirmed it.
+        count: told of every outcome: 'generated', or the failure's code.
+    """
+
+    def __init__(
+        self,
+        maker: CineMaker,
+        publish: Callable[[bytes | None, CmrResult], Awaitable[None]],
+        count: Callable[[str, CmrResult | None], object],
+    ) -> None:
+        self._maker = maker
+        self._publish = publish
+        self._count = count
+        self._places = asyncio.Semaphore(HELD)
+        self._lines: dict[int, asyncio.Queue[Event | None]] = {}
+        self._closing = False
+        self._at_work = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.held = 0
+        self.finished = 0
+
+    async def run(self, events: AsyncIterable[Event]) -> None:
+        """Work until the events end, then finish what was admitted."""
+        async with asyncio.TaskGroup() as tasks:
+            async for event in events:
+                await self._places.acquire()
+                self.held += 1
+                partition = event.message.partition
+                if partition not in self._lines:
+                    self._lines[partition] = asyncio.Queue()
+                    tasks.create_task(self._work(self._lines[partition]))
+                self._lines[partition].put_nowait(event)
+            for line in self._lines.values():
+                line.put_nowait(None)
+
+    async def finish(self, within_s: float) -> None:
+        """Take up nothing more, and wait for what is being worked on; the rest stays unacknowledged."""
+        self._closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
+
+    async def _work(self, line: asyncio.Queue[Event | None]) -> None:
+        while event := await line.get():
+            if self._closing:
+                return
+            with self._working():
+                try:
+                    await self._answer(event)
+                except ShuttingDown:
+                    return
+            event.ack()
+            self.held -= 1
+            self.finished += 1
+            self._places.release()
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        self._at_work += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+            if not self._at_work:
+                self._idle.set()
+
+    async def _answer(self, event: Event) -> None:
+        result = await self._result(event)
+        if result:
+            await self._publish(sound_key(event.key) or result.record_id.encode(), result)
+        self._count((result.code if result else MALFORMED_REQUEST) or "generated", result)
+
+    async def _result(self, event: Event) -> CmrResult | None:
+        try:
+            request = read_request(event.value or b"")
+        except MalformedRecord as error:
+            message = event.message
+            log.warning(MALFORMED_REQUEST, topic=message.topic, partition=message.partition, offset=message.offset)
+            ids = _readable_ids(event.value or b"")
+            return failure(ids, MALFORMED_REQUEST, error.detail, self._maker.reference) if ids else None
+        return await self._maker.make(request)
+
+
+def read_request(value: bytes) -> CmrRequest:
+    """Return the request that a message holds.
+
+    Raises:
+        MalformedRecord: it holds none, or one that nothing can be drawn from.
+    """
+    if len(value) > MAX_REQUEST_BYTES:
+        raise MalformedRecord(f"a request of {len(value)} bytes; {MAX_REQUEST_BYTES} are the most")
+    request = decode_message(CmrRequest, value)
+    length = math.hypot(*request.embedding)  # which raises on no number, however large
+    if not abs(length - 1) <= LENGTH_TOLERANCE:  # infinity is caught here, too
+        raise MalformedRecord("the embedding is not of length 1")
+    return request
+
+
+def _readable_ids(value: bytes) -> _Ids | None:
+    if len(value) > MAX_REQUEST_BYTES:
+        return None
+    try:
+        return msgspec.json.decode(value, type=_Ids)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None

@@ -1,0 +1,277 @@
+"""Cines in Redis: one hash a record, which expires; and a lock a request, so that one request is drawn once.
+
+A hash holds everything about its cine, so that nobody ever sees half of one:
+
+    version     of this layout
+    geometry    JSON of CineGeometry
+    provenance  JSON of CineProvenance: record, report, models, seed, and the words that go with every picture
+    seconds     how long the drawing took
+    frames      uint8, zstd
+
+What comes out of Redis is not trusted: sizes are checked before anything is decompressed.
+"""
+
+# ruff: noqa: N818 -- the errors are leaves of the tree in schemas/errors.py, and name the condition
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, ClassVar, Self, cast
+from urllib.parse import urlsplit
+
+import msgspec
+import numpy as np
+import zstandard
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
+
+from inference.cine import Cine, CineGeometry, CineProvenance
+from schemas.errors import CardiacNetsError, TransientError
+from stream.redis_client import new_redis, spread_ttl_s
+from stream.settings import Settings
+
+VERSION = b"1"
+ZSTD_LEVEL = 3
+MAX_FRAMES_BYTES = 32 * 2**20
+"""Of a cine, decompressed: 70 times that of the published shape."""
+MAX_FIELD_BYTES = 16 * 2**10
+MAX_WINDOW_BYTES = 8 * 2**20
+LOCK_S = 10.0
+"""A lock whose owner died is free again after so long; a living owner renews it."""
+LOCK_RENEWALS = 3
+LOCK_MS = str(round(1000 * LOCK_S))
+RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
+ABOUT = ("version", "geometry", "provenance", "seconds")
+
+
+class RedisUnavailable(TransientError):
+    """Redis cannot be reached, or does not answer as it should."""
+
+    code: ClassVar[str] = "redis_unavailable"
+
+
+class RedisFull(TransientError):
+    """Redis is at its memory limit and has nothing that it may evict."""
+
+    code: ClassVar[str] = "redis_full"
+
+
+class CorruptCine(CardiacNetsError):
+    """What lies at a cine's key is no cine of this version."""
+
+    code: ClassVar[str] = "corrupt_cine"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCine:
+    """All about a cine that lies in Redis, but its frames."""
+
+    geometry: CineGeometry
+    provenance: CineProvenance
+    seconds: float
+    size_bytes: int
+    """Of the compressed frames."""
+
+
+def cine_key(record_id: str) -> str:
+    """Return the Redis key of a record's cine."""
+    return f"cardiacnets:cine:{record_id}"
+
+
+def lock_key(request_id: str) -> str:
+    """Return the Redis key of the lock on a request."""
+    return f"cardiacnets:cine-lock:{request_id}"
+
+
+def redis_place(settings: Settings) -> str:
+    """Return host and port of the Redis, for a message: the URL may hold a password."""
+    url = urlsplit(settings.redis)
+    return f"{url.hostname or 'localhost'}:{url.port or 6379}"
+
+
+class CineStore:
+    """Stores and fetches cines, with short time-outs and one further try; an asynchronous context manager.
+
+    Every method raises `RedisUnavailable` or `RedisFull` when Redis is; how long to be patient is the caller's choice.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._ttl_s = settings.cine_ttl_s
+        self._redis = new_redis(settings, retries=1)
+        self._place = redis_place(settings)
+
+    async def __aenter__(self) -> Self:
+        """Return the store; it connects when it is asked for something."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+        await self._redis.aclose()
+
+    async def put(self, record_id: str, cine: Cine, *, seconds: float) -> int:
+        """Store the record's cine in place of an earlier one, until its time is up; return its compressed bytes.
+
+        Args:
+            seconds: how long its drawing took.
+        """
+        frames = await asyncio.to_thread(_compressed, cine)
+        fields: dict[Any, Any] = {
+            "version": VERSION,
+            "geometry": msgspec.json.encode(cine.geometry),
+            "provenance": msgspec.json.encode(cine.provenance),
+            "seconds": msgspec.json.encode(seconds),
+            "frames": frames,
+        }
+        with self._errors():
+            async with self._redis.pipeline(transaction=True) as commands:
+                commands.delete(cine_key(record_id))
+                commands.hset(cine_key(record_id), mapping=fields)
+                commands.expire(cine_key(record_id), spread_ttl_s(self._ttl_s))
+                await commands.execute()
+        return len(frames)
+
+    async def get(self, record_id: str) -> Cine | None:
+        """Return the record's cine, or None where there is none (any more).
+
+        Raises:
+            CorruptCine: the key holds something else.
+        """
+        about = await self.find(record_id)
+        if about is None:
+            return None
+        with self._errors():
+            frames = await cast("Awaitable[bytes | None]", self._redis.hget(cine_key(record_id), "frames"))
+        return None if frames is None else await asyncio.to_thread(_cine, about, frames)
+
+    async def find(self, record_id: str) -> StoredCine | None:
+        """Return what is known about the record's cine without fetching its frames, or None.
+
+        Raises:
+            CorruptCine: the key holds something else.
+        """
+        key = cine_key(record_id)
+        with self._errors():
+            async with self._redis.pipeline(transaction=True) as commands:
+                for name in (*ABOUT, "frames"):
+                    commands.hstrlen(key, name)
+                commands.exists(key)
+                *sizes, there = await commands.execute()
+            if not there:
+                return None
+            _check_sizes(dict(zip((*ABOUT, "frames"), sizes, strict=True)))
+            values = await cast("Awaitable[list[Any]]", self._redis.hmget(key, list(ABOUT)))
+        return None if None in values else _about(values, sizes[-1])
+
+    async def prolong(self, record_id: str) -> bool:
+        """Give the record's cine its full time again; return whether it was still there."""
+        with self._errors():
+            return bool(await self._redis.expire(cine_key(record_id), spread_ttl_s(self._ttl_s)))
+
+    async def claim(self, request_id: str) -> Claim | None:
+        """Return the lock on a request, or None while another worker has it.
+
+        A lock saves work and is no more than that: drawing is deterministic, so a lost lock costs a second drawing of
+        the same cine.
+        """
+        key, token = lock_key(request_id), secrets.token_hex(16)
+        with self._errors():
+            taken = await self._redis.set(key, token, nx=True, px=int(LOCK_MS))
+            # Our own token is there already where the client had to repeat the command after a time-out.
+            ours = taken or await self._redis.get(key) == token.encode()
+        return Claim(self._redis, key, token) if ours else None
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OutOfMemoryError as error:
+            raise RedisFull(f"Redis at {self._place} is at its memory limit") from error
+        except (RedisError, OSError) as error:
+            if "WRONGTYPE" in str(error):
+                raise CorruptCine("the key holds something that is no hash") from error
+            if isinstance(error, ResponseError | AuthenticationError):
+                raise RedisUnavailable(f"Redis at {self._place} refuses: {error}") from error
+            raise RedisUnavailable(f"Redis at {self._place} does not answer: {type(error).__name__}") from error
+
+
+class Claim:
+    """A lock that is held and renewed until the block ends; only its owner can release it."""
+
+    def __init__(self, redis: Redis, key: str, token: str) -> None:
+        self._redis = redis
+        self._key = key
+        self._token = token
+
+    async def __aenter__(self) -> Self:
+        """Begin to renew."""
+        self._renewing = asyncio.create_task(self._renew())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release; where Redis is gone, the lock expires by itself."""
+        self._renewing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._renewing
+        with contextlib.suppress(RedisError, OSError):
+            await cast("Awaitable[int]", self._redis.eval(RELEASE, 1, self._key, self._token))
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(LOCK_S / LOCK_RENEWALS)
+            with contextlib.suppress(RedisError, OSError):
+                await cast("Awaitable[int]", self._redis.eval(RENEW, 1, self._key, self._token, LOCK_MS))
+
+
+def _compressed(cine: Cine) -> bytes:
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(np.ascontiguousarray(cine.frames).tobytes())
+
+
+def _check_sizes(sizes: Mapping[str, int]) -> None:
+    """Check how much Redis would send, before it does."""
+    if not all(sizes.values()):
+        missing = ", ".join(name for name, size in sizes.items() if not size)
+        raise CorruptCine(f"the hash lacks {missing}")
+    if sizes["frames"] > MAX_FRAMES_BYTES or any(sizes[name] > MAX_FIELD_BYTES for name in ABOUT):
+        raise CorruptCine("a field of the hash is over its bound")
+
+
+def _about(values: list[bytes], size_bytes: int) -> StoredCine:
+    version, geometry, provenance, seconds = values
+    if version != VERSION:
+        raise CorruptCine(f"a cine of layout {version[:16]!r}; this release reads {VERSION!r}")
+    try:
+        return StoredCine(
+            msgspec.json.decode(geometry, type=CineGeometry),
+            msgspec.json.decode(provenance, type=CineProvenance),
+            msgspec.json.decode(seconds, type=float),
+            size_bytes,
+        )
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise CorruptCine(f"a field of the hash is not what it should be: {error}") from error
+
+
+def _cine(about: StoredCine, stored: bytes) -> Cine:
+    shape = about.geometry.shape
+    expected = np.prod(shape, dtype=object)  # of Python's integers, which do not overflow
+    if min(shape) < 1 or expected > MAX_FRAMES_BYTES:
+        raise CorruptCine(f"frames of {shape} are over the bound of {MAX_FRAMES_BYTES} bytes")
+    try:
+        # What a frame claims is allocated as it is claimed.
+        claimed = zstandard.get_frame_parameters(stored)
+        if claimed.content_size != expected or claimed.window_size > MAX_WINDOW_BYTES:
+            raise CorruptCine(f"the zstd frame claims {claimed.content_size} bytes, not {expected}")
+        frames = zstandard.ZstdDecompressor().decompress(stored, max_output_size=expected, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise CorruptCine(f"the frames are no zstd frame: {error}") from error
+    return Cine(np.frombuffer(frames, np.uint8).reshape(shape), about.geometry, about.provenance)

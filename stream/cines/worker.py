@@ -1,0 +1,174 @@
+"""The cmr-worker: a Faust app with one agent, which has cines drawn for flagged ECGs.
+
+It lowers its own priority, so that on a shared machine screening goes first.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+import structlog
+from mode.supervisors import CrashingSupervisor
+
+from schemas.cloudevents import JSON, event_headers
+from schemas.identity import result_event_id
+from schemas.messages import CmrResult, encode_message
+from schemas.topics import CMR_REQUESTS, CMR_RESULTS
+from stream.logs import configure_logs
+from stream.runtime.event import Tries
+from stream.runtime.faust_app import ServingWorker, check_surroundings, consumer_lag, create_app, has_joined
+from stream.runtime.topic_service import TopicService
+from stream.settings import Settings
+
+from .lane import HELD, CineLane
+from .maker import CineMaker, Generator, Studio
+from .metrics import CineMetrics
+from .store import CineStore
+
+if TYPE_CHECKING:
+    from faust import App
+
+SOURCE = "urn:cardiacnets:cmr-worker"
+NICENESS = 10
+CINES_A_BATCH = 1
+
+log = structlog.get_logger(__name__)
+
+
+class CineService(TopicService):
+    """Owns what the lane needs.
+
+    Args:
+        lag: requests on the topic that the group has not yet acknowledged.
+        ready: whether the group has been joined.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        generator: Generator,
+        *,
+        lag: Callable[[], int],
+        ready: Callable[[], bool],
+        **options: Any,
+    ) -> None:
+        self.metrics = CineMetrics()
+        super().__init__(settings, self.metrics.registry, ready=ready, moving="request moved", drains=2, **options)
+        self._generator = generator
+        self._lag = lag
+        self._lane: CineLane | None = None
+        self._steps = 0
+
+    async def finish(self) -> None:
+        """Finish what is being drawn and take up nothing more."""
+        if self._lane:
+            await self._lane.finish(self._settings.drain_s)
+
+    def new_lane(self) -> CineLane:
+        """Return the lane over the shared studio and store."""
+        settings = self._settings
+        maker = CineMaker(
+            self._studio,
+            self._store,
+            tries=Tries(settings.cine_tries, settings.retry_backoff_s),
+            deadline_s=settings.cine_deadline_s,
+            step=self._step,
+        )
+        self._lane = CineLane(maker, self._publish, self.metrics.count)
+        return self._lane
+
+    async def _start_parts(self, stack: AsyncExitStack) -> Studio:
+        self._store = await stack.enter_async_context(CineStore(self._settings))
+        self._studio = await stack.enter_async_context(
+            Studio(self._generator, cines_a_batch=CINES_A_BATCH, max_queue=HELD, drain_s=self._settings.drain_s)
+        )
+        self.metrics.model.info({"name": self._generator.reference.name, "version": self._generator.reference.version})
+        return self._studio
+
+    async def _publish(self, key: bytes | None, result: CmrResult) -> None:
+        headers = event_headers(
+            kind=CMR_RESULTS,
+            identifier=result_event_id(result),
+            source=SOURCE,
+            time=result.created_at,
+            content_type=JSON,
+        )
+        await self._producer.send_and_wait(CMR_RESULTS, encode_message(result), key=key, headers=headers)
+        self._step()
+
+    def _step(self) -> None:
+        self._steps += 1
+
+    def _close(self) -> None:
+        self._generator.close()
+
+    def _pending(self) -> int:
+        return (self._lane.held if self._lane else 0) + self._lag()
+
+    def _finished(self) -> int:
+        return self._steps
+
+    def _measure(self) -> None:
+        self.metrics.held.set(self._lane.held if self._lane else 0)
+        self.metrics.lag.set(self._lag())
+
+
+def run_cine_worker(settings: Settings) -> NoReturn:
+    """Load the generator and serve.
+
+    Raises:
+        DeploymentError: the broker, Redis's URL, the port or the generator cannot be used.
+    """
+    from inference.generator import CineGenerator
+
+    configure_logs(settings.log_level, settings.log_format)
+    check_surroundings(settings)
+    serve_cines(settings, CineGenerator.load(settings.generator, threads=settings.threads))
+
+
+def serve_cines(settings: Settings, generator: Generator) -> NoReturn:
+    """Draw cines until SIGTERM; exit 0 then, 1 after anything unforeseen."""
+    os.nice(NICENESS)
+    app = create_cine_app(settings)
+    service = CineService(
+        settings, generator, lag=lambda: sum(consumer_lag(app).values()), ready=lambda: has_joined(app)
+    )
+    add_lane(app, service)
+    log.info("generator_ready", model=generator.reference.name, version=generator.reference.version)
+    gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
+    ServingWorker(app, service, service.shutdown_begins).execute_from_commandline()
+    raise AssertionError("execute_from_commandline exits")
+
+
+def create_cine_app(settings: Settings) -> App:
+    """Return a Faust app as the screening worker's, in a group of its own.
+
+    Faust would wait, before it hands partitions on or ends, until every request that it has fetched is acknowledged:
+    minutes of drawing, in which the group would take this worker for dead. What is being drawn, the service finishes;
+    the rest stays unacknowledged, and a request that two workers hold is drawn once because of its lock.
+    """
+    app = create_app(msgspec.structs.replace(settings, consumer_group=settings.cine_consumer_group))
+    app.conf.stream_wait_empty = False
+    return app
+
+
+def add_lane(app: App, service: CineService) -> None:
+    """Give the app its agent: acknowledgement is the lane's, and any error stops the process.
+
+    The signal comes between the last fetch and the last commit, when what is finished can still be acknowledged.
+    """
+    topic = app.topic(CMR_REQUESTS, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+    async def draw_cines(stream: Any) -> None:
+        await service.new_lane().run(stream.noack().events())
+
+    async def finish(*_: Any, **__: Any) -> None:
+        await service.finish()
+
+    app.on_before_shutdown.connect(finish)
+    app.agent(topic, name="draw-cines", concurrency=1, supervisor_strategy=CrashingSupervisor)(draw_cines)

@@ -1,0 +1,119 @@
+"""`cardiacnets fhir`: reports in, one FHIR Bundle a line out."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from inference.fhir import encode_bundle
+from schemas.errors import InvalidSettings, MalformedRecord
+from schemas.messages import RiskReport, decode_message
+
+STANDARD_INPUT = "-"
+
+
+class _Line(msgspec.Struct):
+    """What tells the two kinds of input apart: `screen --json` puts the report into an answer."""
+
+    report: msgspec.Raw = msgspec.Raw()
+    status: str | None = None
+    source: str | None = None
+    detail: str | None = None
+
+
+def fhir_command(reports: str, *, out: Path | None) -> None:
+    """Write a Bundle for each report, in order; exit 1 when an ECG among them was rejected and so has no report.
+
+    Args:
+        reports: a file, or '-': a report as on `ecg.risk.v1`, or one a line; answers of `screen --json` do as well.
+        out: where to write; standard output where not given.
+
+    Raises:
+        InvalidSettings: a path cannot be read or written.
+        MalformedRecord: a line holds something else, or there is none. Without `out`, the Bundles before it are out
+            already; with it, nothing is written.
+    """
+    place = rejected = 0
+    with _source(reports) as source, _target(out) as target:
+        for place, line in _documents(source):
+            report = _report(f"{reports}, line {place}", line)
+            if report is None:
+                rejected += 1
+            else:
+                target.write(encode_bundle(report) + b"\n")
+        if not place:
+            raise MalformedRecord(f"{reports} is empty: there is no report in it")
+    if rejected:
+        raise SystemExit(1)
+
+
+def _report(place: str, line: bytes) -> RiskReport | None:
+    """Return the report of a line; None, after saying so, where the ECG was rejected."""
+    try:
+        answer = msgspec.json.decode(line, type=_Line)
+        if answer.status == "rejected":
+            print(f"{place}: {answer.source} was rejected and has no report: {answer.detail}", file=sys.stderr)
+            return None
+        return decode_message(RiskReport, bytes(answer.report) or line)
+    except (msgspec.DecodeError, UnicodeError, MalformedRecord) as error:
+        raise MalformedRecord(
+            f"{place}: neither a report as on ecg.risk.v1 nor an answer of `cardiacnets screen --json`: {error}"
+        ) from error
+
+
+def _documents(source: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank with their numbers, or the whole where its first line is only a beginning."""
+    first = source.readline()
+    if first.strip() and not _is_json(first):
+        yield 1, first + source.read()
+        return
+    lines: Iterable[bytes] = (line for part in ([first], source) for line in part)
+    yield from ((place, line) for place, line in enumerate(lines, start=1) if line.strip())
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeError):
+        return False
+    return True
+
+
+@contextmanager
+def _source(reports: str) -> Iterator[BinaryIO]:
+    if reports == STANDARD_INPUT:
+        yield sys.stdin.buffer
+        return
+    try:
+        file = Path(reports).open("rb")  # noqa: SIM115 -- closed below; the reader's errors are not the path's
+    except OSError as error:
+        raise InvalidSettings(f"{reports} cannot be read: {error.strerror}; give a file of reports, or '-'") from error
+    with file:
+        yield file
+
+
+@contextmanager
+def _target(out: Path | None) -> Iterator[BinaryIO]:
+    """Give where to write: beside `out` first, so that there is a whole file or none."""
+    if out is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = out.with_name(f"{out.name}.part")
+    try:
+        file = part.open("wb")
+    except OSError as error:
+        raise InvalidSettings(f"{out} cannot be written: {error.strerror}") from error
+    try:
+        with file:
+            yield file
+        part.replace(out)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()

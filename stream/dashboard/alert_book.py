@@ -1,0 +1,231 @@
+"""The alerts that a ward has to know of, and the state of each: raised, escalated, expired, acknowledged.
+
+    raised ──(of high priority, and nobody took note)──▶ escalated
+      │                                                     │
+      ├──────────────(nobody took note)─────────────────────┴──▶ expired
+      │                                                             │
+      └───────────────────(somebody took note)──────────────────────┴──▶ acknowledged
+
+An alert only moves forward, in the order of `ALERT_STATUSES`. So messages may come in any order and any number of
+times, from the topics' beginning or live: the book is the same in the end. Whoever takes note of an expired alert
+acknowledges it all the same.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Self
+
+import msgspec
+
+from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, AlertStatus, Disease
+from stream.bounded import RecentDict
+from stream.settings import Settings
+
+OPEN: tuple[AlertStatus, ...] = ("raised", "escalated")
+REPEAT_AFTER = timedelta(seconds=60)
+"""What was due and has not come back from its topic by then is due again."""
+DROPPED_AT_ONCE = 0.05
+"""Of a full book, so that it is not sorted for every further alert."""
+
+_RANKS = {status: rank for rank, status in enumerate(ALERT_STATUSES)}
+_PRIORITIES = {"high": 0, "medium": 1, "low": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEntry:
+    """One alert as it stands.
+
+    Attributes:
+        alert: as it was first raised, with its present status.
+        acknowledgement: the earliest, if anybody took note.
+        key: of the alert's Kafka message; what follows from it is published under the same.
+        announced: the furthest status that its topic has carried.
+    """
+
+    alert: Alert
+    acknowledgement: Acknowledgement | None
+    key: bytes | None
+    announced: AlertStatus
+
+    @property
+    def open(self) -> bool:
+        """Whether somebody still has to look."""
+        return self.alert.status in OPEN
+
+
+class AlertBook:
+    """Keeps alerts and their acknowledgements; does no input or output, and is told the time.
+
+    Args:
+        escalates_s: the age at which an open alert of high priority is escalated.
+        expires_s: the age at which an open alert is expired.
+        limit: how many alerts are kept; beyond it the oldest closed ones are dropped, then the least urgent open ones.
+    """
+
+    def __init__(self, *, escalates_s: float, expires_s: float, limit: int = 10_000) -> None:
+        self._escalates = timedelta(seconds=escalates_s)
+        self._expires = timedelta(seconds=expires_s)
+        self._limit = limit
+        self._entries: dict[str, AlertEntry] = {}
+        self._early: RecentDict[str, Acknowledgement] = RecentDict(limit)
+        self._handed_out: dict[str, tuple[AlertStatus, datetime]] = {}
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return an empty book with the operator's times."""
+        return cls(
+            escalates_s=settings.alert_escalates_s,
+            expires_s=settings.alert_expires_s,
+            limit=settings.dashboard_records,
+        )
+
+    def __len__(self) -> int:
+        """Return how many alerts are kept."""
+        return len(self._entries)
+
+    def receive_alert(self, alert: Alert, key: bytes | None = None) -> AlertEntry:
+        """Take a message of `ecg.alerts.v1` in; return how its alert stands now."""
+        known = self._entries.get(alert.identifier)
+        if known is None:
+            entry = AlertEntry(alert, None, key, alert.status)
+            if early := self._early.pop(alert.identifier):
+                entry = _acknowledged(entry, early)
+        else:
+            first = min(known.alert, alert, key=lambda one: one.onset)  # a redelivered record may be screened anew
+            entry = replace(
+                known,
+                alert=_with_status(first, _further(known.alert.status, alert.status)),
+                announced=_further(known.announced, alert.status),
+            )
+        self._entries[alert.identifier] = entry
+        self._drop_excess()
+        return entry
+
+    def receive_ack(self, ack: Acknowledgement) -> Alert | None:
+        """Take a message of `ecg.alerts.ack.v1`, or a person's click, in; return the acknowledged alert.
+
+        An acknowledgement that comes before its alert is kept for it, and None returned. The alert is for showing; what
+        is to be published comes from `due`.
+        """
+        known = self._entries.get(ack.identifier)
+        if known is None:
+            self._early.put(ack.identifier, _earlier(self._early.get(ack.identifier), ack))
+            return None
+        self._entries[ack.identifier] = entry = _acknowledged(known, ack)
+        return entry.alert
+
+    def due(self, now: datetime) -> list[AlertEntry]:
+        """Return what is to be published now, each with its new status: acknowledged, escalated or expired.
+
+        Each is returned once, and again after `REPEAT_AFTER` as long as `receive_alert` has not seen it. Do not ask
+        while topics are being replayed: what is already published would be due.
+        """
+        return [entry for entry in self._aged(now) if self._is_owed(entry, now)]
+
+    def get(self, identifier: str) -> AlertEntry | None:
+        """Return one alert."""
+        return self._entries.get(identifier)
+
+    def entries(
+        self,
+        *,
+        disease: Disease | None = None,
+        patient: str | None = None,
+        record_id: str | None = None,
+        statuses: Collection[AlertStatus] = ALERT_STATUSES,
+        limit: int = 100,
+    ) -> list[AlertEntry]:
+        """Return the alerts that fit: the open ones by urgency, then the closed ones; among equals the newest first.
+
+        Args:
+            patient: the pseudonym.
+        """
+
+        def fits(alert: Alert) -> bool:
+            return (
+                disease in {None, alert.code}
+                and patient in {None, alert.subject}
+                and record_id in {None, alert.record_id}
+                and alert.status in statuses
+            )
+
+        matches = (entry for entry in self._entries.values() if fits(entry.alert))
+        return heapq.nsmallest(limit, matches, key=_urgency)
+
+    def open_records(self) -> set[str]:
+        """Return the ids of the records that have an open alert."""
+        return {entry.alert.record_id for entry in self._entries.values() if entry.open}
+
+    def counts(self) -> dict[AlertStatus, int]:
+        """Return the number of alerts by status."""
+        numbers = Counter(entry.alert.status for entry in self._entries.values())
+        return {status: numbers[status] for status in ALERT_STATUSES}
+
+    def _aged(self, now: datetime) -> Iterator[AlertEntry]:
+        """Yield every alert, moved on as its age demands."""
+        for identifier, entry in self._entries.items():
+            status = self._status_at(entry.alert, now)
+            if status != entry.alert.status:
+                entry = replace(entry, alert=_with_status(entry.alert, status))  # noqa: PLW2901
+                self._entries[identifier] = entry
+            yield entry
+
+    def _status_at(self, alert: Alert, now: datetime) -> AlertStatus:
+        age = now - alert.onset
+        if age >= self._expires:
+            return _further(alert.status, "expired")
+        if age >= self._escalates and alert.priority == "high":
+            return _further(alert.status, "escalated")
+        return alert.status
+
+    def _is_owed(self, entry: AlertEntry, now: datetime) -> bool:
+        identifier, status = entry.alert.identifier, entry.alert.status
+        if status == entry.announced:
+            self._handed_out.pop(identifier, None)
+            return False
+        handed_out = self._handed_out.get(identifier)
+        if handed_out and handed_out[0] == status and now - handed_out[1] < REPEAT_AFTER:
+            return False
+        self._handed_out[identifier] = (status, now)
+        return True
+
+    def _drop_excess(self) -> None:
+        if len(self._entries) <= self._limit:
+            return
+        kept = self._limit - int(self._limit * DROPPED_AT_ONCE)
+        for entry in sorted(self._entries.values(), key=_urgency)[kept:]:
+            del self._entries[entry.alert.identifier]
+            self._handed_out.pop(entry.alert.identifier, None)
+
+
+def _further(one: AlertStatus, other: AlertStatus) -> AlertStatus:
+    return max(one, other, key=_RANKS.__getitem__)
+
+
+def _with_status(alert: Alert, status: AlertStatus) -> Alert:
+    return msgspec.structs.replace(alert, status=status)
+
+
+def _acknowledged(entry: AlertEntry, ack: Acknowledgement) -> AlertEntry:
+    first = _earlier(entry.acknowledgement, ack)
+    return replace(entry, alert=_with_status(entry.alert, "acknowledged"), acknowledgement=first)
+
+
+def _earlier(one: Acknowledgement | None, other: Acknowledgement) -> Acknowledgement:
+    """Return the earlier one, by its text where the times are the same."""
+    if one is None:
+        return other
+    return min(one, other, key=lambda ack: (ack.acknowledged_at, ack.acknowledged_by, ack.comment))
+
+
+def _urgency(entry: AlertEntry) -> tuple[int, int, int, float]:
+    alert = entry.alert
+    age = -alert.onset.timestamp()
+    if not entry.open:
+        return (1, 0, 0, age)
+    return (0, int(alert.status != "escalated"), _PRIORITIES[alert.priority], age)

@@ -1,0 +1,203 @@
+"""What the numbers of a report mean: risks in words, measurements beside what healthy hearts measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+import msgspec
+
+from inference.phenotypes import AHA_SEGMENTS, AORTA, ATRIA, LONG_AXIS_SEGMENTS, MEASUREMENTS, VENTRICLES
+from inference.reference_values import REFERENCE_VALUES, ReferenceValue
+from schemas.messages import ModelReference, Phenotype, Risk, RiskReport
+
+UNTRAINED = "The weights are untrained: this number means nothing yet."
+NORMAL_SDS = 1.96
+"""A range holds 95 % of healthy people."""
+MIDDLE_SEGMENTS = AHA_SEGMENTS[6:12]
+LABELS = {
+    "LVEDV": "LV end-diastolic volume",
+    "LVESV": "LV end-systolic volume",
+    "LVSV": "LV stroke volume",
+    "LVEF": "LV ejection fraction",
+    "LVCO": "LV cardiac output",
+    "LVM": "LV mass",
+    "RVEDV": "RV end-diastolic volume",
+    "RVESV": "RV end-systolic volume",
+    "RVSV": "RV stroke volume",
+    "RVEF": "RV ejection fraction",
+    "LA_max_volume": "LA volume, largest",
+    "LA_min_volume": "LA volume, smallest",
+    "LASV": "LA stroke volume",
+    "LAEF": "LA ejection fraction",
+    "RA_max_volume": "RA volume, largest",
+    "RA_min_volume": "RA volume, smallest",
+    "RASV": "RA stroke volume",
+    "RAEF": "RA ejection fraction",
+    "ascending_aorta_max_area": "Ascending, largest area",
+    "ascending_aorta_min_area": "Ascending, smallest area",
+    "ascending_aorta_distensibility": "Ascending, distensibility",
+    "descending_aorta_max_area": "Descending, largest area",
+    "descending_aorta_min_area": "Descending, smallest area",
+    "descending_aorta_distensibility": "Descending, distensibility",
+    "LV_wall_thickness_global": "Thickness, mean of all segments",
+    "LV_wall_thickness_middle": "Thickness, mean of the mid-cavity",
+    "LV_circumferential_strain_global": "Circumferential, global",
+    "LV_radial_strain_global": "Radial, global",
+    "LV_longitudinal_strain_global": "Longitudinal, global",
+    **{f"LV_longitudinal_strain_segment_{n}": f"Longitudinal, segment {n}" for n in LONG_AXIS_SEGMENTS},
+}
+
+
+class Range(msgspec.Struct, frozen=True):
+    """What 95 % of healthy women or men measure."""
+
+    low: float
+    high: float
+    source: str
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement; a range is None where none was published for it, or the report's unit is another."""
+
+    name: str
+    label: str
+    value: float
+    unit: str
+    women: Range | None
+    men: Range | None
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Measurements that belong together."""
+
+    title: str
+    lines: tuple[Line, ...]
+
+
+class Bullseye(msgspec.Struct, frozen=True):
+    """The 16 segments of the AHA's model of the left ventricle, of one quantity."""
+
+    title: str
+    unit: str
+    values: tuple[float, ...]
+
+
+class RiskMeaning(msgspec.Struct, frozen=True, kw_only=True):
+    """A risk, and a sentence on it."""
+
+    disease: str
+    probability: float
+    threshold: float
+    flagged: bool
+    sentence: str
+
+
+class Meaning(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page of a record says beside the bare report."""
+
+    risks: tuple[RiskMeaning, ...]
+    groups: tuple[Group, ...]
+    bullseyes: tuple[Bullseye, ...]
+
+
+def explain(report: RiskReport) -> Meaning:
+    """Return what the numbers of a report mean."""
+    phenotypes = {phenotype.name: phenotype for phenotype in report.phenotypes}
+    return Meaning(
+        risks=tuple(_risk_meaning(risk, report.model) for risk in report.risks),
+        groups=tuple(_groups(phenotypes, trained=report.model.trained)),
+        bullseyes=tuple(_bullseyes(phenotypes)),
+    )
+
+
+def put_in_words(risk: Risk, model: ModelReference) -> str:
+    """Return a sentence on what a calibrated probability means, if the model was trained at all."""
+    if not model.trained:
+        return UNTRAINED
+    percent = 100 * risk.probability
+    share = "fewer than 1" if percent < 1 else "more than 99" if percent > 99 else f"about {percent:.0f}"
+    name = risk.disease.replace("_", " ")
+    return f"Of 100 patients with this estimate, {share} {'has' if share == 'about 1' else 'have'} {name}."
+
+
+def _risk_meaning(risk: Risk, model: ModelReference) -> RiskMeaning:
+    return RiskMeaning(
+        disease=risk.disease,
+        probability=risk.probability,
+        threshold=risk.threshold,
+        flagged=risk.flagged,
+        sentence=put_in_words(risk, model),
+    )
+
+
+def _groups(phenotypes: Mapping[str, Phenotype], *, trained: bool) -> Iterable[Group]:
+    phenotypes = {**phenotypes, **_derived(phenotypes)}
+    for title, names in _titles().items():
+        lines = tuple(_line(phenotypes[name], trained=trained) for name in names if name in phenotypes)
+        if lines:
+            yield Group(title, lines)
+
+
+def _titles() -> dict[str, tuple[str, ...]]:
+    return {
+        "Ventricles": tuple(name for name, _ in VENTRICLES),
+        "Atria": tuple(name for name, _ in ATRIA),
+        "Aorta": tuple(name for name, _ in AORTA),
+        "Wall": ("LV_wall_thickness_global", "LV_wall_thickness_middle"),
+        "Strain": (
+            *(f"LV_{direction}_strain_global" for direction in ("circumferential", "radial", "longitudinal")),
+            *(f"LV_longitudinal_strain_segment_{segment}" for segment in LONG_AXIS_SEGMENTS),
+        ),
+    }
+
+
+def _derived(phenotypes: Mapping[str, Phenotype]) -> dict[str, Phenotype]:
+    """Return the one measurement that follows from others and has a published range."""
+    middle = [phenotypes.get(f"LV_wall_thickness_AHA_{segment}") for segment in MIDDLE_SEGMENTS]
+    known = [phenotype for phenotype in middle if phenotype is not None]
+    if len(known) < len(middle):
+        return {}
+    mean = sum(phenotype.value for phenotype in known) / len(known)
+    return {"LV_wall_thickness_middle": Phenotype(name="LV_wall_thickness_middle", value=mean, unit=known[0].unit)}
+
+
+def _line(phenotype: Phenotype, *, trained: bool) -> Line:
+    """Return a line; numbers of untrained weights are not held against ranges, for they have no unit yet."""
+    comparable = trained and phenotype.unit == _units().get(phenotype.name)
+    women, men = (_ranges().get((phenotype.name, female)) if comparable else None for female in (True, False))
+    return Line(
+        name=phenotype.name,
+        label=LABELS.get(phenotype.name, phenotype.name),
+        value=phenotype.value,
+        unit=phenotype.unit,
+        women=women,
+        men=men,
+    )
+
+
+def _bullseyes(phenotypes: Mapping[str, Phenotype]) -> Iterable[Bullseye]:
+    for title, quantity in (
+        ("Wall thickness", "LV_wall_thickness"),
+        ("Circumferential strain", "LV_circumferential_strain"),
+        ("Radial strain", "LV_radial_strain"),
+    ):
+        names = [f"{quantity}_AHA_{segment}" for segment in AHA_SEGMENTS]
+        if all(name in phenotypes for name in names):
+            values = tuple(phenotypes[name].value for name in names)
+            yield Bullseye(title, phenotypes[names[0]].unit, values)
+
+
+@cache
+def _units() -> dict[str, str]:
+    return {measurement.name: measurement.unit for measurement in MEASUREMENTS} | {"LV_wall_thickness_middle": "mm"}
+
+
+@cache
+def _ranges() -> dict[tuple[str, bool], Range]:
+    return {(value.measurement, value.female): _range(value) for value in REFERENCE_VALUES}
+
+
+def _range(value: ReferenceValue) -> Range:
+    reach = NORMAL_SDS * value.sd
+    return Range(round(value.mean - reach, 1), round(value.mean + reach, 1), value.source)

@@ -1,0 +1,1 @@
+"""The demonstration: embedded servers, child processes, an account of what was answered."""

@@ -1,0 +1,1 @@
+"""What every process that serves a topic is made of: the Faust app, health, metrics, watchdog."""

@@ -1,0 +1,112 @@
+"""The Faust app of each process that serves a topic: made from the settings, asked for its lag, ended in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import faust
+from faust.types.auth import CredentialsT
+from mode import Service
+from yarl import URL
+
+from stream.broker.clients import FETCH_BYTES, ensure_topics_now, tls_context
+from stream.redis_client import new_redis
+from stream.settings import Settings
+
+from .faust_transport import PromptConsumer, use_prompt_transport
+from .health import check_port
+
+STREAM_BUFFER = 64
+"""Records Faust may hold a topic before it stops fetching; its default of 4096 would be half a gigabyte of ECGs."""
+
+
+class StatelessApp(faust.App):
+    """A Faust app that writes nothing to disk: where a container may not, Faust's folder for tables would stop it."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
+class ServingWorker(faust.Worker):
+    """Faust's worker, which tells the service when the end begins."""
+
+    def __init__(self, app: faust.App, service: Service, shutdown_begins: Callable[[], None]) -> None:
+        # Our own logging is configured; Faust's would replace it.
+        super().__init__(app, service, quiet=True, redirect_stdouts=False, override_logging=False)
+        self._shutdown_begins = shutdown_begins
+
+    def _on_sigterm(self) -> None:
+        self._shutdown_begins()
+        super()._on_sigterm()
+
+    def _on_sigint(self) -> None:
+        self._shutdown_begins()
+        super()._on_sigint()
+
+
+def check_surroundings(settings: Settings) -> None:
+    """Make sure, before the model is loaded, of what Faust would end with a traceback for after it; create the topics.
+
+    Raises:
+        DeploymentError: something is wrong with it.
+    """
+    new_redis(settings, retries=0)  # which connects to nothing, and refuses a URL that cannot be used
+    check_port(settings.http_host, settings.http_port)
+    ensure_topics_now(settings)
+
+
+def create_app(settings: Settings) -> faust.App:
+    """Return the Faust app: consuming only, at least once, without tables and without Faust's web server."""
+    app = StatelessApp(
+        settings.consumer_group,
+        broker=[URL(f"kafka://{address.strip()}") for address in settings.broker.split(",")],
+        broker_credentials=_credentials(settings),
+        broker_session_timeout=settings.session_timeout_s,
+        broker_rebalance_timeout=settings.rebalance_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_interval_s,
+        broker_commit_interval=settings.commit_interval_s,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES,
+        stream_buffer_maxsize=min(STREAM_BUFFER, settings.in_flight),
+        topic_allow_declare=False,  # they were created with our settings
+        topic_disable_leader=True,
+        topic_partitions=settings.partitions,
+        autodiscover=False,
+        web_enabled=False,
+        cython_optimizations=False,
+    )
+    use_prompt_transport(app)
+    return app
+
+
+def consumer_lag(app: faust.App) -> dict[str, int]:
+    """Return the records not yet committed, by topic, of the partitions assigned here.
+
+    Once the lanes have every record of a partition, the last one is its end, and not what the broker calls so: between
+    the two may lie the mark that ends a transaction, which nobody will ever take.
+    """
+    monitor = app.monitor
+    lag: dict[str, int] = {}
+    for tp, broker_end in list(monitor.tp_end_offsets.items()):
+        record_end = cast("PromptConsumer", app.consumer).record_ends.get(tp, broker_end)
+        end = record_end if monitor.tp_read_offsets.get(tp, -1) + 1 >= record_end else broker_end
+        lag[tp.topic] = lag.get(tp.topic, 0) + max(0, end - monitor.tp_committed_offsets.get(tp, end))
+    return lag
+
+
+def has_joined(app: faust.App) -> bool:
+    """Return whether the app has joined its group and knows its partitions (none, if there are more workers)."""
+    return app.rebalancing_count > 0 and not app.rebalancing
+
+
+def _credentials(settings: Settings) -> CredentialsT | None:
+    context: Any = tls_context(settings)
+    if settings.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=settings.sasl_username,
+            password=settings.sasl_password,
+            mechanism=settings.sasl_mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context else None

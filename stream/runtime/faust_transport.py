@@ -1,0 +1,101 @@
+"""Faust's Kafka transport, with a short fetch wait, and with realtime before backfill.
+
+Faust asks the broker to hold an empty fetch for 1.5 s. Apache Kafka answers as soon as a record arrives, all the same;
+Tansu looks again only when the wait is over, so that a lone ECG would lie there for most of a second.
+
+And Faust takes at once all that has been fetched, which of an archive is a thousand records, and looks for more only
+when the lanes have taken every one of them: an ECG from a bedside would wait for them all, before the batcher's two
+lanes ever saw it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import faust
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
+
+from schemas.topics import ECG_BACKFILL
+from stream.broker.clients import FETCH_WAIT_MS
+
+TAKEN_AT_ONCE = 8
+"""Records that are taken before it is looked again whether anything urgent has come."""
+FULL_WAIT_S = 0.02
+"""How long until it is looked again whether a full lane has room; Faust would wait for a second."""
+
+
+class PromptConsumerThread(AIOKafkaConsumerThread):
+    """Makes aiokafka's consumer as Faust does, but for the wait, and takes what is urgent first.
+
+    Attributes:
+        record_ends: of the partitions of which every record was fetched, the offset after the last one; replaced as a
+            whole, for other threads read it. The partition may end later: a transaction leaves marks that nobody takes.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.record_ends: Mapping[TP, int] = {}
+        self._fetched: dict[TP, int] = {}
+
+    def _create_worker_consumer(self, transport: Transport) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001  Faust hard-codes the argument that sets it
+        return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109  Faust's
+        max_records: int | None = None,  # noqa: ARG002  there is a better bound
+    ) -> Any:
+        active = active_partitions.copy()  # which lanes that run full change, in the other thread
+        records = await self._fetch_urgent_first(consumer, active, timeout)
+        self._fetched |= {partition: some[-1].offset + 1 for partition, some in (records or {}).items() if some}
+        self.record_ends = {
+            partition: end for partition, end in self._fetched.items() if _is_fetched_whole(consumer, partition)
+        }
+        return records
+
+    async def _fetch_urgent_first(self, consumer: Any, active: set[TP], timeout: float | None) -> Any:  # noqa: ASYNC109
+        urgent = {partition for partition in active if partition.topic != ECG_BACKFILL}
+        if urgent and (records := await super()._fetch_records(consumer, urgent, timeout=0)):
+            return records
+        if self.consumer._buffered_partitions:  # noqa: SLF001  those of full lanes, which are not active
+            timeout = FULL_WAIT_S
+        return await super()._fetch_records(consumer, active, timeout=timeout, max_records=TAKEN_AT_ONCE)
+
+
+def _is_fetched_whole(consumer: Any, partition: TP) -> bool:
+    subscription = consumer._subscription.subscription  # noqa: SLF001  `position` would wait where there is none
+    state = subscription and subscription.assignment and subscription.assignment.state_value(partition)
+    return bool(
+        state and state.has_valid_position and state.highwater is not None and state.position >= state.highwater
+    )
+
+
+class PromptConsumer(Consumer):
+    """Faust's consumer on that thread."""
+
+    _thread: PromptConsumerThread
+
+    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+        return PromptConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def record_ends(self) -> Mapping[TP, int]:
+        """Where the records end, of the partitions of which every one was fetched."""
+        return self._thread.record_ends
+
+
+class PromptTransport(Transport):
+    """Faust's transport with that consumer."""
+
+    Consumer = PromptConsumer
+
+
+def use_prompt_transport(app: faust.App) -> None:
+    """Have the app consume by it."""
+    app.transport = PromptTransport(app.conf.broker_consumer, app)

@@ -1,0 +1,117 @@
+"""What stands around the lanes of a process that works off a topic: producer, metrics, health, watchdog, gauges."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from mode import Service
+from prometheus_client import CollectorRegistry
+
+from engines.batcher import Batcher
+from stream.broker.clients import new_producer
+from stream.settings import Settings
+
+from .batcher_metrics import BatcherCollector
+from .health import health_server
+from .watchdog import Watchdog
+
+SHUTDOWN_GRACE_S = 15.0
+GAUGES_EVERY_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class TopicService(Service):
+    """Starts and stops the parts in order; a subclass says what its lanes share.
+
+    Args:
+        registry: of the process's metrics.
+        ready: whether the group has been joined.
+        moving: what must happen from time to time, for the sentence of `/healthz`: 'record finished'.
+        drains: how often `drain_s` passes at most before the end.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: CollectorRegistry,
+        *,
+        ready: Callable[[], bool],
+        moving: str,
+        drains: int = 1,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._settings = settings
+        self._registry = registry
+        self._ready = ready
+        self._moving = moving
+        self._shutdown_s = drains * settings.drain_s + SHUTDOWN_GRACE_S
+        self._watchdog = Watchdog(self._pending, self._finished, settings.watchdog_s)
+        self._stack = AsyncExitStack()
+
+    @abstractmethod
+    async def _start_parts(self, stack: AsyncExitStack) -> Batcher[Any, Any, Any]:
+        """Enter what the lanes share, and return the batcher; the producer is there already."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Let go of the model, after the parts have stopped."""
+
+    @abstractmethod
+    def _pending(self) -> int:
+        """Return how much work is there: held, or known to wait on the topics."""
+
+    @abstractmethod
+    def _finished(self) -> int:
+        """Return a count that grows with what moves."""
+
+    @abstractmethod
+    def _measure(self) -> None:
+        """Set the gauges."""
+
+    async def on_start(self) -> None:
+        """Start the parts, the most basic first."""
+        settings, enter = self._settings, self._stack.enter_async_context
+        self._producer: AIOKafkaProducer = await enter(new_producer(settings))
+        self._registry.register(BatcherCollector(await self._start_parts(self._stack)))
+        port = await enter(
+            health_server(
+                settings.http_host,
+                settings.http_port,
+                registry=self._registry,
+                healthy=self._unhealthy,
+                ready=self._unready,
+            )
+        )
+        self._watchdog.start()
+        log.info("service_started", http=f"http://{settings.http_host}:{port}")
+
+    async def on_stop(self) -> None:
+        """Stop the parts in the opposite order."""
+        await self._stack.aclose()
+        self._watchdog.stop()
+        self._close()
+
+    def shutdown_begins(self) -> None:
+        """Give the process a deadline to end by itself."""
+        self._watchdog.allow(self._shutdown_s)
+
+    def _unhealthy(self) -> str | None:
+        stalled = self._watchdog.stalled_s
+        return f"no {self._moving} for {stalled:.0f} s" if stalled > self._settings.watchdog_s / 2 else None
+
+    def _unready(self) -> str | None:
+        return None if self._ready() else "joining the consumer group"
+
+    @Service.task
+    async def _set_gauges(self) -> None:
+        while not self.should_stop:
+            self._measure()
+            await asyncio.sleep(GAUGES_EVERY_S)

@@ -1,0 +1,1 @@
+"""The worker: ECGs from Kafka in, risks, alerts and rejections out."""

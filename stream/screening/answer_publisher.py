@@ -1,0 +1,95 @@
+"""Publishes the answers of one lane, counts them, and keeps the waveforms that were flagged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Sequence
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaProducer
+
+from engines.batcher import Lane
+from inference.screener import Screening
+from schemas.codec import decode_ecg
+from schemas.ecg_record import EcgRecord
+from schemas.errors import CardiacNetsError, RecordError
+from schemas.messages import Alert, ModelReference
+from schemas.topics import record_key, sound_key
+from stream.runtime.event import Event
+
+from .alert_suppression import Refractory
+from .answers import Outgoing, rejection_answers, report_answers
+from .lane import Outcome
+from .metrics import Metrics
+from .waveform_cache import WaveformCache
+
+
+class AnswerPublisher:
+    """Turns outcomes into messages on the wire.
+
+    Args:
+        refractory: judges the lane's alerts; None where it raises none.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        producer: AIOKafkaProducer,
+        model: ModelReference,
+        waveforms: WaveformCache,
+        metrics: Metrics,
+        *,
+        refractory: Refractory | None,
+    ) -> None:
+        self._producer = producer
+        self._model = model
+        self._waveforms = waveforms
+        self._metrics = metrics
+        self._refractory = refractory
+        self._lane = lane.value
+        self._screened = metrics.screened.labels(lane.value)
+        self._seconds = metrics.seconds.labels(lane.value)
+
+    async def publish(self, event: Event, outcome: Outcome) -> Sequence[Awaitable[object]]:
+        """Hand the answers to the producer; return one awaitable a delivery."""
+        answers = self._report(event, outcome) if isinstance(outcome, Screening) else self._refusal(event, outcome)
+        return [
+            await self._producer.send(answer.topic, answer.value, key=answer.key, headers=answer.headers)
+            for answer in answers
+        ]
+
+    def acknowledged(self, event: Event) -> None:
+        """Observe how long the record took, from its Kafka timestamp to its confirmed answer."""
+        self._seconds.observe(max(0.0, time.time() - event.message.timestamp))
+
+    def _report(self, event: Event, screening: Screening) -> list[Outgoing]:
+        self._screened.inc()
+        flagged = screening.finding.flagged_diseases
+        for disease in flagged:
+            self._metrics.flagged.labels(disease).inc()
+        if flagged:
+            self._waveforms.store(screening.record.record_id, event.value)
+        key = record_key(screening.record)
+        return report_answers(screening, self._model, key, datetime.now(UTC), self._raises)
+
+    def _raises(self, alert: Alert) -> bool:
+        outcome = self._refractory.judge(alert, alert.onset) if self._refractory else "backfill"
+        self._metrics.alerts.labels(outcome).inc()
+        return outcome == "raised"
+
+    def _refusal(self, event: Event, error: CardiacNetsError) -> list[Outgoing]:
+        self._metrics.rejected.labels(self._lane, error.wire_code).inc()
+        message, record = event.message, _readable(event)
+        source = f"{message.topic}/{message.partition}/{message.offset}"
+        if record:
+            return rejection_answers(error, record.record_id, source, record_key(record), datetime.now(UTC))
+        record_id = error.record_id if isinstance(error, RecordError) else None
+        return rejection_answers(error, record_id, source, sound_key(event.key), datetime.now(UTC))
+
+
+def _readable(event: Event) -> EcgRecord | None:
+    """Return the record that was refused, if its bytes are one: no error carries it."""
+    try:
+        return decode_ecg(event.value or b"")
+    except RecordError:
+        return None

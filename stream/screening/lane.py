@@ -1,0 +1,140 @@
+"""A lane: takes ECGs from one topic, has them screened, publishes the answers, acknowledges in order.
+
+Each record passes four steps, and several records are in each of them at once:
+
+1. admit        wait for room (the bound on memory), hand the value to the batcher
+2. settle       wait for its screening, with bounded further tries; a refusal is an outcome like another
+3. publish      hand the answers to the producer
+4. acknowledge  once the broker has confirmed every answer, and in the order of arrival: Faust commits across a gap
+                of one offset, so a later record must never be acknowledged before an earlier one
+
+Anything unforeseen ends the lane with its error, unacknowledged: the process stops, and the consumer group hands its
+partitions on. So does an engine that fails on one record after another: then it is not the records' fault, and they
+are not rejected for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from engines.batcher import Batcher, Lane
+from inference.screener import ScreenedOrRefused
+from schemas.errors import EngineFailed, RecordError, ShuttingDown, TransientError
+from stream.runtime.event import Event, Tries
+
+
+@dataclass(slots=True)
+class _Pending:
+    event: Event
+    value: bytes
+    screening: asyncio.Future[ScreenedOrRefused]
+
+
+Outcome: TypeAlias = ScreenedOrRefused
+
+
+class Publisher(Protocol):
+    """Where a lane sends its answers."""
+
+    async def publish(self, event: Event, outcome: Outcome) -> Sequence[Awaitable[object]]:
+        """Hand the answers to the producer; return one awaitable a delivery."""
+
+    def acknowledged(self, event: Event) -> None:
+        """Take note that every answer to the event is confirmed."""
+
+
+class ScreeningLane:
+    """Runs one lane over one batcher.
+
+    Args:
+        tries: of a record whose engine failed.
+        in_flight: bounds the records between arrival and acknowledgement.
+        hopeless: records in a row whose tries were all used up, at which the engine is at fault and the lane ends.
+    """
+
+    def __init__(
+        self,
+        batcher: Batcher[bytes, Any, ScreenedOrRefused],
+        lane: Lane,
+        publisher: Publisher,
+        *,
+        tries: Tries,
+        in_flight: int,
+        hopeless: int,
+    ) -> None:
+        self._batcher = batcher
+        self._lane = lane
+        self._publisher = publisher
+        self._tries = tries
+        self._hopeless = hopeless
+        self._places = asyncio.Semaphore(in_flight)
+        self._admitted: asyncio.Queue[_Pending | None] = asyncio.Queue()
+        self._published: asyncio.Queue[tuple[Event, Sequence[Awaitable[object]]] | None] = asyncio.Queue()
+        self._given_up = 0
+        self.held = 0
+        self.finished = 0
+
+    async def run(self, events: AsyncIterable[Event]) -> None:
+        """Work until the events end, then finish what was admitted."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._answer())
+            tasks.create_task(self._acknowledge())
+            async for event in events:
+                await self._admit(event)
+            self._admitted.put_nowait(None)
+
+    async def _admit(self, event: Event) -> None:
+        await self._places.acquire()
+        self.held += 1
+        value = event.value or b""
+        self._admitted.put_nowait(_Pending(event, value, await self._batcher.admit(value, lane=self._lane)))
+
+    async def _answer(self) -> None:
+        while pending := await self._admitted.get():
+            outcome = await self._settle(pending)
+            self._published.put_nowait((pending.event, await self._publisher.publish(pending.event, outcome)))
+        self._published.put_nowait(None)
+
+    async def _settle(self, pending: _Pending) -> Outcome:
+        """Return the screening, or why there is none once the tries are used up.
+
+        Raises:
+            EngineFailed: so it went with too many records in a row.
+        """
+        for failed in range(1, self._tries.limit + 1):
+            try:
+                outcome = await pending.screening
+            except ShuttingDown:
+                raise
+            except RecordError as refusal:
+                return refusal
+            except TransientError as error:
+                if failed == self._tries.limit:
+                    return self._give_up(error)
+                await asyncio.sleep(self._tries.delay_s(failed))
+                # Alone, so that one poisonous record cannot fail its neighbours a second time.
+                pending.screening = await self._batcher.admit(pending.value, lane=self._lane, alone=True)
+            else:
+                self._given_up = 0
+                return outcome
+        raise AssertionError("the last try returns")
+
+    def _give_up(self, error: TransientError) -> Outcome:
+        self._given_up += 1
+        if self._given_up < self._hopeless:
+            return error
+        raise EngineFailed(f"the engine failed on {self._given_up} records in a row, each {self._tries.limit} times")
+
+    async def _acknowledge(self) -> None:
+        while answered := await self._published.get():
+            event, deliveries = answered
+            for delivery in deliveries:
+                await delivery
+            event.ack()
+            self._publisher.acknowledged(event)
+            self.held -= 1
+            self.finished += 1
+            self._places.release()

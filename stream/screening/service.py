@@ -1,0 +1,95 @@
+"""The screening service: the batcher and all that stands around it, alive from before the first event to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from engines.batcher import Batcher, Lane
+from inference.screener import PreparedBatch, ScreenedOrRefused, Screener
+from stream.broker.clients import LANE_TOPICS
+from stream.runtime.event import Tries
+from stream.runtime.topic_service import TopicService
+from stream.settings import Settings
+
+from .alert_suppression import Refractory
+from .answer_publisher import AnswerPublisher
+from .lane import ScreeningLane
+from .metrics import Metrics
+from .waveform_cache import WaveformCache
+
+
+class ScreeningService(TopicService):
+    """Owns what the lanes share.
+
+    Args:
+        lag: records on the topics that the group has not yet acknowledged, by topic.
+        ready: whether the group has been joined.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        screener: Screener,
+        *,
+        lag: Callable[[], dict[str, int]],
+        ready: Callable[[], bool],
+        **options: Any,
+    ) -> None:
+        self.metrics = Metrics()
+        super().__init__(settings, self.metrics.registry, ready=ready, moving="record finished", **options)
+        self._screener = screener
+        self._lag = lag
+        self._lanes: dict[Lane, ScreeningLane] = {}
+
+    def new_lane(self, lane: Lane) -> ScreeningLane:
+        """Return a lane over the shared batcher."""
+        settings = self._settings
+        model = self._screener.bundle.reference
+        refractory = Refractory.for_lane(lane, settings)
+        publisher = AnswerPublisher(lane, self._producer, model, self._waveforms, self.metrics, refractory=refractory)
+        self._lanes[lane] = ScreeningLane(
+            self._batcher,
+            lane,
+            publisher,
+            tries=Tries(settings.engine_tries, settings.retry_backoff_s),
+            in_flight=settings.in_flight,
+            hopeless=settings.engine_hopeless,
+        )
+        return self._lanes[lane]
+
+    async def _start_parts(self, stack: AsyncExitStack) -> Batcher[Any, Any, Any]:
+        self._waveforms = await stack.enter_async_context(WaveformCache(self._settings, self.metrics))
+        self._batcher: Batcher[bytes, PreparedBatch, ScreenedOrRefused] = await stack.enter_async_context(
+            self._new_batcher()
+        )
+        model = self._screener.bundle.reference
+        self.metrics.model.info({"name": model.name, "version": model.version, "engine": self._screener.engine.name})
+        return self._batcher
+
+    def _new_batcher(self) -> Batcher[bytes, PreparedBatch, ScreenedOrRefused]:
+        return Batcher(
+            prepare=self._screener.prepare_values,
+            run=self._screener.run,
+            max_batch=self._settings.max_batch,
+            max_queue=self._settings.max_queue,
+            drain_s=self._settings.drain_s,
+        )
+
+    def _close(self) -> None:
+        self._screener.engine.close()
+
+    def _pending(self) -> int:
+        # A copy: the watchdog asks from its own thread, and a lane may come meanwhile.
+        return sum(lane.held for lane in list(self._lanes.values())) + sum(self._lag().values())
+
+    def _finished(self) -> int:
+        return sum(lane.finished for lane in list(self._lanes.values()))
+
+    def _measure(self) -> None:
+        for lane, worker in self._lanes.items():
+            self.metrics.held.labels(lane.value).set(worker.held)
+        # A topic of which no partition is left here is not among them.
+        for topic, records in (dict.fromkeys(LANE_TOPICS.values(), 0) | self._lag()).items():
+            self.metrics.lag.labels(topic).set(records)

@@ -1,0 +1,53 @@
+"""The worker: a Faust app with one agent a lane, around one screening service."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mode.supervisors import CrashingSupervisor
+
+from engines.batcher import Lane
+from inference.screener import Screener
+from stream.broker.clients import LANE_TOPICS
+from stream.logs import configure_logs
+from stream.runtime.faust_app import ServingWorker, check_surroundings, consumer_lag, create_app, has_joined
+from stream.settings import Settings
+
+from .model import load_screener
+from .service import ScreeningService
+
+if TYPE_CHECKING:
+    from faust import App
+
+
+def run_worker(settings: Settings) -> NoReturn:
+    """Load the model and serve.
+
+    Raises:
+        DeploymentError: the broker, Redis's URL, the port, the bundle or the engine cannot be used.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+    check_surroundings(settings)
+    serve(settings, load_screener(settings))
+
+
+def serve(settings: Settings, screener: Screener) -> NoReturn:
+    """Screen records until SIGTERM; exit 0 then, 1 after anything unforeseen."""
+    app = create_app(settings)
+    service = ScreeningService(settings, screener, lag=lambda: consumer_lag(app), ready=lambda: has_joined(app))
+    add_lanes(app, service)
+    gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
+    ServingWorker(app, service, service.shutdown_begins).execute_from_commandline()
+    raise AssertionError("execute_from_commandline exits")
+
+
+def add_lanes(app: App, service: ScreeningService) -> None:
+    """Give the app one agent a lane: acknowledgement is the lane's, and any error stops the process."""
+    for lane, name in LANE_TOPICS.items():
+        topic = app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+        async def screen(stream: Any, lane: Lane = lane) -> None:
+            await service.new_lane(lane).run(stream.noack().events())
+
+        app.agent(topic, name=f"screen-{lane.value}", concurrency=1, supervisor_strategy=CrashingSupervisor)(screen)

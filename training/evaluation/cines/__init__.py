@@ -1,0 +1,1 @@
+"""What drawn cines are worth."""

@@ -1,0 +1,1 @@
+"""What measures: ECG intervals, left ventricles on cines, linear models on tables."""

@@ -1,0 +1,1 @@
+"""Simulated patients, by NumPy and SciPy alone: hearts, ECGs, cines, measurements."""

@@ -1,0 +1,107 @@
+"""`cardiacnets train train-vae`: an autoencoder learns to say a cine in few numbers.
+
+The publication adds a perceptual loss and, late, an adversary. Here a loss on edges stands in for the first, and there
+is no adversary: on two cores it would double the cost of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch  # noqa: TID253 - Lightning
+from numpy.typing import NDArray
+from torch import Tensor  # noqa: TID253
+from torch.nn.functional import l1_loss  # noqa: TID253
+
+from inference.generator import reduce_cines
+from inference.models.cine_presets import Box, find_cine_preset
+from inference.models.cine_vae import CineVae
+from schemas.errors import InvalidSettings
+from training.cohort.layout import Cohort
+from training.networks.cine_losses import edge_loss
+from training.networks.cmr_encoder import scale_cines
+from training.networks.weights_files import save_weights
+
+from .batches import Batch, Draw, Scans, load_development, load_training
+from .fit import Learner, fit
+from .pretrain_cmr import scans_of
+from .seeds import seed_stage
+from .settings import Hardware, Learning, NotNegative, Settings
+from .stage_folder import StageFolder, open_stage
+
+STAGE = "train-vae"
+
+
+class TrainVae(Settings, frozen=True, kw_only=True):
+    """What decides the result.
+
+    Attributes:
+        edge_weight: of the edges' loss beside the pixels'.
+        divergence_weight: of the divergence, in nats a cine.
+    """
+
+    preset: str = "reference"
+    seed: int = 0
+    edge_weight: NotNegative = 0.5
+    divergence_weight: NotNegative = 1e-6
+    learning: Learning = Learning(epochs=2, batch_size=16, learning_rate=1e-3, weight_decay=0.0, warm_up_epochs=0.2)
+
+
+class ReducedCines(Scans):
+    """Cines in the generator's own geometry."""
+
+    def __init__(self, cines: NDArray[np.uint8], scans: NDArray[np.intp], reduction: Box) -> None:
+        super().__init__("cines", cines, scans)
+        self._reduction = reduction
+
+    def __getitems__(self, draws: Sequence[Draw] | Sequence[int]) -> Batch:
+        cines = super().__getitems__(draws)["cines"]
+        return {"cines": torch.from_numpy(reduce_cines(cines.numpy(), self._reduction))}
+
+
+class VaeLearner(Learner):
+    """Reconstruction from a drawn latent, and the latents' divergence from a normal distribution."""
+
+    def __init__(self, settings: TrainVae) -> None:
+        super().__init__(settings.learning, settings.seed)
+        self.settings = settings
+        self.vae = CineVae(find_cine_preset(settings.preset))
+
+    def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
+        """Return the loss and its parts: the pixels' in [-1, 1], the edges', and nats a cine."""
+        cines = scale_cines(batch["cines"])[:, None]
+        posterior = self.vae.encode(cines)
+        drawn = self.vae.decode(posterior.sample() if training else posterior.mean)
+        pixels, edges = l1_loss(drawn, cines), edge_loss(drawn, cines)
+        nats = posterior.divergence().mean()
+        loss = pixels + self.settings.edge_weight * edges + self.settings.divergence_weight * nats
+        return {"loss": loss, "pixels": pixels, "edges": edges, "nats": nats}
+
+
+def train_vae(cohort: Cohort, out: Path, settings: TrainVae, hardware: Hardware) -> StageFolder:
+    """Learn from the training fold's cines; leave the autoencoder's weights, `vae.*`.
+
+    Raises:
+        InvalidSettings: the cohort has no cines, or a fold has none.
+    """
+    if cohort.cines is None:
+        raise InvalidSettings(f"{cohort.folder} has no cines: a generator of cines needs a cohort with cardiac MR")
+    reduction = find_cine_preset(settings.preset).reduction
+    drawn, fixed = (ReducedCines(cohort.cines, scans_of(cohort, fold), reduction) for fold in ("train", "development"))
+    folder = open_stage(out, STAGE, settings, cohort)
+    if folder.is_finished:
+        return folder
+    seed_stage(settings.seed)
+    size, seed, workers = settings.learning.batch_size, settings.seed, hardware.workers
+    fitted = fit(
+        VaeLearner(settings),
+        load_training(drawn, size, seed=seed, workers=workers),
+        load_development(fixed, size, workers=workers),
+        folder,
+        hardware,
+    )
+    save_weights(folder.weights, fitted.weights)
+    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
+    return folder

@@ -1,0 +1,295 @@
+"""`cardiacnets train train-generator`: the cine that an ECG lets expect, and a transformer that draws single ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch  # noqa: TID253 - Lightning
+from einops import rearrange, reduce, repeat
+from numpy.typing import NDArray
+from torch import Tensor  # noqa: TID253
+from torch.nn.functional import normalize  # noqa: TID253
+from torch.utils.data import Dataset  # noqa: TID253
+
+from inference.bundle import load_bundle
+from inference.export import restore_network
+from inference.generator import reduce_cines
+from inference.manifest import EMBEDDING_SIZE, InputSpec
+from inference.models.cine_mar import CineMar, split_latents
+from inference.models.cine_presets import CinePreset, find_cine_preset
+from inference.models.cine_vae import CineVae
+from inference.models.expected_cine import ExpectedCine
+from inference.models.network import EcgNetwork
+from inference.models.presets import find_preset
+from inference.models.token_diffusion import diffusion_loss
+from inference.verified_folder import MANIFEST
+from schemas.errors import InvalidSettings
+from training.cohort.layout import Cohort
+from training.cohort.whole_file import write_array, write_json
+from training.networks.cmr_encoder import scale_cines
+from training.networks.expectation import fit_expectation
+from training.networks.kept_patches import draw_order, take
+from training.networks.weights_files import WEIGHTS, above, below, load_weights, save_weights
+
+from .batches import Batch, Draw, load_development, load_training
+from .cine_autoencoder import STAGE as TRAIN_VAE
+from .cine_autoencoder import TrainVae
+from .crops import iterate_preprocessed
+from .finetune import STAGE as FINETUNE
+from .finetune import Finetune
+from .fit import Learner, fit
+from .pretrain_cmr import scanned, scans_of
+from .seeds import seed_stage
+from .settings import Count, Hardware, Learning, NotNegative, Settings, Share
+from .stage_folder import StageFolder, open_stage, read_settings
+
+STAGE = "train-generator"
+LATENTS = "latents.npy"
+EMBEDDINGS = "embeddings.npy"
+SCALING = "scaling.json"
+ENCODED_AT_ONCE = 32
+SCALED_AT_ONCE = 256
+MASK_MEAN, MASK_DEVIATION = 1.0, 0.25
+
+
+class TrainGenerator(Settings, frozen=True, kw_only=True):
+    """What decides the result; the sizes are those of the autoencoder's preset.
+
+    Attributes:
+        least_mask: least share of the tokens that is hidden.
+        dropped: share of the ECGs whose embedding is dropped, so that there is something to be guided away from.
+        noises: that a hidden token is disturbed by in a step; the denoiser is cheap, and the transformer's answer is
+            the same for all of them.
+        shrinkage: of the expected cine towards the mean of all; see `fit_expectation`.
+    """
+
+    seed: int = 0
+    least_mask: Share = 0.7
+    dropped: Share = 0.1
+    noises: Count = 2
+    shrinkage: NotNegative = 300.0
+    learning: Learning = Learning(epochs=3, batch_size=32, learning_rate=1e-3)
+
+
+class Scaling(Settings, frozen=True, kw_only=True):
+    """The latents of the training fold, a channel: latent = mean + deviation × what the transformer sees."""
+
+    preset: str
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+
+    def apply(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return latents (n, channel, time, y, x) of mean 0 and deviation 1."""
+        means, deviations = (np.array(v, np.float32)[:, None, None, None] for v in (self.means, self.deviations))
+        return np.asarray((latents - means) / deviations)
+
+
+class LatentsByEcg(Dataset[Batch]):
+    """Scaled latents with the embedding of an ECG of the same heart.
+
+    Args:
+        latents: (scans, channel, time, y, x).
+        embeddings: (rows, 256) of the cohort's ECGs.
+        scaling: of the training fold.
+        cohort: says which ECG has which scan.
+        rows: that may be drawn.
+    """
+
+    def __init__(
+        self,
+        latents: NDArray[np.float32],
+        embeddings: NDArray[np.float32],
+        scaling: Scaling,
+        cohort: Cohort,
+        rows: NDArray[np.intp],
+    ) -> None:
+        self._latents = latents
+        self._embeddings = embeddings
+        self._scaling = scaling
+        self._scans = cohort.cine
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitems__(self, draws: Sequence[Draw] | Sequence[int]) -> Batch:
+        rows = self._rows[[draw.place if isinstance(draw, Draw) else draw for draw in draws]]
+        latents = self._scaling.apply(self._latents[self._scans[rows]])
+        return {"latents": torch.from_numpy(latents), "embeddings": torch.from_numpy(self._embeddings[rows])}
+
+
+class GeneratorLearner(Learner):
+    """The diffusion loss of tokens that were hidden."""
+
+    def __init__(self, settings: TrainGenerator, preset: CinePreset, training_embeddings: Tensor) -> None:
+        super().__init__(settings.learning, settings.seed)
+        self.settings = settings
+        self.preset = preset
+        self.mar = CineMar(preset)
+        self.mar.transformer.embedding_scale.fit_scale(training_embeddings)
+
+    def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
+        """Return the loss; on the development fold nothing is dropped."""
+        settings, embeddings = self.settings, batch["embeddings"]
+        tokens = split_latents(batch["latents"], self.preset)
+        order = draw_order(len(tokens), tokens.shape[1], tokens.device)
+        n_known = tokens.shape[1] - math.ceil(draw_mask_share(settings.least_mask) * tokens.shape[1])
+        guided = torch.rand(len(tokens), device=tokens.device) >= (settings.dropped if training else 0)
+        told = self.mar.transformer(take(tokens, order[:, :n_known]), order, embeddings, guided.float())
+        hidden = take(tokens, order[:, n_known:])
+        return {"loss": diffusion_loss(self.mar.denoiser, *(_repeated(v, settings.noises) for v in (hidden, told)))}
+
+
+def train_generator(
+    cohort: Cohort, out: Path, settings: TrainGenerator, hardware: Hardware, *, vae: Path, ecg: Path
+) -> StageFolder:
+    """Learn to draw the training fold's cines; leave the weights `vae.*`, `mar.*` and `expected.*`, and the scaling.
+
+    Args:
+        cohort: with cines.
+        out: gets, beside the weights, of the training and the development fold the scans' latents and the ECGs'
+            embeddings; NaN elsewhere.
+        settings: what decides the result.
+        hardware: where to learn.
+        vae: folder of `train-vae`.
+        ecg: a model bundle, or the folder of `finetune`; its embeddings are those of its reports.
+
+    Raises:
+        InvalidSettings: the cohort has no cines, or a fold has none, or the ECG model's embeddings say nothing.
+    """
+    if cohort.cines is None:
+        raise InvalidSettings(f"{cohort.folder} has no cines: a generator of cines needs a cohort with cardiac MR")
+    told: TrainVae = read_settings(vae, TRAIN_VAE, TrainVae)
+    rows, development = scanned(cohort, "train"), scanned(cohort, "development")
+    folder = open_stage(out, STAGE, settings, cohort, vae=vae / WEIGHTS, ecg=ecg / WEIGHTS)
+    if folder.is_finished:
+        return folder
+    preset, weights = find_cine_preset(told.preset), load_weights(vae / WEIGHTS)
+    latents = keep_latents(folder, cohort, preset, weights)
+    embeddings = keep_embeddings(folder, cohort, ecg)
+    scaling = fit_scaling(latents, scans_of(cohort, "train"), told.preset)
+    seed_stage(settings.seed)
+    size, seed, workers = settings.learning.batch_size, settings.seed, hardware.workers
+    drawn, fixed = (LatentsByEcg(latents, embeddings, scaling, cohort, some) for some in (rows, development))
+    fitted = fit(
+        GeneratorLearner(settings, preset, torch.from_numpy(embeddings[rows])),
+        load_training(drawn, size, seed=seed, workers=workers),
+        load_development(fixed, size, workers=workers),
+        folder,
+        hardware,
+    )
+    # after the learning: a stage that resumes need not do it again
+    expected = learn_expectation(cohort, preset, embeddings, settings.shrinkage)
+    weights |= above("mar.", below("mar.", fitted.weights)) | above("expected.", expected.state_dict())
+    save_weights(folder.weights, weights)
+    write_json(folder.path / SCALING, scaling)
+    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
+    return folder
+
+
+def learn_expectation(
+    cohort: Cohort, preset: CinePreset, embeddings: NDArray[np.float32], shrinkage: float
+) -> ExpectedCine:
+    """Return the expected cine of an embedding, as the training fold has it."""
+    rows = scanned(cohort, "train")
+    expected = ExpectedCine(preset.cine)
+    with torch.inference_mode():
+        cines = (scale_cines(cines) for _, cines in iterate_cines(cohort, cohort.cine[rows], preset))
+        fit_expectation(expected, torch.from_numpy(embeddings[rows]), cines, shrinkage)
+    return expected
+
+
+def iterate_cines(
+    cohort: Cohort, scans: NDArray[np.integer], preset: CinePreset
+) -> Iterator[tuple[NDArray[np.integer], Tensor]]:
+    """Yield some of the scans and their cines (k, frame, y, x) uint8, in order and in the generator's geometry."""
+    assert cohort.cines is not None  # noqa: S101 - refused by the stage
+    for start in range(0, len(scans), ENCODED_AT_ONCE):
+        some = scans[start : start + ENCODED_AT_ONCE]
+        yield some, torch.from_numpy(reduce_cines(cohort.cines[some], preset.reduction))
+
+
+def keep_latents(
+    folder: StageFolder, cohort: Cohort, preset: CinePreset, weights: dict[str, Tensor]
+) -> NDArray[np.float32]:
+    """Return the latents' means (scans, channel, time, y, x), computed when they are first asked for."""
+    path = folder.path / LATENTS
+    if not path.exists():
+        vae = CineVae(preset).eval()
+        vae.load_state_dict(below("vae.", weights))
+        scans = np.union1d(scans_of(cohort, "train"), scans_of(cohort, "development"))
+        shape = (cohort.description.scans, *preset.latent)
+        with write_array(path, np.float32, shape) as latents, torch.inference_mode():  # of a biobank: 40 GB
+            latents[np.setdiff1d(np.arange(len(latents)), scans)] = np.nan
+            for some, cines in iterate_cines(cohort, scans, preset):
+                latents[some] = vae.encode(scale_cines(cines)[:, None]).mean.numpy()
+    kept: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return kept
+
+
+def keep_embeddings(folder: StageFolder, cohort: Cohort, ecg: Path) -> NDArray[np.float32]:
+    """Return the ECGs' embeddings (rows, 256), computed when they are first asked for."""
+    path = folder.path / EMBEDDINGS
+    if not path.exists():
+        network, n_crops = open_ecg_network(ecg)
+        rows = np.union1d(scanned(cohort, "train"), scanned(cohort, "development"))
+        with write_array(path, np.float32, (len(cohort), EMBEDDING_SIZE)) as embeddings:
+            embeddings[:] = np.nan
+            embeddings[rows] = embed_ecgs(network, cohort, rows, n_crops)
+    kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    return kept
+
+
+def embed_ecgs(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_crops: int) -> NDArray[np.float32]:
+    """Return what the reports of the cohort's rows would carry, (k, 256): the crops' mean, of length 1."""
+    embedded = []
+    with torch.inference_mode():
+        for crops in iterate_preprocessed(cohort, rows, n_crops, ENCODED_AT_ONCE):
+            answers = network.alignment(network.encoder(torch.from_numpy(crops)))
+            embedded.append(normalize(reduce(answers, "(row crop) size -> row size", "mean", crop=n_crops), dim=1))
+    embeddings: NDArray[np.float32] = torch.cat(embedded).numpy()
+    return embeddings
+
+
+def open_ecg_network(folder: Path) -> tuple[EcgNetwork, int]:
+    """Return the network of a bundle or of the `finetune` stage, and how many crops of an ECG are averaged.
+
+    Raises:
+        InvalidSettings: the bundle's embeddings are one constant: every ECG would be drawn the same heart.
+    """
+    if (folder / MANIFEST).exists():
+        bundle = load_bundle(folder)
+        network = restore_network(bundle)
+        if not network.alignment.projection.weight.any():
+            raise InvalidSettings(f"the model in {folder} was aligned with no cardiac MR: its embeddings say nothing")
+        return network, bundle.manifest.input.n_crops
+    settings: Finetune = read_settings(folder, FINETUNE, Finetune)
+    network = EcgNetwork(find_preset(settings.preset))
+    network.load_state_dict(load_weights(folder / WEIGHTS))
+    return network.eval(), InputSpec().n_crops
+
+
+def fit_scaling(latents: NDArray[np.float32], training_scans: NDArray[np.intp], preset: str) -> Scaling:
+    """Return each channel's mean and deviation over the training fold."""
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler()
+    for start in range(0, len(training_scans), SCALED_AT_ONCE):
+        some = latents[training_scans[start : start + SCALED_AT_ONCE]].astype(np.float64)
+        scaler.partial_fit(rearrange(some, "scan channel time y x -> (scan time y x) channel"))
+    deviations = np.maximum(np.sqrt(scaler.var_), 1e-6)
+    return Scaling(preset=preset, means=tuple(scaler.mean_.tolist()), deviations=tuple(deviations.tolist()))
+
+
+def draw_mask_share(least: float) -> float:
+    """Return a share in [least, 1]: normal about 1 with deviation 0.25, truncated; from torch's random numbers."""
+    lowest = torch.special.ndtr(torch.tensor((least - MASK_MEAN) / MASK_DEVIATION, dtype=torch.float64))
+    place = lowest + (0.5 - lowest) * torch.rand((), dtype=torch.float64)
+    return min(1.0, MASK_MEAN + MASK_DEVIATION * float(torch.special.ndtri(place)))
+
+
+def _repeated(tokens: Tensor, times: int) -> Tensor:
+    return repeat(tokens, "row token size -> (times row token) size", times=times)

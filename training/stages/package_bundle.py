@@ -1,0 +1,96 @@
+"""`cardiacnets train bundle`: the fine-tuned network, its calibration and its scales as a bundle that serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from inference.bundle import Bundle
+from inference.export import RELEASE, package_network
+from inference.manifest import InputSpec, Manifest, PhenotypeHead
+from inference.models.network import EcgNetwork
+from inference.models.presets import find_preset
+from inference.phenotypes import MEASUREMENTS
+from training.cohort.layout import Cohort
+from training.cohort.provenance import SIMULATED, describe_cohort
+from training.networks.weights_files import load_weights
+from training.simulation.probe import probe_crops
+
+from .calibrate import STAGE as CALIBRATE
+from .calibrate import Calibrate, read_heads
+from .finetune import SCALER, Finetune, Scaler, labelled_rows
+from .finetune import STAGE as FINETUNE
+from .settings import Settings
+from .stage_folder import StageFolder, check_cohort, check_input, read_settings, was_given
+from .unlearned_heads import find_unlearned, silence
+
+
+class Label(Settings, frozen=True, kw_only=True):
+    """What a bundle says of itself."""
+
+    name: str
+    weights: str
+    trained_on: str
+    notes: str
+    licence: str = "Apache-2.0"
+
+
+def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label: Label) -> Bundle:
+    """Write the bundle into `out`, and return it; what no label taught answers a constant, and the manifest says so.
+
+    Args:
+        out: the bundle that lies there is replaced.
+        finetuned: folder of `finetune`.
+        calibrated: folder of `calibrate`, of the same network.
+        cohort: that it was fine-tuned and calibrated on.
+        label: see `describe`.
+
+    Raises:
+        InvalidSettings: the folders do not belong together, or worked on another cohort.
+    """
+    settings: Finetune = read_settings(finetuned, FINETUNE, Finetune)
+    calibration: Calibrate = read_settings(calibrated, CALIBRATE, Calibrate)
+    for folder in (finetuned, calibrated):
+        check_cohort(folder, cohort)
+    check_input(calibrated, "weights", StageFolder(finetuned).weights, "finetuned")
+    network = EcgNetwork(find_preset(settings.preset))
+    network.load_state_dict(load_weights(StageFolder(finetuned).weights))
+    unlearned = find_unlearned(cohort, labelled_rows(cohort, settings), aligned=was_given(finetuned, "embeddings"))
+    silence(network, unlearned)
+    names = ", ".join(unlearned.names())
+    scaler = msgspec.json.decode((finetuned / SCALER).read_bytes(), type=Scaler)
+    scales = zip(MEASUREMENTS, scaler.mean, scaler.deviation, strict=True)
+    manifest = Manifest(
+        name=label.name,
+        version=RELEASE,
+        trained=True,
+        weights=f"{label.weights}; not learned, and answered by a constant: {names}" if names else label.weights,
+        trained_on=label.trained_on,
+        licence=label.licence,
+        notes=label.notes,
+        preset=settings.preset,
+        input=InputSpec(n_crops=calibration.n_crops),
+        diseases=tuple(map(unlearned.head, read_heads(calibrated))),
+        phenotypes=tuple(PhenotypeHead(name=m.name, unit=m.unit, mean=mean, sd=sd) for m, mean, sd in scales),
+        files={},
+    )
+    return package_network(out, network.eval(), manifest, probe_crops())
+
+
+def describe(cohort: Cohort, finetuned: Path) -> Label:
+    """Return what a bundle of a network trained on the cohort says of itself."""
+    source, preset = cohort.description.source, read_settings(finetuned, FINETUNE, Finetune).preset
+    if source == SIMULATED:
+        return Label(
+            name=f"cardiacnets-{preset}",
+            weights="demonstration weights, simulated cohort",
+            trained_on=describe_cohort(cohort),
+            notes="Learned from simulated patients alone. It shows that the way works; it says nothing of a person.",
+        )
+    return Label(
+        name=f"cardiacnets-{preset}",
+        weights=f"trained on {source}",
+        trained_on=describe_cohort(cohort),
+        notes="Thresholds and calibration hold for the cohort's own prevalences.",
+    )

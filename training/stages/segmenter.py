@@ -1,0 +1,144 @@
+"""`cardiacnets train segmenter`: a small network learns to outline the left ventricle on simulated cines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch  # noqa: TID253 - Lightning
+from msgspec import Meta
+from numpy.typing import NDArray
+from torch import Tensor  # noqa: TID253
+from torch.nn import functional  # noqa: TID253
+
+from schemas.errors import InvalidSettings
+from training.cohort.layout import PHENOTYPES, Cohort, Fold
+from training.instruments.left_ventricle import INSIDE
+from training.instruments.rounding import rounded
+from training.instruments.segmenter import CineSegmenter, SegmenterCard, write_card
+from training.networks.segmenter import Segmenter
+from training.networks.weights_files import below, save_weights
+from training.simulation.cine_picture import PIXEL_MM
+
+from .batches import Batch, load_development, load_training
+from .fit import Learner, fit
+from .outlined_frames import OutlinedFrames, disturb, outline_frames
+from .seeds import seed_stage
+from .settings import Hardware, Learning, Settings
+from .stage_folder import StageFolder, open_stage
+
+STAGE = "segmenter"
+
+
+class TrainSegmenter(Settings, frozen=True, kw_only=True):
+    """What decides the result.
+
+    Attributes:
+        frames: of each beat that are learned from.
+    """
+
+    seed: int = 0
+    frames: Annotated[int, Meta(ge=2, le=50)] = 10
+    learning: Learning = Learning(epochs=4, batch_size=64, learning_rate=3e-3, warm_up_epochs=0.5)
+
+
+class Outliner(Learner):
+    """Learns shares: cross-entropy, whose expectation is right however blurred the border."""
+
+    def __init__(self, settings: TrainSegmenter) -> None:
+        super().__init__(settings.learning, settings.seed)
+        self.network = Segmenter()
+
+    def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:  # noqa: ARG002 - both are disturbed
+        """Return the error on disturbed frames."""
+        frames, shares = disturb(batch["frames"], batch["shares"])
+        known = shares / 255
+        target = torch.cat([1 - known.sum(dim=1, keepdim=True), known], dim=1)
+        return {"loss": functional.cross_entropy(self.network(frames), target)}
+
+
+def train_segmenter(cohort: Cohort, out: Path, settings: TrainSegmenter, hardware: Hardware) -> StageFolder:
+    """Learn on the training fold; leave the weights, and beside them `segmenter.json`: a folder for `load_segmenter`.
+
+    Raises:
+        InvalidSettings: the cohort was not simulated, or has no cines or nobody in one of the two folds.
+    """
+    folder = open_stage(out, STAGE, settings, cohort)
+    if folder.is_finished:
+        return folder
+    seed_stage(settings.seed)
+    rows, others = measured(cohort, "train"), measured(cohort, "development")
+    if not len(rows) or not len(others):
+        raise InvalidSettings(f"{cohort.folder} needs measured scans in both its training and its development fold")
+    size, workers = settings.learning.batch_size, hardware.workers
+    held_out = outline_frames(cohort, others, settings.frames)
+    fitted = fit(
+        Outliner(settings),
+        load_training(
+            OutlinedFrames(*outline_frames(cohort, rows, settings.frames)), size, seed=settings.seed, workers=workers
+        ),
+        load_development(OutlinedFrames(*held_out), size, workers=workers),
+        folder,
+        hardware,
+    )
+    weights = below("network.", fitted.weights)
+    save_weights(folder.weights, weights)
+    figures = judge_segmenter(_rebuild(weights), cohort, others, *held_out)
+    write_card(folder.path, _describe(cohort, len(rows)), figures)
+    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs, **figures)
+    return folder
+
+
+def measured(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
+    """Return the rows of a fold whose heart was scanned and measured: their outlines can be drawn anew, and checked."""
+    rows = cohort.select(fold)
+    return rows[(cohort.cine[rows] >= 0) & np.isfinite(cohort.phenotypes[rows]).all(axis=1)]
+
+
+def judge_segmenter(
+    segmenter: CineSegmenter,
+    cohort: Cohort,
+    rows: NDArray[np.intp],
+    frames: NDArray[np.uint8],
+    shares: NDArray[np.uint8],
+) -> dict[str, float]:
+    """Return Dice of cavity and wall, and r and mean error of LVEF (%), LVEDV (mL) and wall thickness (mm) by it.
+
+    Args:
+        segmenter: to be judged.
+        cohort: simulated, with cines.
+        rows: of the cohort.
+        frames, shares: of `outline_frames`.
+    """
+    found = segmenter.outline(frames[None])[0] > INSIDE
+    known = shares > 255 * INSIDE
+    figures = {f"dice_{name}": rounded(_dice(found[:, i], known[:, i])) for i, name in enumerate(("cavity", "wall"))}
+    assert cohort.cines is not None  # noqa: S101 - their frames were outlined
+    measured = segmenter.measure(cohort.cines[cohort.cine[rows]], PIXEL_MM)
+    for name, values in (
+        ("LVEF", measured.lvef_percent),
+        ("LVEDV", measured.lvedv_ml),
+        ("LV_wall_thickness_global", measured.thickness_mm),
+    ):
+        truth = cohort.phenotypes[rows, PHENOTYPES.index(name)]
+        figures |= {
+            f"{name}_r": rounded(np.corrcoef(values, truth)[0, 1]),
+            f"{name}_mae": rounded(np.abs(values - truth).mean()),
+            f"{name}_bias": rounded((values - truth).mean()),
+        }
+    return figures
+
+
+def _dice(found: NDArray[np.bool_], known: NDArray[np.bool_]) -> float:
+    return float(2 * (found & known).sum() / (found.sum() + known.sum()))
+
+
+def _rebuild(weights: dict[str, Tensor]) -> CineSegmenter:
+    network = Segmenter()
+    network.load_state_dict(weights)
+    return CineSegmenter(network.eval(), SegmenterCard(sha256="", trained_on="", development={}))
+
+
+def _describe(cohort: Cohort, patients: int) -> str:
+    return f"{patients} simulated patients of seed {cohort.description.seed}"
