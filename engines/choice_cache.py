@@ -1,4 +1,4 @@
-"""Remembers measurements between runs, for as long as graph, libraries and processor stay what they were."""
+"""Remembers measurements between runs, as long as the graph, the libraries and the processor stay the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,11 +14,13 @@ from typing import TypeVar
 import msgspec
 from platformdirs import user_cache_path
 
+from .whole_file import write_whole
+
 FORMAT = 1
 LIBRARIES = ("numpy", "onnxruntime", "openvino")
 CPUINFO = Path("/proc/cpuinfo")
 CPU_FIELDS = ("model name", "flags", "CPU part", "Features")
-"""What tells processors apart: x86's two fields, and Arm's."""
+"""The fields that tell processors apart: two on x86, two on Arm."""
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 def recall_choice(
     kind: type[StructT], graph: Path, circumstances: Mapping[str, object], cache_dir: Path | None = None
 ) -> StructT | None:
-    """Return what was remembered for this graph in these circumstances, or None; a corrupt file counts as none."""
+    """Return the remembered choice for this graph in these circumstances, or None. A corrupt file gives None."""
     path = _path(graph, circumstances, cache_dir)
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
@@ -43,24 +44,13 @@ def recall_choice(
 def remember_choice(
     choice: msgspec.Struct, graph: Path, circumstances: Mapping[str, object], cache_dir: Path | None = None
 ) -> None:
-    """Write the choice; a place that cannot be written to costs a measurement next time, no more."""
+    """Write the choice. A folder that cannot be written to only costs another measurement next time."""
     path = _path(graph, circumstances, cache_dir)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, msgspec.json.format(msgspec.json.encode(choice)))
+        write_whole(path, msgspec.json.format(msgspec.json.encode(choice)))
     except OSError as error:
         log.warning("the choice of engine is not remembered: %s", error)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write beside it and rename, so that a reader in another process sees all of it or nothing."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.stem, delete=False) as file:
-        temporary = Path(file.name)
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _path(graph: Path, circumstances: Mapping[str, object], cache_dir: Path | None) -> Path:

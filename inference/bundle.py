@@ -1,4 +1,4 @@
-"""Model bundles: folders of a manifest, a graph, weights and a probe, verified before anything is read from them."""
+"""Model bundles: folders of a manifest, a graph, weights and a probe. All files are verified before one is opened."""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ BUNDLES = FolderKind(
     manifest=Manifest,
     files=MODEL_FILES,
     contradictions=contradictions,
-    name="bundle",
-    no_folder="is not a model bundle",
-    no_manifest="is not a manifest of this version",
-    carrier="on which the ids of reports rest",
+    name="model bundle",
 )
 
 
@@ -46,7 +43,7 @@ class Bundle:
 
     @property
     def graph(self) -> Path:
-        """The ONNX file: `crops` in, the four answers out."""
+        """The ONNX file. It takes `crops` and gives four answers."""
         return self.folder / GRAPH
 
     @property
@@ -66,7 +63,7 @@ def default_bundle() -> Path:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Return the bundle in `folder`, every file of it verified against the manifest.
+    """Return the bundle in `folder`. Every file is verified against the manifest.
 
     Raises:
         CorruptBundle: a file is missing, altered or not listed, or the manifest contradicts itself.
@@ -75,12 +72,12 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def write_bundle(folder: Path, manifest: Manifest) -> Bundle:
-    """Complete a folder in which the model files lie; see `FolderKind.write`."""
+    """Complete a folder that holds the model's files; see `FolderKind.write`."""
     return Bundle(folder, BUNDLES.write(folder, manifest))
 
 
 def load_probe(bundle: Bundle) -> Probe:
-    """Return crops (k, 12, 2250) and what torch answered to them, so that any engine can be checked without torch.
+    """Return crops (k, 12, 2250) and torch's answers to them. With them, any engine can be checked without torch.
 
     Raises:
         CorruptBundle: the probe has other tensors or shapes.

@@ -1,4 +1,4 @@
-"""A cine generator's folder: its graphs and a manifest, verified before anything is read from them."""
+"""A cine generator's folder: graphs and a manifest. All files are verified before a graph is opened."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.errors import ForeignEmbedding
 from schemas.messages import Identifier, ModelReference
 
 from .cine import CineGeometry, View
-from .manifest import EMBEDDING_SIZE, Described, FileName, Finite, Part, Positive, Sha256
+from .manifest import EMBEDDING_SIZE, FileName, Finite, ManifestPart, ModelManifest, Positive, Sha256
 from .verified_folder import FolderKind
 
 TRANSFORMER, DENOISER, DECODER, ENCODER = "transformer.onnx", "denoiser.onnx", "decoder.onnx", "encoder.onnx"
@@ -26,8 +26,12 @@ Extent: TypeAlias = Annotated[int, Meta(ge=1, le=4096)]
 Box: TypeAlias = tuple[Extent, Extent, Extent]
 
 
-class Frames(Part, frozen=True, kw_only=True):
-    """The cine that is drawn, and how much of a cohort's cine a frame and a pixel of it are the mean of."""
+class Frames(ManifestPart, frozen=True, kw_only=True):
+    """The geometry of a drawn cine.
+
+    Attributes:
+        reduction: a drawn pixel is the mean of this many frames, rows and columns of a cohort's cine.
+    """
 
     frames: Extent
     rows: Extent
@@ -37,37 +41,37 @@ class Frames(Part, frozen=True, kw_only=True):
     reduction: Box
 
 
-class Latents(Part, frozen=True, kw_only=True):
-    """The latent: latent = mean + deviation × what is drawn, a channel; the training fold's."""
+class Latents(ManifestPart, frozen=True, kw_only=True):
+    """The latent: latent = mean + deviation × drawn number, channel by channel. Both are of the training fold."""
 
     shape: tuple[Extent, Extent, Extent, Extent]
     """Channels, times, rows, columns."""
     patch: Box
-    """That makes a token."""
+    """A token is a patch of this many times, rows and columns."""
     means: tuple[Finite, ...]
     deviations: tuple[Positive, ...]
 
     @property
     def grid(self) -> Box:
-        """How many patches there are along each axis."""
+        """The number of patches along each axis."""
         time, down, across = (extent // step for extent, step in zip(self.shape[1:], self.patch, strict=True))
         return time, down, across
 
     @property
     def token_size(self) -> int:
-        """Numbers a token."""
+        """The numbers in a token."""
         return self.shape[0] * prod(self.patch)
 
 
-class Sampling(Part, frozen=True, kw_only=True):
+class Sampling(ManifestPart, frozen=True, kw_only=True):
     """How a cine is drawn.
 
     Attributes:
         steps: of the autoregression.
         diffusion_steps: of the denoising of a token.
-        guidance: how far beyond the unconditional model; 1 is the conditional model as it is.
-        temperature: of the noise; 1 is the distribution that was learned, less is nearer to its middle, and at 0
-            nothing is drawn at all: the answer is the expected cine.
+        guidance: how strongly the answer departs from the unconditional model. At 1 it is the conditional model's.
+        temperature: of the noise. At 1 the learned distribution is drawn from, below 1 a narrower one. At 0 nothing is
+            drawn, and the answer is the expected cine.
     """
 
     steps: Annotated[int, Meta(ge=1, le=1000)]
@@ -76,19 +80,19 @@ class Sampling(Part, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] = 1.0
 
 
-class EcgModel(Part, frozen=True, kw_only=True):
-    """The model bundle whose embeddings a generator reads: in those of another the same numbers mean other hearts."""
+class EcgModel(ManifestPart, frozen=True, kw_only=True):
+    """The model whose embeddings a generator reads. From another model the same numbers mean other hearts."""
 
     name: Identifier
     version: Identifier
 
 
-class GeneratorManifest(Described, frozen=True, kw_only=True):
+class GeneratorManifest(ModelManifest, frozen=True, kw_only=True):
     """The whole of a generator's `manifest.json`."""
 
     embedding_size: int = EMBEDDING_SIZE
     ecg_model: EcgModel | None = None
-    """None if it was never said; then any model's embedding is read."""
+    """Without it, the generator reads the embeddings of any model."""
     cine: Frames
     latents: Latents
     sampling: Sampling
@@ -96,7 +100,7 @@ class GeneratorManifest(Described, frozen=True, kw_only=True):
 
     @property
     def geometry(self) -> CineGeometry:
-        """What the axes of the frames mean."""
+        """The meaning of the axes of a cine."""
         cine = self.cine
         return CineGeometry(cine.frames, cine.rows, cine.columns, cine.pixel_mm, cine.view)
 
@@ -110,10 +114,10 @@ class GeneratorFolder:
 
 
 def check_embedding(ecg_model: EcgModel | None, model: ModelReference) -> None:
-    """Refuse to read a model's embeddings where those of another were learned.
+    """Refuse the embeddings of another model than the one that the generator learned from.
 
     Raises:
-        ForeignEmbedding: says which.
+        ForeignEmbedding: names both models.
     """
     if ecg_model and (ecg_model.name, ecg_model.version) != (model.name, model.version):
         raise ForeignEmbedding(
@@ -129,12 +133,12 @@ def default_generator() -> Path:
 
 
 def contradictions(manifest: GeneratorManifest) -> Iterator[str]:
-    """Yield a sentence for each thing in the manifest that this program cannot do or that contradicts another."""
+    """Yield a sentence for each claim that this program cannot meet or that contradicts another claim."""
     latents = manifest.latents
     if manifest.embedding_size != EMBEDDING_SIZE:
         yield f"its condition must have {EMBEDDING_SIZE} numbers, as the reports' embeddings have"
     if not len(latents.means) == len(latents.deviations) == latents.shape[0]:
-        yield f"its latent has {latents.shape[0]} channels, and as many means and deviations it must have"
+        yield f"its latent has {latents.shape[0]} channels, so it must have as many means and as many deviations"
     if any(extent % step for extent, step in zip(latents.shape[1:], latents.patch, strict=True)):
         yield "its latent cannot be cut into whole patches"
     if missing := [name for name in GRAPHS if name not in manifest.files]:
@@ -145,15 +149,12 @@ GENERATORS = FolderKind(
     manifest=GeneratorManifest,
     files=GRAPHS,
     contradictions=contradictions,
-    name="generator",
-    no_folder="is no cine generator",
-    no_manifest="is no manifest of a generator of this version",
-    carrier="which every cine carries",
+    name="cine generator",
 )
 
 
 def load_folder(path: Path) -> GeneratorFolder:
-    """Return the generator in a folder, every file of it verified against the manifest.
+    """Return the generator in a folder. Every file is verified against the manifest.
 
     Raises:
         CorruptBundle: a file is missing, altered or not listed, or the manifest contradicts itself.
@@ -162,5 +163,5 @@ def load_folder(path: Path) -> GeneratorFolder:
 
 
 def write_folder(path: Path, manifest: GeneratorManifest) -> GeneratorFolder:
-    """Complete a folder in which the graphs lie; see `FolderKind.write`."""
+    """Complete a folder that holds the graphs; see `FolderKind.write`."""
     return GeneratorFolder(path, GENERATORS.write(path, manifest))

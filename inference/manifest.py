@@ -1,11 +1,16 @@
-"""A bundle's manifest: what the model takes, what it answers, and how its answers are to be read."""
+"""A bundle's manifest: what the model takes, what it answers, and how a program reads its answers.
+
+A manifest can grow. A new field needs a default and leaves every manifest that was written without it as valid as
+before, because a version is the fingerprint of the JSON that was written and not of the fields that a program knows.
+A change that a default cannot express needs a new `format_version`.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +19,9 @@ from schemas.ecg_record import LEADS
 from schemas.messages import DISEASES, SUBTYPES, CardiomyopathySubtype, Disease, ModelReference, Probability
 
 from .phenotypes import MEASUREMENTS
+
+FORMAT_VERSION: Final = 1
+"""The newest format of a manifest that this program reads."""
 
 SAMPLE_RATE_HZ = 250
 CROP_SAMPLES = 2250
@@ -31,29 +39,29 @@ Sha256: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000)]
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of the manifest: immutable, and without fields that this version does not know."""
+class ManifestPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of a manifest. It cannot be changed, and a field that this program does not know is an error."""
 
 
-class InputSpec(Part, frozen=True, kw_only=True):
+class InputSpec(ManifestPart, frozen=True, kw_only=True):
     """What the graph takes: crops of standardised leads."""
 
     leads: tuple[str, ...] = LEADS
     sample_rate_hz: int = SAMPLE_RATE_HZ
     crop_samples: int = CROP_SAMPLES
     n_crops: Annotated[int, Meta(ge=1, le=16)] = 3
-    """How many crops of a record are averaged."""
+    """The answers of this many crops of a record are averaged."""
 
 
-class TemperatureCalibration(Part, frozen=True, kw_only=True, tag="temperature", tag_field="method"):
-    """Probability = sigmoid(logit / temperature + bias): Platt's method, the temperature positive."""
+class TemperatureCalibration(ManifestPart, frozen=True, kw_only=True, tag="temperature", tag_field="method"):
+    """Probability = sigmoid(logit / temperature + bias): Platt's method with a positive temperature."""
 
     temperature: Positive
     bias: Finite = 0.0
 
 
-class IsotonicCalibration(Part, frozen=True, kw_only=True, tag="isotonic", tag_field="method"):
-    """Probability = a rising line from knot to knot, level beyond the first and the last."""
+class IsotonicCalibration(ManifestPart, frozen=True, kw_only=True, tag="isotonic", tag_field="method"):
+    """Probability = a line that rises from knot to knot and is level before the first and after the last knot."""
 
     logits: Annotated[tuple[Finite, ...], Meta(min_length=2, max_length=10_000)]
     probabilities: Annotated[tuple[Probability, ...], Meta(min_length=2, max_length=10_000)]
@@ -62,17 +70,17 @@ class IsotonicCalibration(Part, frozen=True, kw_only=True, tag="isotonic", tag_f
 Calibration: TypeAlias = TemperatureCalibration | IsotonicCalibration
 
 
-class OperatingPoints(Part, frozen=True, kw_only=True):
-    """Thresholds of the calibrated probability that were fixed on development data."""
+class OperatingPoints(ManifestPart, frozen=True, kw_only=True):
+    """Thresholds of the calibrated probability. They were chosen on development data."""
 
     sensitivity_90: Probability
-    """The highest that finds 90 % of the sick."""
+    """The highest threshold that flags 90 % of the patients with the disease."""
     specificity_95: Probability
-    """The lowest that leaves 95 % of the others alone."""
+    """The lowest threshold that does not flag 95 % of the patients without the disease."""
 
 
-class DiseaseHead(Part, frozen=True, kw_only=True):
-    """One disease logit: the threshold holds for the calibrated probability; no calibration means the plain sigmoid."""
+class DiseaseHead(ManifestPart, frozen=True, kw_only=True):
+    """One disease logit. The threshold is one of the calibrated probability; without a calibration, the sigmoid's."""
 
     name: Disease
     threshold: Probability
@@ -80,8 +88,8 @@ class DiseaseHead(Part, frozen=True, kw_only=True):
     operating_points: OperatingPoints | None = None
 
 
-class PhenotypeHead(Part, frozen=True, kw_only=True):
-    """One z-score: value = mean + sd × z, in the unit."""
+class PhenotypeHead(ManifestPart, frozen=True, kw_only=True):
+    """One z-score: value = mean + sd × z. The value, the mean and the deviation have the unit."""
 
     name: str
     unit: str
@@ -89,23 +97,24 @@ class PhenotypeHead(Part, frozen=True, kw_only=True):
     sd: Positive
 
 
-class Described(Part, frozen=True, kw_only=True):
-    """What every manifest says of a model first, whatever it answers; last comes `files`, the digests by name.
+class ModelManifest(ManifestPart, frozen=True, kw_only=True):
+    """The fields that the manifests of all kinds of model begin with.
 
-    The order stands, for a version depends on it; so each manifest has `files` of its own, after what it adds.
+    Never reorder the fields of a manifest: a manifest is written in their order, and its version depends on the order.
+    `files`, the digests by file name, comes last. Each kind of manifest therefore declares it after its own fields.
 
     Attributes:
-        evidence: files that are no part of the model, so that its version does not depend on them.
+        evidence: names of files that do not change an answer. The version does not depend on them.
     """
 
     evidence: ClassVar[tuple[str, ...]] = ()
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1] = FORMAT_VERSION
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*\Z", max_length=100)]
     version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.+_-]+\Z", max_length=100)]
     trained: bool
     weights: Text
-    """What the weights are, in words that every answer repeats."""
+    """Says what the weights are. Every answer repeats it."""
     trained_on: Text
     licence: Text
     notes: Text
@@ -119,7 +128,7 @@ class Described(Part, frozen=True, kw_only=True):
         return ModelReference(name=self.name, version=self.version, trained=self.trained, weights=self.weights)
 
 
-class Manifest(Described, frozen=True, kw_only=True):
+class Manifest(ModelManifest, frozen=True, kw_only=True):
     """The whole of a bundle's `manifest.json`."""
 
     evidence: ClassVar[tuple[str, ...]] = (PROBE,)
@@ -132,15 +141,23 @@ class Manifest(Described, frozen=True, kw_only=True):
     files: dict[FileName, Sha256]
 
 
-def fingerprint(manifest: Described) -> str:
-    """Return 12 hex digits that change whenever an answer of this model could: with its files and all that is said."""
-    files = {name: digest for name, digest in sorted(manifest.files.items()) if name not in manifest.evidence}
-    content = msgspec.structs.replace(manifest, version="", files=files)
-    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]
+def fingerprint(text: bytes, evidence: Collection[str]) -> str:
+    """Return 12 hex digits that change with every field of a manifest and with every file that can change an answer.
+
+    Fields count as they were written, in their order. A field that was not written does not count, even where this
+    program has a default for it. Neither the version itself nor white space nor the order of the files counts.
+
+    Args:
+        text: the manifest's JSON. It has `version` and `files`.
+        evidence: names of files that do not count.
+    """
+    content = msgspec.json.decode(text)
+    files = {name: digest for name, digest in sorted(content["files"].items()) if name not in evidence}
+    return hashlib.sha256(msgspec.json.encode(content | {"version": "", "files": files})).hexdigest()[:12]
 
 
 def contradictions(manifest: Manifest) -> Iterator[str]:
-    """Yield a sentence for each thing in the manifest that this program cannot do or that contradicts another."""
+    """Yield a sentence for each claim that this program cannot meet or that contradicts another claim."""
     spec = manifest.input
     if (spec.leads, spec.sample_rate_hz, spec.crop_samples) != (LEADS, SAMPLE_RATE_HZ, CROP_SAMPLES):
         yield f"its input must be {CROP_SAMPLES} samples of {', '.join(LEADS)} at {SAMPLE_RATE_HZ} Hz"

@@ -1,8 +1,9 @@
-"""Folders of a manifest and the files that it lists, every one verified before anything is read from them."""
+"""Folders of a manifest and the files that it lists. Every file is verified before anything is read from it."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,16 +13,20 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from engines.whole_file import write_whole
 from schemas.errors import CorruptBundle, InvalidSettings
 
-from .manifest import Described, fingerprint
+from .manifest import FORMAT_VERSION, ModelManifest, fingerprint
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 2**20
 DOCUMENTS, DOCUMENT_SUFFIXES = ("license", "licence", "notice", "readme"), (".md", ".txt")
-"""Files that may lie in a folder unlisted: a licence, a model card."""
+"""A folder may hold these files although the manifest does not list them: a licence, a model card."""
 
-ManifestT = TypeVar("ManifestT", bound=Described)
+UNKNOWN_FIELD = re.compile(r"contains unknown field `(?P<name>.*?)`(?: - at `\$\.?(?P<place>[^`]*)`)?\Z", re.DOTALL)
+"""How msgspec reports a field that a struct does not have."""
+
+ManifestT = TypeVar("ManifestT", bound=ModelManifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,67 +34,77 @@ class FolderKind(Generic[ManifestT]):
     """A kind of folder.
 
     Attributes:
-        manifest: what `manifest.json` holds.
-        files: that every manifest lists.
-        contradictions: yields a sentence for each thing in a manifest that this program cannot use.
-        name: what a person fetches again.
-        no_folder, no_manifest: predicates for a folder without a manifest, and for a manifest that cannot be read.
-        carrier: a clause on what the version ends up in.
+        manifest: the type of `manifest.json`.
+        files: the names that every manifest lists.
+        contradictions: yields a sentence for each claim of a manifest that this program cannot use.
+        name: what an error calls such a folder.
     """
 
     manifest: type[ManifestT]
     files: tuple[str, ...]
     contradictions: Callable[[ManifestT], Iterable[str]]
     name: str
-    no_folder: str
-    no_manifest: str
-    carrier: str
 
     def read(self, folder: Path) -> ManifestT:
-        """Return a folder's manifest, every file verified against it.
+        """Return a folder's manifest. Every file is verified against it.
 
         Raises:
-            CorruptBundle: a file is missing, altered or not listed, or the manifest contradicts itself.
+            CorruptBundle: a file is missing, altered or not listed, or the manifest cannot be used.
         """
-        manifest = self._read_manifest(folder)
-        for problem in self.contradictions(manifest):
-            raise CorruptBundle(f"the manifest in {folder} cannot be used: {problem}")
+        manifest = self.parse(self._read_text(folder), folder / MANIFEST)
         refuse_strangers(folder, (MANIFEST, *manifest.files))
         for name, expected in manifest.files.items():
             if self._digest(folder / name) != expected:
                 raise CorruptBundle(
                     f"{folder / name} is not the file that the manifest describes: fetch the {self.name} again"
                 )
-        self._check_version(manifest, folder)
+        return manifest
+
+    def parse(self, text: bytes, path: Path) -> ManifestT:
+        """Return the manifest of a JSON text that was read from `path`.
+
+        Raises:
+            CorruptBundle: it is not such a manifest, contradicts itself, or has the version of another manifest.
+        """
+        manifest = self._decode(text, path)
+        for problem in self.contradictions(manifest):
+            raise CorruptBundle(f"the manifest in {path.parent} cannot be used: {problem}")
+        release, _, written = manifest.version.partition("+")
+        if written != (actual := fingerprint(text, self.manifest.evidence)):
+            raise CorruptBundle(
+                f"the manifest in {path.parent} was changed but not its version, by which every answer names its "
+                f"model: undo the change or, if it is meant, set the version to {release}+{actual}"
+            )
         return manifest
 
     def write(self, folder: Path, manifest: ManifestT) -> ManifestT:
-        """Complete a folder in which the files lie: write its manifest, with their digests and the version.
+        """Complete a folder that holds the files: write its manifest, with their digests and the version.
 
         Args:
             folder: holds `files`, and nothing else but documents.
-            manifest: its `files` are ignored, and to its `version` the fingerprint is added.
+            manifest: its `files` are ignored. Its `version` is a release, to which the fingerprint is added.
 
         Raises:
-            CorruptBundle: the files or the manifest are not what such a folder may have.
+            CorruptBundle: such a folder may not have these files or this manifest.
         """
         digests = {name: self._digest(folder / name) for name in self.files}
         checked = self._decode(msgspec.json.encode(manifest), folder / MANIFEST)
         complete = msgspec.structs.replace(checked, files=digests)
         release = manifest.version.partition("+")[0]
-        complete = msgspec.structs.replace(complete, version=f"{release}+{fingerprint(complete)}")
-        (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(complete), indent=1) + b"\n")
+        version = f"{release}+{fingerprint(msgspec.json.encode(complete), self.manifest.evidence)}"
+        complete = msgspec.structs.replace(complete, version=version)
+        write_whole(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(complete), indent=1) + b"\n")
         return self.read(folder)
 
     @contextmanager
     def replacing(self, folder: Path) -> Iterator[Path]:
-        """Yield an empty folder for the files, which take the place of those in `folder` when the block ends.
+        """Yield an empty folder for new files. They replace those in `folder` when the block ends.
 
-        What lies in `folder` is whole until then, and serves on if the block fails; `write` completes it.
+        If the block fails, `folder` stays as it was and can still be used. After the block, `write` completes it.
 
         Raises:
-            CorruptBundle: it holds other things.
-            InvalidSettings: it cannot be written to.
+            CorruptBundle: the folder holds other things.
+            InvalidSettings: the folder cannot be written to.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -99,40 +114,59 @@ class FolderKind(Generic[ManifestT]):
             raise InvalidSettings(f"{folder} cannot be written to as a folder: {error.strerror}") from error
         with stage as place:
             yield Path(place)
-            (folder / MANIFEST).unlink(missing_ok=True)  # one that is half replaced must not load
+            (folder / MANIFEST).unlink(missing_ok=True)  # a folder of old and new files must not load
             for name in self.files:
                 (Path(place) / name).replace(folder / name)
 
-    def _read_manifest(self, folder: Path) -> ManifestT:
+    def _read_text(self, folder: Path) -> bytes:
         path = folder / MANIFEST
         try:
             with path.open("rb") as file:
                 text = file.read(MAX_MANIFEST_BYTES + 1)
         except OSError as error:
-            raise CorruptBundle(f"{folder} {self.no_folder}: {MANIFEST} cannot be read ({error.strerror})") from error
+            raise CorruptBundle(
+                f"{folder} is not a {self.name}: {MANIFEST} cannot be read ({error.strerror})"
+            ) from error
         if len(text) > MAX_MANIFEST_BYTES:
             raise CorruptBundle(f"{path} is larger than a manifest may be ({MAX_MANIFEST_BYTES} bytes)")
-        return self._decode(text, path)
+        return text
 
     def _decode(self, text: bytes, path: Path) -> ManifestT:
         try:
+            self._refuse_newer(text, path)
             return msgspec.json.decode(text, type=self.manifest)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise CorruptBundle(f"{path} {self.no_manifest}: {error}") from error
+            raise CorruptBundle(self._complaint(path, error)) from error
 
-    def _check_version(self, manifest: ManifestT, folder: Path) -> None:
-        release, _, written = manifest.version.partition("+")
-        if written != (actual := fingerprint(manifest)):
+    def _refuse_newer(self, text: bytes, path: Path) -> None:
+        """Refuse a manifest of a newer format, before its unknown fields give an error that explains nothing."""
+        found = msgspec.json.decode(text, type=_Format).format_version
+        if found > FORMAT_VERSION:
             raise CorruptBundle(
-                f"the manifest in {folder} was changed but not its version, {self.carrier}: "
-                f"undo the change or, if it is meant, set the version to {release}+{actual}"
+                f"{path} is a manifest of format {found}, and this program reads format {FORMAT_VERSION}: install a "
+                f"newer cardiacnets, or use a {self.name} of format {FORMAT_VERSION}"
             )
+
+    def _complaint(self, path: Path, error: Exception) -> str:
+        if not (unknown := UNKNOWN_FIELD.search(str(error))):
+            return f"{path} is not a manifest of a {self.name}: {error}"
+        field = ".".join(filter(None, (unknown["place"], unknown["name"])))
+        return (
+            f"{path} has the field {field[:200]}, which this program does not know: install a newer cardiacnets, or "
+            f"fetch the {self.name} again if the field should not be there"
+        )
 
     def _digest(self, path: Path) -> str:
         try:
             return sha256(path)
         except OSError as error:
             raise CorruptBundle(f"{path} cannot be read ({error.strerror}): fetch the {self.name} again") from error
+
+
+class _Format(msgspec.Struct):
+    """The field of a manifest that says how to read the others."""
+
+    format_version: int = FORMAT_VERSION
 
 
 def refuse_strangers(folder: Path, known: Collection[str]) -> None:
