@@ -1,4 +1,4 @@
-"""From torch to a generator's folder: its graphs and their manifest."""
+"""From torch to a generator's folder: graphs and their manifest."""
 
 from __future__ import annotations
 
@@ -29,38 +29,8 @@ if TYPE_CHECKING:
     from .models.expected_cine import ExpectedCine
 
 COHORT_PIXEL_MM = 2.35
-"""Of the cohort's cines, 96 × 96 pixels: the simulation's, and about UK Biobank's long axes at this size."""
+"""A pixel's edge in a cohort's cines of 96 × 96 pixels: the simulation's, and about that of UK Biobank's long axes."""
 UNTRAINED_NOTES = "The weights are random and every cine is noise: a stand-in, to build and to test with."
-
-
-def create_generator(folder: Path, *, preset: str, seed: int) -> GeneratorFolder:
-    """Write an untrained generator into `folder`.
-
-    Args:
-        folder: created if need be; the generator that lies there is replaced.
-        preset: the sizes by name.
-        seed: from which the weights are drawn; the same seed gives the same generator.
-
-    Raises:
-        EngineUnavailable: torch or the exporter is not installed.
-        InvalidSettings: there is no such preset.
-        CorruptBundle: the folder holds other things than a generator.
-    """
-    with needing_torch():
-        import torch
-
-        from .models.cine_mar import CineMar
-        from .models.cine_presets import find_cine_preset
-        from .models.cine_vae import CineVae
-        from .models.expected_cine import ExpectedCine
-
-    sizes = find_cine_preset(preset)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        vae, mar = CineVae(sizes), CineMar(sizes)
-    channels = sizes.vae.latent_channels
-    manifest = describe_untrained(sizes, (0.0,) * channels, (1.0,) * channels)
-    return package_generator(folder, vae, mar, ExpectedCine(sizes.cine), manifest)
 
 
 def package_generator(
@@ -80,7 +50,7 @@ def package_generator(
 def export_generator(
     folder: Path, vae: CineVae, mar: CineMar, expected: ExpectedCine, manifest: GeneratorManifest
 ) -> None:
-    """Write the graphs; what comes in and out of each is told by `CineGenerator`, which runs them."""
+    """Write the graphs. `CineGenerator`, which runs them, documents their inputs and outputs."""
     with needing_torch():
         import torch
         from torch.export import Dim
@@ -123,7 +93,7 @@ def export_generator(
 def describe_untrained(
     preset: CinePreset, means: tuple[float, ...], deviations: tuple[float, ...]
 ) -> GeneratorManifest:
-    """Return the manifest of a generator that has learned nothing, and says so; its files are yet to be written."""
+    """Return the manifest of a generator that has learned nothing. It says so, and its files are not listed yet."""
     frames, rows, columns = preset.cine
     return GeneratorManifest(
         name=f"cardiacnets-cine-{preset.name}",
