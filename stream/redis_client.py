@@ -11,12 +11,12 @@ from redis.exceptions import ReadOnlyError
 
 from schemas.errors import InvalidSettings
 
-from .settings import Settings
+from .settings import RedisSettings
 
 TTL_JITTER = 0.1
 
 
-def new_redis(settings: Settings, *, retries: int) -> Redis:
+def new_redis(settings: RedisSettings, *, retries: int) -> Redis:
     """Return a client, which connects when it is asked for something.
 
     Args:
@@ -28,9 +28,9 @@ def new_redis(settings: Settings, *, retries: int) -> Redis:
     """
     try:
         client = Redis.from_url(
-            settings.redis,
-            socket_timeout=settings.redis_timeout_s,
-            socket_connect_timeout=settings.redis_timeout_s,
+            settings.url,
+            socket_timeout=settings.timeout_s,
+            socket_connect_timeout=settings.timeout_s,
             retry=Retry(NoBackoff(), retries),
             retry_on_error=[ReadOnlyError],  # a replica since a failover: its connection is dropped, as a cut one
         )

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from msgspec import Meta
@@ -27,102 +27,50 @@ RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://", max_length=2048)]
 HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$", max_length=253)]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that an operator may set; each field `x` is also the variable `CARDIACNETS_X`."""
+class _Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings that belong together. A field's encoded name is its flat name: `ttl_s` of the cines is `cine_ttl_s`."""
 
-    # Kafka
+
+class KafkaSettings(_Group, frozen=True, kw_only=True):
+    """How the broker is reached, and how a consumer group behaves."""
+
     broker: Addresses = "localhost:9092"
-    """host:port of one broker or more, with commas between them."""
+    """The brokers to ask first: host:port, with commas between several."""
     consumer_group: str = "cardiacnets-screening"
+    """The consumer group of the workers."""
     partitions: Positive = 8
+    """Partitions of each topic that a process has to create."""
     replication_factor: Positive = 1
+    """Replicas of each topic that a process has to create."""
     idempotent_producer: bool = False
-    """On for Apache Kafka; Tansu does not speak that part of the protocol."""
+    """Set this for Apache Kafka. Tansu does not speak that part of the protocol."""
     rebalance_timeout_s: PositiveSeconds = 4.0
+    """How long the members of a group have to hand over their partitions."""
     session_timeout_s: PositiveSeconds = 6.0
+    """A member that the broker does not hear for this long loses its partitions."""
     heartbeat_interval_s: PositiveSeconds = 1.0
+    """How often a member tells the broker that it lives."""
     commit_interval_s: PositiveSeconds = 1.0
+    """How often acknowledged offsets are committed."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How the broker is spoken to: with TLS (SSL), with a login (SASL), with both, or with neither."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """The mechanism of the login."""
     sasl_username: str | None = None
+    """The user of the login."""
     sasl_password: str | None = None
+    """The password of the login."""
     tls_ca_file: Path | None = None
+    """The certificate authority that signed the broker's certificate. The system's authorities where not set."""
     tls_certificate_file: Path | None = None
+    """Our own certificate, where the broker asks its clients for one."""
     tls_key_file: Path | None = None
+    """The private key of our certificate, where the certificate's file does not hold it."""
     tls_key_password: str | None = None
-
-    # Redis
-    redis: RedisUrl = "redis://localhost:6379/0"
-    """User, password and TLS travel in the URL: rediss://user:password@host:6380/0?ssl_ca_certs=/etc/ca.pem."""
-    redis_timeout_s: PositiveSeconds = 0.5
-    waveform_ttl_s: Annotated[int, Meta(ge=60)] = 7 * 86_400
-
-    # The model
-    bundle: Path | None = None
-    """The model bundle's folder; the shipped one where not set."""
-    engine: str | None = None
-    """An engine by name; the fastest that passes its check where not set."""
-    threads: Positive | None = None
-
-    # Screening
-    max_batch: Positive = 16
-    """Records a batch; the network sees this many times the bundle's crops."""
-    max_queue: Positive = 32
-    """Records a lane that may wait for a batch."""
-    in_flight: Positive = 64
-    """Records a lane between their arrival and their acknowledgement, and as many that wait to arrive. A shutdown and a
-    rebalance wait for them: fewer for a network that takes a second a record."""
-    engine_tries: Positive = 3
-    engine_hopeless: Positive = 10
-    """Records in a row on which the engine failed each time: the worker ends, and rejects no more for it."""
-    retry_backoff_s: PositiveSeconds = 0.1
-    drain_s: PositiveSeconds = 10.0
-    watchdog_s: PositiveSeconds = 120.0
-    """A worker that holds records, or knows of some that wait for it, and finishes none for this long ends itself."""
-
-    # Alerts
-    backfill_alerts: bool = False
-    """Whether ECGs of the backfill topic raise alerts too; their reports and cine requests go out in any case."""
-    alert_refractory_s: Annotated[float, Meta(ge=0, le=7 * 86_400)] = 3600.0
-    """For this long a patient gets no second alert for the same disease, unless it has worsened."""
-    alert_worsening: Annotated[float, Meta(gt=1)] = 2.0
-    """How many times the odds must rise to count as worse."""
-    alerts_per_hour: Positive | None = None
-    """A lane's budget in each worker; what exceeds it is reported without an alert, but for alerts of high priority."""
-    alert_escalates_s: PositiveSeconds = 900.0
-    """An alert of high priority that nobody acknowledged for this long is escalated."""
-    alert_expires_s: PositiveSeconds = 43_200.0
-    """An alert that nobody acknowledged for this long is expired."""
-
-    # Cines
-    generator: Path | None = None
-    """The cine generator's folder; the shipped one where not set."""
-    cine_consumer_group: str = "cardiacnets-cines"
-    cine_ttl_s: Annotated[int, Meta(ge=60)] = 86_400
-    cine_tries: Positive = 3
-    cine_deadline_s: PositiveSeconds = 60.0
-    """A request whose cine could not be stored for this long fails with a code."""
-
-    # The dashboard
-    dashboard_host: str = "127.0.0.1"
-    dashboard_port: Port = 8081
-    dashboard_name: HostName | None = None
-    """The host name that browsers use, without scheme and port, where a proxy stands before it; localhost and this
-    machine's are known."""
-    dashboard_token: str | None = None
-    """A random one, printed at the start, where not set."""
-    dashboard_records: Positive = 10_000
-    """The newest so many records are kept in view."""
-
-    # Watching it
-    http_host: str = "127.0.0.1"
-    http_port: Port = 8080
-    """0 takes any free port."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "console"] = "json"
+    """The password of the private key."""
 
     def __post_init__(self) -> None:
-        """Refuse what would be ignored, or is half of a pair: a forgotten protocol would send ECGs unencrypted."""
+        """Refuse a setting that would be ignored: a forgotten protocol would send ECGs unencrypted."""
         protocol, credentials = self.security_protocol, (self.sasl_username, self.sasl_password)
         if protocol.startswith("SASL") and not all(credentials):
             raise ValueError(f"security_protocol {protocol} needs sasl_username and sasl_password")
@@ -134,6 +82,188 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
         if self.tls_key_file and not self.tls_certificate_file:
             raise ValueError("tls_key_file goes with tls_certificate_file")
+
+
+class RedisSettings(_Group, frozen=True, kw_only=True, rename={"url": "redis", "timeout_s": "redis_timeout_s"}):
+    """How Redis is reached, and how long it keeps waveforms."""
+
+    url: RedisUrl = "redis://localhost:6379/0"
+    """User, password and TLS travel in the URL: rediss://user:password@host:6380/0?ssl_ca_certs=/etc/ca.pem."""
+    timeout_s: PositiveSeconds = 0.5
+    """How long Redis has to answer."""
+    waveform_ttl_s: Annotated[int, Meta(ge=60)] = 7 * 86_400
+    """How long the ECG of a flagged record is kept for the dashboard."""
+
+
+class ModelSettings(_Group, frozen=True, kw_only=True):
+    """Which model screens, and by which engine."""
+
+    bundle: Path | None = None
+    """The folder of the model bundle. The shipped bundle where not set."""
+    engine: str | None = None
+    """The name of an engine. The fastest that passes its check where not set."""
+    threads: Positive | None = None
+    """CPU threads of the engine. All that the process may use where not set."""
+
+
+class ScreeningSettings(_Group, frozen=True, kw_only=True):
+    """How a worker batches records and bounds what it holds."""
+
+    max_batch: Positive = 16
+    """Records a batch. The network sees this many times the bundle's crops."""
+    max_queue: Positive = 32
+    """Records a lane that may wait for a batch."""
+    in_flight: Positive = 64
+    """Records a lane between arrival and acknowledgement, and as many again that wait to arrive. A shutdown and a
+    rebalance wait for them: set fewer for a network that takes a second a record."""
+    engine_tries: Positive = 3
+    """How often a record is tried on an engine that fails."""
+    engine_failures_in_a_row: Positive = 10
+    """After this many records in a row whose tries all failed the engine is at fault: the worker ends, and rejects no
+    further record."""
+
+
+class AlertSettings(
+    _Group,
+    frozen=True,
+    kw_only=True,
+    rename={
+        "on_backfill": "backfill_alerts",
+        "refractory_s": "alert_refractory_s",
+        "worsening": "alert_worsening",
+        "per_hour": "alerts_per_hour",
+        "escalates_s": "alert_escalates_s",
+        "expires_s": "alert_expires_s",
+    },
+):
+    """When an alert goes out, and how it ages."""
+
+    on_backfill: bool = False
+    """Whether ECGs of the backfill topic raise alerts too. Their reports and cine requests go out in any case."""
+    refractory_s: Annotated[float, Meta(ge=0, le=7 * 86_400)] = 3600.0
+    """For this long a patient gets no second alert for the same disease, unless the disease has worsened."""
+    worsening: Annotated[float, Meta(gt=1)] = 2.0
+    """The factor by which the odds must rise to count as worse."""
+    per_hour: Positive | None = None
+    """Alerts an hour that a lane of one worker may raise. Alerts of high priority always go out; a finding over the
+    budget is reported without an alert."""
+    escalates_s: PositiveSeconds = 900.0
+    """An alert of high priority that nobody acknowledges for this long is escalated."""
+    expires_s: PositiveSeconds = 43_200.0
+    """An alert that nobody acknowledges for this long expires."""
+
+
+class CineSettings(
+    _Group,
+    frozen=True,
+    kw_only=True,
+    rename={
+        "consumer_group": "cine_consumer_group",
+        "ttl_s": "cine_ttl_s",
+        "tries": "cine_tries",
+        "deadline_s": "cine_deadline_s",
+    },
+):
+    """How cines are drawn and kept."""
+
+    generator: Path | None = None
+    """The folder of the cine generator. The shipped generator where not set."""
+    consumer_group: str = "cardiacnets-cines"
+    """The consumer group of the cmr-workers."""
+    ttl_s: Annotated[int, Meta(ge=60)] = 86_400
+    """How long a cine is kept in Redis."""
+    tries: Positive = 3
+    """How often a request is tried whose cine could not be drawn."""
+    deadline_s: PositiveSeconds = 60.0
+    """A request whose cine could not be stored for this long fails with a code."""
+
+
+class DashboardSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f"dashboard_{name}"):
+    """Where the dashboard listens, who may open it, and how much it keeps in view."""
+
+    host: str = "127.0.0.1"
+    """The address that the dashboard listens on: this machine alone by default."""
+    port: Port = 8081
+    """The port of the dashboard. 0 takes any free port."""
+    name: HostName | None = None
+    """The host name that browsers use where a proxy stands before the dashboard, without scheme and port. localhost and
+    this machine's own names are known."""
+    token: str | None = None
+    """The token that opens the dashboard. A random one, printed at the start, where not set."""
+    records: Positive = 10_000
+    """How many of the newest records are kept in view."""
+
+
+class ProcessSettings(_Group, frozen=True, kw_only=True):
+    """How a process is watched, and how it ends."""
+
+    http_host: str = "127.0.0.1"
+    """The address of /metrics, /healthz and /readyz: this machine alone by default."""
+    http_port: Port = 8080
+    """The port of /metrics, /healthz and /readyz. 0 takes any free port."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe message that is logged."""
+    log_format: Literal["json", "console"] = "json"
+    """JSON for a log collector, console for a person."""
+    retry_backoff_s: PositiveSeconds = 0.1
+    """The wait after a first failed try. Each further wait is twice as long."""
+    drain_s: PositiveSeconds = 10.0
+    """How long a process that ends works on what it holds."""
+    watchdog_s: PositiveSeconds = 120.0
+    """A process that holds work, or knows of work that waits for it, and finishes none for this long ends itself."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All that an operator may set, in groups. Each setting has one flat name, which is also its variable's."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    model: ModelSettings = ModelSettings()
+    screening: ScreeningSettings = ScreeningSettings()
+    alerts: AlertSettings = AlertSettings()
+    cines: CineSettings = CineSettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    process: ProcessSettings = ProcessSettings()
+
+    @classmethod
+    def of(cls, **flat: object) -> Self:
+        """Return the settings that these flat names make: `Settings.of(broker="kafka:9092", cine_ttl_s=600)`.
+
+        Raises:
+            InvalidSettings: a name that no setting has, or a value that its setting does not take.
+        """
+        _refuse_unknown(flat)
+        groups = {group: {name: flat[name] for name in names if name in flat} for group, names in FLAT_NAMES.items()}
+        try:
+            return msgspec.convert(groups, cls, strict=False, dec_hook=_as_path)
+        except msgspec.ValidationError as error:
+            raise InvalidSettings(_complaint(error)) from error
+
+    def flat(self) -> dict[str, Any]:
+        """Return each setting under its flat name."""
+        return {
+            name: getattr(getattr(self, group), field)
+            for group, names in FLAT_NAMES.items()
+            for name, field in names.items()
+        }
+
+    def changed(self, **flat: object) -> Self:
+        """Return these settings with the changes, which are named flat.
+
+        Raises:
+            InvalidSettings: as `of` does.
+        """
+        return self.of(**{**self.flat(), **flat})
+
+
+FLAT_NAMES: dict[str, dict[str, str]] = {
+    group.name: {field.encode_name: field.name for field in msgspec.structs.fields(group.type)}
+    for group in msgspec.structs.fields(Settings)
+}
+"""The flat name of each setting, by group, with the field that it is."""
+
+RENAMED = {"engine_hopeless": "engine_failures_in_a_row"}
+"""Names that a setting no longer has, with the name that it has."""
 
 
 def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
@@ -156,18 +286,22 @@ def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object
         if name.startswith(PREFIX) and name != CONFIG_VARIABLE and value and not _is_service_link(name, value)
     }
     values |= {name: value for name, value in (overrides or {}).items() if value is not None}
-    _refuse_unknown(values)
-    try:
-        return msgspec.convert(values, Settings, strict=False, dec_hook=_as_path)
-    except msgspec.ValidationError as error:
-        raise InvalidSettings(f"a setting has an impossible value: {error}") from error
+    return Settings.of(**values)
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
     """Return the variables from which `load_settings` makes these settings again, whatever else a child inherits."""
-    values = {name: getattr(settings, name) for name in Settings.__struct_fields__}
-    variables = {PREFIX + name.upper(): "" if value is None else str(value) for name, value in values.items()}
+    variables = {PREFIX + name.upper(): "" if value is None else str(value) for name, value in settings.flat().items()}
     return {CONFIG_VARIABLE: "", **variables}
+
+
+def _complaint(error: msgspec.ValidationError) -> str:
+    """Return msgspec's complaint with the variable's name in place of the path to the field."""
+    complaint, _, path = str(error).partition(" - at ")
+    name = path.strip("`").rpartition(".")[2]
+    if any(name in names for names in FLAT_NAMES.values()):
+        return f"{PREFIX}{name.upper()} has an impossible value: {complaint}"
+    return f"a setting has an impossible value: {complaint}"
 
 
 def _is_service_link(name: str, value: str) -> bool:
@@ -188,8 +322,11 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown(values: Mapping[str, object]) -> None:
-    known = Settings.__struct_fields__
+    known = {name for names in FLAT_NAMES.values() for name in names}
     for name in values:
+        if name in RENAMED:
+            new = RENAMED[name]
+            raise InvalidSettings(f"the setting {name!r} is now called {new!r} ({PREFIX}{new.upper()}): rename it")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r} ({PREFIX}{near[0].upper()})?" if near else ""

@@ -95,7 +95,7 @@ def throughput(options, ecgs, values, show):
 def engine_alone(ecgs, seconds):
     """Return records/s of the worker's engine on finished arrays, in the worker's batches."""
     bundle = load_bundle(default_bundle())
-    n_crops, batch = bundle.manifest.input.n_crops, Settings().max_batch
+    n_crops, batch = bundle.manifest.input.n_crops, Settings().screening.max_batch
     inputs = take_in(ecgs[:batch], n_crops).inputs.reshape(batch * n_crops, 12, -1)
     with contextlib.closing(open_chosen_engine(bundle, None, threads=None, rows=len(inputs))) as engine:
         engine.warm_up(len(inputs))
@@ -113,8 +113,8 @@ def servers():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with embedded_broker(folder) as (broker, _), embedded_redis(folder) as (redis, _):
-            settings = Settings(broker=broker, redis=redis, http_port=free_port(), partitions=4)
-            asyncio.run(ensure_topics(settings))
+            settings = Settings.of(broker=broker, redis=redis, http_port=free_port(), partitions=4)
+            asyncio.run(ensure_topics(settings.kafka))
             yield settings, folder
 
 
@@ -142,12 +142,12 @@ def start_our_worker(settings, folder):
 def start_newcomer(settings, folder):
     """Start the newcomer's loop."""
     command = [sys.executable, str(Path(__file__).with_name("newcomer.py")), "worker", "-l", "error"]
-    return Child(command, log=folder / "newcomer.log", environment={f"{PREFIX}BROKER": settings.broker})
+    return Child(command, log=folder / "newcomer.log", environment={f"{PREFIX}BROKER": settings.kafka.broker})
 
 
 async def publish(settings, values, records):
     """Publish `records` records, the distinct ones over and over."""
-    async with EcgPublisher(settings, Lane.REALTIME) as publisher:
+    async with EcgPublisher(settings.kafka, Lane.REALTIME) as publisher:
         for record_id, key, value in itertools.islice(itertools.cycle(values), records):
             await publisher.send_value(value, key=key, record_id=record_id)
         await publisher.flush()
@@ -156,7 +156,7 @@ async def publish(settings, values, records):
 async def answer_times(settings, count, worker):
     """Return the seconds at which so many answers were written (Tansu's end offsets count batches: read, not ask)."""
     stamps = []
-    async with new_consumer(settings, [ECG_RISK], auto_offset_reset="earliest") as consumer:
+    async with new_consumer(settings.kafka, [ECG_RISK], auto_offset_reset="earliest") as consumer:
         while len(stamps) < count:
             if not worker.running:
                 raise SystemExit(worker.last_words())
@@ -180,8 +180,8 @@ async def latencies(settings, values, rate_hz, records):
     encoded = encoded_apart(records)
     sent, seconds, pace = {}, [], Pace(rate_hz)
     async with (
-        new_consumer(settings, [ECG_RISK], auto_offset_reset="earliest") as consumer,
-        EcgPublisher(settings, Lane.REALTIME) as publisher,
+        new_consumer(settings.kafka, [ECG_RISK], auto_offset_reset="earliest") as consumer,
+        EcgPublisher(settings.kafka, Lane.REALTIME) as publisher,
         asyncio.TaskGroup() as tasks,
     ):
 
@@ -235,7 +235,7 @@ def generation(options, show):
     """Return how screening goes beside a cmr-worker that draws the cine of every flagged record, now and of before."""
     with servers() as (settings, folder):
         alone = screen_backlog(settings, folder, options.records, first=0)
-        of_cines = msgspec.structs.replace(settings, http_port=free_port())
+        of_cines = settings.changed(http_port=free_port())
         with start_worker(of_cines, folder / "cmr-worker.log", "cmr-worker") as drawing:
             await_worker(drawing, of_cines)
             process = psutil.Process(drawing.process.pid)

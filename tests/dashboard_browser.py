@@ -69,7 +69,10 @@ class Site:
 
     async def read(self, topic, kind, wanted):
         """Return the messages of a topic for which `wanted` is true, as soon as there is one."""
-        async with new_consumer(self.settings, [topic], auto_offset_reset="earliest") as consumer, asyncio.timeout(30):
+        async with (
+            new_consumer(self.settings.kafka, [topic], auto_offset_reset="earliest") as consumer,
+            asyncio.timeout(30),
+        ):
             while True:
                 message = await consumer.getone()
                 if wanted(found := decode_message(kind, message.value)):

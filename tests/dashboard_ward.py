@@ -173,7 +173,7 @@ def _cine(frames, report):
 
 async def publish(settings, *messages):
     """Publish (topic, key, message)s, in order, all confirmed."""
-    async with new_producer(settings) as producer:
+    async with new_producer(settings.kafka) as producer:
         sent = [
             await producer.send(topic, message if isinstance(message, bytes) else encode_message(message), key=key)
             for topic, key, message in messages
@@ -182,12 +182,12 @@ async def publish(settings, *messages):
 
 
 async def keep_waveform(settings, case):
-    async with Redis.from_url(settings.redis) as redis:
+    async with Redis.from_url(settings.redis.url) as redis:
         await redis.set(waveform_key(case.record.record_id), encode_ecg(case.record))
 
 
 async def keep_cine(settings, case):
-    async with CineStore(settings) as store:
+    async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
         await store.put(case.record.record_id, case.cine, seconds=1.2)
 
 
@@ -204,8 +204,7 @@ async def keep_everything(settings, *cases):
 def dashboard_ward(folder, **changes):
     """Give settings of running servers, with topics; no dashboard yet."""
     with embedded_broker(folder) as (broker, _), embedded_redis(folder) as (redis, _):
-        settings = msgspec.structs.replace(
-            Settings(),
+        settings = Settings.of(
             broker=broker,
             redis=redis,
             partitions=2,
@@ -213,7 +212,7 @@ def dashboard_ward(folder, **changes):
             dashboard_token=TOKEN,
             **changes,
         )
-        asyncio.run(ensure_topics(settings))
+        asyncio.run(ensure_topics(settings.kafka))
         yield settings
 
 

@@ -30,6 +30,6 @@ class FaultyEngine:
 if __name__ == "__main__":
     victim = float(os.environ.pop("VICTIM", "0"))
     settings = load_settings(os.environ)
-    configure_logs(settings.log_level, settings.log_format)
-    screener = load_screener(settings)
+    configure_logs(settings.process.log_level, settings.process.log_format)
+    screener = load_screener(settings.model, max_batch=settings.screening.max_batch)
     serve(settings, Screener(screener.bundle, FaultyEngine(screener.engine, victim)))

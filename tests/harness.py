@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import msgspec
 from contract import validate_message
 
 from engines.batcher import Lane
@@ -41,7 +40,7 @@ class Ward:
 
     def start(self, **changes):
         """Start one more worker, ready."""
-        settings = msgspec.structs.replace(self.settings, http_port=free_port(), **changes)
+        settings = self.settings.changed(http_port=free_port(), **changes)
         worker = start_worker(settings, self.folder / f"worker-{len(self.workers)}.log")
         self.workers.append(worker)
         await_worker(worker, settings)
@@ -65,8 +64,8 @@ def ward(folder, *, door=None, **changes):
         if door:
             door.behind = int(inside.rpartition(":")[2])
         address = f"127.0.0.1:{outside}" if door else inside
-        settings = msgspec.structs.replace(Settings(), broker=address, redis=url, partitions=4, **changes)
-        asyncio.run(ensure_topics(settings))
+        settings = Settings.of(broker=address, redis=url, partitions=4, **changes)
+        asyncio.run(ensure_topics(settings.kafka))
         there = Ward(settings, folder, broker, redis)
         try:
             yield there
@@ -82,7 +81,7 @@ def good_values(count, seed=7):
 
 async def publish_values(settings, values, lane=Lane.REALTIME):
     """Publish encoded ECGs by record id."""
-    async with EcgPublisher(settings, lane) as publisher:
+    async with EcgPublisher(settings.kafka, lane) as publisher:
         for record_id, (key, value) in values.items():
             await publisher.send_value(value, key=key, record_id=record_id)
         await publisher.flush()
@@ -118,7 +117,7 @@ class Answers:
 async def collect(settings, *, until, silence_s=SILENCE_S, alive=lambda: True):
     """Read every answer topic from the start until `until(answers)`, or until silence; then a moment more."""
     answers, last = Answers(), time.monotonic()
-    async with new_consumer(settings, ANSWER_TOPICS, auto_offset_reset="earliest") as consumer:
+    async with new_consumer(settings.kafka, ANSWER_TOPICS, auto_offset_reset="earliest") as consumer:
         while not until(answers) and time.monotonic() - last < silence_s:
             for messages in (await consumer.getmany(timeout_ms=200)).values():
                 for message in messages:

@@ -30,9 +30,9 @@ n_crops = bundle.manifest.input.n_crops
 
 app = faust.App(
     "newcomer",
-    broker=f"kafka://{settings.broker}",
+    broker=f"kafka://{settings.kafka.broker}",
     web_enabled=False,
-    topic_partitions=settings.partitions,
+    topic_partitions=settings.kafka.partitions,
     topic_disable_leader=True,
     broker_rebalance_timeout=4,
     broker_session_timeout=6,

@@ -31,5 +31,5 @@ class SlowGenerator(FakeGenerator):
 if __name__ == "__main__":
     seconds, drawn = float(os.environ.pop("DRAWING_S")), Path(os.environ.pop("DRAWN_LOG"))
     settings = load_settings(os.environ)
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.process.log_level, settings.process.log_format)
     serve_cines(settings, SlowGenerator(seconds, drawn))

@@ -23,13 +23,13 @@ def test_every_part_of_the_engine_is_a_service_with_settings_and_a_command_that_
         assert service.get("command", ["worker"]) == [name]
         assert name in commands
         settings = load_settings(service["environment"])
-        assert settings.broker.split(":")[0] in COMPOSE
-        assert settings.redis.removeprefix("redis://").split(":")[0] in COMPOSE
+        assert settings.kafka.broker.split(":")[0] in COMPOSE
+        assert settings.redis.url.removeprefix("redis://").split(":")[0] in COMPOSE
 
 
 def test_ports_are_those_that_the_commands_listen_on_and_open_to_this_machine_alone():
     defaults = load_settings({})
-    for name, port in {"worker": defaults.http_port, "dashboard": defaults.dashboard_port}.items():
+    for name, port in {"worker": defaults.process.http_port, "dashboard": defaults.dashboard.port}.items():
         assert OURS[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
 
 
@@ -41,7 +41,7 @@ def test_the_dashboards_address_is_one_to_open_here_and_its_token_may_be_given()
 
 def test_what_drains_at_its_end_is_given_longer_than_it_gives_itself():
     for name, drains in {"worker": 1, "cmr-worker": 2}.items():
-        longest_s = drains * load_settings({}).drain_s + SHUTDOWN_GRACE_S
+        longest_s = drains * load_settings({}).process.drain_s + SHUTDOWN_GRACE_S
         assert int(OURS[name]["stop_grace_period"].removesuffix("s")) > longest_s
 
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, ModelReference, Risk
 from stream.dashboard.alert_book import AlertBook
-from stream.settings import Settings
+from stream.settings import AlertSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = ModelReference(name="m", version="1", trained=True, weights="w")
@@ -195,7 +195,7 @@ def test_acknowledgements_without_an_alert_are_bounded_too():
 
 
 def test_the_times_are_the_settings():
-    there = AlertBook.from_settings(Settings(alert_escalates_s=5, alert_expires_s=7))
+    there = AlertBook.from_settings(AlertSettings(escalates_s=5, expires_s=7), limit=10)
     there.receive_alert(alert())
     assert due(there, 5) == [("a", "escalated")]
     assert due(there, 7) == [("a", "expired")]

@@ -16,17 +16,17 @@ from stream.cines.store import CineStore, RedisUnavailable
 from stream.commands.cine import CineNotFound, check_cine_request, cine_command, draw_cine, screen_cine
 from stream.demo.embedded_servers import embedded_redis
 from stream.screening.model import load_screener
-from stream.settings import Settings
+from stream.settings import ModelSettings, Settings
 from training.simulation.ecg import generate_ecgs
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     with embedded_redis(tmp_path_factory.mktemp("redis")) as (url, _):
-        settings = Settings(redis=url, engine="onnxruntime")
+        settings = Settings.of(redis=url, engine="onnxruntime")
 
         async def store():
-            async with CineStore(settings) as store:
+            async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
                 await store.put("r-1", sample_cine(), seconds=1)
 
         asyncio.run(store())
@@ -35,7 +35,7 @@ def settings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def screener():
-    return load_screener(Settings(engine="onnxruntime"))
+    return load_screener(ModelSettings(engine="onnxruntime"), max_batch=16)
 
 
 @pytest.mark.parametrize("name", ["c.gif", "c.mp4", "c.nii.gz", "c.png"])
@@ -52,12 +52,12 @@ def test_a_cine_that_is_not_there_or_not_any_more_is_said_so(settings, tmp_path)
 
 def test_a_redis_that_does_not_answer_is_said_so_with_the_variable_to_set(tmp_path):
     with pytest.raises(RedisUnavailable, match=r"127\.0\.0\.1:1 does not answer.*CARDIACNETS_REDIS"):
-        cine_command(Settings(redis="redis://127.0.0.1:1/0"), "r-1", tmp_path / "c.gif")
+        cine_command(Settings.of(redis="redis://127.0.0.1:1/0"), "r-1", tmp_path / "c.gif")
 
 
 def test_an_impossible_file_is_refused_before_anything_is_asked_for(tmp_path):
     with pytest.raises(InvalidSettings, match=r"\.nii\.gz"):
-        cine_command(Settings(redis="redis://127.0.0.1:1/0"), "r-1", tmp_path / "c.avi")
+        cine_command(Settings.of(redis="redis://127.0.0.1:1/0"), "r-1", tmp_path / "c.avi")
     with pytest.raises(InvalidSettings, match=r"\.nii\.gz"):
         check_cine_request([Path("a.hea")], Path("c.avi"))
     with pytest.raises(InvalidSettings, match="give one ECG, not 2"):
@@ -93,7 +93,7 @@ def test_an_ecg_file_becomes_a_cine_without_kafka_or_redis(screener, tmp_path):
 
     write_wfdb(tmp_path / "ecgs", patients=1, seed=3)
     (header,) = (tmp_path / "ecgs").rglob("*.hea")
-    nowhere = Settings(broker="127.0.0.1:1", redis="redis://127.0.0.1:1/0")
+    nowhere = Settings.of(broker="127.0.0.1:1", redis="redis://127.0.0.1:1/0")
     screen_cine(nowhere, screener, header, tmp_path / "c.gif")
     with Image.open(tmp_path / "c.gif") as image:
         assert image.n_frames > 10

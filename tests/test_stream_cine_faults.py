@@ -69,7 +69,7 @@ class Studio:
         return self.run(["-c", SHIPPED], {})
 
     def run(self, command, environment):
-        settings = msgspec.structs.replace(self.settings, http_port=free_port())
+        settings = self.settings.changed(http_port=free_port())
         log = self.ward.folder / f"cmr-worker-{len(self.workers)}.log"
         worker = Child([sys.executable, *command], log=log, environment=as_environment(settings) | environment)
         self.ward.workers.append(worker)
@@ -91,7 +91,7 @@ def request_cines(settings, *values):
 
 
 async def _publish(settings, values):
-    async with new_producer(settings) as producer:
+    async with new_producer(settings.kafka) as producer:
         for key, value in values:
             await producer.send_and_wait(CMR_REQUESTS, value, key=key)
 
@@ -108,7 +108,7 @@ def results_of(settings, until):
 
 async def _collect(settings, until):
     results, last = [], time.monotonic()
-    async with new_consumer(settings, [CMR_RESULTS], auto_offset_reset="earliest") as consumer:
+    async with new_consumer(settings.kafka, [CMR_RESULTS], auto_offset_reset="earliest") as consumer:
 
         async def take(timeout_ms):
             for messages in (await consumer.getmany(timeout_ms=timeout_ms)).values():
@@ -137,7 +137,7 @@ def fetch(settings, record_id):
     """Return a cine from Redis."""
 
     async def get():
-        async with CineStore(settings) as store:
+        async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
             return await store.get(record_id)
 
     return asyncio.run(get())
@@ -145,7 +145,7 @@ def fetch(settings, record_id):
 
 def metrics_of(worker):
     """Return what the worker tells Prometheus."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{worker.settings.http_port}/metrics") as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{worker.settings.process.http_port}/metrics") as answer:
         return answer.read().decode()
 
 
@@ -218,7 +218,7 @@ def test_a_redis_that_is_killed_and_started_again_costs_nothing_but_time(tmp_pat
         request_cines(there.settings, *as_messages("record-0", "record-1"))
         time.sleep(2)
         assert len(results_of(there.settings, at_least(1))) == 1
-        port = int(there.settings.redis.rpartition(":")[2].removesuffix("/0"))
+        port = int(there.settings.redis.url.rpartition(":")[2].removesuffix("/0"))
         with embedded_redis(tmp_path, port=port):
             results = results_of(there.settings, at_least(3))
             assert {result.status for result in results} == {"generated"}
@@ -229,7 +229,7 @@ def test_a_redis_that_is_killed_and_started_again_costs_nothing_but_time(tmp_pat
 def test_a_full_redis_and_one_that_stays_away_fail_the_request_with_a_code_and_the_worker_lives(tmp_path):
     with studio(tmp_path, cine_deadline_s=1.0) as there:
         worker = there.start()
-        with redis.Redis.from_url(there.settings.redis) as client:
+        with redis.Redis.from_url(there.settings.redis.url) as client:
             client.config_set("maxmemory-policy", "noeviction")
             client.config_set("maxmemory", "1mb")
             request_cines(there.settings, *as_messages("too-much"))

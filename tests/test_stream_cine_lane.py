@@ -74,14 +74,14 @@ class Bench:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     with embedded_redis(tmp_path_factory.mktemp("redis")) as (url, _):
-        yield Settings(redis=url, cine_ttl_s=1000)
+        yield Settings.of(redis=url, cine_ttl_s=1000)
 
 
 @pytest.fixture
 async def store(settings):
-    async with redis.asyncio.Redis.from_url(settings.redis) as client:
+    async with redis.asyncio.Redis.from_url(settings.redis.url) as client:
         await client.flushall()
-    async with CineStore(settings) as store:
+    async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
         yield store
 
 
@@ -162,7 +162,7 @@ async def test_another_models_cine_does_not_answer_a_request(store):
 
 
 async def test_an_unreadable_cine_is_drawn_again(store, settings):
-    async with redis.asyncio.Redis.from_url(settings.redis) as client:
+    async with redis.asyncio.Redis.from_url(settings.redis.url) as client:
         await client.set(cine_key("r-1"), "a string")
     (result,) = await Bench(store=store).run(values("r-1"))
     assert result.status == "generated"

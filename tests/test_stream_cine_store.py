@@ -21,18 +21,18 @@ from stream.settings import Settings
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     with embedded_redis(tmp_path_factory.mktemp("redis")) as (url, _):
-        yield Settings(redis=url, cine_ttl_s=1000)
+        yield Settings.of(redis=url, cine_ttl_s=1000)
 
 
 @pytest.fixture
 async def store(settings):
-    async with CineStore(settings) as store:
+    async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
         yield store
 
 
 @pytest.fixture
 async def client(settings):
-    async with redis.asyncio.Redis.from_url(settings.redis) as client:
+    async with redis.asyncio.Redis.from_url(settings.redis.url) as client:
         await client.flushall()
         await client.config_set("maxmemory", "256mb")
         yield client
@@ -156,8 +156,8 @@ async def test_a_full_redis_is_told_from_one_that_is_gone(store, client, setting
 
 
 async def test_a_redis_that_is_gone_is_said_so_soon_and_without_its_password():
-    settings = Settings(redis="redis://user:secret@127.0.0.1:1/0")
-    async with CineStore(settings) as store, asyncio.timeout(3):
+    settings = Settings.of(redis="redis://user:secret@127.0.0.1:1/0")
+    async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store, asyncio.timeout(3):
         for question in (store.get("r"), store.find("r"), store.claim("q"), store.prolong("r")):
             with pytest.raises(RedisUnavailable, match="127.0.0.1:1") as failure:
                 await question
@@ -167,8 +167,8 @@ async def test_a_redis_that_is_gone_is_said_so_soon_and_without_its_password():
 
 
 async def test_a_redis_that_refuses_is_told_from_one_that_does_not_answer(settings):
-    wrong = msgspec.structs.replace(settings, redis=settings.redis.replace("redis://", "redis://nobody:secret@"))
-    async with CineStore(wrong) as store:
+    wrong = settings.changed(redis=settings.redis.url.replace("redis://", "redis://nobody:secret@"))
+    async with CineStore(wrong.redis, ttl_s=wrong.cines.ttl_s) as store:
         with pytest.raises(RedisUnavailable, match="refuses") as failure:
             await store.get("r")
     assert "secret" not in str(failure.value)
@@ -202,18 +202,18 @@ class FailedOver:
 async def failed_over(replicas):
     async with await asyncio.start_server(FailedOver(replicas).serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        yield Settings(redis=f"redis://127.0.0.1:{port}/0?protocol=2", redis_timeout_s=5)
+        yield Settings.of(redis=f"redis://127.0.0.1:{port}/0?protocol=2", redis_timeout_s=5)
 
 
 async def test_a_connection_that_a_failover_left_with_a_replica_is_replaced_at_once():
-    async with failed_over(1) as settings, CineStore(settings) as store:
+    async with failed_over(1) as settings, CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
         assert await store.put("r-1", sample_cine(), seconds=1)
-    async with failed_over(1) as settings, CineStore(settings) as store:
+    async with failed_over(1) as settings, CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
         assert await store.claim("q")
 
 
 async def test_what_stays_a_replica_is_asked_anew_whenever_patience_asks():
-    async with failed_over(2) as settings, CineStore(settings) as store:
+    async with failed_over(2) as settings, CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
         with pytest.raises(RedisUnavailable, match="refuses"):
             await store.claim("q")
         assert await store.claim("q")
@@ -221,7 +221,7 @@ async def test_what_stays_a_replica_is_asked_anew_whenever_patience_asks():
 
 async def test_a_waveform_is_lost_to_a_failover_and_the_next_is_stored():
     metrics = Metrics()
-    async with failed_over(1) as settings, WaveformCache(settings, metrics) as waveforms, asyncio.timeout(10):
+    async with failed_over(1) as settings, WaveformCache(settings.redis, metrics) as waveforms, asyncio.timeout(10):
         for n in range(2):
             waveforms.store(f"r-{n}", b"avro")
         while not metrics.registry.get_sample_value("cardiacnets_waveforms_total", {"outcome": "stored"}):

@@ -116,7 +116,7 @@ def test_the_page_of_a_record_counts_the_open_alerts(site, width):
 
 def test_a_full_page_keeps_the_most_urgent_alerts_however_old_they_are(ground):
     settings, browser, log = ground
-    settings = msgspec.structs.replace(settings, dashboard_port=settings.dashboard_port + 3, dashboard_records=10)
+    settings = settings.changed(dashboard_port=settings.dashboard.port + 3, dashboard_records=10)
     with dashboard_process(settings, log) as (address, _):
         site = Site(settings, address, browser)
         urgent = site.show(flagged_case(37, at=datetime.now(UTC) - timedelta(hours=1)))
@@ -297,7 +297,7 @@ def test_an_expired_cine_is_asked_for_again_and_appears_by_itself(site):
 
 
 async def _delete(settings, key):
-    async with Redis.from_url(settings.redis) as redis:
+    async with Redis.from_url(settings.redis.url) as redis:
         await redis.delete(key)
 
 
@@ -324,7 +324,7 @@ def test_nothing_runs_over_the_side(site, width):
 
 def test_the_page_reconnects_after_a_restart_and_nothing_is_lost(ground):
     settings, browser, log = ground
-    settings = msgspec.structs.replace(settings, dashboard_port=settings.dashboard_port + 1)
+    settings = settings.changed(dashboard_port=settings.dashboard.port + 1)
     with dashboard_process(settings, log) as (address, _):
         site = Site(settings, address, browser)
         before = site.show(flagged_case(11))
@@ -357,12 +357,12 @@ def test_the_page_reconnects_after_a_restart_and_nothing_is_lost(ground):
 
 def test_a_restart_with_another_token_tells_what_to_do(ground):
     settings, browser, log = ground
-    settings = msgspec.structs.replace(settings, dashboard_port=settings.dashboard_port + 2)
+    settings = settings.changed(dashboard_port=settings.dashboard.port + 2)
     with dashboard_process(settings, log) as (address, _):
         site = Site(settings, address, browser)
         page = site.open()
         page.locator("#connection[data-state=live]").wait_for()
-    with dashboard_process(msgspec.structs.replace(settings, dashboard_token="another"), log):
+    with dashboard_process(settings.changed(dashboard_token="another"), log):
         page.locator("#connection[data-state=closed]").wait_for()
         assert "Open the address" in page.locator("#trouble").inner_text()
         assert page.title() == "(signed out) CardiacNets"
@@ -379,11 +379,11 @@ def test_a_port_that_is_taken_and_a_broker_that_is_not_there_are_said_in_a_line(
     code = "from stream.commands.dashboard import dashboard_command; from stream.settings import Settings; "
     for change, words in (
         ({"broker": "127.0.0.1:1"}, "no Kafka broker answers at 127.0.0.1:1"),
-        ({"dashboard_port": int(settings.broker.split(":")[1])}, "CARDIACNETS_DASHBOARD_PORT"),
+        ({"dashboard_port": int(settings.kafka.broker.split(":")[1])}, "CARDIACNETS_DASHBOARD_PORT"),
     ):
-        changed = {"broker": settings.broker, "dashboard_port": 0} | change
+        changed = {"broker": settings.kafka.broker, "dashboard_port": 0} | change
         done = subprocess.run(
-            [sys.executable, "-c", f"{code}dashboard_command(Settings(**{changed!r}))"],
+            [sys.executable, "-c", f"{code}dashboard_command(Settings.of(**{changed!r}))"],
             capture_output=True,
             text=True,
             timeout=120,

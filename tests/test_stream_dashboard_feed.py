@@ -28,7 +28,7 @@ def ward(tmp_path):
 
 @asynccontextmanager
 async def following(settings, seconds=60):
-    async with Redis.from_url(settings.redis) as redis, Feed(settings, redis) as feed, asyncio.timeout(seconds):
+    async with Redis.from_url(settings.redis.url) as redis, Feed(settings, redis) as feed, asyncio.timeout(seconds):
         yield feed
 
 
@@ -62,7 +62,7 @@ def rejections(number):
 
 
 async def test_the_replay_is_over_when_the_last_message_of_the_last_batch_was_read(ward):
-    async with new_producer(ward) as producer:
+    async with new_producer(ward.kafka) as producer:
         batch = producer.create_batch()
         for value in rejections(2 * MAX_RECORDS):
             assert batch.append(key=b"x", value=value, timestamp=None)
@@ -97,7 +97,7 @@ async def test_each_state_of_an_alert_is_an_event_of_its_own(ward):
     case = simulate_case(21, 2, at=datetime.now(UTC) - timedelta(hours=1), risks=dict.fromkeys(DISEASES, 0.9))
     await publish(ward, *case.messages())
     ids = set()
-    async with following(ward), new_consumer(ward, [ECG_ALERTS], auto_offset_reset="earliest") as consumer:
+    async with following(ward), new_consumer(ward.kafka, [ECG_ALERTS], auto_offset_reset="earliest") as consumer:
         while len(ids) < len(case.alerts):
             message = await consumer.getone()
             alert = decode_message(Alert, message.value)

@@ -170,7 +170,7 @@ def test_a_record_that_is_not_found_any_more_keeps_its_patient_above_it(site):
 
 def test_pages_that_came_during_the_replay_are_told_when_it_is_over(site):
     async def listen():
-        async with Redis.from_url(site.settings.redis) as redis, Feed(site.settings, redis) as feed:
+        async with Redis.from_url(site.settings.redis.url) as redis, Feed(site.settings, redis) as feed:
             assert not feed.caught_up
             async with aclosing(feed.hub.stream(None)) as events, asyncio.timeout(30):
                 snapshot = [(await anext(events)).event for _ in range(3)]
@@ -186,7 +186,7 @@ def test_a_worker_that_is_down_is_told_with_the_age_of_its_last_report(site):
     page.locator("#connection[data-state=live]").wait_for()
     site.run(publish(site.settings, *flagged_case(39).messages()))
     page.get_by_text(re.compile(r"last report \d+ s ago")).wait_for()
-    state = DashboardState(10, AlertBook.from_settings(site.settings), started_at=0.0).overview(0.0)
+    state = DashboardState(10, AlertBook.from_settings(site.settings.alerts, limit=10), started_at=0.0).overview(0.0)
     state = msgspec.structs.replace(state, last_report=time.time() - 780, unanswered_since=time.time() - 720)
     data = msgspec.json.encode(Overview(state, 0, kafka=True, redis=True)).decode()
     trouble, visible = page.evaluate(

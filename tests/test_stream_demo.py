@@ -101,7 +101,7 @@ def test_a_folder_is_published_and_what_holds_no_ecg_is_named(tmp_path):
     (folder / "broken.xml").write_text("<no/>")
     with ward(tmp_path) as there:
         there.start()
-        variables = {"CARDIACNETS_BROKER": there.settings.broker}
+        variables = {"CARDIACNETS_BROKER": there.settings.kafka.broker}
         done = run("publish", folder, "--json", "--lane", "backfill", environment=variables)
         answers = asyncio.run(collect(there.settings, until=lambda a: a.answered >= 1))
     assert done.returncode == 1
@@ -126,7 +126,7 @@ def test_what_would_be_taken_for_another_record_and_what_is_too_large_is_named_a
         baseline=[0] * 12, write_dir=str(folder),
     )  # fmt: skip
     with ward(tmp_path) as there:
-        done = run("publish", folder, "--json", environment={"CARDIACNETS_BROKER": there.settings.broker})
+        done = run("publish", folder, "--json", environment={"CARDIACNETS_BROKER": there.settings.kafka.broker})
     assert done.returncode == 1
     sent = json.loads(done.stdout)
     assert sent["published"] == 2, done.stderr
@@ -157,7 +157,7 @@ def test_metrics_health_and_readiness_are_served(tmp_path):
 
     with ward(tmp_path) as there:
         worker = there.start()
-        address = f"http://127.0.0.1:{worker.settings.http_port}"
+        address = f"http://127.0.0.1:{worker.settings.process.http_port}"
         for path in ("healthz", "readyz"):
             assert json.loads(urllib.request.urlopen(f"{address}/{path}").read()) == {"status": "ok"}
         text = urllib.request.urlopen(f"{address}/metrics").read().decode()

@@ -8,7 +8,6 @@ import sys
 import time
 from datetime import UTC, datetime
 
-import msgspec
 import psutil
 import pytest
 import zstandard
@@ -110,7 +109,7 @@ def test_an_engine_that_raises_now_and_then_costs_no_record_but_the_hopeless_one
     n_crops = load_bundle(default_bundle()).manifest.input.n_crops
     first_value = float(take_in([victim], n_crops).inputs[0, 0, 0, 0])
     with ward(tmp_path, engine_tries=6, retry_backoff_s=0.01) as there:
-        settings = msgspec.structs.replace(there.settings, http_port=free_port())
+        settings = there.settings.changed(http_port=free_port())
         environment = as_environment(settings) | {"VICTIM": repr(first_value)}
         command = [sys.executable, os.path.join(os.path.dirname(__file__), "faulty_worker.py")]
         with Child(command, log=tmp_path / "faulty.log", environment=environment) as worker:

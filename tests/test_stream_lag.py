@@ -34,7 +34,7 @@ def commit_mark(producer):
 
 async def publish_in_a_transaction(settings, values):
     """Publish to one partition, and the mark after it."""
-    async with new_producer(settings) as producer:
+    async with new_producer(settings.kafka) as producer:
         for key, value in values:
             await producer.send_and_wait(ECG_RECORDS, value, key=key, partition=PARTITION)
         await (await producer.send_batch(commit_mark(producer), ECG_RECORDS, partition=PARTITION))
@@ -49,5 +49,5 @@ def test_a_transactions_mark_is_no_work_that_is_left(tmp_path):
         asyncio.run(collect(there.settings, until=lambda answers: answers.answered == len(values)))
         with pytest.raises(subprocess.TimeoutExpired):  # idle, it is not taken for stalled
             worker.process.wait(2 * WATCHDOG_S)
-        with urllib.request.urlopen(f"http://127.0.0.1:{worker.settings.http_port}/metrics") as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.settings.process.http_port}/metrics") as answer:
             assert f'cardiacnets_lag_records{{topic="{ECG_RECORDS}"}} 0.0' in answer.read().decode()

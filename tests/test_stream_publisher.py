@@ -88,7 +88,7 @@ def ward():
     producer, waveforms, metrics = Producer(), Waveforms(), Metrics()
 
     def publisher(*, alerts=True, **settings):
-        refractory = Refractory.from_settings(Settings(**settings)) if alerts else None
+        refractory = Refractory.from_settings(Settings.of(**settings).alerts) if alerts else None
         one = AnswerPublisher(Lane.REALTIME, producer, MODEL, waveforms, metrics, refractory=refractory)
 
         def publish(*outcomes, of=None):

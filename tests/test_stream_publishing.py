@@ -28,7 +28,7 @@ def archive(tmp_path_factory):
 async def ids_on(settings):
     """Return the records' ids on the topic, in order."""
     ids = []
-    consumer = AIOKafkaConsumer(ECG_BACKFILL, bootstrap_servers=settings.broker, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(ECG_BACKFILL, bootstrap_servers=settings.kafka.broker, auto_offset_reset="earliest")
     async with consumer:
         while batches := await consumer.getmany(timeout_ms=1500):
             ids += [dict(m.headers)["ce_id"].decode() for batch in batches.values() for m in batch]
@@ -43,14 +43,16 @@ def test_what_the_broker_confirmed_before_it_went_is_told_and_need_not_be_sent_a
             if done == FILES // 2:
                 there.broker.process.kill()
 
-        sent = asyncio.run(publish_files(there.settings, [archive], lane=Lane.BACKFILL, rate_hz=10, progress=break_off))
+        sent = asyncio.run(
+            publish_files(there.settings.kafka, [archive], lane=Lane.BACKFILL, rate_hz=10, progress=break_off)
+        )
     assert "confirms no more" in sent.trouble
     assert 0 < sent.skip <= sent.published <= FILES // 2
 
 
 def test_the_rest_is_published_by_the_same_command_and_the_number_of_files_to_skip(archive, tmp_path):
     with ward(tmp_path) as there:
-        sent = asyncio.run(publish_files(there.settings, [archive], lane=Lane.BACKFILL, skip=FILES - 2))
+        sent = asyncio.run(publish_files(there.settings.kafka, [archive], lane=Lane.BACKFILL, skip=FILES - 2))
         ids = asyncio.run(ids_on(there.settings))
     assert (sent.published, sent.trouble, sent.skip) == (2, None, None)
     assert ids == sorted(path.stem for path in archive.glob("*.hea"))[-2:]
@@ -86,7 +88,7 @@ def test_a_record_that_is_too_large_for_the_broker_is_named_and_the_rest_goes_on
 
     monkeypatch.setattr(AIOKafkaProducer, "send", refuse_one)
     with ward(tmp_path) as there:
-        sent = asyncio.run(publish_files(there.settings, [archive], lane=Lane.BACKFILL))
+        sent = asyncio.run(publish_files(there.settings.kafka, [archive], lane=Lane.BACKFILL))
     assert (sent.published, sent.trouble) == (FILES - 1, None)
     ((name, reason),) = sent.unreadable
     assert name == str(victim)

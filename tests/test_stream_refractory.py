@@ -10,7 +10,7 @@ from engines.batcher import Lane
 from schemas.identity import alert_id
 from schemas.messages import DISEASES, Alert, ModelReference, Risk
 from stream.screening.alert_suppression import FINDINGS_KEPT, VERDICTS_KEPT, Refractory
-from stream.settings import Settings
+from stream.settings import AlertSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = ModelReference(name="m", version="1", trained=True, weights="w")
@@ -32,14 +32,12 @@ def alert(record_id="r1", *, subject="p", code="heart_failure", probability=0.5,
 
 
 def refractory(*, window_s=3600, worsening=2.0, per_hour=None):
-    return Refractory.from_settings(
-        Settings(alert_refractory_s=window_s, alert_worsening=worsening, alerts_per_hour=per_hour)
-    )
+    return Refractory.from_settings(AlertSettings(refractory_s=window_s, worsening=worsening, per_hour=per_hour))
 
 
 def test_an_archive_raises_alerts_only_where_that_is_asked_for_and_silences_no_live_one():
-    assert Refractory.for_lane(Lane.BACKFILL, Settings()) is None
-    settings = Settings(backfill_alerts=True)
+    assert Refractory.for_lane(Lane.BACKFILL, AlertSettings()) is None
+    settings = AlertSettings(on_backfill=True)
     archive, live = (Refractory.for_lane(lane, settings) for lane in (Lane.BACKFILL, Lane.REALTIME))
     assert [judge.judge(alert(name), NOW) for judge, name in ((archive, "old"), (live, "new"))] == ["raised"] * 2
 

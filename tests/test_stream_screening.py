@@ -20,12 +20,12 @@ from schemas.ecg_record import LEADS
 from schemas.messages import DISEASES
 from stream.commands.screen import screen_command
 from stream.screening.model import load_screener
-from stream.settings import Settings
+from stream.settings import ModelSettings, Settings
 
 
 @pytest.fixture(scope="module")
 def screener():
-    return load_screener(Settings(engine="onnxruntime"))
+    return load_screener(ModelSettings(engine="onnxruntime"), max_batch=16)
 
 
 def cardiacnets(*arguments):
@@ -70,10 +70,10 @@ def test_without_json_it_prints_a_table_that_says_what_the_weights_are():
 
 def test_brackets_in_a_files_name_are_shown_and_obeyed_by_nobody(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    screen_command(Settings(engine="onnxruntime"), [Path("[red]a[/].hea")], as_json=False, cine=None)
+    screen_command(Settings.of(engine="onnxruntime"), [Path("[red]a[/].hea")], as_json=False, cine=None)
     assert "[red]a[/].hea" in capsys.readouterr().out
     monkeypatch.setattr("stream.commands.screen.screen_cine", lambda *_: None)
-    screen_command(Settings(engine="onnxruntime"), [Path("a.hea")], as_json=False, cine=Path("scan[/b].gif"))
+    screen_command(Settings.of(engine="onnxruntime"), [Path("a.hea")], as_json=False, cine=Path("scan[/b].gif"))
     assert "scan[/b].gif" in capsys.readouterr().out
 
 

@@ -131,7 +131,7 @@ def test_records_are_screened_over_tls_with_a_clients_certificate(authority, fil
 def test_what_does_not_fit_the_broker_is_named(changes, advice, guarded):
     settings = msgspec.structs.replace(guarded, **changes)
     with pytest.raises(DeploymentError, match=advice) as caught:
-        asyncio.run(ensure_topics(settings))
+        asyncio.run(ensure_topics(settings.kafka))
     assert PASSWORD not in str(caught.value)
 
 
@@ -158,7 +158,7 @@ def test_a_command_that_is_refused_ends_with_the_reason_and_no_traceback(command
 def test_a_file_that_is_no_certificate_is_named(broken, files, tmp_path):
     (tmp_path / "note.pem").write_text("not a certificate")
     for path in (tmp_path / "note.pem", tmp_path / "absent.pem"):
-        settings = Settings(
+        settings = Settings.of(
             security_protocol="SSL",
             **{
                 "tls_ca_file": files["ca"],
@@ -168,17 +168,17 @@ def test_a_file_that_is_no_certificate_is_named(broken, files, tmp_path):
             },
         )
         with pytest.raises(DeploymentError, match=f"CARDIACNETS_{broken.upper()}={path}"):
-            tls_context(settings)
+            tls_context(settings.kafka)
 
 
 def test_a_key_behind_a_password_needs_it_and_never_asks_the_terminal(files, tmp_path):
     locked = tmp_path / "locked.pem"
     key = load_pem_private_key(files["key"].read_bytes(), password=None)
     locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"opens")))
-    settings = Settings(security_protocol="SSL", tls_certificate_file=files["client"], tls_key_file=locked)
+    settings = Settings.of(security_protocol="SSL", tls_certificate_file=files["client"], tls_key_file=locked)
     with pytest.raises(DeploymentError, match="locked.pem"):
-        tls_context(settings)
-    assert tls_context(msgspec.structs.replace(settings, tls_key_password="opens"))
+        tls_context(settings.kafka)
+    assert tls_context(settings.changed(tls_key_password="opens").kafka)
 
 
 def test_cines_go_to_redis_over_tls_with_a_password(authority, files, tmp_path):
@@ -187,14 +187,14 @@ def test_cines_go_to_redis_over_tls_with_a_password(authority, files, tmp_path):
             plain.config_set("requirepass", PASSWORD)
         door.behind = urlsplit(url).port
         place = f"127.0.0.1:{door.port}/0?ssl_ca_certs={files['ca']}"
-        asyncio.run(_keeps_a_cine(Settings(redis=f"rediss://:{PASSWORD}@{place}", redis_timeout_s=5)))
+        asyncio.run(_keeps_a_cine(Settings.of(redis=f"rediss://:{PASSWORD}@{place}", redis_timeout_s=5)))
         for refused in (f"rediss://:wrong@{place}", f"rediss://:{PASSWORD}@127.0.0.1:{door.port}/0"):
             with pytest.raises(RedisUnavailable) as caught:
-                asyncio.run(_keeps_a_cine(Settings(redis=refused, redis_timeout_s=5)))
+                asyncio.run(_keeps_a_cine(Settings.of(redis=refused, redis_timeout_s=5)))
             assert PASSWORD not in str(caught.value)
 
 
 async def _keeps_a_cine(settings):
-    async with CineStore(settings) as store:
+    async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
         await store.put("r-1", sample_cine(), seconds=1)
         assert await store.find("r-1")

@@ -14,14 +14,14 @@ from schemas.topics import ECG_RECORDS, ECG_RISK
 from stream.broker.clients import ensure_topics, new_consumer
 from stream.demo.embedded_servers import embedded_broker, embedded_redis
 from stream.runtime.health import check_port
-from stream.settings import Settings
+from stream.settings import KafkaSettings, Settings
 
 
 async def test_a_message_goes_through_the_embedded_broker(tmp_path):
     with embedded_broker(tmp_path) as (address, _):
-        settings = Settings(broker=address)
-        await ensure_topics(settings, ["t"])
-        await ensure_topics(settings, ["t"])  # a second worker starts
+        settings = Settings.of(broker=address)
+        await ensure_topics(settings.kafka, ["t"])
+        await ensure_topics(settings.kafka, ["t"])  # a second worker starts
         async with AIOKafkaProducer(bootstrap_servers=address) as producer:
             await producer.send_and_wait("t", b"value", key=b"key", headers=[("h", b"x")])
         async with AIOKafkaConsumer("t", bootstrap_servers=address, auto_offset_reset="earliest") as consumer:
@@ -32,19 +32,19 @@ async def test_a_message_goes_through_the_embedded_broker(tmp_path):
 async def test_topics_that_are_there_are_not_asked_for_again(tmp_path, monkeypatch):
     """Who may write to a topic may not be allowed to create one; Kafka looks at the right before the topic."""
     with embedded_broker(tmp_path) as (address, _):
-        settings = Settings(broker=address)
-        await ensure_topics(settings, [ECG_RISK])
+        settings = Settings.of(broker=address)
+        await ensure_topics(settings.kafka, [ECG_RISK])
 
         async def refuse(*_):
             raise AssertionError("a topic that is there was asked for")
 
         monkeypatch.setattr(AIOKafkaAdminClient, "create_topics", refuse)
-        await ensure_topics(settings, [ECG_RISK])
+        await ensure_topics(settings.kafka, [ECG_RISK])
 
 
 async def test_topics_are_created_as_their_description_says(tmp_path):
     with embedded_broker(tmp_path) as (address, _):
-        await ensure_topics(Settings(broker=address))
+        await ensure_topics(KafkaSettings(broker=address))
         admin = AIOKafkaAdminClient(bootstrap_servers=address)
         await admin.start()
         try:
@@ -59,18 +59,18 @@ async def test_topics_are_created_as_their_description_says(tmp_path):
 async def test_whatever_a_producer_compresses_by_we_can_read(codec, tmp_path):
     """A batch that cannot be decompressed would stop each worker that gets it, and never go away."""
     with embedded_broker(tmp_path) as (address, _):
-        settings = Settings(broker=address)
-        await ensure_topics(settings, ["t"])
+        settings = Settings.of(broker=address)
+        await ensure_topics(settings.kafka, ["t"])
         async with AIOKafkaProducer(bootstrap_servers=address, compression_type=codec) as producer:
             await producer.send_and_wait("t", bytes(5000))
-        async with new_consumer(settings, ["t"], auto_offset_reset="earliest") as consumer:
+        async with new_consumer(settings.kafka, ["t"], auto_offset_reset="earliest") as consumer:
             message = await asyncio.wait_for(consumer.getone(), 30)
     assert message.value == bytes(5000)
 
 
 async def test_no_broker_is_said_so_with_its_address():
     with pytest.raises(DeploymentError, match="127.0.0.1:1"):
-        await ensure_topics(Settings(broker="127.0.0.1:1"))
+        await ensure_topics(KafkaSettings(broker="127.0.0.1:1"))
 
 
 def test_the_embedded_redis_keeps_a_value_and_is_gone_afterwards(tmp_path):

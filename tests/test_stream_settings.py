@@ -6,19 +6,19 @@ import pytest
 
 from schemas.errors import InvalidSettings
 from stream.redis_client import new_redis
-from stream.settings import Settings, as_environment, load_settings
+from stream.settings import FLAT_NAMES, RedisSettings, Settings, as_environment, load_settings
 
 
 def test_the_defaults_point_at_loopback():
     settings = load_settings({})
-    assert settings.broker.startswith("localhost")
-    assert settings.http_host == "127.0.0.1"
+    assert settings.kafka.broker.startswith("localhost")
+    assert settings.process.http_host == "127.0.0.1"
 
 
 def test_a_variable_sets_its_field_and_is_converted():
     settings = load_settings({"CARDIACNETS_MAX_BATCH": "24", "CARDIACNETS_BUNDLE": "/m", "HOME": "/root"})
-    assert settings.max_batch == 24
-    assert settings.bundle == Path("/m")
+    assert settings.screening.max_batch == 24
+    assert settings.model.bundle == Path("/m")
 
 
 def test_the_command_line_wins_over_variables_and_they_over_the_file(tmp_path):
@@ -30,13 +30,24 @@ def test_the_command_line_wins_over_variables_and_they_over_the_file(tmp_path):
         "CARDIACNETS_REDIS": "redis://v",
     }
     settings = load_settings(environment, {"broker": "argument:1", "redis": None})
-    assert (settings.broker, settings.redis, settings.max_queue) == ("argument:1", "redis://v", 5)
-    assert load_settings({"CARDIACNETS_BROKER": "a.b:1, [::1]:2"}).broker == "a.b:1, [::1]:2"
+    assert (settings.kafka.broker, settings.redis.url, settings.screening.max_queue) == ("argument:1", "redis://v", 5)
+    assert load_settings({"CARDIACNETS_BROKER": "a.b:1, [::1]:2"}).kafka.broker == "a.b:1, [::1]:2"
 
 
 def test_a_misspelt_variable_is_refused_with_the_likely_name():
     with pytest.raises(InvalidSettings, match="CARDIACNETS_BROKER"):
         load_settings({"CARDIACNETS_BROKR": "x:1"})
+
+
+def test_a_setting_that_was_renamed_is_refused_with_its_new_name():
+    with pytest.raises(InvalidSettings, match="CARDIACNETS_ENGINE_FAILURES_IN_A_ROW"):
+        load_settings({"CARDIACNETS_ENGINE_HOPELESS": "5"})
+
+
+def test_every_flat_name_belongs_to_one_setting():
+    names = [name for group in FLAT_NAMES.values() for name in group]
+    assert len(names) == len(set(names))
+    assert Settings.of(**Settings().flat()) == Settings()
 
 
 def test_what_kubernetes_says_of_a_service_of_our_name_is_no_setting():
@@ -48,7 +59,7 @@ def test_what_kubernetes_says_of_a_service_of_our_name_is_no_setting():
         "CARDIACNETS_DASHBOARD_SERVICE_PORT_HTTP": "8081",
     }
     assert load_settings(links) == Settings()
-    assert load_settings({"CARDIACNETS_DASHBOARD_PORT": "9000"}).dashboard_port == 9000
+    assert load_settings({"CARDIACNETS_DASHBOARD_PORT": "9000"}).dashboard.port == 9000
 
 
 @pytest.mark.parametrize(
@@ -61,7 +72,7 @@ def test_what_kubernetes_says_of_a_service_of_our_name_is_no_setting():
 )
 def test_a_redis_url_that_cannot_be_used_is_said_so_before_anything_is_stored(url, words):
     with pytest.raises(InvalidSettings, match=words) as failure:
-        new_redis(Settings(redis=url), retries=0)
+        new_redis(RedisSettings(url=url), retries=0)
     assert "p#ss" not in str(failure.value)
 
 
@@ -73,7 +84,7 @@ def test_a_redis_url_that_cannot_be_used_is_said_so_before_anything_is_stored(ur
     + [("BROKER", "tcp://10.0.0.1:9092"), ("REDIS", "tcp://10.0.0.1:6379")],
 )
 def test_an_impossible_value_is_refused_and_named(name, value):
-    with pytest.raises(InvalidSettings, match=name.lower()):
+    with pytest.raises(InvalidSettings, match=f"CARDIACNETS_{name}"):
         load_settings({f"CARDIACNETS_{name}": value})
 
 
@@ -103,11 +114,11 @@ def test_a_missing_or_broken_file_is_refused_by_name(tmp_path):
 
 def test_settings_cannot_be_changed():
     with pytest.raises(AttributeError):
-        Settings().broker = "other:1"
+        Settings().kafka.broker = "other:1"
 
 
 def test_settings_pass_through_the_environment_of_a_child_and_win_over_what_it_inherits(tmp_path):
-    settings = Settings(broker="b:1", bundle=Path("/m"), max_batch=3, idempotent_producer=True, redis_timeout_s=0.25)
+    settings = Settings.of(broker="b:1", bundle=Path("/m"), max_batch=3, idempotent_producer=True, redis_timeout_s=0.25)
     file = tmp_path / "c.toml"
     file.write_text('generator = "/file"\n')
     inherited = {
@@ -117,7 +128,7 @@ def test_settings_pass_through_the_environment_of_a_child_and_win_over_what_it_i
         "CARDIACNETS_SASL_PASSWORD": "p",
         "CARDIACNETS_TLS_CA_FILE": "/ca.pem",
     }
-    assert load_settings(inherited).generator == Path("/file")
+    assert load_settings(inherited).cines.generator == Path("/file")
     assert load_settings({**inherited, **as_environment(settings)}) == settings
 
 

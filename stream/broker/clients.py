@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_c
 from engines.batcher import Lane
 from schemas.errors import DeploymentError
 from schemas.topics import ALL_TOPICS, ECG_BACKFILL, ECG_RECORDS, TOPICS
-from stream.settings import Settings
+from stream.settings import KafkaSettings
 
 from .refusals import explain
 
@@ -31,12 +31,12 @@ BATCH_BYTES = 2**19
 up to a mebibyte unless told otherwise."""
 
 
-def connection(settings: Settings) -> dict[str, Any]:
+def connection(settings: KafkaSettings) -> dict[str, Any]:
     """Return the keyword arguments that every aiokafka client takes."""
     return {"bootstrap_servers": settings.broker, **_manners(settings)}
 
 
-def _manners(settings: Settings) -> dict[str, Any]:
+def _manners(settings: KafkaSettings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "security_protocol": settings.security_protocol,
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
@@ -52,7 +52,7 @@ def _manners(settings: Settings) -> dict[str, Any]:
     return options
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
+def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
     """Return the TLS context where the protocol asks for one.
 
     Raises:
@@ -75,7 +75,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def new_producer(settings: Settings) -> AIOKafkaProducer:
+def new_producer(settings: KafkaSettings) -> AIOKafkaProducer:
     """Return a producer that waits for all replicas; start it yourself."""
     return AIOKafkaProducer(
         **connection(settings),
@@ -87,13 +87,13 @@ def new_producer(settings: Settings) -> AIOKafkaProducer:
     )
 
 
-def new_consumer(settings: Settings, topics: Iterable[str], **options: Any) -> AIOKafkaConsumer:
+def new_consumer(settings: KafkaSettings, topics: Iterable[str], **options: Any) -> AIOKafkaConsumer:
     """Return a plain consumer of whole topics from now on, without a group; start it yourself."""
     limits = {"max_partition_fetch_bytes": FETCH_BYTES, "fetch_max_wait_ms": FETCH_WAIT_MS}
     return AIOKafkaConsumer(*topics, **connection(settings), **limits, **options)
 
 
-async def ensure_topics(settings: Settings, names: Iterable[str] = ALL_TOPICS) -> None:
+async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPICS) -> None:
     """Create the topics that are not there yet; those that are need no right to create any, and stay as they are.
 
     Raises:
@@ -112,7 +112,7 @@ async def ensure_topics(settings: Settings, names: Iterable[str] = ALL_TOPICS) -
         raise await unusable(settings, error) from error
 
 
-def ensure_topics_now(settings: Settings) -> None:
+def ensure_topics_now(settings: KafkaSettings) -> None:
     """Create the topics that are not there yet, before a process has an event loop of its own.
 
     Raises:
@@ -123,12 +123,12 @@ def ensure_topics_now(settings: Settings) -> None:
         loop.run_until_complete(ensure_topics(settings))
 
 
-async def unusable(settings: Settings, error: KafkaConnectionError) -> DeploymentError:
+async def unusable(settings: KafkaSettings, error: KafkaConnectionError) -> DeploymentError:
     """Return the error that says why the broker cannot be used."""
     return await explain(_manners(settings), settings.broker, error)
 
 
-def _new_topic(name: str, settings: Settings) -> NewTopic:
+def _new_topic(name: str, settings: KafkaSettings) -> NewTopic:
     configuration = {topic.name: topic.configuration for topic in TOPICS}.get(name)
     return NewTopic(name, settings.partitions, settings.replication_factor, topic_configs=configuration)
 

@@ -23,7 +23,7 @@ from schemas.codec import encode_ecg
 from schemas.ecg_record import EcgRecord
 from schemas.errors import RecordError, UnreadableFile
 from schemas.topics import record_key
-from stream.settings import Settings
+from stream.settings import KafkaSettings
 
 from .clients import LANE_TOPICS, new_producer
 from .rate_limit import Pace
@@ -64,7 +64,7 @@ class EcgPublisher:
         too_large: what the broker's limit for a message has kept out, by name.
     """
 
-    def __init__(self, settings: Settings, lane: Lane) -> None:
+    def __init__(self, settings: KafkaSettings, lane: Lane) -> None:
         self._producer = new_producer(settings)
         self._topic = LANE_TOPICS[lane]
         self._places = asyncio.Semaphore(UNCONFIRMED)
@@ -157,7 +157,7 @@ def _digest(value: bytes) -> bytes:
 
 
 async def publish_files(
-    settings: Settings,
+    settings: KafkaSettings,
     paths: Iterable[Path],
     *,
     lane: Lane,

@@ -34,7 +34,7 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 from inference.cine import Cine, CineGeometry, CineProvenance
 from schemas.errors import CardiacNetsError, TransientError
 from stream.redis_client import new_redis, spread_ttl_s
-from stream.settings import Settings
+from stream.settings import RedisSettings
 
 VERSION = b"1"
 ZSTD_LEVEL = 3
@@ -90,9 +90,9 @@ def lock_key(request_id: str) -> str:
     return f"cardiacnets:cine-lock:{request_id}"
 
 
-def redis_place(settings: Settings) -> str:
+def redis_place(settings: RedisSettings) -> str:
     """Return host and port of the Redis, for a message: the URL may hold a password."""
-    url = urlsplit(settings.redis)
+    url = urlsplit(settings.url)
     return f"{url.hostname or 'localhost'}:{url.port or 6379}"
 
 
@@ -102,8 +102,8 @@ class CineStore:
     Every method raises `RedisUnavailable` or `RedisFull` when Redis is; how long to be patient is the caller's choice.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._ttl_s = settings.cine_ttl_s
+    def __init__(self, settings: RedisSettings, *, ttl_s: int) -> None:
+        self._ttl_s = ttl_s
         self._redis = new_redis(settings, retries=1)
         self._place = redis_place(settings)
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import msgspec
 import structlog
 from mode.supervisors import CrashingSupervisor
 
@@ -67,7 +66,7 @@ class CineService(TopicService):
     async def finish(self) -> None:
         """Finish what is being drawn and take up nothing more."""
         if self._lane:
-            await self._lane.finish(self._settings.drain_s)
+            await self._lane.finish(self._settings.process.drain_s)
 
     def new_lane(self) -> CineLane:
         """Return the lane over the shared studio and store."""
@@ -75,17 +74,17 @@ class CineService(TopicService):
         maker = CineMaker(
             self._studio,
             self._store,
-            tries=Tries(settings.cine_tries, settings.retry_backoff_s),
-            deadline_s=settings.cine_deadline_s,
+            tries=Tries(settings.cines.tries, settings.process.retry_backoff_s),
+            deadline_s=settings.cines.deadline_s,
             step=self._step,
         )
         self._lane = CineLane(maker, self._publish, self.metrics.count)
         return self._lane
 
     async def _start_parts(self, stack: AsyncExitStack) -> Studio:
-        self._store = await stack.enter_async_context(CineStore(self._settings))
+        self._store = await stack.enter_async_context(CineStore(self._settings.redis, ttl_s=self._settings.cines.ttl_s))
         self._studio = await stack.enter_async_context(
-            Studio(self._generator, cines_a_batch=CINES_A_BATCH, max_queue=HELD, drain_s=self._settings.drain_s)
+            Studio(self._generator, cines_a_batch=CINES_A_BATCH, max_queue=HELD, drain_s=self._settings.process.drain_s)
         )
         self.metrics.model.info({"name": self._generator.reference.name, "version": self._generator.reference.version})
         return self._studio
@@ -126,9 +125,9 @@ def run_cine_worker(settings: Settings) -> NoReturn:
     """
     from inference.generator import CineGenerator
 
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.process.log_level, settings.process.log_format)
     check_surroundings(settings)
-    serve_cines(settings, CineGenerator.load(settings.generator, threads=settings.threads))
+    serve_cines(settings, CineGenerator.load(settings.cines.generator, threads=settings.model.threads))
 
 
 def serve_cines(settings: Settings, generator: Generator) -> NoReturn:
@@ -152,7 +151,7 @@ def create_cine_app(settings: Settings) -> App:
     minutes of drawing, in which the group would take this worker for dead. What is being drawn, the service finishes;
     the rest stays unacknowledged, and a request that two workers hold is drawn once because of its lock.
     """
-    app = create_app(msgspec.structs.replace(settings, consumer_group=settings.cine_consumer_group))
+    app = create_app(settings.kafka, settings.cines.consumer_group, buffer=settings.screening.in_flight)
     app.conf.stream_wait_empty = False
     return app
 

@@ -43,15 +43,15 @@ def cine_command(settings: Settings, record_id: str, out: Path) -> None:
 
 
 async def _fetch(settings: Settings, record_id: str) -> Cine:
-    async with CineStore(settings) as store:
+    async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
         try:
             cine = await store.get(record_id)
         except RedisUnavailable as error:
             raise RedisUnavailable(f"{error}; CARDIACNETS_REDIS says where it is") from error
     if cine is None:
         raise CineNotFound(
-            f"Redis at {redis_place(settings)} has no cine of the record {record_id!r}: its ECG was not flagged, its "
-            f"cine is not drawn yet, or it has expired (cines are kept for {settings.cine_ttl_s / 3600:g} h)"
+            f"Redis at {redis_place(settings.redis)} has no cine of the record {record_id!r}: its ECG was not flagged, "
+            f"its cine is not drawn yet, or it has expired (cines are kept for {settings.cines.ttl_s / 3600:g} h)"
         )
     return cine
 
@@ -81,7 +81,7 @@ def screen_cine(settings: Settings, screener: Screener, file: Path, out: Path) -
     (outcome,) = screener.screen([read_or_refuse(file)])
     if not isinstance(outcome, Screening):
         raise outcome
-    generator = CineGenerator.load(settings.generator, threads=settings.threads)
+    generator = CineGenerator.load(settings.cines.generator, threads=settings.model.threads)
     try:
         write_cine(draw_cine(screener, generator, outcome), out)
     finally:

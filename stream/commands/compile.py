@@ -32,12 +32,14 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
 
 def compile_command(settings: Settings, *, export: bool, as_json: bool) -> None:
     """Measure the engines for a bundle and print what was found."""
-    bundle = load_bundle(settings.bundle or default_bundle())
+    bundle = load_bundle(settings.model.bundle or default_bundle())
     if export:
         probe = load_probe(bundle)
         bundle = package_network(bundle.folder, restore_network(bundle), bundle.manifest, probe.inputs)
     n_crops = bundle.manifest.input.n_crops
-    choice = measure_engines(bundle, threads=settings.threads, rows=settings.max_batch * n_crops, remeasure=True)
+    choice = measure_engines(
+        bundle, threads=settings.model.threads, rows=settings.screening.max_batch * n_crops, remeasure=True
+    )
     compiled = _compiled(bundle, choice, _torch_differences(bundle))
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(compiled) + b"\n")

@@ -55,7 +55,7 @@ def demo_command(
             stage = stack.enter_context(demo_stage(settings, folder, dashboard=not once))
         if stage.dashboard:
             console.print(f"dashboard: {stage.dashboard}", soft_wrap=True, highlight=False)
-            console.print(f"broker:    {stage.settings.broker}", highlight=False)
+            console.print(f"broker:    {stage.settings.kafka.broker}", highlight=False)
         show = stack.enter_context(_shown(console, quiet=as_json))
         todo = demo_records(ecgs, limit, seed)
         if not once:

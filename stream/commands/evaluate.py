@@ -51,7 +51,7 @@ def evaluate_command(
     if baselines is not None and not baselines.is_dir():
         raise InvalidSettings(f"{baselines} is no folder of baselines: `cardiacnets train reference` makes one")
     check_report(report)
-    bundle = load_bundle(settings.bundle or default_bundle())
+    bundle = load_bundle(settings.model.bundle or default_bundle())
     with Bars() as bars:
         real = _evaluate_real(bundle, ecgs, bars) if ecgs else None
         with _opened(cohort, patients or PATIENTS, SEED if seed is None else seed, baselines, bars) as opened:

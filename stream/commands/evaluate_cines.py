@@ -36,8 +36,8 @@ def evaluate_cines_command(
     from training.evaluation.cines.evaluation import as_json as entries
     from training.evaluation.cines.evaluation import evaluate_generator
 
-    bundle = load_bundle(settings.bundle or default_bundle())
-    generator = CineGenerator.load(settings.generator, threads=settings.threads)
+    bundle = load_bundle(settings.model.bundle or default_bundle())
+    generator = CineGenerator.load(settings.cines.generator, threads=settings.model.threads)
     try:
         with Bars() as bars:
             found = evaluate_generator(

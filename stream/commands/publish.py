@@ -47,13 +47,13 @@ def publish_command(
 
 
 async def _publish(settings: Settings, paths: Sequence[Path], lane: Lane, rate_hz: float | None, skip: int) -> Sent:
-    await ensure_topics(settings, [LANE_TOPICS[lane]])
+    await ensure_topics(settings.kafka, [LANE_TOPICS[lane]])
     columns = (TextColumn("publishing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         # A folder is walked while it is published, so its total is not known beforehand.
         task = bar.add_task("publishing", total=None if any(path.is_dir() for path in paths) else len(paths))
         return await publish_files(
-            settings,
+            settings.kafka,
             paths,
             lane=lane,
             rate_hz=rate_hz,

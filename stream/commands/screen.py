@@ -26,7 +26,7 @@ def screen_command(settings: Settings, files: Sequence[Path], *, as_json: bool, 
     """Screen the files and print an answer for each; `cine` is the file to draw the one ECG's cine into."""
     if cine is not None:
         check_cine_request(files, cine)
-    screener = load_screener(settings)
+    screener = load_screener(settings.model, max_batch=settings.screening.max_batch)
     answers = screen_files(screener, files)
     if as_json:
         _print_json(answers)

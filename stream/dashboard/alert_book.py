@@ -24,7 +24,7 @@ import msgspec
 
 from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, AlertStatus, Disease
 from stream.bounded import RecentDict
-from stream.settings import Settings
+from stream.settings import AlertSettings
 
 OPEN: tuple[AlertStatus, ...] = ("raised", "escalated")
 REPEAT_AFTER = timedelta(seconds=60)
@@ -76,12 +76,12 @@ class AlertBook:
         self._handed_out: dict[str, tuple[AlertStatus, datetime]] = {}
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: AlertSettings, *, limit: int) -> Self:
         """Return an empty book with the operator's times."""
         return cls(
-            escalates_s=settings.alert_escalates_s,
-            expires_s=settings.alert_expires_s,
-            limit=settings.dashboard_records,
+            escalates_s=settings.escalates_s,
+            expires_s=settings.expires_s,
+            limit=limit,
         )
 
     def __len__(self) -> int:

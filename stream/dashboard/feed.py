@@ -63,8 +63,8 @@ class Feed:
     """
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
-        book = AlertBook.from_settings(settings)
-        self.state = DashboardState(settings.dashboard_records, book, started_at=time.time())
+        book = AlertBook.from_settings(settings.alerts, limit=settings.dashboard.records)
+        self.state = DashboardState(settings.dashboard.records, book, started_at=time.time())
         self.hub = Hub(self._snapshot)
         self._settings = settings
         self._redis = redis
@@ -78,16 +78,16 @@ class Feed:
         Raises:
             DeploymentError: Kafka cannot be reached.
         """
-        await ensure_topics(self._settings)
-        self._consumer: AIOKafkaConsumer = new_consumer(self._settings, READ_TOPICS, auto_offset_reset="earliest")
-        self._producer = new_producer(self._settings)
+        await ensure_topics(self._settings.kafka)
+        self._consumer: AIOKafkaConsumer = new_consumer(self._settings.kafka, READ_TOPICS, auto_offset_reset="earliest")
+        self._producer = new_producer(self._settings.kafka)
         try:
             await self._consumer.start()
             await self._producer.start()
             await self._rewind()
         except KafkaConnectionError as error:
             await self._disconnect()
-            raise await unusable(self._settings, error) from error
+            raise await unusable(self._settings.kafka, error) from error
         self._tasks = [asyncio.create_task(job()) for job in (self._read, self._tell, self._probe, self._follow_up)]
         return self
 
@@ -225,7 +225,7 @@ class Feed:
         first = await self._consumer.beginning_offsets(partitions)
         ends = await self._consumer.end_offsets(partitions)
         for partition in partitions:
-            newest = ends[partition] - self._settings.dashboard_records
+            newest = ends[partition] - self._settings.dashboard.records
             self._consumer.seek(partition, max(first[partition], newest))
 
     async def _disconnect(self) -> None:
@@ -235,7 +235,7 @@ class Feed:
 
     def _snapshot(self) -> Iterable[tuple[str, str]]:
         """Yield all that a page starts from."""
-        yield "reset", _json.encode({"kept": self._settings.dashboard_records}).decode()
+        yield "reset", _json.encode({"kept": self._settings.dashboard.records}).decode()
         yield "overview", _json.encode(self.overview()).decode()
         yield from _as_events("alerts", self.state.alert_rows())
 

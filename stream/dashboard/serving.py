@@ -42,22 +42,22 @@ async def serve_dashboard(settings: Settings, started: Callable[[str], object]) 
     Raises:
         DeploymentError: Kafka cannot be reached, or the port is taken.
     """
-    token = settings.dashboard_token or secrets.token_urlsafe(24)
-    listener = _listen(settings.dashboard_host, settings.dashboard_port)
+    token = settings.dashboard.token or secrets.token_urlsafe(24)
+    listener = _listen(settings.dashboard.host, settings.dashboard.port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
-        redis = new_redis(settings, retries=1)
+        redis = new_redis(settings.redis, retries=1)
         stack.push_async_callback(redis.aclose)
-        cines = await stack.enter_async_context(CineStore(settings))
+        cines = await stack.enter_async_context(CineStore(settings.redis, ttl_s=settings.cines.ttl_s))
         feed = await stack.enter_async_context(Feed(settings, redis))
-        hosts = [name for name in (settings.dashboard_host, settings.dashboard_name) if name]
+        hosts = [name for name in (settings.dashboard.host, settings.dashboard.name) if name]
         app = make_app(feed, redis, cines, token=token, hosts=hosts)
         server = PlainServer(
             uvicorn.Config(
                 app, access_log=False, log_config=None, lifespan="off", timeout_graceful_shutdown=SHUTDOWN_S, ws="none"
             )
         )
-        await _run(server, feed, listener, lambda: started(_address(listener, settings.dashboard_host, token)))
+        await _run(server, feed, listener, lambda: started(_address(listener, settings.dashboard.host, token)))
 
 
 async def _run(server: PlainServer, feed: Feed, listener: socket.socket, started: Callable[[], object]) -> None:

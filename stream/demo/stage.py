@@ -71,9 +71,9 @@ def demo_stage(settings: Settings, log_folder: Path, *, dashboard: bool) -> Iter
     with ExitStack() as stack:
         broker, _ = stack.enter_context(embedded_broker(log_folder))
         redis, _ = stack.enter_context(embedded_redis(log_folder))
-        settings = msgspec.structs.replace(settings, broker=broker, redis=redis, http_port=free_port(), **PLAIN_BROKER)
-        asyncio.run(ensure_topics(settings))
-        of_cines = msgspec.structs.replace(settings, http_port=free_port())
+        settings = settings.changed(broker=broker, redis=redis, http_port=free_port(), **PLAIN_BROKER)
+        asyncio.run(ensure_topics(settings.kafka))
+        of_cines = settings.changed(http_port=free_port())
         children = {
             "worker": stack.enter_context(start_worker(settings, log_folder / "worker.log")),
             "cmr-worker": stack.enter_context(start_worker(of_cines, log_folder / "cmr-worker.log", "cmr-worker")),
@@ -89,8 +89,8 @@ def demo_stage(settings: Settings, log_folder: Path, *, dashboard: bool) -> Iter
 
 
 def _dashboard_settings(settings: Settings) -> Settings:
-    token = settings.dashboard_token or secrets.token_urlsafe(24)
-    return msgspec.structs.replace(settings, dashboard_token=token, dashboard_port=free_port())
+    token = settings.dashboard.token or secrets.token_urlsafe(24)
+    return settings.changed(dashboard_token=token, dashboard_port=free_port())
 
 
 def start_worker(settings: Settings, log: Path, command: str = "worker") -> Child:
@@ -104,9 +104,9 @@ def await_dashboard(dashboard: Child, settings: Settings) -> str:
     Raises:
         DeploymentError: it ended, or took too long.
     """
-    place = f"{settings.dashboard_host}:{settings.dashboard_port}"
+    place = f"{settings.dashboard.host}:{settings.dashboard.port}"
     _await_answer(f"{place}/healthz", dashboard, "dashboard")
-    return f"http://{place}/?token={settings.dashboard_token}"
+    return f"http://{place}/?token={settings.dashboard.token}"
 
 
 def await_worker(worker: Child, settings: Settings) -> None:
@@ -115,7 +115,7 @@ def await_worker(worker: Child, settings: Settings) -> None:
     Raises:
         DeploymentError: it ended, or took too long.
     """
-    _await_answer(f"{settings.http_host}:{settings.http_port}/readyz", worker, "worker")
+    _await_answer(f"{settings.process.http_host}:{settings.process.http_port}/readyz", worker, "worker")
 
 
 def _await_answer(place: str, child: Child, name: str) -> None:
@@ -170,7 +170,7 @@ async def run_live(
 
 async def _publish(stage: Stage, records: Iterable[EcgRecord], tally: Tally, rate_hz: float | None) -> None:
     pace = Pace(rate_hz)
-    async with EcgPublisher(stage.settings, Lane.REALTIME) as publisher:
+    async with EcgPublisher(stage.settings.kafka, Lane.REALTIME) as publisher:
         for record in records:
             await pace.step()
             tally.sent(record.record_id)
@@ -182,7 +182,7 @@ async def _publish(stage: Stage, records: Iterable[EcgRecord], tally: Tally, rat
 @asynccontextmanager
 async def _watching(stage: Stage, tally: Tally, progress: Callable[[Tally], object]) -> AsyncIterator[None]:
     """Feed the tally with the answers while the block runs."""
-    consumer = new_consumer(stage.settings, TALLIED_TOPICS, auto_offset_reset="earliest")
+    consumer = new_consumer(stage.settings.kafka, TALLIED_TOPICS, auto_offset_reset="earliest")
     async with consumer:
 
         async def watch() -> None:

@@ -12,7 +12,7 @@ from yarl import URL
 
 from stream.broker.clients import FETCH_BYTES, ensure_topics_now, tls_context
 from stream.redis_client import new_redis
-from stream.settings import Settings
+from stream.settings import KafkaSettings, Settings
 
 from .faust_transport import PromptConsumer, use_prompt_transport
 from .health import check_port
@@ -51,15 +51,21 @@ def check_surroundings(settings: Settings) -> None:
     Raises:
         DeploymentError: something is wrong with it.
     """
-    new_redis(settings, retries=0)  # which connects to nothing, and refuses a URL that cannot be used
-    check_port(settings.http_host, settings.http_port)
-    ensure_topics_now(settings)
+    new_redis(settings.redis, retries=0)  # which connects to nothing, and refuses a URL that cannot be used
+    check_port(settings.process.http_host, settings.process.http_port)
+    ensure_topics_now(settings.kafka)
 
 
-def create_app(settings: Settings) -> faust.App:
-    """Return the Faust app: consuming only, at least once, without tables and without Faust's web server."""
+def create_app(settings: KafkaSettings, group: str, *, buffer: int) -> faust.App:
+    """Return the Faust app: consuming only, at least once, without tables and without Faust's web server.
+
+    Args:
+        settings: of the broker.
+        group: the consumer group.
+        buffer: records of a topic that Faust may hold before it stops fetching.
+    """
     app = StatelessApp(
-        settings.consumer_group,
+        group,
         broker=[URL(f"kafka://{address.strip()}") for address in settings.broker.split(",")],
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout_s,
@@ -68,7 +74,7 @@ def create_app(settings: Settings) -> faust.App:
         broker_commit_interval=settings.commit_interval_s,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,
-        stream_buffer_maxsize=min(STREAM_BUFFER, settings.in_flight),
+        stream_buffer_maxsize=min(STREAM_BUFFER, buffer),
         topic_allow_declare=False,  # they were created with our settings
         topic_disable_leader=True,
         topic_partitions=settings.partitions,
@@ -100,7 +106,7 @@ def has_joined(app: faust.App) -> bool:
     return app.rebalancing_count > 0 and not app.rebalancing
 
 
-def _credentials(settings: Settings) -> CredentialsT | None:
+def _credentials(settings: KafkaSettings) -> CredentialsT | None:
     context: Any = tls_context(settings)
     if settings.security_protocol.startswith("SASL"):
         return faust.SASLCredentials(

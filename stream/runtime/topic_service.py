@@ -52,8 +52,8 @@ class TopicService(Service):
         self._registry = registry
         self._ready = ready
         self._moving = moving
-        self._shutdown_s = drains * settings.drain_s + SHUTDOWN_GRACE_S
-        self._watchdog = Watchdog(self._pending, self._finished, settings.watchdog_s)
+        self._shutdown_s = drains * settings.process.drain_s + SHUTDOWN_GRACE_S
+        self._watchdog = Watchdog(self._pending, self._finished, settings.process.watchdog_s)
         self._stack = AsyncExitStack()
 
     @abstractmethod
@@ -79,19 +79,19 @@ class TopicService(Service):
     async def on_start(self) -> None:
         """Start the parts, the most basic first."""
         settings, enter = self._settings, self._stack.enter_async_context
-        self._producer: AIOKafkaProducer = await enter(new_producer(settings))
+        self._producer: AIOKafkaProducer = await enter(new_producer(settings.kafka))
         self._registry.register(BatcherCollector(await self._start_parts(self._stack)))
         port = await enter(
             health_server(
-                settings.http_host,
-                settings.http_port,
+                settings.process.http_host,
+                settings.process.http_port,
                 registry=self._registry,
                 healthy=self._unhealthy,
                 ready=self._unready,
             )
         )
         self._watchdog.start()
-        log.info("service_started", http=f"http://{settings.http_host}:{port}")
+        log.info("service_started", http=f"http://{settings.process.http_host}:{port}")
 
     async def on_stop(self) -> None:
         """Stop the parts in the opposite order."""
@@ -105,7 +105,7 @@ class TopicService(Service):
 
     def _unhealthy(self) -> str | None:
         stalled = self._watchdog.stalled_s
-        return f"no {self._moving} for {stalled:.0f} s" if stalled > self._settings.watchdog_s / 2 else None
+        return f"no {self._moving} for {stalled:.0f} s" if stalled > self._settings.process.watchdog_s / 2 else None
 
     def _unready(self) -> str | None:
         return None if self._ready() else "joining the consumer group"

@@ -11,7 +11,7 @@ from engines.batcher import Lane
 from inference.report import odds
 from schemas.messages import Alert, Disease
 from stream.bounded import RecentDict
-from stream.settings import Settings
+from stream.settings import AlertSettings
 
 Verdict: TypeAlias = Literal["raised", "refractory", "budget"]
 Finding: TypeAlias = tuple[bool, str, Disease]
@@ -51,17 +51,17 @@ class Refractory:
         self._verdicts: RecentDict[str, Verdict] = RecentDict(VERDICTS_KEPT)
 
     @classmethod
-    def for_lane(cls, lane: Lane, settings: Settings) -> Self | None:
+    def for_lane(cls, lane: Lane, settings: AlertSettings) -> Self | None:
         """Return a lane's own, or None where it raises no alerts.
 
         An archive's ECG is no news for a ward, let alone may it silence what the patient's next one says.
         """
-        return cls.from_settings(settings) if lane is Lane.REALTIME or settings.backfill_alerts else None
+        return cls.from_settings(settings) if lane is Lane.REALTIME or settings.on_backfill else None
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: AlertSettings) -> Self:
         """Return one as the operator wants it."""
-        return cls(timedelta(seconds=settings.alert_refractory_s), settings.alert_worsening, settings.alerts_per_hour)
+        return cls(timedelta(seconds=settings.refractory_s), settings.worsening, settings.per_hour)
 
     def judge(self, alert: Alert, at: datetime) -> Verdict:
         """Return whether the alert goes out, or why it does not; a record that is delivered again gets the same answer.

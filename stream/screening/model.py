@@ -7,22 +7,22 @@ import structlog
 from inference.bundle import default_bundle, load_bundle
 from inference.open_engine_for_bundle import open_chosen_engine
 from inference.screener import Screener
-from stream.settings import Settings
+from stream.settings import ModelSettings
 
 log = structlog.get_logger(__name__)
 
 
-def load_screener(settings: Settings) -> Screener:
+def load_screener(settings: ModelSettings, *, max_batch: int) -> Screener:
     """Return a screener that is ready to answer at full speed.
 
     Raises:
         DeploymentError: the bundle is corrupt, or no engine agrees with its reference.
     """
     bundle = load_bundle(settings.bundle or default_bundle())
-    rows = settings.max_batch * bundle.manifest.input.n_crops
+    rows = max_batch * bundle.manifest.input.n_crops
     engine = open_chosen_engine(bundle, settings.engine, threads=settings.threads, rows=rows)
     model = bundle.reference
     log.info("model_ready", model=model.name, version=model.version, trained=model.trained, engine=engine.name)
     screener = Screener(bundle, engine)
-    screener.warm_up(settings.max_batch)
+    screener.warm_up(max_batch)
     return screener

@@ -45,22 +45,22 @@ class ScreeningService(TopicService):
 
     def new_lane(self, lane: Lane) -> ScreeningLane:
         """Return a lane over the shared batcher."""
-        settings = self._settings
+        settings = self._settings.screening
         model = self._screener.bundle.reference
-        refractory = Refractory.for_lane(lane, settings)
+        refractory = Refractory.for_lane(lane, self._settings.alerts)
         publisher = AnswerPublisher(lane, self._producer, model, self._waveforms, self.metrics, refractory=refractory)
         self._lanes[lane] = ScreeningLane(
             self._batcher,
             lane,
             publisher,
-            tries=Tries(settings.engine_tries, settings.retry_backoff_s),
+            tries=Tries(settings.engine_tries, self._settings.process.retry_backoff_s),
             in_flight=settings.in_flight,
-            hopeless=settings.engine_hopeless,
+            hopeless=settings.engine_failures_in_a_row,
         )
         return self._lanes[lane]
 
     async def _start_parts(self, stack: AsyncExitStack) -> Batcher[Any, Any, Any]:
-        self._waveforms = await stack.enter_async_context(WaveformCache(self._settings, self.metrics))
+        self._waveforms = await stack.enter_async_context(WaveformCache(self._settings.redis, self.metrics))
         self._batcher: Batcher[bytes, PreparedBatch, ScreenedOrRefused] = await stack.enter_async_context(
             self._new_batcher()
         )
@@ -72,9 +72,9 @@ class ScreeningService(TopicService):
         return Batcher(
             prepare=self._screener.prepare_values,
             run=self._screener.run,
-            max_batch=self._settings.max_batch,
-            max_queue=self._settings.max_queue,
-            drain_s=self._settings.drain_s,
+            max_batch=self._settings.screening.max_batch,
+            max_queue=self._settings.screening.max_queue,
+            drain_s=self._settings.process.drain_s,
         )
 
     def _close(self) -> None:

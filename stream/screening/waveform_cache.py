@@ -10,7 +10,7 @@ from typing import Self
 import structlog
 
 from stream.redis_client import new_redis, spread_ttl_s
-from stream.settings import Settings
+from stream.settings import RedisSettings
 
 from .metrics import Metrics
 
@@ -28,7 +28,7 @@ def waveform_key(record_id: str) -> str:
 class WaveformCache:
     """Stores in the background: a bounded queue, short time-outs, no retries. Without Redis, waveforms are dropped."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: RedisSettings, metrics: Metrics) -> None:
         self._ttl_s = settings.waveform_ttl_s
         self._stored = metrics.waveforms.labels("stored")
         self._dropped = metrics.waveforms.labels("dropped")

@@ -27,14 +27,14 @@ def run_worker(settings: Settings) -> NoReturn:
     Raises:
         DeploymentError: the broker, Redis's URL, the port, the bundle or the engine cannot be used.
     """
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.process.log_level, settings.process.log_format)
     check_surroundings(settings)
-    serve(settings, load_screener(settings))
+    serve(settings, load_screener(settings.model, max_batch=settings.screening.max_batch))
 
 
 def serve(settings: Settings, screener: Screener) -> NoReturn:
     """Screen records until SIGTERM; exit 0 then, 1 after anything unforeseen."""
-    app = create_app(settings)
+    app = create_app(settings.kafka, settings.kafka.consumer_group, buffer=settings.screening.in_flight)
     service = ScreeningService(settings, screener, lag=lambda: consumer_lag(app), ready=lambda: has_joined(app))
     add_lanes(app, service)
     gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
