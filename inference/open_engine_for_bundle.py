@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engines.catalog import ENGINES, open_engine
+from engines.catalog import ENGINES, available_engines, find_entry, open_engine
 from engines.choice import Choice, choose_engine, require_agreement
 from engines.protocol import Engine
 from engines.torch_engine import TorchEngine
-from schemas.errors import EngineFailed, EngineUnavailable
+from schemas.errors import EngineFailed, EngineMismatch, EngineUnavailable
 
 from .bundle import Bundle, load_probe
 from .export import OUTPUTS, restore_network
 
 TORCH = "torch"
+ALWAYS_INSTALLED = "onnxruntime"
 
 
 def open_chosen_engine(
@@ -44,6 +45,24 @@ def open_chosen_engine(
         engine.close()
         raise EngineUnavailable(f"{name} fails on this machine: {error}") from error
     return engine
+
+
+def open_float32_engine(bundle: Bundle) -> Engine:
+    """Return the first engine of the catalog that computes in float32 and agrees with the reference.
+
+    For evaluation: its figures must depend neither on which engine is the fastest here, nor on how bfloat16 rounds.
+
+    Raises:
+        EngineUnavailable: none can be opened.
+        EngineMismatch: the last one disagrees with the reference.
+    """
+    names = [name for name in available_engines() if find_entry(name).precision == "float32"] or [ALWAYS_INSTALLED]
+    for name in names[:-1]:
+        try:
+            return open_chosen_engine(bundle, name, threads=None, rows=1)
+        except (EngineUnavailable, EngineMismatch):
+            continue
+    return open_chosen_engine(bundle, names[-1], threads=None, rows=1)
 
 
 def measure_engines(

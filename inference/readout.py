@@ -32,12 +32,14 @@ class Finding:
         phenotypes: all 82.
         subtype: the probability of each kind of cardiomyopathy, given that there is one.
         embedding: (256,) of length 1.
+        logits: (5,) of the diseases, averaged over the crops, before calibration; for evaluation, and not in reports.
     """
 
     risks: tuple[Risk, ...]
     phenotypes: tuple[Phenotype, ...]
     subtype: dict[CardiomyopathySubtype, float]
     embedding: NDArray[np.float64]
+    logits: NDArray[np.float64]
 
     @property
     def flagged_diseases(self) -> tuple[Disease, ...]:
@@ -110,8 +112,11 @@ class Readout:
                 phenotypes=self._phenotypes(row[2]),
                 subtype=dict(zip(self._subtypes, row[3], strict=True)),
                 embedding=row[4],
+                logits=row[5],
             )
-            for row in zip(probabilities.tolist(), flags, phenotypes, subtypes, embeddings, strict=True)
+            for row in zip(
+                probabilities.tolist(), flags, phenotypes, subtypes, embeddings, means["disease_logits"], strict=True
+            )
         ]
 
     def _probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -113,6 +113,7 @@ def simulate_case(seed, number, *, at=None, risks=None, patient_id=None, record_
         ),
         subtype={"dilated": 0.62, "hypertrophic": 0.27, "restrictive": 0.11},
         embedding=np.eye(256)[0],
+        logits=np.zeros(5),
     )
     warning = QualityWarning(code="baseline_wander", detail="lead V3 wanders by 0.6 mV", numbers={"lead": "V3"})
     quality = Quality(

@@ -52,6 +52,17 @@ def test_logits_are_averaged_over_the_crops_of_a_record_before_the_sigmoid():
     assert not second.risks[1].flagged
 
 
+def test_a_finding_carries_the_mean_logits_before_calibration():
+    outputs = outputs_of(6)
+    manifest = with_disease(3, calibration=TemperatureCalibration(temperature=3.0, bias=1.0))
+
+    for number, finding in enumerate(Readout(manifest).read(outputs, n_crops=3)):
+        crops = outputs["disease_logits"][3 * number : 3 * number + 3].astype(np.float64)
+        np.testing.assert_allclose(finding.logits, crops.mean(axis=0), rtol=1e-12)
+        for logit, risk, head in zip(finding.logits, finding.risks, manifest.diseases, strict=True):
+            assert risk.probability == round(float(calibrate(np.array(logit), head.calibration)), 6)
+
+
 def test_a_probability_that_reports_as_its_threshold_is_flagged():
     outputs = outputs_of(1)
     outputs["disease_logits"][0] = [0, -1e-7, -1e-5, 1e-5, -9]
@@ -203,5 +214,6 @@ def test_whatever_an_engine_returns_a_finding_is_made_of_finite_numbers(places):
             assert all(0 <= number <= 1 for number in numbers)
             assert all(math.isfinite(phenotype.value) for phenotype in finding.phenotypes)
             assert abs(np.linalg.norm(finding.embedding) - 1) < 1e-4
+            assert np.isfinite(finding.logits).all()
         else:
             assert isinstance(finding, EngineFailed)

@@ -24,6 +24,7 @@ def test_every_message_is_an_event_with_an_id_of_its_own_and_an_alerts_tells_its
         phenotypes=case.report.phenotypes,
         subtype={},
         embedding=np.eye(256)[0],
+        logits=np.zeros(5),
     )
     screening = Screening(case.record, case.report.quality, finding)
     answers = report_answers(screening, MODEL, case.key, NOW, lambda _: True)

@@ -55,6 +55,7 @@ def screening(record_id, *risks):
             phenotypes=(),
             subtype={},
             embedding=np.full(256, 1 / 16),
+            logits=np.zeros(5),
         ),
     )
 

@@ -1,6 +1,7 @@
 """The evaluation as a whole: what it refuses, what it counts, and what it writes."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from tiny_cohort import write_tiny_cohort
 from typer.testing import CliRunner
 
 from inference.bundle import default_bundle, load_bundle
+from inference.open_engine_for_bundle import open_chosen_engine
+from inference.screener import Screener
+from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from stream.cli import app
@@ -130,6 +134,28 @@ def test_what_the_gate_refuses_is_counted_and_in_no_figure(evaluation):
     assert evaluation.refusals["flat_lead"] == 1
     counts = {found.discrimination.records for found in evaluation.measures.diseases.values()}
     assert counts == {evaluation.cohort["evaluated"]}
+
+
+def test_what_is_evaluated_is_what_serving_answers(unseen, bundle):
+    answers = predict_cohort(bundle, unseen.ecgs, np.array([1, 2]))
+    records = [
+        EcgRecord(
+            record_id=str(row),
+            leads=LEADS,
+            sample_rate_hz=500.0,
+            microvolts_per_step=5.0,
+            samples=unseen.ecgs[row].astype("<i2").tobytes(),
+        )
+        for row in (1, 2)
+    ]
+    with closing(open_chosen_engine(bundle, "onnxruntime", threads=1, rows=6)) as engine:
+        served = [screening.finding for screening in Screener(bundle, engine).screen(records)]
+    for row, finding in enumerate(served):
+        probabilities = [risk.probability for risk in finding.risks]
+        np.testing.assert_allclose(answers.probabilities[row], probabilities, atol=1e-4)
+        np.testing.assert_allclose(answers.logits[row], finding.logits, atol=1e-3)
+        np.testing.assert_allclose(answers.embedding[row], finding.embedding, atol=1e-3)
+        np.testing.assert_allclose(answers.phenotypes[row], [p.value for p in finding.phenotypes], rtol=1e-3, atol=0.05)
 
 
 def test_of_a_large_cohort_one_ecg_after_the_other_is_read(unseen, bundle):

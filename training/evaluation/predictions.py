@@ -1,9 +1,10 @@
-"""What a model answers to a cohort's ECGs, by the way that serving goes: gate, crops, engine, readout."""
+"""What a model answers to a cohort's ECGs. The ECGs go through the code that serves."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,16 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.catalog import CATALOG, available_engines, open_engine
-from engines.protocol import Engine
 from inference.bundle import Bundle
 from inference.files import read_or_refuse
-from inference.intake import take_in
+from inference.manifest import EMBEDDING_SIZE
+from inference.open_engine_for_bundle import open_float32_engine
 from inference.phenotypes import MEASUREMENTS
-from inference.readout import Finding, Readout
+from inference.readout import Finding
+from inference.screener import Screener, Screening
 from schemas.ecg_record import LEADS, EcgRecord
-from schemas.errors import EngineFailed, EngineUnavailable, RecordError
-from schemas.messages import DISEASES, SUBTYPES, Quality
+from schemas.errors import RecordError
+from schemas.messages import DISEASES, SUBTYPES
 from training.cohort.layout import MICROVOLTS_PER_STEP, SAMPLE_RATE_HZ
 from training.instruments.rounding import Floats
 
@@ -94,54 +95,20 @@ def predict_files(
 
 
 def _predict(
-    bundle: Bundle, records: Iterator[EcgRecord | RecordError], n: int, progress: Callable[[int], object]
+    bundle: Bundle, items: Iterator[EcgRecord | RecordError], n: int, progress: Callable[[int], object]
 ) -> Predictions:
-    engine = _open_engine(bundle)
-    try:
-        return _predict_on(engine, bundle, records, n, progress)
-    finally:
-        engine.close()
-
-
-def _predict_on(
-    engine: Engine,
-    bundle: Bundle,
-    records: Iterator[EcgRecord | RecordError],
-    n: int,
-    progress: Callable[[int], object],
-) -> Predictions:
-    columns, refusals = _empty(n), Counter[str]()
-    readout, done = Readout(bundle.manifest), 0
-    while batch := list(islice(records, BATCH_RECORDS)):
-        for row, answer in enumerate(_answer(batch, bundle, engine, readout), done):
-            if isinstance(answer, tuple):
-                _fill(columns, row, *answer)
-            else:
-                refusals[answer] += 1
-        done += len(batch)
-        progress(done)
+    columns, refusals, done = _empty(n), Counter[str](), 0
+    with closing(open_float32_engine(bundle)) as engine:
+        screener = Screener(bundle, engine)
+        while batch := list(islice(items, BATCH_RECORDS)):
+            for row, answer in enumerate(screener.screen(batch), done):
+                if isinstance(answer, Screening):
+                    _fill(columns, row, answer.finding)
+                else:
+                    refusals[answer.wire_code] += 1
+            done += len(batch)
+            progress(done)
     return Predictions(screened=np.isfinite(columns["probabilities"][:, 0]), refusals=dict(refusals), **columns)
-
-
-def _answer(
-    batch: Sequence[EcgRecord | RecordError], bundle: Bundle, engine: Engine, readout: Readout
-) -> Iterator[tuple[Finding, Floats] | str]:
-    """Yield finding and mean logits of each item, or the code of why there are none."""
-    n_crops = bundle.manifest.input.n_crops
-    intake = take_in([item for item in batch if isinstance(item, EcgRecord)], n_crops)
-    answers: Iterator[tuple[Finding | EngineFailed, Floats]] = iter(())
-    if len(intake.inputs):
-        outputs = engine.run(intake.inputs.reshape(-1, *intake.inputs.shape[2:]))
-        logits = outputs["disease_logits"].reshape(-1, n_crops, len(DISEASES)).mean(axis=1, dtype=np.float64)
-        answers = iter(list(zip(readout.read(outputs, n_crops), logits, strict=True)))
-    outcomes = iter(intake.outcomes)
-    for item in batch:
-        outcome = item if isinstance(item, RecordError) else next(outcomes)
-        if not isinstance(outcome, Quality):
-            yield outcome.wire_code
-            continue
-        found, means = next(answers)
-        yield found.code if isinstance(found, EngineFailed) else (found, means)
 
 
 def _record(number: int, ecg: NDArray[np.int16]) -> EcgRecord:
@@ -160,25 +127,14 @@ def _empty(n: int) -> dict[str, Floats]:
         "probabilities": len(DISEASES),
         "phenotypes": len(MEASUREMENTS),
         "subtype": len(SUBTYPES),
-        "embedding": 256,
+        "embedding": EMBEDDING_SIZE,
     }
     return {name: np.full((n, size), np.nan) for name, size in sizes.items()}
 
 
-def _fill(columns: dict[str, Floats], row: int, finding: Finding, logits: Floats) -> None:
-    columns["logits"][row] = logits
+def _fill(columns: dict[str, Floats], row: int, finding: Finding) -> None:
+    columns["logits"][row] = finding.logits
     columns["probabilities"][row] = [risk.probability for risk in finding.risks]
     columns["phenotypes"][row] = [phenotype.value for phenotype in finding.phenotypes]
     columns["subtype"][row] = [finding.subtype[name] for name in SUBTYPES]
     columns["embedding"][row] = finding.embedding
-
-
-def _open_engine(bundle: Bundle) -> Engine:
-    """Return the first engine of float32 that opens: figures must not depend on how a machine rounds."""
-    names = [name for name in available_engines() if CATALOG[name].precision == "float32"]
-    for name in names[:-1]:
-        try:
-            return open_engine(name, bundle.graph)
-        except EngineUnavailable:
-            continue
-    return open_engine(names[-1] if names else "onnxruntime", bundle.graph)
