@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import msgspec
 import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import (
@@ -129,7 +128,7 @@ def test_records_are_screened_over_tls_with_a_clients_certificate(authority, fil
     ],
 )
 def test_what_does_not_fit_the_broker_is_named(changes, advice, guarded):
-    settings = msgspec.structs.replace(guarded, **changes)
+    settings = guarded.changed(**changes)
     with pytest.raises(DeploymentError, match=advice) as caught:
         asyncio.run(ensure_topics(settings.kafka))
     assert PASSWORD not in str(caught.value)
@@ -139,7 +138,7 @@ def test_what_does_not_fit_the_broker_is_named(changes, advice, guarded):
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("command", [["worker"], ["cmr-worker"], ["dashboard"], ["publish", "."]])
 def test_a_command_that_is_refused_ends_with_the_reason_and_no_traceback(command, guarded, tmp_path):
-    refused = msgspec.structs.replace(guarded, sasl_password="wrong", http_port=0, dashboard_port=0)
+    refused = guarded.changed(sasl_password="wrong", http_port=0, dashboard_port=0)
     run = subprocess.run(
         [sys.executable, "-m", "stream.cli", *command],
         check=False,
