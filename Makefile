@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS ?=
+EXTRAS ?= serve
 ARGS   ?=
 
 .DEFAULT_GOAL := help
@@ -15,7 +15,7 @@ help: ## print this help
 STAMP = $(VENV)/.installed$(subst $(comma),-,$(EXTRAS:%=-%))
 comma := ,
 
-install: ## create .venv and install (EXTRAS=dev adds torch and the tools)
+install: ## create .venv and install what serving needs (EXTRAS=dev adds torch and the tools)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test $(STAMP) -nt pyproject.toml -a $(STAMP) -nt constraints.txt || ( \
 	  echo "installing cardiacnets$(EXTRAS:%=[%]) into $(VENV) (about a minute)" && \

@@ -11,6 +11,7 @@ from typing import Any, cast
 import zstandard
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
+from .differences import from_differences, to_differences
 from .ecg_record import EcgRecord
 from .errors import MalformedRecord, OversizedRecord, RecordError
 from .record_limits import (
@@ -155,17 +156,11 @@ def _decoded_samples(header: Header, value: bytes, start: int) -> bytes:
 
 
 def _compressed(samples: bytes, header: Header) -> bytes:
-    import numpy as np
-
-    steps = np.frombuffer(samples, "<i2").reshape(len(header["leads"]), -1)
-    differences = steps.copy()
-    differences[:, 1:] -= steps[:, :-1]  # int16 wraps, and so does the sum that undoes it
-    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(differences.tobytes())
+    differences = to_differences(samples, len(header["leads"]))
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(differences)
 
 
 def _decompressed(stored: bytes, header: Header) -> bytes:
-    import numpy as np
-
     expected = sample_bytes(header)
     try:
         _check_frame(stored, expected)
@@ -175,9 +170,7 @@ def _decompressed(stored: bytes, header: Header) -> bytes:
         raise MalformedRecord(f"the samples are no zstd frame: {error}") from error
     if len(raw) != expected:
         raise MalformedRecord("the zstd frame falls short", sample_bytes=len(raw), expected_bytes=expected)
-    differences = np.frombuffer(raw, "<i2").reshape(len(header["leads"]), -1)
-    # Summed as int32 and cut to its low half: the same modulo 65536 as summing int16, and three times as fast.
-    return np.cumsum(differences, axis=1, dtype=np.int32).astype("<i2").tobytes()
+    return from_differences(raw, len(header["leads"]))
 
 
 def _check_frame(stored: bytes, expected: int) -> None:

@@ -3,7 +3,17 @@
 import subprocess
 import sys
 
-PARTS = ("codec", "messages", "topics", "identity", "cloudevents", "ecg_record", "errors", "json_schemas")
+PARTS = (
+    "codec",
+    "differences",
+    "messages",
+    "topics",
+    "identity",
+    "cloudevents",
+    "ecg_record",
+    "errors",
+    "json_schemas",
+)
 HEAVY = {"numpy", "scipy", "torch", "faust", "aiokafka", "onnxruntime", "openvino", "redis", "pandas", "wfdb"}
 
 

@@ -1,0 +1,223 @@
+"""The wheel, installed into environments of its own: the base install, and the extra `serve`."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from schemas.codec import encode_ecg
+from schemas.ecg_record import LEADS, EcgRecord
+
+pytestmark = [pytest.mark.installs, pytest.mark.timeout(1200)]
+
+ROOT = Path(__file__).parent.parent
+OURS = ("schemas", "engines", "inference", "training", "stream")
+WHEEL_BYTES = 25 * 2**20
+SERVING = ("screen", "worker", "cmr-worker", "dashboard", "cine", "fhir", "publish", "demo", "compile", "simulate")
+
+VENDOR = """
+import hashlib
+from schemas.codec import decode_ecg, encode_ecg
+from schemas.ecg_record import LEADS, EcgRecord
+samples = b"".join(n.to_bytes(2, "little", signed=True) for n in range(-3000, 3000)) * 2
+ecg = EcgRecord(record_id="r", leads=LEADS, sample_rate_hz=500.0, microvolts_per_step=5.0, samples=samples)
+value = encode_ecg(ecg)
+assert decode_ecg(value) == ecg
+print(hashlib.sha256(value).hexdigest())
+"""
+TYPED = """
+from engines.protocol import Engine
+from inference.bundle import Bundle
+from schemas.codec import encode_ecg
+from schemas.ecg_record import EcgRecord
+from stream.settings import Settings
+from training.recipe import Recipe
+
+
+def sent(ecg: EcgRecord) -> bytes:
+    return encode_ecg(ecg)
+
+
+reveal_type(sent)
+encode_ecg("no record")
+"""
+
+
+class Installed:
+    """An environment with the wheel in it, and a folder to run commands in."""
+
+    def __init__(self, folder, wheel, extra=""):
+        self.folder = folder
+        self.python = folder / "bin" / "python"
+        finished("-m", "venv", "--without-pip", folder)
+        wanted = f"cardiacnets{extra} @ {wheel.as_uri()}"
+        self.pip("install", "--quiet", "--constraint", ROOT / "constraints.txt", wanted)
+
+    def pip(self, *arguments):
+        """Return what pip prints about this environment."""
+        return finished("-m", "pip", "--disable-pip-version-check", "--python", self.python, *arguments).stdout
+
+    def run(self, *arguments, **options):
+        """Return a finished process of this environment's Python, which sees no checkout."""
+        return ended([self.python, *arguments], cwd=self.folder, **options)
+
+    def command(self, *arguments):
+        """Return a finished `cardiacnets`."""
+        return ended([self.folder / "bin" / "cardiacnets", *arguments], cwd=self.folder)
+
+
+def ended(command, **options):
+    """Return a process that has ended, however; no variable of ours reaches it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CARDIACNETS_"))}
+    options |= {"env": environment, "capture_output": True, "text": True, "timeout": 600}
+    return subprocess.run(command, check=False, **options)
+
+
+def finished(*arguments):
+    """Return a process of our Python that succeeded."""
+    done = ended([sys.executable, *arguments])
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build the wheel once."""
+    folder = tmp_path_factory.mktemp("wheel")
+    asked = ["-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--timeout", "20", "--retries", "1"]
+    index = ended([sys.executable, *asked, "--dest", folder / "index", "msgspec"])
+    if index.returncode:
+        pytest.skip(f"no package index can be reached: {index.stderr.strip().splitlines()[-1]}")
+    finished("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, wheel):
+    """Install the wheel as a device vendor does."""
+    return Installed(tmp_path_factory.mktemp("base"), wheel)
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory, wheel):
+    """Install the wheel with all that serving needs."""
+    return Installed(tmp_path_factory.mktemp("serve"), wheel, "[serve]")
+
+
+@pytest.fixture(scope="module")
+def ecgs(serve):
+    """Return files of simulated ECGs, written by the serving install."""
+    done = serve.command("simulate", "--patients", "3", "--format", "wfdb", "--out", "ecgs")
+    assert done.returncode == 0, done.stderr
+    return sorted((serve.folder / "ecgs").rglob("*.hea"))
+
+
+def test_the_wheel_is_small_enough_to_send_around(wheel):
+    assert wheel.stat().st_size <= WHEEL_BYTES
+
+
+def test_the_wheel_holds_what_serving_and_evaluating_read_and_the_licence(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"{package}/py.typed" for package in OURS} <= names
+    assert {"schemas/ecg_record.avsc", "schemas/asyncapi.yaml", "schemas/json/risk_report.schema.json"} <= names
+    for folder in ("inference/bundles/reference", "inference/generators/reference", "training/baselines/classic"):
+        files = {str(path.relative_to(ROOT)) for path in (ROOT / folder).iterdir()}
+        assert files <= names
+    assert {"stream/dashboard/static/index.html", "training/segmentation/weights.safetensors"} <= names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_the_wheel_holds_nothing_but_our_packages_without_pictures_caches_or_the_scan_oracle(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    (information,) = {name.split("/")[0] for name in names if name.split("/")[0].endswith(".dist-info")}
+    assert {name.split("/")[0] for name in names} == {*OURS, information}
+    left_out = ("screenshots/", "cmr_oracle/", "from_scratch/", "__pycache__/", "/test_")
+    assert [name for name in names if any(part in name for part in left_out)] == []
+
+
+def test_the_base_install_is_four_packages(base):
+    installed = {one["name"] for one in json.loads(base.pip("list", "--format", "json"))}
+    assert installed == {"cardiacnets", "fastavro", "msgspec", "zstandard"}
+
+
+def test_a_vendor_without_numpy_writes_the_bytes_that_numpy_writes(base):
+    samples = b"".join(n.to_bytes(2, "little", signed=True) for n in range(-3000, 3000)) * 2
+    ecg = EcgRecord(record_id="r", leads=LEADS, sample_rate_hz=500.0, microvolts_per_step=5.0, samples=samples)
+    done = base.run("-c", VENDOR)
+    assert done.stdout.strip() == hashlib.sha256(encode_ecg(ecg)).hexdigest(), done.stderr
+
+
+@pytest.mark.parametrize("command", [("--help",), (), ("screen", "ecg.hea"), ("worker",), ("simulate", "--help")])
+def test_a_command_without_its_extra_says_what_to_install(base, command):
+    done = base.command(*command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "cardiacnets: typer is not installed: pip install 'cardiacnets[serve]'\n"
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "bundle"])
+def test_a_command_that_learns_asks_for_the_extra_that_learns(base, command):
+    done = base.command(command)
+    assert done.returncode == 1
+    assert done.stderr == "cardiacnets: typer is not installed: pip install 'cardiacnets[train]'\n"
+
+
+def test_a_users_script_is_checked_against_the_types_of_every_installed_package(base):
+    (base.folder / "script.py").write_text(TYPED)
+    checked = ["-m", "mypy", "--python-executable", base.python, "--config-file=", "--cache-dir", "cache", "--strict"]
+    done = ended([sys.executable, *checked, "--follow-imports", "silent", "script.py"], cwd=base.folder)
+    said = [line.partition(" ")[2] for line in done.stdout.splitlines()]
+    assert said[0] == 'note: Revealed type is "def (ecg: schemas.ecg_record.EcgRecord) -> bytes"', done.stdout
+    assert said[1].startswith('error: Argument 1 to "encode_ecg" has incompatible type "str"')
+    assert "Found 1 error" in done.stdout
+
+
+def test_the_serving_install_is_consistent_and_has_nothing_that_learns(serve):
+    serve.pip("check")
+    learning = ("torch", "lightning", "sklearn", "onnx", "skimage", "neurokit2", "einops")
+    found = "import importlib.util as u; print([name for name in {} if u.find_spec(name)])"
+    assert serve.run("-c", found.format(learning)).stdout == "[]\n"
+
+
+def test_every_serving_command_explains_itself(serve):
+    assert all(f" {name} " in serve.command("--help").stdout for name in SERVING)
+    for name in SERVING:
+        done = serve.command(name, "--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"Usage: cardiacnets {name}" in done.stdout
+
+
+def test_the_serving_install_screens_files(serve, ecgs):
+    done = serve.command("screen", *ecgs, "--json")
+    assert done.returncode == 0, done.stderr
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [report["record_id"] for report in reports] == [path.stem for path in ecgs]
+
+
+def test_the_serving_install_draws_a_cine(serve, ecgs):
+    done = serve.command("screen", ecgs[0], "--cine", "heart.gif")
+    assert done.returncode == 0, done.stderr
+    assert (serve.folder / "heart.gif").read_bytes().startswith(b"GIF8")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "pretrain-ecg", "--cohort", "cohort", "--out", "out"),
+        ("evaluate",),
+        ("evaluate", "--generator"),
+        ("bundle", "create", "--out", "out"),
+        ("compile", "--export"),
+    ],
+)
+def test_what_learns_says_in_the_serving_install_what_to_install(serve, command):
+    done = serve.command(*command)
+    assert done.returncode == 1
+    assert done.stderr.startswith("cardiacnets: ")
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'cardiacnets[train]'" in done.stderr
