@@ -41,8 +41,8 @@ def test_the_resampled_ecgs_are_made_once(cohort, signals):
 
 def test_what_a_killed_process_left_of_resampling_is_removed(tmp_path):
     cohort = write_tiny_cohort(tmp_path / "c", folds={"train": 2}, cines=False)
-    left = cohort.folder / f"ecgs_250hz.npy.{2**22 + 1}.partial"  # no process has that number
-    living = cohort.folder / f"ecgs_250hz.npy.{os.getppid()}.partial"
+    left = cohort.folder / f".ecgs_250hz.npy.{2**22 + 1}.0a.partial"  # no process has that number
+    living = cohort.folder / f".ecgs_250hz.npy.{os.getppid()}.0a.partial"
     for path in (left, living):
         path.write_bytes(b"half")
     open_resampled(cohort)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from engines.whole_file import whole_file
 from schemas.errors import InvalidSettings
 from tests.tiny_cohort import write_tiny_cohort
-from training.cohort.whole_file import whole_file
 from training.stages.batches import EpochSampler, MiddleCrops, TrainingCrops, load_development, load_training
 from training.stages.crops import Augmentation, open_resampled
 from training.stages.fit import fit, warm_cosine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from engines.whole_file import whole_file
 from inference.fhir import encode_bundle
 from schemas.errors import InvalidSettings, MalformedRecord
 from schemas.messages import RiskReport, decode_message
@@ -100,20 +100,17 @@ def _source(reports: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _target(out: Path | None) -> Iterator[BinaryIO]:
-    """Give where to write: beside `out` first, so that there is a whole file or none."""
+    """Yield the file to write to. `out` is written whole or not at all."""
     if out is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    part = out.with_name(f"{out.name}.part")
+    with whole_file(out) as unfinished, _opened(unfinished, out) as file:
+        yield file
+
+
+def _opened(unfinished: Path, out: Path) -> BinaryIO:
     try:
-        file = part.open("wb")
+        return unfinished.open("wb")
     except OSError as error:
         raise InvalidSettings(f"{out} cannot be written: {error.strerror}") from error
-    try:
-        with file:
-            yield file
-        part.replace(out)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()

@@ -1,9 +1,9 @@
-"""Files that are whole or not there, whenever the process is killed; an array only where the disk has room for it."""
+"""JSON and arrays as files that are whole or not there, whenever the process is killed."""
 
 from __future__ import annotations
 
 import math
-import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,38 +11,44 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import psutil
 from numpy.typing import DTypeLike, NDArray
 
-from .writer import check_room
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a place to write a file to; it lies at `path` when the block has ended."""
-    for left in path.parent.glob(f"{path.name}.*.partial"):
-        if not psutil.pid_exists(int(left.suffixes[-2][1:])):  # of a process that was killed at it
-            left.unlink(missing_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # half a file must never be taken for a whole one
-    yield partial
-    partial.replace(path)
+from engines.whole_file import whole_file, write_whole
+from schemas.errors import InvalidSettings
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write the content for people and programs to read."""
-    with whole_file(path) as partial:
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
+    """Write the content as JSON that people and programs read."""
+    write_whole(path, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as NumPy's `save` does."""
+    with whole_file(path) as unfinished, unfinished.open("wb") as file:  # given a path, `save` would add a suffix to it
+        np.save(file, array, allow_pickle=False)
 
 
 @contextmanager
 def write_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Iterator[NDArray[Any]]:
-    """Yield an array to fill, mapped into memory; it lies at `path` when the block has ended.
+    """Yield an array to fill, mapped into memory. It lies at `path` when the block has ended.
 
     Raises:
         InvalidSettings: there is no room for it.
     """
     check_room(path, math.prod(shape) * np.dtype(dtype).itemsize)
-    with whole_file(path) as partial:
-        written = np.lib.format.open_memmap(partial, "w+", np.dtype(dtype), shape)
+    with whole_file(path) as unfinished:
+        written = np.lib.format.open_memmap(unfinished, "w+", np.dtype(dtype), shape)
         yield written
         written.flush()
+
+
+def check_room(destination: Path, size: int) -> None:
+    """Refuse what the disk cannot hold. A mapped array on a full disk would end its process without an error.
+
+    Raises:
+        InvalidSettings: there are fewer bytes free than `size`.
+    """
+    there = next(folder for folder in (destination.resolve(), *destination.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if size > free:
+        raise InvalidSettings(f"{destination} needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import InvalidSettings, UnreadableCohort
+from schemas.errors import UnreadableCohort
 from schemas.messages import DISEASES
 
 from .layout import (
@@ -37,6 +34,8 @@ from .layout import (
     index_columns,
     is_cohort,
 )
+from .staged_folder import staged_folder
+from .whole_file import check_room
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -196,81 +195,6 @@ def cut_array(path: Path, length: int) -> None:
         header = {"shape": (length, *shape[1:]), "fortran_order": False, "descr": np.lib.format.dtype_to_descr(dtype)}
         np.lib.format.write_array_header_1_0(file, header)  # as long as before: NumPy leaves room for the first axis
         file.truncate(start + length * math.prod(shape[1:]) * dtype.itemsize)
-
-
-@contextmanager
-def staged_folder(destination: Path, *, replaces: Callable[[Path], bool]) -> Iterator[Path]:
-    """Yield an empty folder that takes the destination's place when the block ends, and vanishes when it fails.
-
-    Args:
-        destination: absent, empty, or a folder for which `replaces` is true.
-        replaces: whether a folder that is not empty may be replaced.
-
-    Raises:
-        InvalidSettings: the destination is something else, or is being written by another process.
-    """
-    destination = destination.resolve()
-    check_destination(destination, replaces)
-    stage = destination.with_name(f".{destination.name}.unfinished")
-    stage.mkdir(parents=True, exist_ok=True)
-    lock = os.open(stage, os.O_RDONLY)
-    try:
-        _lock(lock, destination)
-        _empty(stage)  # a run that was killed may have left something
-        try:
-            yield stage
-            _put_in_place(stage, destination)
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
-    finally:
-        os.close(lock)
-
-
-def check_destination(destination: Path, replaces: Callable[[Path], bool]) -> None:
-    """Refuse to write over what is not ours.
-
-    Raises:
-        InvalidSettings: the destination is a file, or a folder with something else in it.
-    """
-    if destination.exists() and not destination.is_dir():
-        raise InvalidSettings(f"{destination} is a file: name a folder")
-    if destination.is_dir() and any(destination.iterdir()) and not replaces(destination):
-        raise InvalidSettings(f"{destination} is not empty and would be lost: name a new or an empty folder")
-
-
-def check_room(destination: Path, size: int) -> None:
-    """Refuse what the disk cannot hold: a mapped array that meets a full disk ends its process without a word.
-
-    Raises:
-        InvalidSettings: there are fewer bytes free than `size`.
-    """
-    there = next(folder for folder in (destination.resolve(), *destination.resolve().parents) if folder.exists())
-    free = shutil.disk_usage(there).free
-    if size > free:
-        raise InvalidSettings(f"{destination} needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
-
-
-def _lock(folder: int, destination: Path) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InvalidSettings(f"{destination} is being written by another process") from None
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _put_in_place(stage: Path, destination: Path) -> None:
-    if not destination.exists():
-        stage.rename(destination)
-        return
-    former = destination.with_name(f".{destination.name}.former")
-    shutil.rmtree(former, ignore_errors=True)
-    destination.rename(former)
-    stage.rename(destination)
-    shutil.rmtree(former)
 
 
 def _arrow_type(kind: str) -> pa.DataType:

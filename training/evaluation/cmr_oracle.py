@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.whole_file import whole_file
 from schemas.messages import DISEASES
 from training.cohort.layout import PHENOTYPES, Cohort
-from training.cohort.whole_file import whole_file
 from training.instruments.linear_model import LinearModel, fit_logistic, fit_ridge, load_linear
 from training.networks.weights_files import below, load_weights
 

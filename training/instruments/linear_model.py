@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.whole_file import whole_file
 from schemas.errors import InvalidSettings
-from training.cohort.whole_file import whole_file
 
 from .rounding import Floats
 
@@ -48,7 +48,7 @@ class LinearModel:
     def save(self, path: Path) -> None:
         """Write the model as one .npz file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial, partial.open("wb") as file:  # `savez` would name the file anew
+        with whole_file(path) as unfinished, unfinished.open("wb") as file:  # given a path, `savez` would add a suffix
             np.savez(file, allow_pickle=False, **asdict(self))
 
 

@@ -36,7 +36,8 @@ from training.cohort.layout import (
     open_cohort,
 )
 from training.cohort.process_pool import open_pool
-from training.cohort.writer import map_array, staged_folder, write_cohort
+from training.cohort.staged_folder import staged_folder
+from training.cohort.writer import map_array, write_cohort
 
 from .ecg import simulate_ecg
 from .four_chamber import draw_four_chamber

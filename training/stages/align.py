@@ -14,6 +14,7 @@ from inference.models.heads import AlignmentHead
 from inference.models.presets import find_preset
 from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort
+from training.cohort.whole_file import save_array
 from training.networks.alignment import N_COMPONENTS, CmrProjection, contrast, weigh_negatives
 from training.networks.kept_patches import encode_pooled
 from training.networks.weights_files import WEIGHTS, above, below, load_weights, save_weights
@@ -112,8 +113,8 @@ def align(
     save_weights(folder.path / TOWER, tower)
     with torch.inference_mode():
         embeddings = learner.projection.cpu()(torch.from_numpy(features)).numpy()
-    np.save(folder.path / EMBEDDINGS, embeddings)
-    np.save(folder.path / COMPONENTS, components)
+    save_array(folder.path / EMBEDDINGS, embeddings)
+    save_array(folder.path / COMPONENTS, components)
     folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
     return folder
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn  # noqa: TID253
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy  # noqa: TID253
 
+from engines.whole_file import write_whole
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from schemas.errors import InvalidSettings
@@ -159,7 +160,7 @@ def finetune(
         hardware,
     )
     save_weights(folder.weights, below("network.", fitted.weights))
-    (folder.path / SCALER).write_bytes(msgspec.json.encode(scaler))
+    write_whole(folder.path / SCALER, msgspec.json.encode(scaler))
     folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs, labelled_rows=len(rows))
     return folder
 

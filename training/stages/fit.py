@@ -22,8 +22,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn  # noqa: TID253
 from torch.utils.data import DataLoader  # noqa: TID253
 
+from engines.whole_file import whole_file
 from schemas.errors import InvalidSettings
-from training.cohort.whole_file import whole_file
 
 from .batches import Batch
 from .settings import Hardware, Learning

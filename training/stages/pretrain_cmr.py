@@ -12,6 +12,7 @@ from torch import Tensor  # noqa: TID253
 from inference.models.presets import choose
 from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort, Fold
+from training.cohort.whole_file import save_array
 from training.networks.cmr_encoder import CMR_PRESETS, N_PATCHES, CmrEncoder, CmrTower
 from training.networks.masked_cmr import MaskedCmr
 from training.networks.patch_components import fit_components, read_components
@@ -92,7 +93,7 @@ def pretrain_cmr(cohort: Cohort, out: Path, settings: PretrainCmr, hardware: Har
     readout, _ = find_axes(tokens[np.isin(scans, training)], settings.features, settings.seed)
     features = np.full((len(patches), readout.count), np.nan, np.float32)
     features[scans] = readout(tokens).numpy()
-    np.save(folder.path / FEATURES, features)
+    save_array(folder.path / FEATURES, features)
     encoder.patch_embedding = components.embed_pixels(encoder.patch_embedding)
     save_weights(folder.weights, CmrTower(encoder, readout).state_dict())
     folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
