@@ -12,8 +12,8 @@ from rich.table import Table
 from schemas.errors import InvalidSettings
 from training.cohort.layout import Description, is_cohort
 from training.cohort.mimic import import_mimic
+from training.cohort.staged_folder import check_destination
 from training.cohort.ukb import import_ukb
-from training.cohort.writer import check_destination
 
 from .progress_bar import counted
 

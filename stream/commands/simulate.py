@@ -14,7 +14,7 @@ from rich.table import Table
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from training.cohort.layout import SHARES, Cohort, is_cohort
-from training.cohort.writer import check_destination
+from training.cohort.staged_folder import check_destination
 from training.simulation.simulate_cohort import simulate_cohort, write_wfdb
 
 from .progress_bar import counted
