@@ -6,7 +6,7 @@ EXTRAS ?= serve
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench bundle contracts clean
+.PHONY: help install demo test check bench bundle contracts docs clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ bundle: install ## learn the reference bundle and its baselines anew, into run/ 
 contracts: EXTRAS = dev
 contracts: install ## write the JSON Schemas anew, for review
 	$(BIN)/python -m schemas.json_schemas
+
+docs: EXTRAS = dev
+docs: install ## write docs/reference/ from the code, build the site into site/
+	$(BIN)/python -m docs.reference_tables
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean: ## remove the virtual environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

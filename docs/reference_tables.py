@@ -1,0 +1,327 @@
+"""Writes `docs/reference/`: the tables of settings, metrics and codes, read from the code; `make docs` runs it.
+
+A test holds the committed pages against what this module returns, and every code against `REJECTIONS`, `WARNINGS` and
+`CINE_FAILURES`, so that none is without an explanation.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from msgspec import NODEFAULT
+from msgspec import inspect as types
+
+from stream.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parent.parent
+FOLDER = Path(__file__).parent / "reference"
+WRITTEN = "<!-- Written by docs/reference_tables.py from the code; `make docs` writes it again. -->\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What a code means, and what whoever sees it can do."""
+
+    means: str
+    remedy: str
+
+
+REJECTIONS = {
+    "malformed_record": Explained(
+        "The value is not an ECG record, or its fields contradict each other. The sentence names the field.",
+        "Encode with the published schema. Check the field that the sentence names.",
+    ),
+    "oversized_record": Explained(
+        "A size is over its bound: 4 MiB for the value, 8 KiB for all fields before the samples, 4,000,000 bytes for "
+        "the decompressed samples, 256 characters for an id.",
+        "Send a shorter ECG. Screening uses the first 10 s only.",
+    ),
+    "unreadable_file": Explained(
+        "`screen` or `publish` found no ECG in the file that a reader understands.",
+        "Check the path and the format. The sentence gives the reader's reason.",
+    ),
+    "unusable_signal": Explained("The gate refused the signal. Finer codes say why.", "See the code's own row."),
+    "unsupported_rate": Explained("The sample rate is outside 100 to 1000 Hz.", "Correct `sample_rate_hz`."),
+    "too_short": Explained("The ECG lasts less than 9 s.", "Record at least 9 s, better 10 s."),
+    "missing_lead": Explained(
+        "A lead is missing that cannot be derived. I, II and V1 to V6 are needed.",
+        "Attach all electrodes. Check the leads' names.",
+    ),
+    "duplicate_lead": Explained(
+        "Two leads have the same standard name, such as `V1` and `Lead V1`.", "Send each lead once."
+    ),
+    "nan_run": Explained(
+        "Samples are missing for more than 0.2 s in one go, or more than 2 % of a lead.", "Check the electrode or link."
+    ),
+    "flat_lead": Explained(
+        "A lead does not move for half of the seconds or more.", "Check the electrode; record again."
+    ),
+    "saturated": Explained(
+        "More than 2 % of a lead's samples stand at its highest or lowest value, far from the baseline.",
+        "Lower the amplifier's gain; record again.",
+    ),
+    "implausible_gain": Explained(
+        "The amplitudes are too large or too small for a heart in all leads.", "Correct `microvolts_per_step`."
+    ),
+    "transient": Explained("The moment was bad, and further tries did not help.", "Publish the record again."),
+    "engine_failed": Explained(
+        "The engine failed on this record each time it was tried alone.", "Read the worker's log; publish it again."
+    ),
+    "overloaded": Explained("A bounded queue was full.", "Publish the record again; add workers."),
+    "shutting_down": Explained(
+        "Serving stopped first. A worker never rejects a record for this: the next worker takes it.", "Nothing."
+    ),
+}
+"""What `ecg.rejected.v1` and `screen --json` may say of a record."""
+
+WARNINGS = {
+    "short_nan_run": Explained("A few missing samples were interpolated.", "Check the link."),
+    "partly_flat_lead": Explained("A lead does not move for less than half of the seconds.", "Check the electrode."),
+    "low_amplitude": Explained(
+        "The amplitudes are small: low voltage, which may be a sign of disease, or a gain that is too small.",
+        "Check `microvolts_per_step`.",
+    ),
+    "high_peak": Explained("A peak of more than 10 mV is an artefact.", "Check for defibrillation or a loose cable."),
+    "einthoven": Explained("I + III does not equal II.", "Check for exchanged limb electrodes."),
+    "lead_order": Explained("aVR, aVL and aVF fit better under each other's names.", "Check the leads' names."),
+    "limb_lead_reversal": Explained("I and V6 oppose each other.", "Check for exchanged arm electrodes."),
+    "paced": Explained("The patient has a pacemaker. The network knows few such ECGs.", "Read the ECG with care."),
+    "longer_than_10s": Explained("Only the first 10 s were screened.", "Nothing; send the part that matters first."),
+    "derived_leads": Explained("Limb leads that were absent were computed from I and II.", "Nothing."),
+}
+"""What a report's `quality.warnings` may say: the record was screened all the same."""
+
+CINE_FAILURES = {
+    "generation_failed": Explained("The generator failed each time.", "Read the cmr-worker's log; ask again."),
+    "malformed_request": Explained(
+        "The message is not a request, or its embedding is not of length 1.", "Check its producer."
+    ),
+    "foreign_embedding": Explained(
+        "The request comes from another model than the one whose embeddings the generator learned to read.",
+        "Serve the bundle and the generator that belong together.",
+    ),
+    "redis_unavailable": Explained("Redis could not be reached within the deadline.", "Check Redis; ask again."),
+    "redis_full": Explained(
+        "Redis is at its memory limit and may evict nothing.", "Give Redis more memory; ask again."
+    ),
+    "overloaded": REJECTIONS["overloaded"],
+    "transient": REJECTIONS["transient"],
+}
+"""Why `cmr.results.v1` may say `failed`."""
+
+PROCESSES = {
+    "Metrics": "worker",
+    "CineMetrics": "cmr-worker",
+    "BatcherCollector": "worker and cmr-worker",
+}
+"""Which process shows the metrics that a class makes."""
+SUFFIXES = {"Counter": "_total", "Info": "_info"}
+"""What Prometheus adds to a name on the wire."""
+
+
+def pages() -> dict[str, str]:
+    """Return the pages by file name."""
+    return {"settings.md": settings_page(), "metrics.md": metrics_page(), "codes.md": codes_page()}
+
+
+def write_pages(folder: Path = FOLDER) -> None:
+    """Write every page."""
+    folder.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def settings_page() -> str:
+    """Return the page of all settings."""
+    opening = f"""# Settings
+
+Each setting is a variable `{PREFIX}…`, or a key in lower case without that prefix in the TOML file that
+`{PREFIX}CONFIG` names. A command's option wins over the variable, and the variable over the file. An empty variable
+counts as not set. A name that is not in this table is an error: the process does not start.
+
+"""
+    rows = [
+        (f"`{PREFIX}{field.name.upper()}`", _default(field), _values(field.type), description)
+        for field, description in _fields(Settings)
+    ]
+    return WRITTEN + opening + _table(("variable", "default", "values", "what it does"), rows)
+
+
+def metrics_page() -> str:
+    """Return the page of all metrics."""
+    opening = """# Metrics
+
+`/metrics` of `worker` and `cmr-worker` shows these to Prometheus. No label ever names a patient or a record.
+
+"""
+    rows = sorted(
+        (metric.process, f"`{metric.name}`", metric.kind, metric.labels, metric.text) for metric in _metrics()
+    )
+    return WRITTEN + opening + _table(("process", "metric", "kind", "labels", "what it counts"), rows)
+
+
+def codes_page() -> str:
+    """Return the page of all codes."""
+    return f"""{WRITTEN}# Codes
+
+A later version may add codes: let pass what you do not know.
+
+## Rejections
+
+What `ecg.rejected.v1` and `cardiacnets screen --json` say of a record that was not screened. A rejection carries the
+code for a program, a sentence for a person (`detail`) and the evidence (`numbers`).
+
+{_code_table(REJECTIONS)}
+## Warnings
+
+What a report's `quality.warnings` say. The record was screened all the same.
+
+{_code_table(WARNINGS)}
+## Cines that failed
+
+What `cmr.results.v1` says beside `failed`.
+
+{_code_table(CINE_FAILURES)}"""
+
+
+def codes_in_source(*names: str, under: Sequence[str] = ("schemas", "inference", "stream")) -> set[str]:
+    """Return the literal codes that the source gives to calls and classes of these names.
+
+    A call gives one as its first argument (`refuse("flat_lead", …)`) or as `code=`; a class as its attribute `code`.
+    """
+    found: set[str] = set()
+    for node in _nodes(*under):
+        match node:
+            case ast.Call(args=arguments, keywords=keywords) if _called(node) in names:
+                given = [word.value for word in keywords if word.arg == "code"] or arguments[:1]
+                found |= {
+                    value.value for value in given if isinstance(value, ast.Constant) and isinstance(value.value, str)
+                }
+            case ast.ClassDef(name=name, body=body) if name in names:
+                found |= set(_own_code(body))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    process: str
+    name: str
+    kind: str
+    labels: str
+    text: str
+
+
+def _metrics() -> Iterator[_Metric]:
+    for definition in _nodes("stream"):
+        if isinstance(definition, ast.ClassDef):
+            for node in ast.walk(definition):
+                match node:
+                    case ast.Call(args=[ast.Constant(value=str(name)), ast.Constant(value=str(text)), *rest]):
+                        if name.startswith("cardiacnets_"):
+                            kind = _called(node).removesuffix("MetricFamily")
+                            yield _Metric(
+                                process=PROCESSES[definition.name],
+                                name=name + SUFFIXES.get(kind, ""),
+                                kind=kind.lower(),
+                                labels=", ".join(_labels(node, rest)),
+                                text=text,
+                            )
+
+
+def _labels(call: ast.Call, rest: Sequence[ast.expr]) -> list[str]:
+    if _called(call).endswith("MetricFamily"):
+        rest = ()  # of a collected family: its figures
+    given = [word.value for word in call.keywords if word.arg in {"labels", "labelnames"}] or rest[:1]
+    return [ast.literal_eval(label) for value in given if isinstance(value, ast.List) for label in value.elts]
+
+
+def _fields(kind: type) -> Iterator[tuple[types.Field, str]]:
+    """Yield every field with its description, those of a group in the group's place."""
+    struct, described = types.type_info(kind), _docstrings(kind)
+    for field in struct.fields if isinstance(struct, types.StructType) else ():
+        if isinstance(field.type, types.StructType):
+            yield from _fields(field.type.cls)
+        else:
+            yield field, described.get(field.name, "")
+
+
+def _docstrings(kind: type) -> dict[str, str]:
+    """Return the text below each attribute, which Python itself throws away."""
+    (definition,) = ast.parse(inspect.getsource(kind)).body
+    texts = {}
+    for pair in pairwise(ast.iter_child_nodes(definition)):
+        match pair:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                texts[name] = " ".join(text.split())
+    return texts
+
+
+def _default(field: types.Field) -> str:
+    if field.default is NODEFAULT:
+        return ""
+    if field.default is None:
+        return "not set"
+    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+
+
+def _values(kind: types.Type) -> str:
+    """Return in words what a setting takes."""
+    match kind:
+        case types.UnionType(types=members):
+            return ", ".join(_values(member) for member in members if not isinstance(member, types.NoneType))
+        case types.LiteralType(values=values):
+            return ", ".join(f"`{value}`" for value in values)
+        case types.BoolType():
+            return "`true`, `false`"
+        case types.IntType() | types.FloatType():
+            noun = "whole number" if isinstance(kind, types.IntType) else "number"
+            return " ".join([noun, *_bounds(kind)])
+        case types.CustomType():
+            return "path"
+    return "text"
+
+
+def _bounds(kind: types.IntType | types.FloatType) -> Iterator[str]:
+    lowest = [f"from {kind.ge:,}"] if kind.ge is not None else []
+    above = [f"above {kind.gt:,}"] if kind.gt is not None else []
+    most = [f"to {kind.le:,}"] if kind.le is not None else []
+    yield from (*lowest, *above, *most)
+
+
+def _nodes(*folders: str) -> Iterator[ast.AST]:
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _own_code(body: Sequence[ast.stmt]) -> Iterator[str]:
+    for statement in body:
+        match statement:
+            case (
+                ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code)))
+                | ast.AnnAssign(target=ast.Name(id="code"), value=ast.Constant(value=str(code)))
+            ):
+                yield code
+
+
+def _code_table(codes: dict[str, Explained]) -> str:
+    rows = [(f"`{code}`", explained.means, explained.remedy) for code, explained in codes.items()]
+    return _table(("code", "what it means", "what to do"), rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    write_pages()
