@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from inference.models.encoder import EcgEncoder
 from inference.models.presets import find_preset
 from training.cohort.layout import Cohort, open_cohort
-from training.crops import open_resampled
-from training.stages.data import Batch, MiddleCrops, TrainingCrops, load_development, load_training
-from training.stages.fitting import Learner, fit
-from training.stages.folder import StageFolder, above, below, open_stage, save_weights
+from training.networks.weights_files import above, below, save_weights
+from training.stages.batches import Batch, MiddleCrops, TrainingCrops, load_development, load_training
+from training.stages.crops import open_resampled
+from training.stages.fit import Learner, fit
 from training.stages.seeds import seed_stage
 from training.stages.settings import Hardware, Learning, Settings
+from training.stages.stage_folder import StageFolder, open_stage
 
 STAGE = "pretrain-sex"
 

@@ -1,13 +1,12 @@
 """The example engine is an engine: the contract suite of the catalog's engines runs over it."""
 
-import sys
+# ruff: noqa: F401, F811 -- pytest collects what is imported, and fixtures are known by their names
+
 from pathlib import Path
 
 import pytest
 from test_engines_contract import (
-    ROW_SHAPE,
     TOLERANCE,
-    build_network,
     graph,
     network,
     reference,
@@ -24,12 +23,14 @@ from test_engines_contract import (
     test_warming_up_changes_no_answer,
 )
 
-sys.path.insert(0, "/work/wt-docs/examples")
-from custom_engine import NumpyEngine
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture
-def engine(graph):
+def engine(graph, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from custom_engine import NumpyEngine
+
     opened = NumpyEngine(graph)
     yield opened
     opened.close()
