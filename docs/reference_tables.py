@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from msgspec import NODEFAULT
+import msgspec
 from msgspec import inspect as types
+from msgspec.structs import FieldInfo
 
 from stream.settings import PREFIX, Settings
 
@@ -145,11 +146,7 @@ Each setting is a variable `{PREFIX}…`, or a key in lower case without that pr
 counts as not set. A name that is not in this table is an error: the process does not start.
 
 """
-    rows = [
-        (f"`{PREFIX}{field.name.upper()}`", _default(field), _values(field.type), description)
-        for field, description in _fields(Settings)
-    ]
-    return WRITTEN + opening + _table(("variable", "default", "values", "what it does"), rows)
+    return WRITTEN + opening + "\n".join(_group_section(group) for group in msgspec.structs.fields(Settings))
 
 
 def metrics_page() -> str:
@@ -240,14 +237,16 @@ def _labels(call: ast.Call, rest: Sequence[ast.expr]) -> list[str]:
     return [ast.literal_eval(label) for value in given if isinstance(value, ast.List) for label in value.elts]
 
 
-def _fields(kind: type) -> Iterator[tuple[types.Field, str]]:
-    """Yield every field with its description, those of a group in the group's place."""
-    struct, described = types.type_info(kind), _docstrings(kind)
-    for field in struct.fields if isinstance(struct, types.StructType) else ():
-        if isinstance(field.type, types.StructType):
-            yield from _fields(field.type.cls)
-        else:
-            yield field, described.get(field.name, "")
+def _group_section(group: FieldInfo) -> str:
+    """Return the heading and the table of one group of settings."""
+    struct, described = types.type_info(group.type), _docstrings(group.type)
+    fields = struct.fields if isinstance(struct, types.StructType) else ()
+    rows = [
+        (f"`{PREFIX}{field.encode_name.upper()}`", _default(field), _values(field.type), described.get(field.name, ""))
+        for field in fields
+    ]
+    heading = f"## {group.name.capitalize()}\n\n{inspect.getdoc(group.type)}\n\n"
+    return heading + _table(("variable", "default", "values", "what it does"), rows)
 
 
 def _docstrings(kind: type) -> dict[str, str]:
@@ -262,7 +261,7 @@ def _docstrings(kind: type) -> dict[str, str]:
 
 
 def _default(field: types.Field) -> str:
-    if field.default is NODEFAULT:
+    if field.default is msgspec.NODEFAULT:
         return ""
     if field.default is None:
         return "not set"

@@ -1,0 +1,54 @@
+"""The reference pages say what the code says, and explain every code that it may send."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from docs.reference_tables import CINE_FAILURES, FOLDER, REJECTIONS, WARNINGS, codes_in_source, pages
+from engines.batcher import Batcher
+from schemas import errors
+from stream.cines import lane, maker, store
+from stream.cines.metrics import CineMetrics
+from stream.runtime.batcher_metrics import BatcherCollector
+from stream.screening.metrics import Metrics
+
+AGAIN = "run `make docs` and review the change"
+
+
+def kinds(error):
+    """Return an error and all errors below it."""
+    return [error, *(kind for below in error.__subclasses__() for kind in kinds(below))]
+
+
+@pytest.mark.parametrize("name", pages())
+def test_a_committed_page_is_the_one_that_the_code_gives(name):
+    assert (FOLDER / name).read_text(encoding="utf-8") == pages()[name], AGAIN
+
+
+def test_there_is_no_other_page_in_the_folder():
+    assert {path.name for path in FOLDER.iterdir()} == set(pages())
+
+
+def test_every_code_of_a_rejection_is_explained_and_no_other():
+    foreseen = {kind.code for kind in (*kinds(errors.RecordError), *kinds(errors.TransientError))}
+    redis = {store.RedisUnavailable.code, store.RedisFull.code}  # of cines alone
+    assert set(REJECTIONS) == codes_in_source("refuse", "UnusableSignal") | foreseen - redis - {"error"}
+
+
+def test_every_code_of_a_warning_is_explained_and_no_other():
+    assert set(WARNINGS) == codes_in_source("doubt", "QualityWarning")
+
+
+def test_every_code_of_a_cine_that_failed_is_explained():
+    own = {maker.GENERATION_FAILED, lane.MALFORMED_REQUEST, errors.ForeignEmbedding.code}
+    redis = {store.RedisUnavailable.code, store.RedisFull.code}
+    assert own | redis | {errors.Overloaded.code, errors.TransientError.code} == set(CINE_FAILURES)
+
+
+def test_every_metric_that_a_process_shows_is_on_the_page():
+    page = pages()["metrics.md"]
+    idle = Batcher(prepare=tuple, run=list, max_batch=1, max_queue=1)
+    registry = CollectorRegistry()
+    registry.register(BatcherCollector(idle))
+    for shown in (Metrics().registry, CineMetrics().registry, registry):
+        for family in shown.collect():
+            assert f"`{family.name}" in page
