@@ -17,7 +17,7 @@ from schemas.messages import Alert, ModelReference, Risk, encode_message
 from schemas.topics import ECG_ALERTS
 from stream.broker.clients import ensure_topics
 from stream.demo.embedded_servers import embedded_broker
-from stream.settings import load_settings
+from stream.settings import KafkaSettings
 from training.simulation.simulate_cohort import write_wfdb
 
 ROOT = Path(__file__).parent.parent
@@ -71,13 +71,13 @@ def report_of(settings, record_id):
 
 
 def test_a_record_that_python_publishes_is_screened(served):
-    report = report_of(served, run_python("publish_minimal.py", served.broker))
+    report = report_of(served, run_python("publish_minimal.py", served.kafka.broker))
     assert report.patient_id == "pseudonym-17"
     assert [warning.code for warning in report.quality.warnings] == ["derived_leads"]
 
 
 def test_a_record_that_node_publishes_is_screened(served, node_folder):
-    report = report_of(served, run("node", node_folder / "publish.mjs", served.broker))
+    report = report_of(served, run("node", node_folder / "publish.mjs", served.kafka.broker))
     assert report.patient_id == "pseudonym-17"
     assert [warning.code for warning in report.quality.warnings] == ["derived_leads"]
 
@@ -109,7 +109,7 @@ def test_the_subscriber_prints_each_new_state_once_and_passes_over_what_it_canno
     raised, acknowledged = encode_message(an_alert("raised")), encode_message(an_alert("acknowledged"))
     values = [raised, raised, acknowledged, raised, b"no alert", encode_message(an_alert("raised", "a2"))]
     with embedded_broker(tmp_path) as (broker, _):
-        asyncio.run(ensure_topics(load_settings({}, {"broker": broker})))
+        asyncio.run(ensure_topics(KafkaSettings(broker=broker)))
         asyncio.run(publish_alerts(broker, values))
         command = [sys.executable, str(EXAMPLES / "subscribe_alerts.py"), broker]
         with subprocess.Popen(
