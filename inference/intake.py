@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from .leads import arrange_leads
 from .waveform import CROP_SAMPLES, MAX_DURATION_S, preprocess
 
 Outcome: TypeAlias = Quality | RecordError
+RefusalT = TypeVar("RefusalT", bound=RecordError)
 Layout: TypeAlias = tuple[tuple[str, ...], float, int]
 """Leads, rate and samples: records that share them are worked on together."""
 Part: TypeAlias = tuple[list[int], NDArray[np.float32]]
@@ -93,11 +94,11 @@ def admit(record: EcgRecord) -> NDArray[np.float32]:
 def _contradiction(record: EcgRecord) -> MalformedRecord | None:
     """Return what is wrong with a record that no decoder has checked, or whose scale float32 cannot hold."""
     if not record.leads or len(record.samples) % (BYTES_PER_SAMPLE * len(record.leads)):
-        return MalformedRecord("the leads do not have equally many samples", record_id=record.record_id)
+        return _named(MalformedRecord("the leads do not have equally many samples"), record)
     step_uv = record.microvolts_per_step
     if not 0 < step_uv <= MAX_STEP_UV:
         sentence = f"a step of {step_uv:g} µV is none of an ECG"
-        return MalformedRecord(sentence, record_id=record.record_id, microvolts_per_step=step_uv)
+        return _named(MalformedRecord(sentence, microvolts_per_step=step_uv), record)
     return None
 
 
@@ -176,4 +177,11 @@ def _remarks(record: EcgRecord, derived: tuple[str, ...]) -> list[QualityWarning
 
 def _of_record(refusal: UnusableSignal, record: EcgRecord) -> UnusableSignal:
     """Return the refusal under the record's name; a shared one must not be renamed."""
-    return UnusableSignal(refusal.detail, code=refusal.wire_code, record_id=record.record_id, **refusal.numbers)
+    again = UnusableSignal(refusal.detail, code=refusal.wire_code, record_id=record.record_id, **refusal.numbers)
+    return _named(again, record)
+
+
+def _named(refusal: RefusalT, record: EcgRecord) -> RefusalT:
+    """Return the refusal, which now says whose record it is."""
+    refusal.record_id, refusal.device_id, refusal.site = record.record_id, record.device_id, record.site
+    return refusal

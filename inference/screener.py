@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.protocol import Engine
-from schemas.codec import decode_ecg
+from schemas.codec import FindSchema, decode_ecg
+from schemas.ecg_message import EcgMessage
 from schemas.ecg_record import EcgRecord
-from schemas.errors import CardiacNetsError, EngineFailed, RecordError
+from schemas.errors import CardiacNetsError, EngineFailed, RecordError, TransientError
 from schemas.messages import Quality
+from schemas.writer_schema import shipped_schema
 
 from .bundle import Bundle
 from .intake import take_in
@@ -36,12 +38,12 @@ class PreparedBatch:
 
     Attributes:
         accepted: the ECGs that passed the gate, in order.
-        outcomes: one entry an ECG of the batch: its quality, or its refusal.
+        outcomes: one entry an ECG of the batch: its quality, or why it cannot be screened.
         inputs: (accepted × crops, 12, 2250) float32, standardised.
     """
 
     accepted: tuple[EcgRecord, ...]
-    outcomes: tuple[Quality | RecordError, ...]
+    outcomes: tuple[Quality | CardiacNetsError, ...]
     inputs: NDArray[np.float32]
 
 
@@ -49,11 +51,16 @@ ScreenedOrRefused: TypeAlias = Screening | CardiacNetsError
 
 
 class Screener:
-    """Screens batches with one bundle on one engine; `prepare` and `run` may work in different threads."""
+    """Screens batches with one bundle on one engine; `prepare` and `run` may work in different threads.
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    Args:
+        find_schema: finds the schema of an ECG that names the one it was written by; called in the thread of `prepare`.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, find_schema: FindSchema = shipped_schema) -> None:
         self.bundle = bundle
         self.engine = engine
+        self._find_schema = find_schema
         self._n_crops = bundle.manifest.input.n_crops
         self._readout = Readout(bundle.manifest)
 
@@ -62,12 +69,12 @@ class Screener:
         filter_operator()
         self.engine.warm_up(max_batch * self._n_crops)
 
-    def prepare_values(self, values: Sequence[bytes]) -> PreparedBatch:
+    def prepare_messages(self, messages: Sequence[EcgMessage]) -> PreparedBatch:
         """Decode and prepare ECGs as they came from the wire."""
-        return self.prepare([_decoded(value) for value in values])
+        return self.prepare([self._decoded(message) for message in messages])
 
-    def prepare(self, items: Sequence[EcgRecord | RecordError]) -> PreparedBatch:
-        """Examine and preprocess a batch; an item that is already a refusal stays one."""
+    def prepare(self, items: Sequence[EcgRecord | CardiacNetsError]) -> PreparedBatch:
+        """Examine and preprocess a batch; an item that is an error already stays one."""
         records = [item for item in items if isinstance(item, EcgRecord)]
         intake = take_in(records, self._n_crops)
         seen = iter(intake.outcomes)
@@ -89,9 +96,15 @@ class Screener:
             for outcome in batch.outcomes
         ]
 
-    def screen(self, items: Sequence[EcgRecord | RecordError]) -> list[ScreenedOrRefused]:
+    def screen(self, items: Sequence[EcgRecord | CardiacNetsError]) -> list[ScreenedOrRefused]:
         """Prepare and run, for those who have no stream."""
         return self.run(self.prepare(items))
+
+    def _decoded(self, message: EcgMessage) -> EcgRecord | CardiacNetsError:
+        try:
+            return decode_ecg(message.value, message.data_schema, self._find_schema)
+        except (RecordError, TransientError) as error:
+            return error
 
     def _findings(self, batch: PreparedBatch) -> Sequence[Finding | EngineFailed]:
         if not batch.accepted:
@@ -101,13 +114,6 @@ class Screener:
             if len(output) != len(batch.inputs):
                 raise EngineFailed(f"{self.engine.name} returned {len(output)} rows of {name}, not {len(batch.inputs)}")
         return self._readout.read(outputs, self._n_crops)
-
-
-def _decoded(value: bytes) -> EcgRecord | RecordError:
-    try:
-        return decode_ecg(value)
-    except RecordError as error:
-        return error
 
 
 def _screening(record: EcgRecord, quality: Quality, finding: Finding | EngineFailed) -> Screening | EngineFailed:

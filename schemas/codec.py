@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from functools import partial
-from importlib.resources import files
+from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import zstandard
-from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from fastavro import schemaless_writer
 
 from .differences import from_differences, to_differences
 from .ecg_record import EcgRecord
-from .errors import MalformedRecord, OversizedRecord, RecordError
+from .ecg_schema import AVRO_SCHEMA, SAMPLES
+from .errors import MalformedRecord, OversizedRecord, RecordError, UnknownSchema
 from .record_limits import (
     BYTES_PER_SAMPLE,
     MAX_HEADER_BYTES,
@@ -25,27 +24,37 @@ from .record_limits import (
     is_identifier,
     sample_bytes,
 )
+from .writer_schema import (
+    AVRO_ERRORS,
+    BARE,
+    HEADER_STEP,
+    LATER_STEP,
+    SAMPLES_STEP,
+    SchemaReference,
+    WriterSchema,
+    shipped_schema,
+)
 
-AVRO_SCHEMA: dict[str, Any] = json.loads((files(__package__) / "ecg_record.avsc").read_text(encoding="utf-8"))
-"""The published schema; register this one where a schema registry is used."""
+__all__ = ["AVRO_SCHEMA", "FindSchema", "decode_ecg", "encode_ecg"]
 
-CONFLUENT_MAGIC = 0
+FindSchema: TypeAlias = Callable[[SchemaReference], WriterSchema]
+"""Finds a writer's schema; raises UnknownSchema, UnusableSchema, or RegistryUnavailable for the moment."""
+
+CONFLUENT_MAGIC = b"\x00"
 CONFLUENT_PREFIX_BYTES = 5
+MAX_ADDRESS_CHARACTERS = 2048
 ZSTD_LEVEL = 3
 
-# The record is read in two steps, header and samples: a record's fields follow each other without separators, so the
-# header alone is a record as well, and can be bounded and checked before the samples are looked at.
-_header_schema = parse_schema(AVRO_SCHEMA | {"name": "EcgHeader", "fields": AVRO_SCHEMA["fields"][:-1]})
-_samples_schema = parse_schema("bytes")
-_read_header = partial(schemaless_reader, writer_schema=_header_schema, reader_schema=None)
-_read_samples = partial(schemaless_reader, writer_schema=_samples_schema, reader_schema=None)
 
-_AVRO_ERRORS = (EOFError, LookupError, ValueError, OverflowError, TypeError, AttributeError)
-"""What fastavro raises on bytes or values that do not fit the schema (UnicodeError is a ValueError)."""
-
-
-def encode_ecg(record: EcgRecord, *, compress: bool = True) -> bytes:
+def encode_ecg(record: EcgRecord, *, compress: bool = True, schema_id: int | None = None) -> bytes:
     """Return the record as Avro, its samples as first differences under zstd unless `compress` is off.
+
+    A record without a site is written as version 1.0 wrote it, so that every reader takes it.
+
+    Args:
+        record: what to write.
+        compress: whether the samples are compressed, to about a third.
+        schema_id: the id that a registry gave to `AVRO_SCHEMA`; the value is put into a Confluent frame then.
 
     Raises:
         MalformedRecord: the record contradicts itself, or a value is impossible.
@@ -55,36 +64,92 @@ def encode_ecg(record: EcgRecord, *, compress: bool = True) -> bytes:
     try:
         header = _header_of(record, compress=compress)
         check_header(header)
-        schemaless_writer(out, _header_schema, header)
-    except _AVRO_ERRORS as error:
+        schemaless_writer(out, HEADER_STEP.writer, header)
+    except AVRO_ERRORS as error:
         raise MalformedRecord(f"not an ECG record: {error}") from error
     if out.tell() > MAX_HEADER_BYTES:
         raise OversizedRecord(f"the fields before the samples take more than {MAX_HEADER_BYTES} bytes")
     samples = _compressed(record.samples, header) if compress else record.samples
-    schemaless_writer(out, _samples_schema, samples)
-    return out.getvalue()
+    schemaless_writer(out, SAMPLES_STEP.writer, {SAMPLES: samples})
+    if record.site is not None or schema_id is not None:
+        schemaless_writer(out, LATER_STEP.writer, header)
+    return _frame(schema_id) + out.getvalue()
 
 
-def decode_ecg(value: bytes) -> EcgRecord:
-    """Return the record that `value` holds: Avro, bare or in Confluent framing, whose schema id is not looked up.
+def _frame(schema_id: int | None) -> bytes:
+    return b"" if schema_id is None else CONFLUENT_MAGIC + schema_id.to_bytes(4, "big")
+
+
+def decode_ecg(value: bytes, data_schema: bytes | None = None, find_schema: FindSchema = shipped_schema) -> EcgRecord:
+    """Return the record that `value` holds, resolved into ours by the names of its writer's fields.
 
     Every size is bounded before anything of that size is allocated.
+
+    Args:
+        value: Avro, bare or in Confluent framing.
+        data_schema: the message's header `ce_dataschema`, where it has one: the address of the writer's schema.
+        find_schema: finds the schema of an id or an address; without it those that we publish are known.
 
     Raises:
         MalformedRecord: `value` is no ECG record, or contradicts itself.
         OversizedRecord: a size that it has, or claims, is over a bound.
+        UnknownSchema: its schema cannot be had.
+        UnusableSchema: its schema cannot be resolved into ours.
+        RegistryUnavailable: its schema cannot be had at the moment.
     """
     if len(value) > MAX_VALUE_BYTES:
         raise OversizedRecord(f"more than {MAX_VALUE_BYTES} bytes", value_bytes=len(value))
-    header, start = _decoded_header(value, _payload_start(value))
+    schema, start = _schema_and_start(value, data_schema, find_schema)
+    fields: dict[str, Any] = {}
     try:
+        schema.read(value, start, fields)
+        header = cast("Header", fields)
         check_header(header)
-        samples = _decoded_samples(header, value, start)
+        samples = _samples_of(header, fields[SAMPLES])
     except RecordError as error:
-        record_id = header["record_id"]
-        error.record_id = record_id if is_identifier(record_id) else None
+        error.record_id, error.device_id, error.site = (
+            _name_in(fields, name) for name in ("record_id", "device_id", "site")
+        )
         raise
     return _record_of(header, samples)
+
+
+def _schema_and_start(value: bytes, data_schema: bytes | None, find_schema: FindSchema) -> tuple[WriterSchema, int]:
+    """Return how to read the value, and where its Avro begins."""
+    framed_id = _framed_id(value)
+    start = 0 if framed_id is None else CONFLUENT_PREFIX_BYTES
+    if data_schema is None:
+        return BARE if framed_id is None else find_schema(framed_id), start
+    schema = find_schema(_address(data_schema))
+    if framed_id is not None and schema.schema_id not in {None, framed_id}:
+        sentence = f"the frame names schema {framed_id}, the header ce_dataschema names schema {schema.schema_id}"
+        raise MalformedRecord(sentence, schema_id=framed_id)
+    return schema, start
+
+
+def _framed_id(value: bytes) -> int | None:
+    """Return the schema id of a Confluent frame, None where there is no frame: no bare record begins with a zero."""
+    if not value.startswith(CONFLUENT_MAGIC):
+        return None
+    if len(value) < CONFLUENT_PREFIX_BYTES:
+        raise MalformedRecord("the Confluent frame is cut short")
+    return int.from_bytes(value[1:CONFLUENT_PREFIX_BYTES], "big")
+
+
+def _address(data_schema: bytes) -> str:
+    try:
+        address = data_schema.decode()
+    except UnicodeDecodeError as error:
+        raise UnknownSchema("the header ce_dataschema is not UTF-8") from error
+    if len(address) > MAX_ADDRESS_CHARACTERS:
+        raise UnknownSchema(f"the header ce_dataschema is longer than {MAX_ADDRESS_CHARACTERS} characters")
+    return address
+
+
+def _name_in(fields: Mapping[str, Any], name: str) -> str | None:
+    """Return a name of the record, as far as it could be read, if it is one."""
+    text = fields.get(name)
+    return text if text is not None and is_identifier(text) else None
 
 
 def _header_of(record: EcgRecord, *, compress: bool) -> Header:
@@ -104,6 +169,7 @@ def _header_of(record: EcgRecord, *, compress: bool) -> Header:
         microvolts_per_step=record.microvolts_per_step,
         n_samples=record.n_samples if n_leads else 0,
         encoding="DELTA_ZSTD" if compress else "RAW",
+        site=record.site,
     )
 
 
@@ -120,33 +186,11 @@ def _record_of(header: Header, samples: bytes) -> EcgRecord:
         age_years=header["age_years"],
         sex=header["sex"],
         paced=header["paced"],
+        site=header["site"],
     )
 
 
-def _payload_start(value: bytes) -> int:
-    """Return where the Avro begins: a bare record begins with the length of its id, which is never 0."""
-    return CONFLUENT_PREFIX_BYTES if value[:1] == bytes([CONFLUENT_MAGIC]) else 0
-
-
-def _decoded_header(value: bytes, start: int) -> tuple[Header, int]:
-    """Return the header and where the samples begin, reading no further than a header may reach."""
-    stream = BytesIO(value[start : start + MAX_HEADER_BYTES])
-    try:
-        header = cast("Header", _read_header(stream))
-    except _AVRO_ERRORS as error:
-        raise MalformedRecord(f"not an Avro ECG record: {type(error).__name__}: {error}") from error
-    return header, start + stream.tell()
-
-
-def _decoded_samples(header: Header, value: bytes, start: int) -> bytes:
-    stream = BytesIO(value)
-    stream.seek(start)
-    try:
-        stored = cast("bytes", _read_samples(stream))
-    except _AVRO_ERRORS as error:
-        raise MalformedRecord(f"the samples are cut short: {error}") from error
-    if trailing := len(value) - stream.tell():
-        raise MalformedRecord("bytes follow the record", trailing_bytes=trailing)
+def _samples_of(header: Header, stored: bytes) -> bytes:
     samples = _decompressed(stored, header) if header["encoding"] == "DELTA_ZSTD" else stored
     if len(samples) != sample_bytes(header):
         raise MalformedRecord(

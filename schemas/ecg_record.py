@@ -20,6 +20,7 @@ class EcgRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         samples: little-endian int16, lead after lead; `MISSING_SAMPLE` where there is none.
         paced: whether the patient has a pacemaker, where the device knows.
+        site: where the ECG was recorded, such as a hospital and its ward.
     """
 
     record_id: str
@@ -33,6 +34,7 @@ class EcgRecord(msgspec.Struct, frozen=True, kw_only=True):
     age_years: float | None = None
     sex: Literal["female", "male"] | None = None
     paced: bool | None = None
+    site: str | None = None
 
     @property
     def n_samples(self) -> int:

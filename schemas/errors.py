@@ -4,11 +4,14 @@
     ├── RecordError           the record: rejected with its code, the work goes on
     │   ├── MalformedRecord       the bytes are not an ECG record
     │   ├── OversizedRecord       a size it has, or claims, is over a bound
+    │   ├── UnknownSchema         the schema that the record names cannot be had
+    │   ├── UnusableSchema        the schema that the record names cannot be resolved into ours
     │   ├── UnreadableFile        an ECG file that no reader understands
     │   └── UnusableSignal        the gate's verdict; its code is the gate's
     ├── TransientError        the moment: retried within bounds, then rejected
     │   ├── EngineFailed          an engine raised, or answered in the wrong shape
     │   ├── Overloaded            a bounded queue is full
+    │   ├── RegistryUnavailable   the schema registry does not answer
     │   └── ShuttingDown          the work was still queued when serving stopped
     └── DeploymentError       the installation: refuse to start, or stop
         ├── InvalidSettings       an unknown name or an impossible value
@@ -55,6 +58,8 @@ class RecordError(CardiacNetsError):
     Attributes:
         detail: one sentence for a person.
         record_id: the record's id, where its bytes could be read that far.
+        device_id: the device that recorded it, where that is known.
+        site: where it was recorded, where that is known.
     """
 
     def __init__(
@@ -64,6 +69,8 @@ class RecordError(CardiacNetsError):
         self.detail = detail
         self.wire_code = code or self.code
         self.record_id = record_id
+        self.device_id: str | None = None
+        self.site: str | None = None
         self.numbers = {name: _as_evidence(value) for name, value in numbers.items()}
 
 
@@ -84,6 +91,18 @@ class OversizedRecord(RecordError):
     """A size that the record has, or claims to have once decompressed, is over a bound."""
 
     code = "oversized_record"
+
+
+class UnknownSchema(RecordError):
+    """The schema that the record names cannot be had: no registry is set, or the registry does not have it."""
+
+    code = "unknown_schema"
+
+
+class UnusableSchema(RecordError):
+    """The schema that the record names cannot be resolved into ours: a field is missing, or has another type."""
+
+    code = "unusable_schema"
 
 
 class UnreadableFile(RecordError):
@@ -114,6 +133,12 @@ class Overloaded(TransientError):
     """A bounded queue is full."""
 
     code = "overloaded"
+
+
+class RegistryUnavailable(TransientError):
+    """The schema registry does not answer, or not as a registry does."""
+
+    code = "schema_registry_unavailable"
 
 
 class ShuttingDown(TransientError):

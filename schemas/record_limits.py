@@ -12,7 +12,7 @@ from .errors import MalformedRecord, OversizedRecord
 MAX_VALUE_BYTES = 4 * 2**20
 """Of a whole message."""
 MAX_HEADER_BYTES = 8 * 2**10
-"""Of all fields before the samples."""
+"""Of all fields before the samples; of another schema's, of all fields that follow each other without a foreign one."""
 MAX_SAMPLE_BYTES = 4_000_000
 """Of all samples of all leads, decompressed: 2 min 46 s of 12 leads at 1000 Hz."""
 MAX_WINDOW_BYTES = 8 * 2**20
@@ -22,10 +22,16 @@ MAX_LEAD_NAME_CHARACTERS = 32
 MAX_ID_CHARACTERS = 256
 MAX_AGE_YEARS = 150.0
 BYTES_PER_SAMPLE = 2
+IDENTIFIERS: tuple[Literal["record_id", "patient_id", "device_id", "site"], ...] = (
+    "record_id",
+    "patient_id",
+    "device_id",
+    "site",
+)
 
 
 class Header(TypedDict):
-    """The fields of an Avro record that come before its samples."""
+    """The fields of an Avro record, but for its samples."""
 
     record_id: str
     patient_id: str | None
@@ -39,6 +45,7 @@ class Header(TypedDict):
     microvolts_per_step: float
     n_samples: int
     encoding: Literal["RAW", "DELTA_ZSTD"]
+    site: str | None
 
 
 def check_header(header: Header) -> None:
@@ -62,13 +69,13 @@ def sample_bytes(header: Header) -> int:
 
 
 def is_identifier(text: str) -> bool:
-    """Return whether `text` may name a record, a patient or a device."""
+    """Return whether `text` may name a record, a patient, a device or a site."""
     return 1 <= len(text) <= MAX_ID_CHARACTERS
 
 
 def _check_ids(header: Header) -> None:
-    ids = {"record_id": header["record_id"], "patient_id": header["patient_id"], "device_id": header["device_id"]}
-    for name, text in ids.items():
+    for name in IDENTIFIERS:
+        text = header[name]
         if text is None or is_identifier(text):
             continue
         if not text:

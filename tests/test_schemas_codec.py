@@ -1,6 +1,7 @@
 """A record survives the wire; whatever else arrives is refused, cheaply, by one of two errors."""
 
 import io
+import json
 import struct
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,18 @@ from hypothesis import strategies as st
 
 from schemas.codec import AVRO_SCHEMA, decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
-from schemas.errors import MalformedRecord, OversizedRecord, RecordError
+from schemas.errors import MalformedRecord, OversizedRecord, RecordError, UnknownSchema
 from schemas.record_limits import MAX_HEADER_BYTES, MAX_SAMPLE_BYTES, MAX_VALUE_BYTES
 from schemas.topics import ECG_RECORDS
+from schemas.writer_schema import resolve_schema, shipped_schema
 
 SCHEMA = fastavro.parse_schema(AVRO_SCHEMA)
+WITHOUT_SITE = fastavro.parse_schema(AVRO_SCHEMA | {"fields": AVRO_SCHEMA["fields"][:-1]})
+SCHEMA_ID = 42
 CONFLUENT_PREFIX = b"\x00\x00\x00\x00\x2a"
+REGISTERED = resolve_schema(json.dumps(AVRO_SCHEMA), SCHEMA_ID)
+FIRST_VERSION = "urn:cardiacnets:schema:v1.0:ecg_record.avsc"
+NEWEST_VERSION = "urn:cardiacnets:schema:v1.1:ecg_record.avsc"
 
 identifiers = st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
@@ -45,6 +52,7 @@ def records(draw):
         age_years=draw(st.none() | st.floats(0, 150)),
         sex=draw(st.sampled_from([None, "female", "male"])),
         paced=draw(st.none() | st.booleans()),
+        site=draw(st.none() | identifiers),
     )
 
 
@@ -81,13 +89,20 @@ def avro(samples, *, encoding="DELTA_ZSTD", **changes):
         "samples": samples,
     }
     out = io.BytesIO()
-    fastavro.schemaless_writer(out, SCHEMA, fields | changes)
+    fastavro.schemaless_writer(out, SCHEMA if "site" in changes else WITHOUT_SITE, fields | changes)
     return out.getvalue()
 
 
-@given(records(), st.booleans(), st.sampled_from([b"", CONFLUENT_PREFIX]))
-def test_every_record_survives_the_wire_raw_compressed_and_framed(record, compress, prefix):
-    assert decode_ecg(prefix + encode_ecg(record, compress=compress)) == record
+def registered(schema_id):
+    """Find the one schema that is registered."""
+    return REGISTERED if schema_id == SCHEMA_ID else shipped_schema(schema_id)
+
+
+@given(records(), st.booleans(), st.sampled_from([None, SCHEMA_ID]))
+def test_every_record_survives_the_wire_raw_compressed_and_framed(record, compress, schema_id):
+    value = encode_ecg(record, compress=compress, schema_id=schema_id)
+    assert value.startswith(CONFLUENT_PREFIX) == (schema_id is not None)
+    assert decode_ecg(value, find_schema=registered) == record
 
 
 @given(records(), st.booleans())
@@ -99,15 +114,37 @@ def test_what_is_encoded_is_valid_by_the_published_schema_and_begins_with_no_zer
 
 @given(st.binary(max_size=400), st.sampled_from([b"", CONFLUENT_PREFIX]))
 def test_random_bytes_are_refused(value, prefix):
-    with pytest.raises((MalformedRecord, OversizedRecord)):
-        decode_ecg(prefix + value)
+    with pytest.raises((MalformedRecord, OversizedRecord, UnknownSchema)):
+        decode_ecg(prefix + value, find_schema=registered)
 
 
 @given(records(), st.booleans(), st.data())
 def test_a_record_cut_anywhere_is_refused(record, compress, data):
-    value = encode_ecg(record, compress=compress)
+    value = encode_ecg(msgspec.structs.replace(record, site=None), compress=compress)
     with pytest.raises((MalformedRecord, OversizedRecord)):
         decode_ecg(value[: data.draw(st.integers(0, len(value) - 1))])
+
+
+@given(records(), identifiers, st.booleans(), st.sampled_from([None, SCHEMA_ID]), st.data())
+def test_a_record_with_a_site_cut_anywhere_is_refused_but_where_the_first_version_ended(
+    record, site, compress, schema_id, data
+):
+    record = msgspec.structs.replace(record, site=site)
+    value = encode_ecg(record, compress=compress, schema_id=schema_id)
+    ended = len(value) - len(site_bytes(site)) if schema_id is None else None
+    end = data.draw(st.integers(0, len(value) - 1))
+    if end == ended:
+        assert decode_ecg(value[:end]) == msgspec.structs.replace(record, site=None)
+        return
+    with pytest.raises((MalformedRecord, OversizedRecord)):
+        decode_ecg(value[:end], find_schema=registered)
+
+
+def site_bytes(site):
+    """Return a site as Avro writes it."""
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, ["null", "string"], site)
+    return out.getvalue()
 
 
 @given(records(), st.booleans(), st.data())
@@ -159,6 +196,8 @@ def test_threads_may_decode_and_encode_at_once():
 IMPOSSIBLE = {
     "no id": {"record_id": ""},
     "an empty patient": {"patient_id": ""},
+    "an empty site": {"site": ""},
+    "a number for a site": {"site": 7},
     "no leads": {"leads": ()},
     "a nameless lead": {"leads": ("I", *LEADS[1:-1], "")},
     "two leads of one name": {"leads": ("I", *LEADS[1:-1], "I")},
@@ -187,6 +226,7 @@ def test_an_impossible_record_is_not_encoded(changes, compress):
 
 OVERSIZED = {
     "a long id": {"record_id": "x" * 257},
+    "a long site": {"site": "x" * 257},
     "many leads": {"leads": tuple(f"L{n}" for n in range(33)), "samples": bytes(66)},
     "a long lead name": {"leads": ("x" * 33,)},
     "many samples": {"samples": bytes(24 * (MAX_SAMPLE_BYTES // 24 + 1))},
@@ -208,6 +248,9 @@ def test_the_largest_record_allowed_passes_both_ways():
 
 CONTRADICTIONS = {
     "trailing bytes": avro(bytes(12), encoding="RAW") + b"x",
+    "bytes after a site": avro(bytes(12), encoding="RAW", site="ward 3") + b"x",
+    "half a site": avro(bytes(12), encoding="RAW", site="ward 3")[:-2],
+    "an empty site": avro(bytes(12), encoding="RAW", site=""),
     "too few samples": avro(bytes(10), encoding="RAW"),
     "too many samples": avro(bytes(14), encoding="RAW"),
     "no samples a lead": avro(b"", encoding="RAW", n_samples=0),
@@ -281,16 +324,70 @@ def test_a_refusal_names_the_record_where_the_header_could_be_read():
         assert refusal.value.record_id == "ecg-1"
 
 
+def test_a_refusal_names_the_device_and_the_site_where_they_could_be_read():
+    value = avro(bytes(10), encoding="RAW", device_id="cart-1", site="ward 3")
+    with pytest.raises(MalformedRecord) as refusal:
+        decode_ecg(value)
+    assert (refusal.value.device_id, refusal.value.site) == ("cart-1", "ward 3")
+    with pytest.raises(MalformedRecord) as refusal:
+        decode_ecg(value[:-12])
+    assert (refusal.value.device_id, refusal.value.site) == ("cart-1", None)
+
+
 @pytest.mark.parametrize("value", [b"", CONFLUENT_PREFIX, b"\x0aecg-1", avro(b"", record_id="x" * 300)])
 def test_a_refusal_names_no_record_where_there_is_no_fit_name(value):
     with pytest.raises(RecordError) as refusal:
-        decode_ecg(value)
+        decode_ecg(value, find_schema=registered)
     assert refusal.value.record_id is None
 
 
-def test_the_schema_explains_every_field_and_ends_with_the_samples():
+def test_the_schema_explains_every_field_and_what_came_later_follows_the_samples_and_is_optional():
     assert all(field["doc"] for field in AVRO_SCHEMA["fields"])
-    assert AVRO_SCHEMA["fields"][-1]["name"] == "samples"
+    names = [field["name"] for field in AVRO_SCHEMA["fields"]]
+    assert names[12:] == ["samples", "site"]
+    assert AVRO_SCHEMA["fields"][13]["default"] is None
+
+
+def test_a_record_without_a_site_is_written_as_the_first_version_wrote_it():
+    value = encode_ecg(typical())
+    assert encode_ecg(typical(site="ward 3")) == value + site_bytes("ward 3")
+    assert decode_ecg(value, FIRST_VERSION.encode()) == typical()
+    with pytest.raises(MalformedRecord):
+        decode_ecg(value, NEWEST_VERSION.encode())
+
+
+def test_a_header_names_the_version_of_a_framed_value_too():
+    framed = encode_ecg(typical(), schema_id=7)
+    assert decode_ecg(framed, NEWEST_VERSION.encode()) == typical()
+    with pytest.raises(MalformedRecord):
+        decode_ecg(framed, FIRST_VERSION.encode())
+
+
+@pytest.mark.parametrize(
+    ("value", "data_schema", "said"),
+    [
+        (b"\x00\x00\x00\x01\x00" + encode_ecg(typical()), None, "schema 256"),
+        (encode_ecg(typical(), schema_id=0), None, "schema 0"),
+        (encode_ecg(typical()), b"urn:cardiacnets:schema:v9:ecg_record.avsc", "v9"),
+        (encode_ecg(typical()), b"", "CARDIACNETS_SCHEMA_REGISTRY"),
+        (encode_ecg(typical()), b"\xff", "not UTF-8"),
+        (encode_ecg(typical()), b"x" * 3000, "longer"),
+    ],
+    ids=["framed", "framed with 0", "a version to come", "empty", "no text", "long"],
+)
+def test_a_schema_that_cannot_be_had_is_named_and_nothing_is_read_by_position(value, data_schema, said):
+    with pytest.raises(UnknownSchema, match=said) as refusal:
+        decode_ecg(value, data_schema)
+    assert len(str(refusal.value)) < 300
+    if data_schema is None:
+        assert refusal.value.numbers == {"schema_id": int.from_bytes(value[1:5], "big")}
+        assert "CARDIACNETS_SCHEMA_REGISTRY" in str(refusal.value)
+
+
+def test_a_frame_and_a_header_that_name_different_schemas_are_a_contradiction():
+    framed = encode_ecg(typical(), schema_id=7)
+    with pytest.raises(MalformedRecord, match=r"schema 7.*schema 42"):
+        decode_ecg(framed, b"http://registry/schemas/ids/42", lambda address: REGISTERED)
 
 
 def test_the_longest_fields_allowed_fit_into_the_header():

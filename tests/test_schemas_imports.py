@@ -13,6 +13,10 @@ PARTS = (
     "ecg_record",
     "errors",
     "json_schemas",
+    "avro_types",
+    "ecg_message",
+    "ecg_schema",
+    "writer_schema",
 )
 HEAVY = {"numpy", "scipy", "torch", "faust", "aiokafka", "onnxruntime", "openvino", "redis", "pandas", "wfdb"}
 

@@ -17,7 +17,7 @@ class FakeEvent:
     """A Faust event as far as a lane sees it."""
 
     def __init__(self, offset, acked):
-        self.key, self.value = None, b"%d" % offset
+        self.key, self.value, self.headers = None, b"%d" % offset, {}
         self.message = SimpleNamespace(topic="t", partition=0, offset=offset, timestamp=0.0)
         self._acked = acked
 
@@ -53,7 +53,11 @@ async def events(count, acked, *, until=None):
         await until.wait()
 
 
-async def run_lane(count, run, *, broker=None, in_flight=64, prepare=list, until=None):
+def values_of(messages):
+    return [message.value for message in messages]
+
+
+async def run_lane(count, run, *, broker=None, in_flight=64, prepare=values_of, until=None):
     broker = broker or Broker()
     async with Batcher(prepare=prepare, run=run, max_batch=4, max_queue=8, drain_s=1.0) as batcher:
         lane = ScreeningLane(batcher, Lane.REALTIME, broker, tries=TRIES, in_flight=in_flight, hopeless=4)

@@ -12,7 +12,7 @@ from contract import validate_message
 from engines.batcher import Lane
 from inference.readout import Finding
 from inference.screener import Screening
-from schemas.codec import encode_ecg
+from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import EngineFailed, MalformedRecord, UnusableSignal
 from schemas.messages import Alert, ModelReference, Quality, Rejection, Risk, decode_message
@@ -26,10 +26,10 @@ MODEL = ModelReference(name="m", version="1", trained=True, weights="w")
 SWAPPED = b"a value" * 2**17
 
 
-def event(key=SWAPPED, value=b"avro"):
+def event(key=SWAPPED, value=b"avro", headers=None):
     """Return an event from a device that has swapped key and value, unless told otherwise."""
     message = SimpleNamespace(topic="t", partition=0, offset=7, timestamp=0.0)
-    return SimpleNamespace(key=key, value=value, message=message)
+    return SimpleNamespace(key=key, value=value, headers=headers or {}, message=message)
 
 
 def ecg(record_id):
@@ -79,9 +79,11 @@ class Waveforms:
 
     def __init__(self):
         self.stored = []
+        self.values = []
 
     def store(self, record_id, value):
         self.stored.append(record_id)
+        self.values.append(value)
 
 
 @pytest.fixture
@@ -170,3 +172,13 @@ def test_a_lane_without_alerts_has_report_request_and_waveform_all_the_same(ward
 def test_an_unflagged_ecg_has_its_report_alone(ward):
     assert ward.publisher()(screening("r1", ("heart_failure", 0.1))) == {ECG_RISK: 1}
     assert ward.waveforms.stored == []
+
+
+def test_a_flagged_waveform_can_be_drawn_without_the_registry_that_its_record_was_read_with(ward):
+    outcome, value = screening("r1", ("heart_failure", 0.9)), encode_ecg(ecg("r1"), schema_id=42)
+    publish = ward.publisher()
+    publish(outcome, of=event(value=value))
+    publish(outcome, of=event(value=b"anything", headers={"ce_dataschema": b"urn:x"}))
+    assert [decode_ecg(stored) for stored in ward.waveforms.values] == [outcome.record] * 2
+    publish(outcome, of=event(value=b"as it came"))
+    assert ward.waveforms.values[-1] == b"as it came"

@@ -20,6 +20,10 @@ class Event(Protocol):
         """The record as it came, bytes or None."""
 
     @property
+    def headers(self) -> Any:
+        """The record's headers: bytes or None by name."""
+
+    @property
     def message(self) -> Any:
         """Where it came from: topic, partition, offset, timestamp in seconds."""
 

@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaProducer
 
 from engines.batcher import Lane
 from inference.screener import Screening
-from schemas.codec import decode_ecg
+from schemas.codec import decode_ecg, encode_ecg
+from schemas.ecg_message import ecg_message
 from schemas.ecg_record import EcgRecord
 from schemas.errors import CardiacNetsError, RecordError
 from schemas.messages import Alert, ModelReference
@@ -68,7 +69,7 @@ class AnswerPublisher:
         for disease in flagged:
             self._metrics.flagged.labels(disease).inc()
         if flagged:
-            self._waveforms.store(screening.record.record_id, event.value)
+            self._waveforms.store(screening.record.record_id, _readable_alone(event, screening.record))
         key = record_key(screening.record)
         return report_answers(screening, self._model, key, datetime.now(UTC), self._raises)
 
@@ -85,6 +86,12 @@ class AnswerPublisher:
             return rejection_answers(error, record.record_id, source, record_key(record), datetime.now(UTC))
         record_id = error.record_id if isinstance(error, RecordError) else None
         return rejection_answers(error, record_id, source, sound_key(event.key), datetime.now(UTC))
+
+
+def _readable_alone(event: Event, record: EcgRecord) -> bytes:
+    """Return the record as whoever draws it can read it: without its message's headers, and without a registry."""
+    message = ecg_message(event.value, event.headers)
+    return encode_ecg(record) if message.names_schema else message.value
 
 
 def _readable(event: Event) -> EcgRecord | None:

@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeAlias
 
 from engines.batcher import Batcher, Lane
 from inference.screener import ScreenedOrRefused
+from schemas.ecg_message import EcgMessage, ecg_message
 from schemas.errors import EngineFailed, RecordError, ShuttingDown, TransientError
 from stream.runtime.event import Event, Tries
 
@@ -29,7 +30,7 @@ from stream.runtime.event import Event, Tries
 @dataclass(slots=True)
 class _Pending:
     event: Event
-    value: bytes
+    message: EcgMessage
     screening: asyncio.Future[ScreenedOrRefused]
 
 
@@ -57,7 +58,7 @@ class ScreeningLane:
 
     def __init__(
         self,
-        batcher: Batcher[bytes, Any, ScreenedOrRefused],
+        batcher: Batcher[EcgMessage, Any, ScreenedOrRefused],
         lane: Lane,
         publisher: Publisher,
         *,
@@ -89,8 +90,8 @@ class ScreeningLane:
     async def _admit(self, event: Event) -> None:
         await self._places.acquire()
         self.held += 1
-        value = event.value or b""
-        self._admitted.put_nowait(_Pending(event, value, await self._batcher.admit(value, lane=self._lane)))
+        message = ecg_message(event.value, event.headers)
+        self._admitted.put_nowait(_Pending(event, message, await self._batcher.admit(message, lane=self._lane)))
 
     async def _answer(self) -> None:
         while pending := await self._admitted.get():
@@ -116,7 +117,7 @@ class ScreeningLane:
                     return self._give_up(error)
                 await asyncio.sleep(self._tries.delay_s(failed))
                 # Alone, so that one poisonous record cannot fail its neighbours a second time.
-                pending.screening = await self._batcher.admit(pending.value, lane=self._lane, alone=True)
+                pending.screening = await self._batcher.admit(pending.message, lane=self._lane, alone=True)
             else:
                 self._given_up = 0
                 return outcome

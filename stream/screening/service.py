@@ -8,6 +8,7 @@ from typing import Any
 
 from engines.batcher import Batcher, Lane
 from inference.screener import PreparedBatch, ScreenedOrRefused, Screener
+from schemas.ecg_message import EcgMessage
 from stream.broker.clients import LANE_TOPICS
 from stream.runtime.event import Tries
 from stream.runtime.topic_service import TopicService
@@ -61,16 +62,16 @@ class ScreeningService(TopicService):
 
     async def _start_parts(self, stack: AsyncExitStack) -> Batcher[Any, Any, Any]:
         self._waveforms = await stack.enter_async_context(WaveformCache(self._settings.redis, self.metrics))
-        self._batcher: Batcher[bytes, PreparedBatch, ScreenedOrRefused] = await stack.enter_async_context(
+        self._batcher: Batcher[EcgMessage, PreparedBatch, ScreenedOrRefused] = await stack.enter_async_context(
             self._new_batcher()
         )
         model = self._screener.bundle.reference
         self.metrics.model.info({"name": model.name, "version": model.version, "engine": self._screener.engine.name})
         return self._batcher
 
-    def _new_batcher(self) -> Batcher[bytes, PreparedBatch, ScreenedOrRefused]:
+    def _new_batcher(self) -> Batcher[EcgMessage, PreparedBatch, ScreenedOrRefused]:
         return Batcher(
-            prepare=self._screener.prepare_values,
+            prepare=self._screener.prepare_messages,
             run=self._screener.run,
             max_batch=self._settings.screening.max_batch,
             max_queue=self._settings.screening.max_queue,
