@@ -141,6 +141,16 @@ def test_the_wheel_holds_nothing_but_our_packages_without_pictures_caches_or_the
     assert [name for name in names if any(part in name for part in left_out)] == []
 
 
+def test_evaluating_by_the_wheels_files_says_which_baselines_a_clone_has_and_leaves_them_out(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    done = ended([sys.executable, "-m", "stream", "evaluate", "--patients", "40", "--json"], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    baselines = json.loads(done.stdout)["baselines"]
+    absent = {name: found["absent"] for name, found in baselines.items() if "absent" in found}
+    assert absent.keys() == {"from_scratch", "cmr_oracle"}
+    assert all("--baselines CLONE/training/baselines" in reason for reason in absent.values())
+
+
 def test_the_base_install_is_four_packages(base):
     installed = {one["name"] for one in json.loads(base.pip("list", "--format", "json"))}
     assert installed == {"cardiacnets", "fastavro", "msgspec", "zstandard"}

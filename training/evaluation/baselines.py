@@ -75,7 +75,7 @@ def find_network(folder: Path, name: str, trained_on: str) -> Bundle | Absent:
     """
     place = folder / name
     if not place.is_dir():
-        return Absent(f"there is no {place}")
+        return _missing(place)
     network = load_bundle(place)
     told = network.manifest.trained_on
     return network if told == trained_on else Absent(f"it learned from other patients than the model: {told}")
@@ -96,7 +96,7 @@ def learned_from(folder: Path) -> str | None:
 def find_classic(folder: Path, cohort: Cohort, learned: str | None) -> Path | Absent:
     """Return the folder of the regressions, if what they `learned_from` are patients of the cohort's kind."""
     place = folder / CLASSIC
-    return (_strange(learned, cohort) or place) if place.is_dir() else Absent(f"there is no {place}")
+    return (_strange(learned, cohort) or place) if place.is_dir() else _missing(place)
 
 
 def find_oracle(folder: Path, cohort: Cohort, learned: str | None) -> CmrOracle | Absent:
@@ -107,7 +107,7 @@ def find_oracle(folder: Path, cohort: Cohort, learned: str | None) -> CmrOracle 
     """
     place = folder / ORACLE
     if not place.is_dir():
-        return Absent(f"there is no {place}")
+        return _missing(place)
     if strange := _strange(learned, cohort):
         return strange
     if cohort.cines is None:
@@ -142,6 +142,12 @@ def read_scans(oracle: CmrOracle, cohort: Cohort, rows: NDArray[np.intp], embedd
     if embedding is None or not scanned.any():
         return ScanSide(predictions, {})
     return ScanSide(predictions, retrieve(embedding[scanned], oracle.embed(features)))
+
+
+def _missing(place: Path) -> Absent:
+    if place.parent == default_baselines():
+        return Absent("it is not in the wheel, for its size: a clone has it, --baselines CLONE/training/baselines")
+    return Absent(f"there is no {place}")
 
 
 def _strange(learned: str | None, cohort: Cohort) -> Absent | None:
