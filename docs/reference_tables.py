@@ -42,6 +42,14 @@ REJECTIONS = {
         "the decompressed samples, 256 characters for an id.",
         "Send a shorter ECG. Screening uses the first 10 s only.",
     ),
+    "unknown_schema": Explained(
+        "The record names its writer's schema by an id or an address, and that schema cannot be had. `numbers` has the id.",
+        "Set `CARDIACNETS_SCHEMA_REGISTRY`; register the schema; or publish without framing by our schema.",
+    ),
+    "unusable_schema": Explained(
+        "The schema that the record names lacks a required field, or has one of a type that does not resolve into ours.",
+        "Change the schema. The sentence names the field.",
+    ),
     "unreadable_file": Explained(
         "`screen` or `publish` found no ECG in the file that a reader understands.",
         "Check the path and the format. The sentence gives the reader's reason.",
@@ -74,6 +82,9 @@ REJECTIONS = {
         "The engine failed on this record each time it was tried alone.", "Read the worker's log; publish it again."
     ),
     "overloaded": Explained("A bounded queue was full.", "Publish the record again; add workers."),
+    "schema_registry_unavailable": Explained(
+        "The schema registry did not answer, and further tries did not help.", "Check the registry; publish it again."
+    ),
     "shutting_down": Explained(
         "Serving stopped first. A worker never rejects a record for this: the next worker takes it.", "Nothing."
     ),

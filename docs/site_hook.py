@@ -16,6 +16,7 @@ PUBLISHED = (
     "examples/*",
     "schemas/*.avsc",
     "schemas/*.yaml",
+    "schemas/golden/*",
     "schemas/json/*.json",
     "stream/dashboard/screenshots/*.png",
 )
