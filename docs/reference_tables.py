@@ -43,11 +43,11 @@ REJECTIONS = {
         "Send a shorter ECG. Screening uses the first 10 s only.",
     ),
     "unknown_schema": Explained(
-        "The record names its writer's schema by an id or an address, and that schema cannot be had. `numbers` has the id.",
+        "The record names its writer's schema, and that schema cannot be had. `numbers` has the id.",
         "Set `CARDIACNETS_SCHEMA_REGISTRY`; register the schema; or publish without framing by our schema.",
     ),
     "unusable_schema": Explained(
-        "The schema that the record names lacks a required field, or has one of a type that does not resolve into ours.",
+        "The schema that the record names lacks a required field, or a field's type does not resolve into ours.",
         "Change the schema. The sentence names the field.",
     ),
     "unreadable_file": Explained(
