@@ -43,12 +43,16 @@ REJECTIONS = {
         "Send a shorter ECG. Screening uses the first 10 s only.",
     ),
     "unknown_schema": Explained(
-        "The record names its writer's schema, and that schema cannot be had. `numbers` has the id.",
-        "Set `CARDIACNETS_SCHEMA_REGISTRY`; register the schema; or publish without framing by our schema.",
+        "The value names the schema that wrote it, by the id in a Confluent frame or in the header `ce_dataschema`. "
+        "That schema cannot be had: no registry is set, the registry does not have it, or the address is not in the "
+        "registry. `numbers` has the id. Nothing is read by its position in the bytes.",
+        "Set `CARDIACNETS_SCHEMA_REGISTRY`. Register the schema before you write by it. Or send the value without a "
+        "frame.",
     ),
     "unusable_schema": Explained(
-        "The schema that the record names lacks a required field, or a field's type does not resolve into ours.",
-        "Change the schema. The sentence names the field.",
+        "The schema that wrote the value was found, and no record of it can be resolved into ours: a field that every "
+        "record needs is absent, or has a type that Avro does not promote to ours. The sentence names the field.",
+        "Correct the schema: start from `schemas/ecg_record.avsc`, and add fields of your own.",
     ),
     "unreadable_file": Explained(
         "`screen` or `publish` found no ECG in the file that a reader understands.",
@@ -83,7 +87,8 @@ REJECTIONS = {
     ),
     "overloaded": Explained("A bounded queue was full.", "Publish the record again; add workers."),
     "schema_registry_unavailable": Explained(
-        "The schema registry did not answer, and further tries did not help.", "Check the registry; publish it again."
+        "The schema registry did not answer, or refused our credentials, each time it was asked.",
+        "Check the registry and the worker's log; publish the record again.",
     ),
     "shutting_down": Explained(
         "Serving stopped first. A worker never rejects a record for this: the next worker takes it.", "Nothing."

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from . import messages
-from .messages import MESSAGES, Message
+from .messages import LATER_FIELDS, MESSAGES, Message
 
 FOLDER = Path(__file__).parent / "json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -51,8 +51,8 @@ def write_schemas(folder: Path = FOLDER) -> None:
 
 
 def _complete(definition: dict[str, Any], kind: type[Message]) -> None:
-    """Add what msgspec does not know: the attributes' docstrings, and that we write every field."""
-    definition["required"] = list(definition["properties"])
+    """Add what msgspec does not know: the attributes' docstrings, and that every message has had its first fields."""
+    definition["required"] = [name for name in definition["properties"] if name not in LATER_FIELDS]
     for name, text in _attribute_docstrings(kind).items():
         definition["properties"][name]["description"] = text
 

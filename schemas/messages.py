@@ -105,6 +105,10 @@ class RiskReport(Message, frozen=True, kw_only=True):
     record_id: Identifier
     patient_id: Identifier | None
     """The patient's pseudonym, as the record had it."""
+    device_id: Identifier | None = None
+    """The device that recorded the ECG, as the record had it."""
+    site: Identifier | None = None
+    """Where the ECG was recorded, such as a hospital and its ward, as the record had it."""
     model: ModelReference
     risks: tuple[Risk, ...]
     """One a disease."""
@@ -132,6 +136,10 @@ class Alert(Message, frozen=True, kw_only=True):
     record_id: Identifier
     subject: Identifier | None
     """The patient's pseudonym."""
+    device_id: Identifier | None = None
+    """The device that recorded the ECG, as the record had it."""
+    site: Identifier | None = None
+    """Where the ECG was recorded, such as a hospital and its ward, as the record had it."""
     code: Disease
     """The disease that the alert is about."""
     risks: tuple[Risk, ...]
@@ -152,6 +160,10 @@ class Rejection(Message, frozen=True, kw_only=True):
     """Derived from the record's id (or its source) and the code: a repetition has the same one."""
     record_id: Identifier | None
     """None where the bytes could not even be read that far."""
+    device_id: Identifier | None = None
+    """The device that recorded the ECG; None where the bytes could not be read that far."""
+    site: Identifier | None = None
+    """Where the ECG was recorded, such as a hospital and its ward; None likewise."""
     code: Code
     """For a program: 'malformed_record', 'missing_lead', …"""
     detail: str
@@ -213,6 +225,9 @@ class Acknowledgement(Message, frozen=True, kw_only=True):
 
 
 MESSAGES: tuple[type[Message], ...] = (RiskReport, Alert, Rejection, CmrRequest, CmrResult, Acknowledgement)
+
+LATER_FIELDS = frozenset({"device_id", "site"})
+"""Fields that v1 gained later: we always write them, and a message from before lacks them."""
 
 MessageT = TypeVar("MessageT", bound=Message)
 _encoder = msgspec.json.Encoder()

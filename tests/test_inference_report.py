@@ -32,6 +32,8 @@ QUALITY = Quality(warnings=(), sample_rate_hz=500.0, duration_s=10.0, derived_le
 RECORD = EcgRecord(
     record_id="r-1",
     patient_id="p-1",
+    device_id="cart-1",
+    site="ward 3",
     leads=LEADS,
     sample_rate_hz=500.0,
     microvolts_per_step=5.0,
@@ -179,3 +181,9 @@ def test_a_report_costs_the_hot_path_little():
         return (time.thread_time() - started) / 16
 
     assert min(seconds_a_report() for _ in range(20)) < 1e-3  # measured 0.1 ms; the bound allows for a busy machine
+
+
+def test_a_report_and_its_alerts_say_which_device_recorded_the_ecg_and_where():
+    report = report_with((0.9, 0.5))
+    assert (report.device_id, report.site) == ("cart-1", "ward 3")
+    assert [(alert.device_id, alert.site) for alert in compose_alerts(report)] == [("cart-1", "ward 3")]

@@ -37,6 +37,8 @@ def ecg(record_id):
     return EcgRecord(
         record_id=record_id,
         patient_id="p",
+        device_id="cart-1",
+        site="ward 3",
         leads=LEADS,
         sample_rate_hz=500.0,
         microvolts_per_step=5.0,
@@ -122,7 +124,20 @@ def test_each_flagged_disease_has_an_alert_and_the_ecg_one_request(ward):
 def test_a_refused_ecg_that_could_be_read_is_told_under_its_patient(ward, refusal):
     ward.publisher()(refusal, of=event(value=encode_ecg(ecg("r1"))))
     ((topic, value),) = ward.producer.sent
-    assert (topic, decode_message(Rejection, value).record_id, ward.producer.keys) == (ECG_REJECTED, "r1", {b"p"})
+    rejection = decode_message(Rejection, value)
+    assert (topic, rejection.record_id, ward.producer.keys) == (ECG_REJECTED, "r1", {b"p"})
+    assert (rejection.device_id, rejection.site) == ("cart-1", "ward 3")
+
+
+def test_a_rejection_names_the_device_and_the_site_of_a_record_of_which_the_samples_alone_cannot_be_read(ward):
+    value = encode_ecg(ecg("r1"), compress=False)
+    broken = value[: value.index(bytes(24))] + b"\x01" * 24 + b"\x07"
+    with pytest.raises(MalformedRecord) as refusal:
+        decode_ecg(broken)
+    ward.publisher()(refusal.value, of=event(value=broken))
+    ((_, value),) = ward.producer.sent
+    rejection = decode_message(Rejection, value)
+    assert (rejection.record_id, rejection.device_id, rejection.site) == ("r1", "cart-1", None)
 
 
 @pytest.mark.parametrize(

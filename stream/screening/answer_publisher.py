@@ -83,9 +83,9 @@ class AnswerPublisher:
         message, record = event.message, _readable(event)
         source = f"{message.topic}/{message.partition}/{message.offset}"
         if record:
-            return rejection_answers(error, record.record_id, source, record_key(record), datetime.now(UTC))
-        record_id = error.record_id if isinstance(error, RecordError) else None
-        return rejection_answers(error, record_id, source, sound_key(event.key), datetime.now(UTC))
+            return rejection_answers(error, record, source, record_key(record), datetime.now(UTC))
+        origin = error if isinstance(error, RecordError) else None
+        return rejection_answers(error, origin, source, sound_key(event.key), datetime.now(UTC))
 
 
 def _readable_alone(event: Event, record: EcgRecord) -> bytes:

@@ -10,7 +10,8 @@ from inference.report import compose_alerts, compose_cmr_request, compose_report
 from inference.screener import Screening
 from schemas import topics
 from schemas.cloudevents import JSON, event_headers
-from schemas.errors import CardiacNetsError
+from schemas.ecg_record import EcgRecord
+from schemas.errors import CardiacNetsError, RecordError
 from schemas.identity import alert_event_id, rejection_id
 from schemas.messages import Alert, Message, ModelReference, Rejection, encode_message
 
@@ -44,12 +45,19 @@ def report_answers(
 
 
 def rejection_answers(
-    error: CardiacNetsError, record_id: str | None, source: str, key: bytes | None, at: datetime
+    error: CardiacNetsError, origin: EcgRecord | RecordError | None, source: str, key: bytes | None, at: datetime
 ) -> list[Outgoing]:
-    """Return the rejection of the ECG at `source` (topic/partition/offset), with the code and the numbers."""
+    """Return the rejection of the ECG at `source` (topic/partition/offset), with the code and the numbers.
+
+    Args:
+        origin: what knows the ids of the record, its device and its site; None where nothing does.
+    """
+    record_id = origin.record_id if origin else None
     rejection = Rejection(
         rejection_id=rejection_id(record_id or source, error.wire_code),
         record_id=record_id,
+        device_id=origin.device_id if origin else None,
+        site=origin.site if origin else None,
         code=error.wire_code,
         detail=str(error),
         numbers=error.numbers,
