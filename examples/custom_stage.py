@@ -23,13 +23,13 @@ from training.stages.batches import Batch, MiddleCrops, TrainingCrops, load_deve
 from training.stages.crops import open_resampled
 from training.stages.fit import Learner, fit
 from training.stages.seeds import seed_stage
-from training.stages.settings import Hardware, Learning, Settings
+from training.stages.settings import Hardware, Learning, SavedStruct
 from training.stages.stage_folder import StageFolder, open_stage
 
 STAGE = "pretrain-sex"
 
 
-class PretrainSex(Settings, frozen=True, kw_only=True):
+class PretrainSex(SavedStruct, frozen=True, kw_only=True):
     """What decides the result."""
 
     preset: str = "reference"

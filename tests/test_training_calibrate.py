@@ -12,7 +12,7 @@ from inference.readout import calibrate as apply_calibration
 from schemas.errors import InvalidSettings
 from training.stages.calibrate import (
     Calibrate,
-    as_operating_point,
+    as_threshold_name,
     choose_calibration,
     fit_bias,
     fit_heads,
@@ -212,6 +212,6 @@ def test_misspelt_options_are_refused_with_what_there_is():
         with pytest.raises(InvalidSettings, match="DISEASE=SHARE"):
             parse_prevalences([text])
     with pytest.raises(InvalidSettings, match="specificity_95"):
-        as_operating_point("youden")
+        as_threshold_name("youden")
     with pytest.raises(InvalidSettings, match="between 0 and 1"):
         shift_prevalence(TemperatureCalibration(temperature=1), 0.3, 1)

@@ -22,8 +22,9 @@ from training.cohort.layout import PHENOTYPES
 from training.evaluation.bootstrap import draw_patients
 from training.evaluation.cines.baselines import MEAN, NEAREST, RANDOM, answer_with_training_cines
 from training.evaluation.cines.consistency import check_consistency, weighted_correlation
-from training.evaluation.cines.evaluation import as_json, evaluate_generator, find_distinct
+from training.evaluation.cines.evaluation import as_json, evaluate_generator
 from training.evaluation.cines.frechet import FeatureSpace, estimate_frechet, frechet_distance, gaussian_distance
+from training.evaluation.cines.scorer import find_distinct
 from training.evaluation.cines.sheet import write_sheet
 from training.evaluation.cines.similarity import MOST_DB, estimate_mean, measure_psnr, measure_ssim
 from training.instruments.left_ventricle import LeftVentricles, measure_left_ventricles

@@ -22,7 +22,7 @@ from stream.cli import app
 from stream.commands.evaluate import _print_tables
 from training.cohort.provenance import describe_cohort
 from training.evaluation.baselines import (
-    Absent,
+    MissingBaseline,
     default_baselines,
     find_classic,
     find_network,
@@ -187,14 +187,14 @@ def test_the_tables_say_where_nobody_knows_who_was_learned_from(evaluation, caps
 
 def test_a_baseline_of_other_patients_is_absent_and_says_so(unseen, bundle):
     shipped = default_baselines()
-    assert not isinstance(find_network(shipped, "from_scratch", bundle.manifest.trained_on), Absent)
+    assert not isinstance(find_network(shipped, "from_scratch", bundle.manifest.trained_on), MissingBaseline)
     other = find_network(shipped, "from_scratch", "mimic-iv-ecg cohort of 10 patients")
-    assert isinstance(other, Absent)
+    assert isinstance(other, MissingBaseline)
     assert bundle.manifest.trained_on in other.reason
-    assert not isinstance(find_classic(shipped, unseen, learned_from(shipped)), Absent)
+    assert not isinstance(find_classic(shipped, unseen, learned_from(shipped)), MissingBaseline)
     real = replace(unseen, description=msgspec.structs.replace(unseen.description, source="mimic-iv-ecg"))
-    assert isinstance(find_classic(shipped, real, learned_from(shipped)), Absent)
-    assert isinstance(find_oracle(shipped, real, learned_from(shipped)), Absent)
+    assert isinstance(find_classic(shipped, real, learned_from(shipped)), MissingBaseline)
+    assert isinstance(find_oracle(shipped, real, learned_from(shipped)), MissingBaseline)
 
 
 def test_patients_whom_the_baselines_learned_from_are_refused(unseen, bundle):
@@ -288,8 +288,13 @@ def test_the_population_that_was_learned_from_is_refused(unseen, bundle):
 
 
 def test_a_cohort_without_labels_csv_or_its_columns_is_refused(bundle, tmp_path):
-    with pytest.raises(InvalidSettings, match="cannot be read"):
+    with pytest.raises(InvalidSettings, match=r"has no labels.csv that can be read \(No such file"):
         evaluate_real_ecgs(bundle, tmp_path)
-    (tmp_path / "labels.csv").write_text("record,file\na,a.dat\n")
-    with pytest.raises(InvalidSettings, match="dataset"):
-        evaluate_real_ecgs(bundle, tmp_path)
+    for content, complaint in (
+        (b"record,file\na,a.dat\n", "lacks the columns dataset, patient, NORM, MI, LVH"),
+        (b"record,file,dataset,patient,NORM,MI,LVH\n", "lists no ECG"),
+        (b"record,file\n\xff,a.dat\n", "can be read"),
+    ):
+        (tmp_path / "labels.csv").write_bytes(content)
+        with pytest.raises(InvalidSettings, match=complaint):
+            evaluate_real_ecgs(bundle, tmp_path)

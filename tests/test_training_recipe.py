@@ -15,9 +15,9 @@ from stream.cli import app
 from tests.tiny_cohort import write_tiny_cohort
 from training import recipe as recipe_module
 from training.evaluation.cmr_oracle import load_oracle
-from training.recipe import Places, Recipe, begin_recipe, plan_steps, run_recipe
+from training.recipe import Recipe, RecipeFolders, begin_recipe, plan_steps, run_recipe
 from training.simulation.probe import probe_crops
-from training.stages.package_bundle import Label, describe
+from training.stages.package_bundle import BundleLabel, describe
 from training.stages.settings import Hardware
 
 CPU = Hardware(accelerator="cpu")
@@ -36,7 +36,7 @@ SMALL = Recipe(
 
 
 def test_the_default_recipe_is_planned_for_less_than_two_hours_on_two_cores(tmp_path):
-    steps = list(plan_steps(Places(tmp_path), Recipe(), CPU))
+    steps = list(plan_steps(RecipeFolders(tmp_path), Recipe(), CPU))
 
     assert 60 < minutes_of(steps, at_once=2) < 120
     assert [step.name for step in steps][:2] == ["simulate", "pretrain-ecg"]
@@ -132,7 +132,7 @@ def test_a_bundle_of_a_real_cohort_claims_no_simulation(tmp_path):
     object.__setattr__(cohort, "description", msgspec.structs.replace(cohort.description, source="mimic-iv-ecg"))
     label = describe(cohort, tmp_path / "f")
 
-    assert isinstance(label, Label)
+    assert isinstance(label, BundleLabel)
     assert label.name == "cardiacnets-paper"
     assert "simulated" not in f"{label.weights} {label.notes}"
     assert "3 train" in label.trained_on

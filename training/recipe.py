@@ -26,7 +26,7 @@ from schemas.errors import InvalidSettings
 from .cohort.layout import Cohort, is_cohort, open_cohort
 from .cohort.process_pool import open_pool
 from .cohort.whole_file import write_json
-from .stages.settings import Count, Hardware, Learning, Settings
+from .stages.settings import Count, Hardware, Learning, SavedStruct
 from .stages.stage_folder import StageFolder, make_folder
 
 RECIPE = "recipe.json"
@@ -35,7 +35,7 @@ UNMEASURED_A_PATIENT = 3
 SECONDS_A_MINUTE = 60
 
 
-class Recipe(Settings, frozen=True, kw_only=True):
+class Recipe(SavedStruct, frozen=True, kw_only=True):
     """What decides the result: together with the code, everything.
 
     Attributes:
@@ -60,7 +60,7 @@ class Recipe(Settings, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class RecipeFolders:
     """Where everything lies below the recipe's folder."""
 
     out: Path
@@ -111,7 +111,7 @@ def run_recipe(
         out: gets the cohort, a folder a stage, the bundle and the baselines.
         recipe: what decides the result.
         hardware: where to learn.
-        say: told the plan, and how each step went.
+        say: note the plan, and how each step went.
         at_once: so many steps run at the same time; the program must guard its own entry by
             `if __name__ == "__main__"`.
 
@@ -119,7 +119,7 @@ def run_recipe(
         InvalidSettings: `out` holds the work of another recipe.
     """
     begin_recipe(out, recipe)
-    steps = list(plan_steps(Places(out), recipe, hardware))
+    steps = list(plan_steps(RecipeFolders(out), recipe, hardware))
     say(f"about {sum(step.minutes for step in steps):.0f} minutes of work, {at_once} at a time:")
     for step in steps:
         say(f"  {step.minutes:5.1f}  {step.name}")
@@ -136,7 +136,7 @@ def run_recipe(
             for done in wait(running, return_when=FIRST_COMPLETED).done:
                 say(done.result())
                 finished.add(running.pop(done))
-    return Places(out).bundle
+    return RecipeFolders(out).bundle
 
 
 def steps_at_once(hardware: Hardware) -> int:
@@ -149,7 +149,7 @@ def steps_at_once(hardware: Hardware) -> int:
 
 def _run_step(out: Path, recipe: Recipe, hardware: Hardware, name: str) -> str:
     """Run a step, and return how long it took."""
-    (step,) = (step for step in plan_steps(Places(out), recipe, hardware) if step.name == name)
+    (step,) = (step for step in plan_steps(RecipeFolders(out), recipe, hardware) if step.name == name)
     started = time.monotonic()
     step.run()
     return f"{name}: {(time.monotonic() - started) / SECONDS_A_MINUTE:.1f} min"
@@ -182,12 +182,12 @@ def _read_recipe(file: Path) -> Recipe:
         raise InvalidSettings(f"{file} is no recipe of this version ({error}): choose another folder") from error
 
 
-def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[Step]:
+def plan_steps(folders: RecipeFolders, recipe: Recipe, hardware: Hardware) -> Iterator[Step]:
     """Yield the steps, the longest way to the bundle first, with what the reference preset took on two slow cores."""
-    main, baselines = places.stage, places.baselines
+    main, baselines = folders.stage, folders.baselines
     scans = recipe.patients + recipe.unmeasured
     rows, scanned_rows = 0.8 * (scans + recipe.unscanned), 0.8 * scans
-    learn = _Learner(places, recipe, hardware)
+    learn = _Learner(folders, recipe, hardware)
     finetuning = rows * recipe.finetune_epochs / 120
     components = scans / 150
     drawing = scanned_rows * recipe.pretrain_cmr_epochs / 450
@@ -201,10 +201,10 @@ def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[S
     yield step("align", scanned_rows * recipe.align_epochs / 135, learn.align, "pretrain-ecg", "pretrain-cmr")
     yield step("finetune", finetuning, lambda: learn.finetune(main("finetune"), aligned=main("align")), "align")
     yield step(
-        "bundle", 100, lambda: learn.package(main("finetune"), main("calibrate"), places.bundle, None), "finetune"
+        "bundle", 100, lambda: learn.package(main("finetune"), main("calibrate"), folders.bundle, None), "finetune"
     )
     yield step("cmr_oracle", 110, learn.fit_oracle, "align")
-    for name, encoder, told, needed in (
+    for name, encoder, note, needed in (
         ("from_scratch", None, "without any pretraining", SIMULATE),
         (
             "without_alignment",
@@ -213,7 +213,7 @@ def plan_steps(places: Places, recipe: Recipe, hardware: Hardware) -> Iterator[S
             "pretrain-ecg",
         ),
     ):
-        baseline = _Baseline(learn, baselines / name, main(f"baseline-{name}"), encoder, told)
+        baseline = _Baseline(learn, baselines / name, main(f"baseline-{name}"), encoder, note)
         yield step(name, finetuning, baseline, needed)
     yield step("classic", rows / 47, learn.fit_classic, SIMULATE)
 
@@ -226,20 +226,20 @@ class _Baseline:
     bundle: Path
     work: Path
     encoder: Path | None
-    told: str
+    note: str
 
     def __call__(self) -> None:
         """Fine-tune, calibrate, package."""
         finetuned, calibrated = self.work / "finetune", self.work / "calibrate"
         self.learn.finetune(finetuned, encoder=self.encoder)
-        self.learn.package(finetuned, calibrated, self.bundle, self.told)
+        self.learn.package(finetuned, calibrated, self.bundle, self.note)
 
 
 @dataclass(frozen=True, slots=True)
 class _Learner:
     """The stages with the recipe's settings; imports of torch wait until one is run."""
 
-    places: Places
+    folders: RecipeFolders
     recipe: Recipe
     hardware: Hardware
 
@@ -247,7 +247,7 @@ class _Learner:
         """Return the cohort, simulated if it is not there."""
         from .simulation.simulate_cohort import simulate_cohort
 
-        recipe, folder = self.recipe, self.places.cohort
+        recipe, folder = self.recipe, self.folders.cohort
         if is_cohort(folder):
             return open_cohort(folder)
         return simulate_cohort(
@@ -261,7 +261,7 @@ class _Learner:
         recipe = self.recipe
         learning = Learning(epochs=recipe.pretrain_ecg_epochs, batch_size=recipe.batch_size, learning_rate=1e-3)
         settings = PretrainEcg(preset=recipe.preset, seed=recipe.seed, learning=learning)
-        pretrain_ecg(self._cohort, self.places.stage("pretrain-ecg"), settings, self.hardware)
+        pretrain_ecg(self._cohort, self.folders.stage("pretrain-ecg"), settings, self.hardware)
 
     def pretrain_cmr(self) -> None:
         """See `stages.pretrain_cmr`."""
@@ -270,13 +270,13 @@ class _Learner:
         recipe = self.recipe
         learning = Learning(epochs=recipe.pretrain_cmr_epochs, batch_size=recipe.cmr_batch_size, learning_rate=1e-3)
         settings = PretrainCmr(preset=recipe.preset, seed=recipe.seed, learning=learning)
-        pretrain_cmr(self._cohort, self.places.stage("pretrain-cmr"), settings, self.hardware)
+        pretrain_cmr(self._cohort, self.folders.stage("pretrain-cmr"), settings, self.hardware)
 
     def align(self) -> None:
         """See `stages.align`."""
         from .stages.align import Align, align
 
-        recipe, stage = self.recipe, self.places.stage
+        recipe, stage = self.recipe, self.folders.stage
         learning = Learning(epochs=recipe.align_epochs, batch_size=recipe.align_batch_size, learning_rate=1e-3)
         settings = Align(preset=recipe.preset, seed=recipe.seed, learning=learning)
         encoder = StageFolder(stage("pretrain-ecg")).weights
@@ -292,8 +292,8 @@ class _Learner:
         settings = Finetune(preset=recipe.preset, seed=recipe.seed, learning=learning, encoder_rate=rate)
         finetune(self._cohort, out, settings, self.hardware, encoder=encoder, aligned=aligned)
 
-    def package(self, finetuned: Path, calibrated: Path, bundle: Path, told: str | None) -> None:
-        """Calibrate and write a bundle, unless it is there; `told` is what sets a baseline apart."""
+    def package(self, finetuned: Path, calibrated: Path, bundle: Path, note: str | None) -> None:
+        """Calibrate and write a bundle, unless it is there; `note` is what sets a baseline apart."""
         from .stages.calibrate import Calibrate, calibrate
         from .stages.package_bundle import describe, package
 
@@ -302,9 +302,9 @@ class _Learner:
         cohort = self._cohort
         calibrate(cohort, calibrated, finetuned, Calibrate(seed=self.recipe.seed))
         label = describe(cohort, finetuned)
-        if told:
+        if note:
             label = msgspec.structs.replace(
-                label, name=f"{label.name}-{bundle.name.replace('_', '-')}", notes=f"A baseline: {told}. {label.notes}"
+                label, name=f"{label.name}-{bundle.name.replace('_', '-')}", notes=f"A baseline: {note}. {label.notes}"
             )
         package(bundle, finetuned, calibrated, cohort, label)
 
@@ -312,15 +312,15 @@ class _Learner:
         """See `oracle`."""
         from .evaluation.cmr_oracle import fit_oracle
 
-        stage = self.places.stage
-        fit_oracle(self._cohort, self.places.baselines / "cmr_oracle", stage("pretrain-cmr"), stage("align"))
+        stage = self.folders.stage
+        fit_oracle(self._cohort, self.folders.baselines / "cmr_oracle", stage("pretrain-cmr"), stage("align"))
 
     def fit_classic(self) -> None:
         """See `evaluation.classic`."""
         from .evaluation.classic import fit_classic
 
-        fit_classic(self._cohort, self.places.baselines / "classic")
+        fit_classic(self._cohort, self.folders.baselines / "classic")
 
     @property
     def _cohort(self) -> Cohort:
-        return open_cohort(self.places.cohort)
+        return open_cohort(self.folders.cohort)

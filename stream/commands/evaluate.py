@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from training.cohort.layout import Cohort
     from training.evaluation.bootstrap import Estimate
     from training.evaluation.evaluation import Evaluation
-    from training.evaluation.real_ecgs import RealEcgs
+    from training.evaluation.real_ecgs import RealEcgFigures
 
 PATIENTS, SEED = 4000, 1
 """Simulated ones, unless told otherwise."""
@@ -85,11 +85,10 @@ def _evaluate(cohort: Cohort, bundle: Bundle, baselines: Path | None, bars: Bars
     return evaluate(cohort, bundle, baselines or default_baselines(), report=bars.show)
 
 
-def _evaluate_real(bundle: Bundle, ecgs: Path, bars: Bars) -> RealEcgs:
-    from training.evaluation.real_ecgs import evaluate_real_ecgs, read_labels
+def _evaluate_real(bundle: Bundle, ecgs: Path, bars: Bars) -> RealEcgFigures:
+    from training.evaluation.real_ecgs import evaluate_real_ecgs
 
-    total = len(read_labels(ecgs))
-    return evaluate_real_ecgs(bundle, ecgs, lambda done: bars.show("real ECGs", done, total))
+    return evaluate_real_ecgs(bundle, ecgs, lambda done, total: bars.show("real ECGs", done, total))
 
 
 @contextmanager
@@ -137,7 +136,7 @@ class Bars:
         self._progress.stop()
 
 
-def _print_json(found: Evaluation, real: RealEcgs | None) -> None:
+def _print_json(found: Evaluation, real: RealEcgFigures | None) -> None:
     from training.evaluation.evaluation import as_json
 
     answer: dict[str, Any] = as_json(found)
@@ -146,7 +145,7 @@ def _print_json(found: Evaluation, real: RealEcgs | None) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
 
 
-def _print_tables(found: Evaluation, real: RealEcgs | None) -> None:
+def _print_tables(found: Evaluation, real: RealEcgFigures | None) -> None:
     console = Console()
     model, cohort = found.model, found.cohort
     console.print(
@@ -183,12 +182,12 @@ def _phenotypes_table(found: Evaluation) -> Table:
 
 
 def _models_table(found: Evaluation) -> Table:
-    from training.evaluation.baselines import READABLE, Absent
+    from training.evaluation.baselines import READABLE, MissingBaseline
 
     table = new_table("model", "macro AUROC", "mean R²")
     table.add_row("this model", _estimate(found.measures.macro_auroc), _estimate(found.measures.agreements.mean_r2))
     for name, baseline in found.baselines.items():
-        if isinstance(baseline, Absent):
+        if isinstance(baseline, MissingBaseline):
             table.add_row(READABLE[name], "absent", baseline.reason)
         else:
             measures = baseline.measures
@@ -196,7 +195,7 @@ def _models_table(found: Evaluation) -> Table:
     return table
 
 
-def _real_table(real: RealEcgs) -> Table:
+def _real_table(real: RealEcgFigures) -> Table:
     table = new_table("real ECGs", "with", "normal", "AUROC")
     for name, contrast in (
         ("MI or scar, by CAD probability", real.mi_or_scar_by_cad_probability),

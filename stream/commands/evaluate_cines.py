@@ -21,7 +21,8 @@ from .optional_packages import need_modules
 
 if TYPE_CHECKING:
     from training.evaluation.bootstrap import Estimate
-    from training.evaluation.cines.evaluation import CineEvaluation, CineFigures
+    from training.evaluation.cines.evaluation import CineEvaluation
+    from training.evaluation.cines.scorer import CineFigures
 
 PATIENTS = 300
 JSON, SHEET = "cines.json", "cines.png"

@@ -157,11 +157,11 @@ def calibrate_command(
     seed: Seed = 0,
 ) -> None:
     """Calibrate the risks and fix the thresholds, on the development fold."""
-    from training.stages.calibrate import Calibrate, as_operating_point, calibrate, parse_prevalences
+    from training.stages.calibrate import Calibrate, as_threshold_name, calibrate, parse_prevalences
 
     settings = Calibrate(
         seed=seed,
-        threshold=as_operating_point(threshold),
+        threshold=as_threshold_name(threshold),
         prevalence=parse_prevalences(prevalence or []),
         n_crops=crops,
     )

@@ -30,12 +30,12 @@ from inference.phenotypes import MEASUREMENTS
 from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings, UnreadableCohort
 from schemas.messages import DISEASES, SUBTYPES, CardiomyopathySubtype, Disease
+from training.arrays import Floats
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Fold: TypeAlias = Literal["train", "development", "test"]
-Floats: TypeAlias = NDArray[np.float64]
 
 FOLDS: tuple[Fold, ...] = get_args(Fold)
 SHARES = (0.8, 0.1)

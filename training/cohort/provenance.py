@@ -11,9 +11,9 @@ SIMULATED = "simulated"
 
 def describe_cohort(cohort: Cohort) -> str:
     """Return it in words; `evaluation` reads the source and the seed in them."""
-    told = cohort.description
-    folds = ", ".join(f"{count} {fold}" for fold, count in told.fold_patients.items())
+    description = cohort.description
+    folds = ", ".join(f"{count} {fold}" for fold, count in description.fold_patients.items())
     measured = int(np.isfinite(cohort.phenotypes).any(axis=1).sum())
-    scans = f"; {told.scans} scans, {measured} ECGs with measurements" if told.scans else ""
-    seed = f", seed {told.seed}" if told.source == SIMULATED else ""
-    return f"{told.source} cohort of {told.patients} patients ({folds}{scans}){seed}"
+    scans = f"; {description.scans} scans, {measured} ECGs with measurements" if description.scans else ""
+    seed = f", seed {description.seed}" if description.source == SIMULATED else ""
+    return f"{description.source} cohort of {description.patients} patients ({folds}{scans}){seed}"

@@ -27,10 +27,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inference.phenotypes import MEASUREMENTS
 from schemas.errors import EngineUnavailable, InvalidSettings, RecordError, UnreadableCohort, UnreadableFile
+from training.arrays import Floats
 
 from .cardiosoft import read_cardiosoft
 from .layout import SHARES, Cohort, Row, assign_fold, open_cohort
@@ -180,6 +180,6 @@ def _take_scan(writer: CohortWriter, visit: Visit) -> int:
         return -1
 
 
-def _phenotypes(texts: Texts, visit: Visit) -> NDArray[np.float64]:
+def _phenotypes(texts: Texts, visit: Visit) -> Floats:
     """Return (82,) as delivered: the fields' units are those of `MEASUREMENTS`."""
     return np.array([as_number(texts.get(f"{field}-{visit.number}.0")) for field in _phenotype_fields()])

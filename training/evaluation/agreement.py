@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.phenotypes import MEASUREMENTS
-from training.instruments.rounding import Floats, rounded
+from training.arrays import Floats
+from training.instruments.rounding import rounded
 
 from .bootstrap import Estimate, bootstrap, estimate
 

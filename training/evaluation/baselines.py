@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from inference.bundle import Bundle, load_bundle
+from training.arrays import Floats
 from training.cohort.layout import Cohort
-from training.instruments.rounding import Floats
 
 from .predictions import Predictions
 from .retrieval import Retrieval, retrieve
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 CLASSIC = "classic"
 NETWORKS = ("without_alignment", "from_scratch")
 ORACLE = "cmr_oracle"
-BASELINES = (CLASSIC, *NETWORKS, ORACLE)
 READABLE = {
     CLASSIC: "Regression on classic ECG measurements",
     "without_alignment": "The same encoder without alignment",
@@ -43,7 +42,7 @@ READABLE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
+class MissingBaseline:
     """A baseline that is not there, and why: nothing is said of it."""
 
     reason: str
@@ -67,7 +66,7 @@ def default_baselines() -> Path:
     return Path(str(files("training") / "baselines"))
 
 
-def find_network(folder: Path, name: str, trained_on: str) -> Bundle | Absent:
+def find_network(folder: Path, name: str, trained_on: str) -> Bundle | MissingBaseline:
     """Return the bundle of a baseline network, if it learned from the same patients as the model.
 
     Raises:
@@ -77,8 +76,10 @@ def find_network(folder: Path, name: str, trained_on: str) -> Bundle | Absent:
     if not place.is_dir():
         return _missing(place)
     network = load_bundle(place)
-    told = network.manifest.trained_on
-    return network if told == trained_on else Absent(f"it learned from other patients than the model: {told}")
+    theirs = network.manifest.trained_on
+    if theirs == trained_on:
+        return network
+    return MissingBaseline(f"it learned from other patients than the model: {theirs}")
 
 
 def learned_from(folder: Path) -> str | None:
@@ -93,13 +94,13 @@ def learned_from(folder: Path) -> str | None:
     return None
 
 
-def find_classic(folder: Path, cohort: Cohort, learned: str | None) -> Path | Absent:
+def find_classic(folder: Path, cohort: Cohort, learned: str | None) -> Path | MissingBaseline:
     """Return the folder of the regressions, if what they `learned_from` are patients of the cohort's kind."""
     place = folder / CLASSIC
     return (_strange(learned, cohort) or place) if place.is_dir() else _missing(place)
 
 
-def find_oracle(folder: Path, cohort: Cohort, learned: str | None) -> CmrOracle | Absent:
+def find_oracle(folder: Path, cohort: Cohort, learned: str | None) -> CmrOracle | MissingBaseline:
     """Return the CMR-side oracle, if the cohort has scans for it to see.
 
     Raises:
@@ -111,9 +112,9 @@ def find_oracle(folder: Path, cohort: Cohort, learned: str | None) -> CmrOracle 
     if strange := _strange(learned, cohort):
         return strange
     if cohort.cines is None:
-        return Absent("the cohort has no four-chamber cines")
+        return MissingBaseline("the cohort has no four-chamber cines")
     if find_spec("torch") is None:
-        return Absent("its encoder needs torch, which is not installed: pip install 'cardiacnets[train]'")
+        return MissingBaseline("its encoder needs torch, which is not installed: pip install 'cardiacnets[train]'")
     from .cmr_oracle import load_oracle
 
     return load_oracle(place)
@@ -144,16 +145,18 @@ def read_scans(oracle: CmrOracle, cohort: Cohort, rows: NDArray[np.intp], embedd
     return ScanSide(predictions, retrieve(embedding[scanned], oracle.embed(features)))
 
 
-def _missing(place: Path) -> Absent:
+def _missing(place: Path) -> MissingBaseline:
     if place.parent == default_baselines():
-        return Absent("it is not in the wheel, for its size: a clone has it, --baselines CLONE/training/baselines")
-    return Absent(f"there is no {place}")
+        return MissingBaseline(
+            "it is not in the wheel, for its size: a clone has it, --baselines CLONE/training/baselines"
+        )
+    return MissingBaseline(f"there is no {place}")
 
 
-def _strange(learned: str | None, cohort: Cohort) -> Absent | None:
+def _strange(learned: str | None, cohort: Cohort) -> MissingBaseline | None:
     if learned is None or learned.startswith(cohort.description.source):
         return None
-    return Absent(f"it learned from another kind of patients: {learned}")
+    return MissingBaseline(f"it learned from another kind of patients: {learned}")
 
 
 def _spread(values: Floats, rows: NDArray[np.bool_]) -> Floats:

@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from training.instruments.rounding import Floats, rounded
+from training.arrays import Floats
+from training.instruments.rounding import rounded
 
 Metric: TypeAlias = Callable[[Floats], Floats]
 """From weights (draws, n) to one figure, or one row of figures, a draw."""

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from training.instruments.rounding import Floats, rounded
+from training.arrays import Floats
+from training.instruments.rounding import rounded
 
 from .bootstrap import interval
 
@@ -23,7 +24,7 @@ STEEPEST = 50.0
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class CalibrationMeasures:
     """Of one disease.
 
     Attributes:
@@ -48,7 +49,7 @@ class ReliabilityCurve:
     observed: tuple[float, ...]
 
 
-def measure_calibration(probabilities: Floats, outcomes: Floats, weights: NDArray[np.uint16]) -> Calibration:
+def measure_calibration(probabilities: Floats, outcomes: Floats, weights: NDArray[np.uint16]) -> CalibrationMeasures:
     """Return how well calibrated probabilities are.
 
     Args:
@@ -60,10 +61,10 @@ def measure_calibration(probabilities: Floats, outcomes: Floats, weights: NDArra
 
     if not 0 < outcomes.sum() < len(outcomes):
         nothing = float("nan")
-        return Calibration(nothing, nothing, (nothing, nothing), nothing, nothing, nothing)
+        return CalibrationMeasures(nothing, nothing, (nothing, nothing), nothing, nothing, nothing)
     slope, intercept = regress_on_logit(probabilities, outcomes)
     slopes = [regress_on_logit(probabilities, outcomes, drawn)[0] for drawn in weights[:SLOPE_DRAWS]]
-    return Calibration(
+    return CalibrationMeasures(
         brier=rounded(brier_score_loss(outcomes, probabilities)),
         calibration_slope=rounded(slope),
         calibration_slope_interval=interval(np.array(slopes)),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from engines.whole_file import whole_file
 from schemas.messages import DISEASES
+from training.arrays import Floats
 from training.cohort.layout import PHENOTYPES, Cohort
 from training.instruments.linear_model import LinearModel, fit_logistic, fit_ridge, load_linear
 from training.networks.weights_files import below, load_weights
@@ -50,11 +51,11 @@ class CmrOracle:
             embeddings: NDArray[np.float32] = self.projection(torch.from_numpy(features)).numpy()
         return embeddings
 
-    def disease_logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    def disease_logits(self, features: NDArray[np.float32]) -> Floats:
         """Return (n, 5) at the training fold's prevalence, for features (n, k)."""
         return self.logistic.predict(features)
 
-    def phenotypes(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    def phenotypes(self, features: NDArray[np.float32]) -> Floats:
         """Return (n, 82), in the measurements' units, for features (n, k)."""
         return self.ridge.predict(features)
 

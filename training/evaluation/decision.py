@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.instruments.rounding import Floats, rounded
+from training.arrays import Floats
+from training.instruments.rounding import rounded
 
 THRESHOLDS = tuple(round(0.01 * step, 2) for step in range(1, 51))
 """Probabilities from which a patient might be sent to CMR: from one needless scan in a hundred to one in two."""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.instruments.rounding import Floats, rounded
+from training.arrays import Floats
+from training.instruments.rounding import rounded
 
 from .bootstrap import Estimate, bootstrap, estimate, interval
 

@@ -22,7 +22,7 @@ from .baselines import (
     CLASSIC,
     NETWORKS,
     ORACLE,
-    Absent,
+    MissingBaseline,
     ScanSide,
     find_classic,
     find_network,
@@ -45,8 +45,8 @@ BOOTSTRAP_SEED = 0
 """Always the same draws: two models that are evaluated on the same patients can be compared."""
 _SEED = re.compile(r"\bseed (\d+)\b")
 
-Report: TypeAlias = Callable[[str, int, int], object]
-"""Told what is done, how much of it, and how much there is."""
+StepProgress: TypeAlias = Callable[[str, int, int], object]
+"""Called with the name of the step, how much of the step is done, and how much there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ class Evaluation:
     measures: Measures
     subgroups: dict[str, dict[str, Subgroup]]
     retrieval: dict[str, Retrieval]
-    baselines: dict[str, Baseline | Absent]
+    baselines: dict[str, Baseline | MissingBaseline]
     predictions: Predictions
     truth: Truth
 
 
 def evaluate(
-    cohort: Cohort, bundle: Bundle, baselines: Path, *, report: Report = lambda *_: None, draws: int = DRAWS
+    cohort: Cohort, bundle: Bundle, baselines: Path, *, report: StepProgress = lambda *_: None, draws: int = DRAWS
 ) -> Evaluation:
     """Evaluate a bundle on the test fold of a cohort.
 
@@ -92,7 +92,7 @@ def evaluate(
         cohort: whose test fold nobody learned from.
         bundle: verified.
         baselines: the folder that `baselines` describes; what is not there is named as absent.
-        report: told of the progress.
+        report: called with the progress.
         draws: of the bootstrap.
 
     Raises:
@@ -123,9 +123,9 @@ def evaluate(
         refusals=answers.refusals,
         measures=mine[0],
         subgroups=measure_subgroups(patients.predictions, patients.truth, patients.weights),
-        retrieval={} if isinstance(scans, Absent) else scans.retrieval,
+        retrieval={} if isinstance(scans, MissingBaseline) else scans.retrieval,
         baselines={
-            name: found if isinstance(found, Absent) else patients.compare(found, mine)
+            name: found if isinstance(found, MissingBaseline) else patients.compare(found, mine)
             for name, found in (
                 *_answer_from_ecgs(
                     cohort,
@@ -156,7 +156,7 @@ def as_json(evaluation: Evaluation) -> dict[str, object]:
         "retrieval": evaluation.retrieval,
         "baselines": {
             name: {"absent": baseline.reason}
-            if isinstance(baseline, Absent)
+            if isinstance(baseline, MissingBaseline)
             else {**_entries(baseline.measures), "comparison": baseline.comparison}
             for name, baseline in evaluation.baselines.items()
         },
@@ -174,11 +174,11 @@ def refuse_seen(cohort: Cohort, trained_on: str, who: str) -> None:
     Raises:
         InvalidSettings: the training patients would be among the evaluated ones.
     """
-    told, trained = cohort.description, learned_seed(trained_on)
-    folds_of_its_own = told.fold_patients.get("train", 0) > 0
-    if trained is not None and trained == told.seed and not folds_of_its_own:
+    description, trained = cohort.description, learned_seed(trained_on)
+    folds_of_its_own = description.fold_patients.get("train", 0) > 0
+    if trained is not None and trained == description.seed and not folds_of_its_own:
         raise InvalidSettings(
-            f"seed {told.seed} is the one that the {who} learned from ({trained_on}): "
+            f"seed {description.seed} is the one that the {who} learned from ({trained_on}): "
             "evaluate on patients of another seed"
         )
 
@@ -195,8 +195,8 @@ def is_unseen(cohort: Cohort, trained_on: str) -> bool:
 
 def learned_seed(trained_on: str) -> int | None:
     """Return the seed of the simulated population that a manifest says was learned from."""
-    told = _SEED.search(trained_on)
-    return int(told[1]) if told else None
+    found = _SEED.search(trained_on)
+    return int(found[1]) if found else None
 
 
 def _entries(measures: Measures) -> dict[str, object]:
@@ -236,23 +236,27 @@ class _Patients:
 def _answer_from_ecgs(
     cohort: Cohort,
     rows: NDArray[np.intp],
-    classic: Path | Absent,
-    networks: Mapping[str, Bundle | Absent],
-    report: Report,
-) -> Iterator[tuple[str, Predictions | Absent]]:
+    classic: Path | MissingBaseline,
+    networks: Mapping[str, Bundle | MissingBaseline],
+    report: StepProgress,
+) -> Iterator[tuple[str, Predictions | MissingBaseline]]:
     """Yield what each baseline that sees ECGs answers, or why it is absent."""
-    if isinstance(classic, Absent):
+    if isinstance(classic, MissingBaseline):
         yield CLASSIC, classic
     else:
-        yield CLASSIC, predict_classic(classic, cohort.ecgs, rows, progress=_told(report, CLASSIC, len(rows)))
+        yield CLASSIC, predict_classic(classic, cohort.ecgs, rows, progress=_count_records(report, CLASSIC, len(rows)))
     for name, network in networks.items():
-        yield name, network if isinstance(network, Absent) else _predict(network, cohort, rows, name, report)
+        yield name, network if isinstance(network, MissingBaseline) else _predict(network, cohort, rows, name, report)
 
 
 def _read_scans(
-    oracle: CmrOracle | Absent, cohort: Cohort, rows: NDArray[np.intp], predictions: Predictions, report: Report
-) -> ScanSide | Absent:
-    if isinstance(oracle, Absent):
+    oracle: CmrOracle | MissingBaseline,
+    cohort: Cohort,
+    rows: NDArray[np.intp],
+    predictions: Predictions,
+    report: StepProgress,
+) -> ScanSide | MissingBaseline:
+    if isinstance(oracle, MissingBaseline):
         return oracle
     report(ORACLE, 0, len(rows))
     scans = read_scans(oracle, cohort, rows, predictions.embedding)
@@ -260,25 +264,25 @@ def _read_scans(
     return scans
 
 
-def _predictions(scans: ScanSide | Absent) -> Predictions | Absent:
-    return scans if isinstance(scans, Absent) else scans.predictions
+def _predictions(scans: ScanSide | MissingBaseline) -> Predictions | MissingBaseline:
+    return scans if isinstance(scans, MissingBaseline) else scans.predictions
 
 
-def _predict(bundle: Bundle, cohort: Cohort, rows: NDArray[np.intp], name: str, report: Report) -> Predictions:
-    return predict_cohort(bundle, cohort.ecgs, rows, progress=_told(report, name, len(rows)))
+def _predict(bundle: Bundle, cohort: Cohort, rows: NDArray[np.intp], name: str, report: StepProgress) -> Predictions:
+    return predict_cohort(bundle, cohort.ecgs, rows, progress=_count_records(report, name, len(rows)))
 
 
-def _told(report: Report, name: str, total: int) -> Callable[[int], object]:
+def _count_records(report: StepProgress, name: str, total: int) -> Callable[[int], object]:
     return lambda done: report(name, done, total)
 
 
 def _describe(cohort: Cohort, records: int, evaluated: int) -> dict[str, object]:
-    told = cohort.description
+    description = cohort.description
     return {
-        "source": told.source,
-        "seed": told.seed,
+        "source": description.source,
+        "seed": description.seed,
         "fold": "test",
         "records": records,
         "evaluated": evaluated,
-        "patients_in_folds": told.fold_patients,
+        "patients_in_folds": description.fold_patients,
     }

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from inference.manifest import DiseaseHead
 from schemas.messages import DISEASES, SUBTYPES
-from training.instruments.rounding import Floats, rounded
+from training.arrays import Floats
+from training.instruments.rounding import rounded
 
 from .agreement import Agreements, agree
 from .bootstrap import Estimate, estimate
-from .calibration import Calibration, ReliabilityCurve, measure_calibration, trace_reliability
+from .calibration import CalibrationMeasures, ReliabilityCurve, measure_calibration, trace_reliability
 from .decision import DecisionCurve, draw_decision_curve
 from .discrimination import Discrimination, OperatingPoint, discriminate, operate
 from .predictions import Predictions
@@ -31,7 +32,7 @@ class DiseaseMeasures:
     """
 
     discrimination: Discrimination
-    calibration: Calibration
+    calibration: CalibrationMeasures
     reliability: ReliabilityCurve
     decision: DecisionCurve
     flagging: OperatingPoint | None

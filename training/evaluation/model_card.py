@@ -9,11 +9,11 @@ from schemas.messages import DISEASES, NOTICE
 from training.cohort.provenance import SIMULATED
 
 from .evaluation import Evaluation
-from .real_ecgs import RealEcgs
+from .real_ecgs import RealEcgFigures
 from .wording import figure, full, readable
 
 
-def write_model_card(evaluation: Evaluation, real: RealEcgs | None) -> str:
+def write_model_card(evaluation: Evaluation, real: RealEcgFigures | None) -> str:
     """Return the card in Markdown."""
     parts = (*_identity(evaluation), *_use(evaluation), *_figures(evaluation, real), *_caveats(evaluation))
     return "\n".join(parts) + "\n"
@@ -27,8 +27,8 @@ def _identity(evaluation: Evaluation) -> Iterator[str]:
     yield f"- **Weights** {manifest.weights}"
     yield f"- **Trained on** {manifest.trained_on}"
     yield f"- **Input** a 12-lead ECG of 9 to 10 s at rest, 100-1000 Hz; {manifest.input.n_crops} crops are averaged"
-    told = tell_calibration(evaluation.bundle)
-    yield f"- **Output** probabilities of {diseases} ({told}); 82 cardiac MR measurements; an embedding"
+    calibration = tell_calibration(evaluation.bundle)
+    yield f"- **Output** probabilities of {diseases} ({calibration}); 82 cardiac MR measurements; an embedding"
     yield f"- **Notes** {manifest.notes}"
     yield ""
 
@@ -52,7 +52,7 @@ def _use(evaluation: Evaluation) -> Iterator[str]:
     yield ""
 
 
-def _figures(evaluation: Evaluation, real: RealEcgs | None) -> Iterator[str]:
+def _figures(evaluation: Evaluation, real: RealEcgFigures | None) -> Iterator[str]:
     yield from ("## How good it was", "")
     cohort, agreements = evaluation.cohort, evaluation.measures.agreements
     yield f"{cohort['evaluated']} ECGs of a {cohort['source']} cohort, 95 % intervals; more in `report.md`."

@@ -10,10 +10,10 @@ import numpy as np
 
 from inference.phenotypes import MEASUREMENTS
 from schemas.messages import DISEASES
-from training.instruments.rounding import Floats
+from training.arrays import Floats
 
 from .agreement import GROUPS
-from .baselines import READABLE, Absent
+from .baselines import READABLE, MissingBaseline
 from .bootstrap import Estimate
 from .evaluation import Evaluation
 from .measures import Measures
@@ -208,7 +208,7 @@ def _models(evaluation: Evaluation) -> list[tuple[str, Measures]]:
     beside = evaluation.baselines.items()
     return [
         ("This model", evaluation.measures),
-        *((READABLE[name], found.measures) for name, found in beside if not isinstance(found, Absent)),
+        *((READABLE[name], found.measures) for name, found in beside if not isinstance(found, MissingBaseline)),
     ]
 
 

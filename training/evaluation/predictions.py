@@ -22,8 +22,8 @@ from inference.screener import Screener, Screening
 from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import RecordError
 from schemas.messages import DISEASES, SUBTYPES
+from training.arrays import Floats
 from training.cohort.layout import MICROVOLTS_PER_STEP, SAMPLE_RATE_HZ
-from training.instruments.rounding import Floats
 
 BATCH_RECORDS = 32
 

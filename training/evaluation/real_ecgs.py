@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -14,31 +13,20 @@ from numpy.typing import NDArray
 
 from inference.bundle import Bundle
 from inference.phenotypes import MEASUREMENTS
-from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
-from training.instruments.rounding import Floats, rounded
+from training.arrays import Floats
+from training.cohort.labelled_ecgs import LabelledEcg, one_a_patient, read_labelled_ecgs
+from training.instruments.rounding import rounded
 
 from .bootstrap import DRAWS, Estimate, draw_patients
 from .discrimination import discriminate
 from .predictions import Predictions, predict_files
 
-LABELS = "labels.csv"
 SEED = 0
 FEWEST = 5
 """Records of either kind for which a data set gets an AUROC of its own."""
-COLUMNS = ("record", "file", "dataset", "patient", "NORM", "MI", "LVH")
 
-Finding: TypeAlias = Literal["MI", "LVH"]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledEcg:
-    """A line of `labels.csv`: the record's file, where it comes from, and what is said of it."""
-
-    path: Path
-    dataset: str
-    patient: str
-    labels: frozenset[str]
+Diagnosis: TypeAlias = Literal["MI", "LVH"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +58,7 @@ class Contrast:
 
 
 @dataclass(frozen=True, slots=True)
-class RealEcgs:
+class RealEcgFigures:
     """The figures on real ECGs.
 
     Attributes:
@@ -86,23 +74,25 @@ class RealEcgs:
     lvh_by_predicted_lv_mass: Contrast
 
 
-def evaluate_real_ecgs(bundle: Bundle, folder: Path, progress: Callable[[int], object] = lambda _: None) -> RealEcgs:
+def evaluate_real_ecgs(
+    bundle: Bundle, folder: Path, progress: Callable[[int, int], object] = lambda *_: None
+) -> RealEcgFigures:
     """Screen the labelled records of a folder as `cardiacnets screen` does, and rank them.
 
     Args:
         bundle: verified.
-        folder: of ECG files, with a `labels.csv` that names them: record, file, dataset, patient, NORM, MI, LVH.
-        progress: called with the number of records done.
+        folder: of ECG files, with a `labels.csv` that lists them; see `cohort.labelled_ecgs`.
+        progress: called with the number of records done, and the number of all.
 
     Raises:
         InvalidSettings: there is no such table, or it lacks a column.
     """
-    everything = read_labels(folder)
-    ecgs = list(_one_a_patient(everything))
-    answers = predict_files(bundle, [ecg.path for ecg in ecgs], progress=progress)
+    everything = read_labelled_ecgs(folder, "MI", "LVH")
+    ecgs = list(one_a_patient(everything))
+    answers = predict_files(bundle, [ecg.path for ecg in ecgs], progress=lambda done: progress(done, len(ecgs)))
     screened = [ecg for ecg, done in zip(ecgs, answers.screened, strict=True) if done]
     answers = answers.take(answers.screened)
-    return RealEcgs(
+    return RealEcgFigures(
         records=len(screened),
         repeated=len(everything) - len(ecgs),
         refusals=answers.refusals,
@@ -113,41 +103,6 @@ def evaluate_real_ecgs(bundle: Bundle, folder: Path, progress: Callable[[int], o
     )
 
 
-def read_labels(folder: Path) -> list[LabelledEcg]:
-    """Return the lines of a folder's `labels.csv`.
-
-    Raises:
-        InvalidSettings: there is none, or it lacks a column.
-    """
-    path = folder / LABELS
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-    except OSError as error:
-        raise InvalidSettings(
-            f"{path} cannot be read ({error.strerror}): it must name the ECGs and their labels"
-        ) from error
-    if not lines or (missing := [name for name in COLUMNS if name not in lines[0]]):
-        raise InvalidSettings(f"{path} has no lines, or lacks columns: {', '.join(missing if lines else COLUMNS)}")
-    return [
-        LabelledEcg(
-            path=folder / line["file"],
-            dataset=line["dataset"],
-            patient=line["patient"] or line["record"],
-            labels=frozenset(name for name in ("NORM", "MI", "LVH") if line[name] == "1"),
-        )
-        for line in lines
-    ]
-
-
-def _one_a_patient(ecgs: list[LabelledEcg]) -> Iterator[LabelledEcg]:
-    seen: set[str] = set()
-    for ecg in ecgs:
-        if ecg.patient not in seen:
-            seen.add(ecg.patient)
-            yield ecg
-
-
 def _cad(answers: Predictions) -> Floats:
     return answers.probabilities[:, DISEASES.index("coronary_artery_disease")]
 
@@ -156,9 +111,9 @@ def _lv_mass(answers: Predictions) -> Floats:
     return answers.phenotypes[:, [measurement.name for measurement in MEASUREMENTS].index("LVM")]
 
 
-def _contrast(ecgs: list[LabelledEcg], finding: Finding, scores: Floats, name: str) -> Contrast:
-    positive = np.array([finding in ecg.labels for ecg in ecgs], bool)
-    negative = np.array(["NORM" in ecg.labels and finding not in ecg.labels for ecg in ecgs], bool)
+def _contrast(ecgs: list[LabelledEcg], diagnosis: Diagnosis, scores: Floats, name: str) -> Contrast:
+    positive = np.array([diagnosis in ecg.diagnoses for ecg in ecgs], bool)
+    negative = np.array(["NORM" in ecg.diagnoses and diagnosis not in ecg.diagnoses for ecg in ecgs], bool)
     datasets = np.array([ecg.dataset for ecg in ecgs], np.str_)
     patients = np.array([ecg.patient for ecg in ecgs], np.str_)
     whole = _group(positive, negative, scores, patients, fewest=1)

@@ -15,14 +15,14 @@ from training.cohort.provenance import SIMULATED
 from training.cohort.whole_file import write_json
 
 from .agreement import GROUPS, LIMIT_DEVIATIONS
-from .baselines import READABLE, Absent
+from .baselines import READABLE, MissingBaseline
 from .decision import THRESHOLDS
 from .discrimination import OperatingPoint
 from .evaluation import Baseline, Evaluation, as_json
 from .measures import DiseaseMeasures
 from .model_card import tell_calibration, write_model_card
 from .plots import draw_plots
-from .real_ecgs import Contrast, RealEcgs
+from .real_ecgs import Contrast, RealEcgFigures
 from .wording import figure, full, percent, readable, signed, table, with_interval
 
 REPORT, FIGURES, MODEL_CARD = "report.md", "evaluation.json", "model_card.md"
@@ -32,7 +32,7 @@ POINTS = {
 }
 
 
-def write_report(folder: Path, evaluation: Evaluation, real: RealEcgs | None) -> Path:
+def write_report(folder: Path, evaluation: Evaluation, real: RealEcgFigures | None) -> Path:
     """Write report, plots, figures and model card into a folder, and return the report's path."""
     folder.mkdir(parents=True, exist_ok=True)
     plots = draw_plots(evaluation, folder)
@@ -132,11 +132,11 @@ def _data(evaluation: Evaluation) -> str:
 
 def _selection(evaluation: Evaluation) -> str:
     refused = ", ".join(f"{count} {code.replace('_', ' ')}" for code, count in sorted(evaluation.refusals.items()))
-    told = (
+    gate = (
         f"The signal gate refused {sum(evaluation.refusals.values())} ({refused})." if refused else "None was refused."
     )
     return (
-        f"{evaluation.cohort['records']} records were put to the model, by the code that serves. {told} "
+        f"{evaluation.cohort['records']} records were put to the model, by the code that serves. {gate} "
         f"{evaluation.cohort['evaluated']} are evaluated."
     )
 
@@ -179,7 +179,7 @@ def _statistics() -> str:
     )
 
 
-def _results(evaluation: Evaluation, plots: dict[str, str], real: RealEcgs | None) -> Iterator[str]:
+def _results(evaluation: Evaluation, plots: dict[str, str], real: RealEcgFigures | None) -> Iterator[str]:
     yield from ("## Results", "", "### Participants", "", *_participants(evaluation), "")
     yield from ("### Diseases", "", *_performance(evaluation), "")
     yield from (_picture(plots, "roc", "ROC curves"), "")
@@ -319,7 +319,7 @@ def _baselines(evaluation: Evaluation) -> Iterator[str]:
     mine = evaluation.measures
     rows = [("**This model**", full(mine.macro_auroc), full(mine.agreements.mean_r2), "", "")]
     for name, baseline in evaluation.baselines.items():
-        if isinstance(baseline, Absent):
+        if isinstance(baseline, MissingBaseline):
             rows.append((READABLE[name], "absent", baseline.reason, "", ""))
             continue
         measures, comparison = baseline.measures, baseline.comparison
@@ -382,7 +382,7 @@ def _retrieval(evaluation: Evaluation) -> Iterator[str]:
     yield from table(("direction", "to choose from", "first", "among 5", "among 10", "median rank"), rows)
 
 
-def _real(real: RealEcgs, evaluation: Evaluation) -> Iterator[str]:
+def _real(real: RealEcgFigures, evaluation: Evaluation) -> Iterator[str]:
     alone = " This is the only evidence here on real hearts, and it is small."
     refused = ", ".join(f"{count} {code.replace('_', ' ')}" for code, count in real.refusals.items()) or "none"
     yield (
@@ -407,7 +407,7 @@ def _contrast_rows(name: str, contrast: Contrast) -> Iterator[tuple[str, ...]]:
         yield f"  {dataset}", str(group.positives), str(group.negatives), full(group.auroc), "", ""
 
 
-def _limits(evaluation: Evaluation, real: RealEcgs | None) -> Iterator[str]:
+def _limits(evaluation: Evaluation, real: RealEcgFigures | None) -> Iterator[str]:
     yield from ("## Limitations", "")
     if evaluation.cohort["source"] == SIMULATED:
         yield (

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.instruments.rounding import Floats, rounded
+from training.arrays import Floats
+from training.instruments.rounding import rounded
 
 RANKS = (1, 5, 10)
 MAX_GALLERY = 4000

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.messages import DISEASES
-from training.instruments.rounding import Floats
+from training.arrays import Floats
 
 from .agreement import agree
 from .bootstrap import Estimate, estimate

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from inference.phenotypes import MEASUREMENTS
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
+from training.arrays import Floats
 from training.cohort.layout import Cohort
-from training.instruments.rounding import Floats, rounded
+from training.instruments.rounding import rounded
 
 SHOWN_MEASUREMENTS = ("LVEDV", "LVEF", "LVM", "RVEF")
 

@@ -7,17 +7,16 @@ that a network must beat, and to compare simulated ECGs with real ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.ecg_record import LEADS
+from training.arrays import Floats
 
-from .median_beat import RATE_HZ, Beats, find_beats
+from .median_beat import RATE_HZ, AlignedBeats, find_beats
 from .wave_limits import WaveLimits, find_wave_limits
-
-Floats = NDArray[np.float64]
 
 AMPLITUDES = ("p", "q", "r", "s", "st", "t")
 CLASSIC_MEASUREMENTS: tuple[str, ...] = (
@@ -48,23 +47,17 @@ _I, _AVF = LEADS.index("I"), LEADS.index("aVF")
 _LEAST_AREA_MV_MS = 0.5
 
 
-def measure_ecgs(
-    signals_mv: NDArray[np.float32],
-    sample_rate_hz: float,
-    *,
-    track: Callable[[Iterable[NDArray[np.float32]]], Iterable[NDArray[np.float32]]] = iter,
-) -> Floats:
+def measure_ecgs(signals_mv: NDArray[np.float32], sample_rate_hz: float) -> Floats:
     """Return the `CLASSIC_MEASUREMENTS` of ECGs; NaN where one cannot be taken, as the PR interval without P waves.
 
     Args:
         signals_mv: (n, 12, samples) in mV, leads in the order of `LEADS`, about 10 s; NaN counts as 0.
         sample_rate_hz: of the signals.
-        track: wraps the iteration, to show progress.
 
     Returns:
         (n, len(CLASSIC_MEASUREMENTS)).
     """
-    rows = [_measure(ecg, sample_rate_hz) for ecg in track(signals_mv)]
+    rows = [_measure(ecg, sample_rate_hz) for ecg in signals_mv]
     return np.array(rows, np.float64).reshape(len(rows), len(CLASSIC_MEASUREMENTS))
 
 
@@ -113,7 +106,7 @@ def _level(median: Floats, onset: int) -> Floats:
     return np.asarray(median[:, max(onset - 8, 0) : onset + 1].mean(axis=1, keepdims=True))
 
 
-def _amplitudes(beats: Beats, limits: WaveLimits) -> dict[str, Floats]:
+def _amplitudes(beats: AlignedBeats, limits: WaveLimits) -> dict[str, Floats]:
     """Return (12,) by wave, in mV."""
     onset, end = limits.qrs
     ground = beats.median_mv - _level(beats.median_mv, onset)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, label
 
-from .rounding import Floats
+from training.arrays import Floats
 
 Shares = NDArray[np.float32]
 """(n, frames, 2, rows, columns): of each pixel, the share that is cavity and the share that is wall."""

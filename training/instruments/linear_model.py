@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from engines.whole_file import whole_file
 from schemas.errors import InvalidSettings
-
-from .rounding import Floats
+from training.arrays import Floats
 
 ALPHAS = (1.0, 10.0, 100.0, 1000.0)
 STRENGTHS = (0.01, 0.1, 1.0)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, find_peaks, resample_poly, sosfiltfilt
 
-Floats = NDArray[np.float64]
+from training.arrays import Floats
 
 RATE_HZ = 500
 """Everything here is sampled at this rate: 2 ms a sample."""
@@ -26,7 +26,7 @@ _ALIKE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
-class Beats:
+class AlignedBeats:
     """The beats of an ECG that are of the most frequent kind, and their median.
 
     Attributes:
@@ -40,7 +40,7 @@ class Beats:
     median_mv: Floats
 
 
-def find_beats(signals_mv: NDArray[np.float32], sample_rate_hz: float) -> Beats | None:
+def find_beats(signals_mv: NDArray[np.float32], sample_rate_hz: float) -> AlignedBeats | None:
     """Return the beats of one ECG (12, samples), in mV; None where fewer than `MIN_BEATS` are alike.
 
     Premature, aberrant and disturbed beats are left out of the median by their correlation with the others in the QRS
@@ -58,7 +58,7 @@ def find_beats(signals_mv: NDArray[np.float32], sample_rate_hz: float) -> Beats 
     if alike.sum() < MIN_BEATS:
         return None
     beats = aligned[alike]
-    return Beats(np.diff(peaks) * (1e3 / RATE_HZ), beats, np.median(beats, axis=0))
+    return AlignedBeats(np.diff(peaks) * (1e3 / RATE_HZ), beats, np.median(beats, axis=0))
 
 
 def find_r_peaks(signals: Floats) -> NDArray[np.intp]:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
-
-Floats: TypeAlias = NDArray[np.float64]
 
 DECIMALS = 6
 """Decimals of each figure that is reported; the same data give the same JSON on any machine."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks, savgol_filter
 
-from .median_beat import BEFORE, INDEPENDENT_LEADS, RATE_HZ, Beats
+from training.arrays import Floats
 
-Floats = NDArray[np.float64]
+from .median_beat import BEFORE, INDEPENDENT_LEADS, RATE_HZ, AlignedBeats
 
 _PER_MS = RATE_HZ / 1e3
 QRS_ONSET_SHARE, QRS_END_SHARE = 0.018, 0.026
@@ -43,7 +42,7 @@ class WaveLimits:
     t: tuple[int, int] | None
 
 
-def find_wave_limits(beats: Beats) -> WaveLimits | None:
+def find_wave_limits(beats: AlignedBeats) -> WaveLimits | None:
     """Return where the waves begin and end; None where not even the QRS complex stands out of the noise."""
     median = beats.median_mv[INDEPENDENT_LEADS, :]
     rr = float(np.median(beats.rr_ms)) * _PER_MS
@@ -110,7 +109,7 @@ def _foot(falling: Floats) -> int:
     return int(min(steepest + T_STRETCH * reach + 0.5, lowest))
 
 
-def _p(beats: Beats, qrs: tuple[int, int], t: tuple[int, int] | None, rr: float) -> tuple[int, int] | None:
+def _p(beats: AlignedBeats, qrs: tuple[int, int], t: tuple[int, int] | None, rr: float) -> tuple[int, int] | None:
     """Return where the P wave begins and ends: the highest bump between the last T wave and this QRS complex."""
     last_end = (t[1] if t else qrs[1] + 300 * _PER_MS) - rr
     start, stop = int(max(0, last_end, qrs[0] - 340 * _PER_MS)), qrs[0] - int(4 * _PER_MS)
@@ -139,7 +138,7 @@ def _end_of_p(falling: Floats) -> int:
     return last_high + int(np.argmax(share[last_high:] <= P_SHARE))
 
 
-def _repeats(beats: Beats, p: tuple[int, int]) -> bool:
+def _repeats(beats: AlignedBeats, p: tuple[int, int]) -> bool:
     """Say whether each beat shows the P wave that the others show."""
     waves = gaussian_filter1d(beats.aligned_mv[:, INDEPENDENT_LEADS, p[0] : p[1] + 1], 5 * _PER_MS, axis=2)
     waves = (waves - waves.mean(axis=2, keepdims=True)).reshape(len(waves), -1)

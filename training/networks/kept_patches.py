@@ -45,9 +45,9 @@ def encode_kept(encoder: EcgEncoder, patches: Tensor, kept: Tensor) -> tuple[Ten
         the separators (row, 24, width) and the kept patches (row, k, width).
     """
     leads = rearrange(torch.stack(list(encoder.lead_embeddings)), "lead width -> lead 1 width")
-    told = encoder.positions + leads  # (12, 32, width)
-    places = rearrange(told[:, 1:-1], "lead patch width -> 1 (lead patch) width").expand(len(patches), -1, -1)
-    separators = rearrange(told[:, [0, -1]] + encoder.separator, "lead side width -> 1 (lead side) width")
+    positions = encoder.positions + leads  # (12, 32, width)
+    places = rearrange(positions[:, 1:-1], "lead patch width -> 1 (lead patch) width").expand(len(patches), -1, -1)
+    separators = rearrange(positions[:, [0, -1]] + encoder.separator, "lead side width -> 1 (lead side) width")
     # the first layer of the embedding cuts the patches, which are cut already
     embedded = encoder.patch_embedding[1:](take(patches, kept)) + take(places, kept)
     tokens = torch.cat([separators.expand(len(patches), -1, -1), embedded], dim=1)

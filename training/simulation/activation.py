@@ -14,12 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+
+from training.arrays import Floats
 
 from .patient import TERRITORIES, Conditions, Patient
 from .physiology import scar_by_segment
-
-Array = NDArray[np.float64]
 
 APEXWARD = np.array((0.61, 0.50, 0.61))
 ANTERIOR = np.array((0.352, -0.866, 0.352))
@@ -45,10 +44,9 @@ RADIUS = 0.22
 TIMES_MS = np.array(
     [39, 23, 20, 49, 52, 44, 25, 16, 16, 34, 42, 36, 26, 19, 32, 35, 37, 21, 18, 23, 60, 41, 28, 44], dtype=float
 )
-"""Since the beginning of the QRS complex, of the middle of each region's excitation, in a complex of `NOMINAL_MS`."""
+"""Since the beginning of the QRS complex, of the middle of each region's excitation, in a complex of 88 ms."""
 WIDTHS_MS = np.array([*[7.5] * 16, 6.5, 7, 7, 7, 5, 4.6, 4, 4.6], dtype=float)
 """Standard deviation of a region's excitation in time."""
-NOMINAL_MS = 88.0
 EDGE = 2.5
 """Standard deviations of the first and the last region that count as part of the complex."""
 SHARES = np.array(
@@ -93,11 +91,11 @@ class Wall:
         thickness: (regions,) of a normal one.
     """
 
-    positions: Array
-    outward: Array
-    strengths: Array
-    scar: Array
-    thickness: Array
+    positions: Floats
+    outward: Floats
+    strengths: Floats
+    scar: Floats
+    thickness: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +109,9 @@ class Activation:
         aberrance: 0 if the wave spreads by the bundles, 1 if it creeps through muscle.
     """
 
-    moments: Array
-    times_ms: Array
-    widths_ms: Array
+    moments: Floats
+    times_ms: Floats
+    widths_ms: Floats
     qrs_ms: float
     aberrance: float
 
@@ -137,7 +135,7 @@ def build_wall(rng: np.random.Generator, patient: Patient) -> Wall:
     )
 
 
-def _strengths(rng: np.random.Generator, patient: Patient, scar: Array) -> Array:
+def _strengths(rng: np.random.Generator, patient: Patient, scar: Floats) -> Floats:
     ventricle, others = patient.ventricle, patient.others
     left = _left_regions(ventricle.thickness_mm) / NORMAL_WALL_MM * (ventricle.edv_ml / NORMAL_EDV_ML) ** (2 / 3)
     right = (others.rv_wall_mm / NORMAL_RV_WALL_MM) ** 1.3 * (others.rv_edv_ml / NORMAL_RV_EDV_ML) ** (2 / 3)
@@ -152,14 +150,14 @@ def _strengths(rng: np.random.Generator, patient: Patient, scar: Array) -> Array
     return np.asarray(SHARES * muscle**MASS_POWER * (1 - 0.95 * scar) * chance * remodelled)
 
 
-def _left_regions(segments: Array) -> Array:
+def _left_regions(segments: Floats) -> Floats:
     """Return (regions,) from values by AHA segment: the apex is like what is near, the right septum is as the left."""
     apex = segments[12:16].mean()
     septum = (segments[[1, 7]].mean(), segments[[2, 8]].mean(), segments[13])
     return np.array([*segments, apex, *septum, 1.0, 1.0, 1.0, 1.0])
 
 
-def _replaced(rng: np.random.Generator, conditions: Conditions) -> Array:
+def _replaced(rng: np.random.Generator, conditions: Conditions) -> Floats:
     """Return (regions,) the share without excitable muscle: an infarct, or an infiltrated wall that looks like one."""
     segments = scar_by_segment(conditions)
     infiltrated = TERRITORIES["LAD" if rng.random() < 0.6 else "RCA"]
@@ -201,7 +199,7 @@ def _fascicular_lag(patient: Patient) -> float:
     return natural + patient.electrics.left_anterior_hemiblock
 
 
-def _along(directions: Array, forces: Array, share: Array) -> Array:
+def _along(directions: Floats, forces: Floats, share: Floats) -> Floats:
     """Return directions (regions, 3) turned by a share towards where the wave runs along the wall."""
     kept, turned = (1 - share)[:, None], share[:, None]
     return np.asarray(kept * directions + turned * forces, np.float64)

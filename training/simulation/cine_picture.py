@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from training.arrays import Floats
+
 from .heart import PHASES
 
 PIXELS = 96
@@ -67,24 +69,24 @@ def grid() -> tuple[Image, Image]:
     return np.broadcast_to(place, (PIXELS, PIXELS)), np.broadcast_to(place[:, None], (PIXELS, PIXELS))
 
 
-def by_phase(values: NDArray[np.float64]) -> Image:
+def by_phase(values: Floats) -> Image:
     """Return (50, 1, 1) of (50,), to be used with a picture's pixels."""
     return values.astype(np.float32)[:, None, None]
 
 
-def paint(image: Image, inside_mm: Image | NDArray[np.float64], intensity: Image | float) -> None:
+def paint(image: Image, inside_mm: Image | Floats, intensity: Image | float) -> None:
     """Blend a tissue into the image by the share of each pixel that it fills."""
     image += share_of_pixel(inside_mm) * (np.asarray(intensity, np.float32) - image)
 
 
-def share_of_pixel(inside_mm: Image | NDArray[np.float64]) -> Image:
+def share_of_pixel(inside_mm: Image | Floats) -> Image:
     """Return which share of each pixel lies inside a surface: a half on it."""
     share = np.asarray(inside_mm, np.float32) * np.float32(1 / (1.15 * PIXEL_MM))
     share += np.float32(0.5)
     return np.clip(share, 0, 1, out=share)
 
 
-def disc(plane: Plane, radius_mm: NDArray[np.float64], middle: tuple[float, float]) -> Image:
+def disc(plane: Plane, radius_mm: Floats, middle: tuple[float, float]) -> Image:
     """Return the distance inside a disc of the radius (PHASES,), whose middle stays: to the right and down, in mm."""
     away = np.hypot(plane.right - np.float32(middle[0]), plane.down - np.float32(middle[1]))
     return np.asarray(by_phase(radius_mm) - away, np.float32)
@@ -92,8 +94,8 @@ def disc(plane: Plane, radius_mm: NDArray[np.float64], middle: tuple[float, floa
 
 def ellipse(
     plane: Plane,
-    middle: tuple[NDArray[np.float64], NDArray[np.float64]],
-    axes: tuple[NDArray[np.float64], NDArray[np.float64]],
+    middle: tuple[Floats, Floats],
+    axes: tuple[Floats, Floats],
 ) -> Image:
     """Return the distance inside an ellipse that moves, by its place and semi-axes (PHASES,) across and along."""
     x = (plane.across - by_phase(middle[0])) / by_phase(axes[0])

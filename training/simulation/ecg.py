@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.ecg_record import LEADS, EcgRecord
+from training.arrays import Floats
 
 from .activation import build_wall, conduct, conduct_from_focus
 from .electrodes import SAMPLE_RATE_HZ, SAMPLES, Sources, Torso, build_torso, leads, potentials, record_noise
@@ -25,8 +26,6 @@ from .waves import (
     turn_about,
     ventricular_sources,
 )
-
-Array = NDArray[np.float64]
 
 MICROVOLTS_PER_STEP = 5.0
 BREATH_DEG = np.array((2.5, 2.0, 0.0))
@@ -48,8 +47,8 @@ class Wave:
         breath: (9, samples) what a full breath adds.
     """
 
-    middle: Array
-    breath: Array
+    middle: Floats
+    breath: Floats
 
 
 def simulate_ecg(patient: Patient) -> NDArray[np.int16]:
@@ -87,7 +86,7 @@ def _record(patient: Patient, seed: int) -> EcgRecord:
     )
 
 
-def _chest(rng: np.random.Generator, patient: Patient) -> tuple[Torso, Array]:
+def _chest(rng: np.random.Generator, patient: Patient) -> tuple[Torso, Floats]:
     """Return the torso, and how the heart lies in it (3, 3)."""
     conditions, habitus = patient.conditions, patient.habitus
     quiet = (1 - 0.45 * conditions.effusion) * (1 - 0.45 * conditions.restrictive)
@@ -119,13 +118,13 @@ def _waves(rng: np.random.Generator, patient: Patient) -> Iterator[tuple[int, So
         yield ATRIAL_PREMATURE, *atrial_sources(rng, patient, premature=True)
 
 
-def _see(sources: Sources, torso: Torso, turn: Array) -> Wave:
+def _see(sources: Sources, torso: Torso, turn: Floats) -> Wave:
     middle = potentials(sources.turned(turn), torso)
     breathed = potentials(sources.turned(turn_about(BREATH_DEG) @ turn), torso)
     return Wave(middle, breathed * (1 + BREATH_GAIN) - middle)
 
 
-def _add(electrodes: Array, wave: Wave, at_ms: Array, breathing: Array) -> None:
+def _add(electrodes: Floats, wave: Wave, at_ms: Floats, breathing: Floats) -> None:
     """Add a wave at these times, in place, as far as it is within the recording."""
     length = wave.middle.shape[1]
     for start, breath in zip(np.rint(at_ms / MS).astype(int), breathing, strict=True):

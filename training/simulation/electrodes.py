@@ -11,12 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.signal import butter, lfilter
 
-from .patient import Habitus
+from training.arrays import Floats
 
-Array = NDArray[np.float64]
+from .patient import Habitus
 
 SAMPLE_RATE_HZ = 500
 SAMPLES = 5000
@@ -61,11 +60,11 @@ class Sources:
         courses: (sources, samples), what each moment is multiplied with over time.
     """
 
-    moments: Array
-    positions: Array
-    courses: Array
+    moments: Floats
+    positions: Floats
+    courses: Floats
 
-    def turned(self, turn: Array) -> Sources:
+    def turned(self, turn: Floats) -> Sources:
         """Return them after the heart has turned by the matrix `turn` (3, 3)."""
         return Sources(self.moments @ turn.T, self.positions @ turn.T, self.courses)
 
@@ -79,8 +78,8 @@ class Torso:
         gain: (9,) factor on the voltage of each electrode.
     """
 
-    chest: Array
-    gain: Array
+    chest: Floats
+    gain: Floats
 
 
 def build_torso(habitus: Habitus, limb_factor: float) -> Torso:
@@ -95,7 +94,7 @@ def build_torso(habitus: Habitus, limb_factor: float) -> Torso:
     return Torso(outward / np.sqrt(distance) + shift, gain)
 
 
-def potentials(sources: Sources, torso: Torso) -> Array:
+def potentials(sources: Sources, torso: Torso) -> Floats:
     """Return (9, samples) in mV: right arm, left arm, left foot, V1-V6, against Wilson's terminal."""
     limbs = LIMBS @ sources.moments.T
     towards = torso.chest[:, None] - sources.positions
@@ -104,7 +103,7 @@ def potentials(sources: Sources, torso: Torso) -> Array:
     return np.asarray(torso.gain[:, None] * np.concatenate([limbs, chest]) @ sources.courses)
 
 
-def leads(electrodes: Array) -> Array:
+def leads(electrodes: Floats) -> Floats:
     """Return the 12 leads (12, samples) of nine electrodes, those of the chest against Wilson's terminal."""
     right, left, foot = electrodes[:3]
     i, ii = left - right, foot - right
@@ -112,13 +111,13 @@ def leads(electrodes: Array) -> Array:
     return np.concatenate([limbs, electrodes[3:] - (right + left + foot) / 3])
 
 
-def record_noise(rng: np.random.Generator, level: float, breathing_hz: float) -> Array:
+def record_noise(rng: np.random.Generator, level: float, breathing_hz: float) -> Floats:
     """Return (9, samples) in mV of what the electrodes pick up besides the heart; `level` is 1 in a typical recording.
 
     Every recording has its own mixture of wander, muscle, mains and motion.
     """
     wander, muscle, mains, motion = level * rng.lognormal(0, (0.5, 0.7, 0.7, 0.5))
-    noise: Array = MUSCLE_MV * muscle * _muscle(rng)
+    noise: Floats = MUSCLE_MV * muscle * _muscle(rng)
     noise += WANDER_MV * wander * _wander(rng, breathing_hz)
     noise += MAINS_MV * mains * _hum(rng, 50.0 if rng.random() < 0.6 else 60.0)
     for _ in range(rng.poisson(MOTIONS * motion)):
@@ -126,22 +125,22 @@ def record_noise(rng: np.random.Generator, level: float, breathing_hz: float) ->
     return noise
 
 
-def _times_s() -> Array:
+def _times_s() -> Floats:
     return np.arange(SAMPLES) / SAMPLE_RATE_HZ
 
 
-def _wander(rng: np.random.Generator, breathing_hz: float) -> Array:
+def _wander(rng: np.random.Generator, breathing_hz: float) -> Floats:
     rates = np.append(rng.uniform(0.7, 1.3, len(WANDER_HZ)) * WANDER_HZ, breathing_hz)
     sizes = np.append(rng.rayleigh(0.4, len(WANDER_HZ)) / np.sqrt(1 + rates[:-1] / 0.15), 0.7)
     return _sines(rng, rates, sizes)
 
 
-def _hum(rng: np.random.Generator, mains_hz: float) -> Array:
+def _hum(rng: np.random.Generator, mains_hz: float) -> Floats:
     rates = mains_hz * (1 + rng.normal(0, 5e-4)) * np.array((1.0, 3.0))
     return _sines(rng, rates, np.array((1.0, 0.15)))
 
 
-def _sines(rng: np.random.Generator, rates_hz: Array, sizes: Array) -> Array:
+def _sines(rng: np.random.Generator, rates_hz: Floats, sizes: Floats) -> Floats:
     """Return (9, samples): sines that each electrode has in its own strength and phase."""
     angles = 2 * np.pi * rates_hz[:, None] * _times_s()
     strength = sizes * rng.rayleigh(0.8, (9, len(sizes)))
@@ -149,14 +148,14 @@ def _sines(rng: np.random.Generator, rates_hz: Array, sizes: Array) -> Array:
     return np.asarray((strength * np.cos(phase)) @ np.sin(angles) + (strength * np.sin(phase)) @ np.cos(angles))
 
 
-def _muscle(rng: np.random.Generator) -> Array:
+def _muscle(rng: np.random.Generator) -> Floats:
     """Return (9, samples) of about unit deviation: tremor that swells and fades, more in some electrodes."""
     coloured = lfilter(*MUSCLE_FILTER, rng.standard_normal((9, SAMPLES)), axis=1)
     swelling = np.interp(_times_s(), np.linspace(0, 10, 8), rng.lognormal(0, 0.35, 8))
     return np.asarray(coloured * swelling * rng.lognormal(0.3, 0.4, (9, 1)))
 
 
-def _add_motion(rng: np.random.Generator, noise: Array) -> None:
+def _add_motion(rng: np.random.Generator, noise: Floats) -> None:
     """Add a slow bump to one electrode: the skin stretches and gives way."""
     lasting = int(SAMPLE_RATE_HZ * rng.uniform(0.3, 1.5))
     start = int(rng.integers(0, SAMPLES - lasting))

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.arrays import Floats
+
 from .cine_chest import MOST_UNEVEN, long_chest, paint_sac
 from .cine_picture import (
     HEART,
@@ -169,7 +171,7 @@ def _cut(heart: Heart, plane: Plane, surfaces: tuple[_Surface, ...]) -> _Cut:
 
 
 def _squared_radius(
-    heart: Heart, radius: NDArray[np.float64], depth: NDArray[np.float64], bearings: tuple[float, float], miss_mm: float
+    heart: Heart, radius: Floats, depth: Floats, bearings: tuple[float, float], miss_mm: float
 ) -> Image:
     """Return (PHASES, sides × heights): half a surface's width in the plane, squared; negative beyond the apex."""
     table = np.empty((PHASES, 2, len(HEIGHTS)), np.float32)

@@ -17,11 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from training.arrays import Floats
 
 from .patient import Conditions, OtherChambers, Patient, Ventricle
-
-Array = NDArray[np.float64]
 
 PHASES = 50
 LEVELS = 16
@@ -71,21 +70,21 @@ class Heart:
     """
 
     patient: Patient
-    endocardium_mm: Array
-    epicardium_mm: Array
-    rv_mm: Array
-    height_mm: Array
-    step_mm: Array
-    apex_mm: Array
-    la_axes_mm: Array
-    ra_axes_mm: Array
-    ascending_mm2: Array
-    descending_mm2: Array
-    contraction: Array
+    endocardium_mm: Floats
+    epicardium_mm: Floats
+    rv_mm: Floats
+    height_mm: Floats
+    step_mm: Floats
+    apex_mm: Floats
+    la_axes_mm: Floats
+    ra_axes_mm: Floats
+    ascending_mm2: Floats
+    descending_mm2: Floats
+    contraction: Floats
     pulse_pressure_mmhg: float
 
     @property
-    def base_mm(self) -> Array:
+    def base_mm(self) -> Floats:
         """Return (PHASES, SECTORS): the height of the mitral ring."""
         return np.asarray(self.height_mm[:, -1] + self.step_mm[:, -1] / 2)
 
@@ -115,7 +114,7 @@ def build_heart(patient: Patient) -> Heart:
     )
 
 
-def at_bearing(of_wall: NDArray[np.float64], bearing: float) -> NDArray[np.float64]:
+def at_bearing(of_wall: Floats, bearing: float) -> Floats:
     """Return (..., LEVELS) of (..., SECTORS): what lies at an angle round the long axis."""
     exact = bearing / (2 * np.pi) * SECTORS - 0.5
     low = int(np.floor(exact))
@@ -135,7 +134,7 @@ class _Beat:
         kick: 1 where the atria contract, 0 where they fibrillate.
     """
 
-    time: Array
+    time: Floats
     interval: float
     systole: float
     kick: float
@@ -146,7 +145,7 @@ class _Beat:
         systole = min((546 - 2.1 * rate + 8 * patient.person.female) / 1e3, 0.6 * interval)
         return cls(np.arange(PHASES) / PHASES * interval, interval, systole, 1.0 - patient.rhythm.atrial_fibrillation)
 
-    def contraction(self, delay_s: Array, relaxation: float) -> Array:
+    def contraction(self, delay_s: Floats, relaxation: float) -> Floats:
         """Return (PHASES, *delay's shape): 0 at rest, 1 at the height of contraction, for parts that start late."""
         time = self.time.reshape(-1, *[1] * delay_s.ndim)
         end = self.systole + np.minimum(delay_s, 0.25 * (self.interval - self.systole))
@@ -154,18 +153,18 @@ class _Beat:
         early = 1 - self.kick * (1 - np.clip(0.78 * relaxation**0.5, 0.4, 0.9))
         return np.asarray(raised - self._emptying(time, end, early, 0.20 / relaxation))
 
-    def filling(self, relaxation: float) -> Array:
+    def filling(self, relaxation: float) -> Floats:
         """Return (PHASES,): how full an atrium is, 0 after its own contraction, 1 when the ventricle's ends."""
         passive = 1 - self.kick * (1 - np.clip(0.55 * relaxation**0.5, 0.3, 0.65))
         return _ease(self.time / self.systole) - self._emptying(self.time, self.systole, passive, 0.18 / relaxation)
 
-    def pulse_wave(self) -> Array:
+    def pulse_wave(self) -> Floats:
         """Return (PHASES,): 0 before the pressure in the aorta rises, 1 at its height."""
         rise = _ease((self.time - 0.06) / (0.55 * self.systole))
         since = np.clip(self.time - 0.06 - 0.55 * self.systole, 0, None)
         return np.asarray(rise * np.exp(-2.2 * since / (self.interval - 0.5 * self.systole)))
 
-    def _emptying(self, time: Array, end: Array | float, early: float, length_s: float) -> Array:
+    def _emptying(self, time: Floats, end: Floats | float, early: float, length_s: float) -> Floats:
         """Return what is undone since the end of systole: `early` of it at once, the rest as the atria contract."""
         available = self.interval - end
         first = _ease((time - end) / np.minimum(length_s, 0.92 * available))
@@ -173,7 +172,7 @@ class _Beat:
         return np.asarray(early * first + (1 - early) * _ease((time - self.interval + kick_s) / kick_s))
 
 
-def _ease(x: Array) -> Array:
+def _ease(x: Floats) -> Floats:
     """Return 0 before 0, 1 after 1, and a smooth rise between."""
     x = np.clip(x, 0, 1)
     return np.asarray(x * x * (3 - 2 * x))
@@ -186,17 +185,17 @@ def _ease(x: Array) -> Array:
 class _Left:
     """The left ventricle: (PHASES, LEVELS, SECTORS) each, in mm."""
 
-    endocardium: Array
-    epicardium: Array
-    height: Array
-    step: Array
+    endocardium: Floats
+    epicardium: Floats
+    height: Floats
+    step: Floats
 
     def stroke_ml(self) -> float:
         volume = np.sum(self.step * self.endocardium**2, axis=(1, 2)) * np.pi / SECTORS / 1e3
         return float(volume[0] - volume.min())
 
 
-def _left_ventricle(patient: Patient, contraction: Array) -> _Left:
+def _left_ventricle(patient: Patient, contraction: Floats) -> _Left:
     ventricle = patient.ventricle
     flattening = _flattening(patient.others.septal_flattening, contraction)
     thickness = _spread(np.maximum(ventricle.thickness_mm - TRABECULAE_MM, ventricle.thickness_mm / 2))
@@ -212,7 +211,7 @@ def _left_ventricle(patient: Patient, contraction: Array) -> _Left:
     return _Left(endocardium - dent, epicardium - dent, np.cumsum(step, axis=1) - step / 2, step)
 
 
-def _rest(ventricle: Ventricle, thickness: Array, length_mm: float) -> tuple[Array, Array]:
+def _rest(ventricle: Ventricle, thickness: Floats, length_mm: float) -> tuple[Floats, Floats]:
     """Return the radii (LEVELS, SECTORS) of endocardium and epicardium at end-diastole, septum round.
 
     Both are ellipsoids whose semi-axes differ by the wall's thickness, so that a wall measured across the long axis
@@ -225,14 +224,14 @@ def _rest(ventricle: Ventricle, thickness: Array, length_mm: float) -> tuple[Arr
     return np.broadcast_to(inner, outer.shape), outer
 
 
-def _length_mm(ventricle: Ventricle, thickness: Array, flattening: Array) -> float:
+def _length_mm(ventricle: Ventricle, thickness: Floats, flattening: Floats) -> float:
     """Return the length of the cavity that gives it its end-diastolic volume, after the septum is flattened."""
     inner, _ = _rest(ventricle, thickness, 1.0)
     volume = np.sum((inner * (1 - flattening)) ** 2) * np.pi / SECTORS / LEVELS
     return float(np.cbrt(ventricle.edv_ml * 1e3 / volume))
 
 
-def _longitudinal_stretch(ventricle: Ventricle, contraction: Array) -> Array:
+def _longitudinal_stretch(ventricle: Ventricle, contraction: Floats) -> Floats:
     """Return (PHASES, LEVELS, SECTORS): height over height at rest; weak segments shorten less, or bulge."""
     regional = _spread(ventricle.shortening)
     sound = max(0.92 * float(np.quantile(ventricle.shortening, 0.75)), 0.02)
@@ -240,7 +239,7 @@ def _longitudinal_stretch(ventricle: Ventricle, contraction: Array) -> Array:
     return np.asarray(1 - ventricle.longitudinal * np.clip(share, -0.3, 1.8) * contraction)
 
 
-def _flattening(degree: float, contraction: Array) -> Array:
+def _flattening(degree: float, contraction: Floats) -> Floats:
     """Return (PHASES, 1, SECTORS): the share of its radius by which the septum is pushed in, most in systole."""
     from_septum = np.abs((ANGLE + np.pi) % (2 * np.pi) - np.pi)
     chord = np.cos(SEPTAL_HALF_ANGLE) / np.maximum(np.cos(from_septum), np.cos(SEPTAL_HALF_ANGLE))
@@ -248,7 +247,7 @@ def _flattening(degree: float, contraction: Array) -> Array:
     return np.asarray(strength[:, None, None] * (1 - chord))
 
 
-def _blend() -> Array:
+def _blend() -> Floats:
     """Return (LEVELS, SECTORS, 16): by how much each AHA segment, smoothly, determines each point of the wall."""
     blend = np.zeros((LEVELS, SECTORS, 16))
     apical, middle, basal = (np.interp(LEVEL, RING_LEVEL, row) for row in np.eye(3))
@@ -267,7 +266,7 @@ def _blend() -> Array:
 BLEND = _blend()
 
 
-def _spread(by_segment: Array) -> Array:
+def _spread(by_segment: Floats) -> Floats:
     """Return (LEVELS, SECTORS) of what is given (16,) by AHA segment."""
     return np.asarray(BLEND @ by_segment)
 
@@ -275,7 +274,7 @@ def _spread(by_segment: Array) -> Array:
 # ------------------------------------------------------------------------------------------------- the other chambers
 
 
-def _rv_profile() -> Array:
+def _rv_profile() -> Floats:
     """Return (LEVELS, SECTORS): how far the right ventricle stands off the septum, relative to its widest."""
     from_septum = np.abs((ANGLE + np.pi) % (2 * np.pi) - np.pi)
     around = np.clip(1 - (from_septum / RV_HALF_ANGLE) ** 2, 0, None) ** 0.8
@@ -286,7 +285,7 @@ def _rv_profile() -> Array:
 RV_PROFILE = _rv_profile()
 
 
-def _right_ventricle(left: _Left, others: OtherChambers, contraction: Array) -> Array:
+def _right_ventricle(left: _Left, others: OtherChambers, contraction: Floats) -> Floats:
     """Return the radius of the free wall, such that the cavity has its volume in each phase.
 
     Between radii r and r + w p, of profile p, the volume is the sum of (2 r w p + w² p²) / 2: solved for w.
@@ -309,7 +308,7 @@ def _balanced(others: OtherChambers, left_stroke_ml: float) -> tuple[float, floa
     return others.rv_edv_ml * ratio**0.3, float(np.clip(others.rv_ef * ratio**0.3, 0.1, 0.8))
 
 
-def _atrium(largest_ml: float, emptied: float, fullness: Array, shape: Array) -> Array:
+def _atrium(largest_ml: float, emptied: float, fullness: Floats, shape: Floats) -> Floats:
     """Return (PHASES, 3): the semi-axes of an atrium."""
     volume = 1e3 * largest_ml * (1 - emptied * (1 - fullness))
     return np.asarray(np.cbrt(volume / (4 / 3 * np.pi * shape.prod()))[:, None] * shape)

@@ -13,13 +13,11 @@ Definitions: Bai et al., Nature Medicine 2020, and its published pipeline (githu
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inference.phenotypes import MEASUREMENTS
+from training.arrays import Floats
 
 from .heart import ANGLE, LEVELS, SECTORS, Heart
-
-Array = NDArray[np.float64]
 
 MYOCARDIUM_G_PER_ML = 1.05
 SEPTAL_SECTOR, LATERAL_SECTOR = 22, 10
@@ -28,14 +26,14 @@ RINGS = (slice(11, 16), slice(6, 11), slice(1, 6))
 """Levels of the basal, the middle and the apical third; the lowest is the apex, which is no segment of the sixteen."""
 
 
-def measure_heart(heart: Heart) -> Array:
+def measure_heart(heart: Heart) -> Floats:
     """Return (82,): the measurements in the order and units of `inference.phenotypes.MEASUREMENTS`."""
     values = np.concatenate([_ventricles(heart), _atria(heart), _aorta(heart), _myocardium(heart)])
     assert values.shape == (len(MEASUREMENTS),)  # noqa: S101 - a fault of ours, never of the patient's
     return values
 
 
-def measure_chambers(heart: Heart) -> dict[str, Array]:
+def measure_chambers(heart: Heart) -> dict[str, Floats]:
     """Return the volumes (mL) of left and right ventricle and atrium over the beat, (PHASES,) each."""
     area = heart.step_mm * np.pi / SECTORS  # half of step × angle
     return {
@@ -46,19 +44,19 @@ def measure_chambers(heart: Heart) -> dict[str, Array]:
     }
 
 
-def _ventricles(heart: Heart) -> Array:
+def _ventricles(heart: Heart) -> Floats:
     volume = measure_chambers(heart)
     left = _ejection(volume["lv"][0], volume["lv"].min())
     output = left[2] * heart.patient.rhythm.heart_rate_bpm / 1e3
     return np.array([*left, output, _mass_g(heart), *_ejection(volume["rv"][0], volume["rv"].min())])
 
 
-def _atria(heart: Heart) -> Array:
+def _atria(heart: Heart) -> Floats:
     volume = measure_chambers(heart)
     return np.concatenate([_ejection(volume[side].max(), volume[side].min()) for side in ("la", "ra")])
 
 
-def _ejection(full_ml: float, empty_ml: float) -> Array:
+def _ejection(full_ml: float, empty_ml: float) -> Floats:
     """Return what a chamber holds when full and empty, what it ejects, and the fraction (%)."""
     return np.array([full_ml, empty_ml, full_ml - empty_ml, 100 * (1 - empty_ml / full_ml)])
 
@@ -70,18 +68,18 @@ def _mass_g(heart: Heart) -> float:
     return float((wall + cap) / 1e3 * MYOCARDIUM_G_PER_ML)
 
 
-def _aorta(heart: Heart) -> Array:
+def _aorta(heart: Heart) -> Floats:
     return np.concatenate(
         [_distension(area, heart.pulse_pressure_mmhg) for area in (heart.ascending_mm2, heart.descending_mm2)]
     )
 
 
-def _distension(area_mm2: Array, pulse_mmhg: float) -> Array:
+def _distension(area_mm2: Floats, pulse_mmhg: float) -> Floats:
     largest, smallest = area_mm2.max(), area_mm2.min()
     return np.array([largest, smallest, 1e3 * (largest / smallest - 1) / pulse_mmhg])
 
 
-def _myocardium(heart: Heart) -> Array:
+def _myocardium(heart: Heart) -> Floats:
     wall = heart.epicardium_mm - heart.endocardium_mm
     around = (_strain(_arcs(heart.endocardium_mm)) + _strain(_arcs(heart.epicardium_mm))) / 2
     thickness, circumferential, radial = _by_segment(wall)[0], _by_segment(around), _by_segment(_strain(wall))
@@ -96,23 +94,23 @@ def _myocardium(heart: Heart) -> Array:
     )
 
 
-def _with_mean(by_segment: Array) -> Array:
+def _with_mean(by_segment: Floats) -> Floats:
     return np.concatenate([by_segment, by_segment.mean(axis=-1, keepdims=True)], axis=-1)
 
 
-def _strain(length: Array) -> Array:
+def _strain(length: Floats) -> Floats:
     """Return the change of length since the first frame, in per cent of it."""
     return np.asarray(100 * (length / length[:1] - 1))
 
 
-def _arcs(radius_mm: Array) -> Array:
+def _arcs(radius_mm: Floats) -> Floats:
     """Return the length of a surface round the ventricle, from each sector's neighbour before to the one after."""
     before, after = np.roll(radius_mm, 1, axis=2), np.roll(radius_mm, -1, axis=2)
     turn = 4 * np.pi / SECTORS
     return np.asarray(np.sqrt(before**2 + after**2 - 2 * before * after * np.cos(turn)))
 
 
-def _longitudinal(heart: Heart) -> Array:
+def _longitudinal(heart: Heart) -> Floats:
     """Return (PHASES, 6): the strain of the wall along the four-chamber plane, by segment."""
     strain = np.zeros((len(heart.contraction), LEVELS, 2))
     for surface in (heart.endocardium_mm, heart.epicardium_mm):
@@ -122,7 +120,7 @@ def _longitudinal(heart: Heart) -> Array:
     return np.concatenate([strain[:, ring].mean(axis=1) for ring in RINGS], axis=1)
 
 
-def _segments() -> Array:
+def _segments() -> Floats:
     """Return (16, LEVELS * SECTORS): the share of each point of the wall in each AHA segment's mean."""
     members = np.zeros((16, LEVELS, SECTORS))
     sixth = (1 - np.floor(np.degrees(ANGLE) / 60).astype(int)) % 6  # segments run from the front to the septum
@@ -137,6 +135,6 @@ def _segments() -> Array:
 SEGMENTS = _segments()
 
 
-def _by_segment(of_wall: Array) -> Array:
+def _by_segment(of_wall: Floats) -> Floats:
     """Return (PHASES, 16): means of (PHASES, LEVELS, SECTORS) by AHA segment."""
     return np.asarray(of_wall.reshape(len(of_wall), -1) @ SEGMENTS.T)

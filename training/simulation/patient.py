@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.messages import CardiomyopathySubtype, Disease
+from training.arrays import Floats
 
 Artery: TypeAlias = Literal["LAD", "RCA", "LCX"]
 
@@ -107,10 +107,10 @@ class Ventricle:
 
     edv_ml: float
     sphericity: float
-    thickness_mm: NDArray[np.float64]
-    shortening: NDArray[np.float64]
+    thickness_mm: Floats
+    shortening: Floats
     longitudinal: float
-    delay_ms: NDArray[np.float64]
+    delay_ms: Floats
     relaxation: float
 
 
@@ -153,7 +153,7 @@ class Habitus:
     tilt_deg: float
     attenuation: float
     chest_attenuation: float
-    electrode_shift: NDArray[np.float64]
+    electrode_shift: Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.messages import CardiomyopathySubtype, Disease
+from training.arrays import Floats
 
 from .patient import (
     TERRITORIES,
@@ -173,7 +173,7 @@ def _ventricle(rng: np.random.Generator, person: Person, conditions: Conditions,
     )
 
 
-def scar_by_segment(conditions: Conditions) -> NDArray[np.float64]:
+def scar_by_segment(conditions: Conditions) -> Floats:
     """Return (16,): the share of each AHA segment that is scar."""
     scar = np.zeros(16)
     if conditions.infarct_artery is not None:
@@ -184,9 +184,7 @@ def scar_by_segment(conditions: Conditions) -> NDArray[np.float64]:
     return scar
 
 
-def _thickness(
-    rng: np.random.Generator, person: Person, conditions: Conditions, scar: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _thickness(rng: np.random.Generator, person: Person, conditions: Conditions, scar: Floats) -> Floats:
     size = (0.99 if person.female else 1.08) * np.exp(rng.normal(0, 0.08)) * (person.bsa_m2 / 1.85) ** 0.5
     load = 1 + 0.40 * conditions.hypertension + 0.30 * conditions.restrictive - 0.05 * conditions.dilated
     thickness = NORMAL_THICKNESS_MM * size * load * np.exp(rng.normal(0, 0.04, 16))
@@ -198,7 +196,7 @@ def _thickness(
     return np.asarray(np.clip(thickness, 2.5, 32))
 
 
-def _shortening(rng: np.random.Generator, conditions: Conditions, scar: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shortening(rng: np.random.Generator, conditions: Conditions, scar: Floats) -> Floats:
     stunned = np.zeros(16)
     if conditions.ischaemia > 0 and conditions.infarct_artery is not None:
         stunned[np.array(TERRITORIES[conditions.infarct_artery]) - 1] = 0.25 * conditions.ischaemia
@@ -213,7 +211,7 @@ def _stiff_base(conditions: Conditions) -> float:
     return 1 - 0.4 * conditions.restrictive - 0.25 * conditions.hypertrophic - 0.12 * conditions.hypertension
 
 
-def _delay(electrics: Electrics) -> NDArray[np.float64]:
+def _delay(electrics: Electrics) -> Floats:
     lateral = np.isin(np.arange(1, 17), (5, 6, 11, 12, 16)) * 1.0
     inferior = np.isin(np.arange(1, 17), (4, 10, 15)) * 0.5
     return np.asarray(electrics.left_bundle_block * 110 * (lateral + inferior))

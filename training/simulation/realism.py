@@ -5,8 +5,7 @@ The real records serve for this comparison alone; nothing is trained on them.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from inference.phenotypes import MEASUREMENTS
 from inference.reference_values import DERIVED, REFERENCE_VALUES, ReferenceValue
 from schemas.ecg_record import LEADS, MISSING_SAMPLE
 from schemas.errors import InvalidSettings
+from training.arrays import Floats
+from training.cohort.labelled_ecgs import LABELS, one_a_patient, read_labelled_ecgs
 from training.cohort.layout import MICROVOLTS_PER_STEP
-from training.cohort.source_tables import as_number
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
 
 from .ecg import simulate_ecg
@@ -30,10 +30,7 @@ from .heart_measurements import measure_heart
 from .patient import Patient
 from .physiology import draw_patient
 
-Floats = NDArray[np.float64]
-
 DATA_SETS = ("LUDB", "PTB-XL")
-COLUMNS = ("record", "file", "dataset", "patient", "age", "NORM")
 ADULT_YEARS = 18
 RATE_HZ, SAMPLES = 500.0, 5000
 AGREES = 0.5
@@ -156,38 +153,25 @@ class SimulatedPatients:
 
 
 def read_real_ecgs(folder: Path) -> RealEcgs:
-    """Return the adults of LUDB and PTB-XL that `labels.csv` in the folder lists.
+    """Return the adults of LUDB and PTB-XL that `labels.csv` in the folder lists, one ECG a patient.
 
     Raises:
-        InvalidSettings: the folder has no `labels.csv`, or one without its columns, or no such records, or one of them
-            lacks a lead or is of another length or rate.
+        InvalidSettings: the table cannot be read or lists no such adult, or an ECG lacks a lead or has another length
+            or rate.
     """
-    if not (folder / "labels.csv").is_file():
-        raise InvalidSettings(f"{folder} has no labels.csv: name a folder of real ECGs with their labels")
-    with (folder / "labels.csv").open(newline="") as file:
-        table = csv.DictReader(file)
-        if missing := [name for name in COLUMNS if name not in (table.fieldnames or ())]:
-            raise InvalidSettings(f"{folder}/labels.csv lacks the columns {', '.join(missing)}")
-        rows = list(_one_a_patient(table))
-    if not rows:
-        raise InvalidSettings(f"{folder}/labels.csv lists no adult of {' or '.join(DATA_SETS)}")
-    signals = np.stack([_signals_mv(folder / row["file"]) for row in rows])
+    listed = read_labelled_ecgs(folder, "age")
+    adults = [ecg for ecg in listed if ecg.dataset in DATA_SETS and ecg.age_years >= ADULT_YEARS]
+    ecgs = list(one_a_patient(adults))
+    if not ecgs:
+        raise InvalidSettings(f"{folder / LABELS} lists no adult of {' or '.join(DATA_SETS)}")
+    signals = np.stack([_signals_mv(ecg.path) for ecg in ecgs])
     return RealEcgs(
         signals_mv=signals,
         measured=measure_ecgs(signals, RATE_HZ),
-        normal=np.array([row["NORM"] == "1" for row in rows]),
-        data_sets=np.array([row["dataset"] for row in rows]),
-        age_years=np.array([float(row["age"]) for row in rows]),
+        normal=np.array(["NORM" in ecg.diagnoses for ecg in ecgs]),
+        data_sets=np.array([ecg.dataset for ecg in ecgs]),
+        age_years=np.array([ecg.age_years for ecg in ecgs]),
     )
-
-
-def _one_a_patient(rows: csv.DictReader[str]) -> Iterator[dict[str, str]]:
-    seen = set()
-    for row in rows:
-        patient = row["patient"] or row["record"]
-        if row["dataset"] in DATA_SETS and as_number(row["age"]) >= ADULT_YEARS and patient not in seen:
-            seen.add(patient)
-            yield row
 
 
 def _signals_mv(path: Path) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.ecg_record import LEADS
+from training.arrays import Floats
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS
 
 from .four_chamber import draw_four_chamber
@@ -21,8 +22,6 @@ from .realism import DATA_SETS, RATE_HZ, EcgComparison, HeartComparison, RealEcg
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Floats = NDArray[np.float64]
 
 SIMULATED_COLOUR, REAL_COLOUR = "#d1495b", "#30638e"
 PLOTTED_WAVES = ("r", "s", "t", "p")

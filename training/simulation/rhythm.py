@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.arrays import Floats
+
 from .patient import Rhythm
 
 SINUS, ATRIAL_PREMATURE, VENTRICULAR_PREMATURE = 0, 1, 2
@@ -37,9 +39,9 @@ class Beats:
         breathing_hz: how often.
     """
 
-    onsets_s: NDArray[np.float64]
+    onsets_s: Floats
     kinds: NDArray[np.int64]
-    breathing: NDArray[np.float64]
+    breathing: Floats
     breathing_hz: float
 
 
@@ -59,23 +61,19 @@ def draw_beats(rng: np.random.Generator, rhythm: Rhythm) -> Beats:
     return Beats(onsets, kinds, np.sin(2 * np.pi * breathing_hz * onsets + phase[0]), breathing_hz)
 
 
-def _modulation(
-    rng: np.random.Generator, times_s: NDArray[np.float64], breathing_hz: float, phase: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _modulation(rng: np.random.Generator, times_s: Floats, breathing_hz: float, phase: Floats) -> Floats:
     """Return a series of about unit deviation: breathing, the slower waves of blood pressure, and chance."""
     breathing = np.sin(2 * np.pi * breathing_hz * times_s + phase[0])
     slower = np.sin(2 * np.pi * MAYER_HZ * times_s + phase[1])
     return np.asarray(breathing * 0.9 + slower * 0.8 + 0.35 * rng.standard_normal(len(times_s)))
 
 
-def _fibrillating(rng: np.random.Generator, mean_s: float, count: int) -> NDArray[np.float64]:
+def _fibrillating(rng: np.random.Generator, mean_s: float, count: int) -> Floats:
     shape = FIBRILLATION_SPREAD**-2
     return np.maximum(rng.gamma(shape, mean_s / shape, count), SHORTEST_S)
 
 
-def _add_ectopy(
-    rng: np.random.Generator, rhythm: Rhythm, onsets: NDArray[np.float64], mean_s: float
-) -> NDArray[np.int64]:
+def _add_ectopy(rng: np.random.Generator, rhythm: Rhythm, onsets: Floats, mean_s: float) -> NDArray[np.int64]:
     """Move beats forward in place so that they are premature; return the kinds of all beats."""
     kinds = np.zeros(len(onsets), np.int64)
     chances = np.array([rhythm.ventricular_ectopy, rhythm.atrial_ectopy * (not rhythm.atrial_fibrillation)])

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from training.arrays import Floats
+
 from .cine_chest import paint_sac, short_chest
 from .cine_picture import (
     HEART,
@@ -67,7 +69,7 @@ def _paint_heart(image: Image, heart: Heart, plane: Plane, rng: np.random.Genera
     _paint_papillaries(image, heart, plane, cavity, height)
 
 
-def _ring_at(heart: Heart, radius: NDArray[np.float64], height: float) -> NDArray[np.float64]:
+def _ring_at(heart: Heart, radius: Floats, height: float) -> Floats:
     """Return (PHASES, SECTORS): the radius of a surface at a height over the apex."""
     above = np.clip((heart.height_mm < height).sum(axis=1), 1, LEVELS - 1)[:, None]
     low, high = (np.take_along_axis(heart.height_mm, above + shift, 1)[:, 0] for shift in (-1, 0))
@@ -75,7 +77,7 @@ def _ring_at(heart: Heart, radius: NDArray[np.float64], height: float) -> NDArra
     return np.asarray(inner + (outer - inner) * np.clip((height - low) / (high - low), 0, 1))
 
 
-def _inside_ring(ring: NDArray[np.float64], place: NDArray[np.intp], distance: Image) -> Image:
+def _inside_ring(ring: Floats, place: NDArray[np.intp], distance: Image) -> Image:
     """Return the distance inside a ring (PHASES, SECTORS) at bearings (96, 96)."""
     fine = np.arange(BEARINGS) * 2 * np.pi / BEARINGS
     around = np.concatenate([ANGLE[-1:] - 2 * np.pi, ANGLE, ANGLE[:1] + 2 * np.pi])

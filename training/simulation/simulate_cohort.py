@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from schemas.ecg_record import LEADS
 from schemas.messages import DISEASES
+from training.arrays import Floats
 from training.cohort.layout import (
     CINES,
     ECGS,
@@ -70,7 +71,7 @@ class SimulatedPatient:
     record_id: str
     patient: Patient
     ecg: NDArray[np.int16]
-    phenotypes: NDArray[np.float64] | None
+    phenotypes: Floats | None
     cine: NDArray[np.uint8] | None
     short_axis: NDArray[np.uint8] | None
 

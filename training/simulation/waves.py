@@ -11,13 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from training.arrays import Floats
 
 from .activation import APEX, NORMAL_EDV_ML, REGIONS, RIGHT_WALL, SEGMENTS, Activation, Wall
 from .electrodes import SAMPLE_RATE_HZ, Sources
 from .patient import TERRITORIES, Patient
-
-Array = NDArray[np.float64]
 
 MS = 1000 / SAMPLE_RATE_HZ
 BEFORE_MS = 60.0
@@ -63,11 +62,11 @@ class Recovery:
         end_ms: of the T wave, since the beginning of the QRS complex.
     """
 
-    gradient: Array
-    lags_ms: Array
-    turn: Array
-    st_moments: Array
-    st_positions: Array
+    gradient: Floats
+    lags_ms: Floats
+    turn: Floats
+    st_moments: Floats
+    st_positions: Floats
     end_ms: float
     falling_ms: float
     rising_ms: float
@@ -75,7 +74,7 @@ class Recovery:
     notch_mv: float
 
 
-def turn_about(angles_deg: Array) -> Array:
+def turn_about(angles_deg: Floats) -> Floats:
     """Return the matrix (3, 3) of a turn in the frontal, the horizontal and the sagittal plane.
 
     Positive is from left to down, from left to the front, and from down to the front.
@@ -107,7 +106,7 @@ def plan_recovery(rng: np.random.Generator, wall: Wall, patient: Patient) -> Rec
     )
 
 
-def _diseased(wall: Wall, patient: Patient) -> Array:
+def _diseased(wall: Wall, patient: Patient) -> Floats:
     """Return (regions,) 0 to 1: how much of each region has an inverted, late recovery by scar or ischaemia."""
     conditions = patient.conditions
     diseased = np.where(wall.scar > 0.05, 0.35 + 0.65 * wall.scar, 0.0)
@@ -124,7 +123,7 @@ def hypertrophy(wall: Wall, patient: Patient) -> float:
     return float(np.clip((load - 1.1) / 0.6, 0, 1))
 
 
-def _gradient(rng: np.random.Generator, wall: Wall, patient: Patient) -> Array:
+def _gradient(rng: np.random.Generator, wall: Wall, patient: Patient) -> Floats:
     conditions, electrics, person = patient.conditions, patient.electrics, patient.person
     gradient = GRADIENT * np.exp(rng.normal(0, 0.12, REGIONS)) * GRADIENT_MV * electrics.repolarisation
     gradient *= (0.88 if person.female else 1.08) * np.exp(-0.006 * (person.age_years - 63))
@@ -142,7 +141,7 @@ def _gradient(rng: np.random.Generator, wall: Wall, patient: Patient) -> Array:
     return np.asarray(gradient * (1 - inverted - left * late_pericarditis))
 
 
-def _st(rng: np.random.Generator, wall: Wall, patient: Patient) -> tuple[Array, Array]:
+def _st(rng: np.random.Generator, wall: Wall, patient: Patient) -> tuple[Floats, Floats]:
     """Return moments (kinds, 3) in mV and positions (kinds, 3) of what shifts the ST segment."""
     conditions, electrics = patient.conditions, patient.electrics
     natural = ST_NORMAL_MV * (0.7 if patient.person.female else 1.2) + rng.normal(0, 0.010, 3)
@@ -181,14 +180,14 @@ def ventricular_sources(wall: Wall, activation: Activation, recovery: Recovery) 
     )
 
 
-def _bells(times: Array, centres: Array, rising: Array | float, falling: Array | float) -> Array:
+def _bells(times: Floats, centres: Floats, rising: Floats | float, falling: Floats | float) -> Floats:
     """Return (centres, times): bells with a standard deviation of their own on each side."""
     since = times - centres[:, None]
     rising, falling = (np.broadcast_to(side, centres.shape)[:, None] for side in (rising, falling))
     return np.asarray(np.exp(-0.5 * (since / np.where(since < 0, rising, falling)) ** 2))
 
 
-def _st_course(times: Array, start_ms: float, peak_ms: float, falling_ms: float) -> Array:
+def _st_course(times: Floats, start_ms: float, peak_ms: float, falling_ms: float) -> Floats:
     """Return (times,): a step at the J point that climbs a little and is gone with the T wave."""
     step = 1 / (1 + np.exp(-np.clip((times - start_ms) / 5, -40, 40)))
     climb = 0.45 + 0.55 * np.clip((times - start_ms) / 80, 0, 1)

@@ -24,7 +24,7 @@ from .crops import Augmentation, open_resampled
 from .fit import Learner, fit
 from .pretrain_cmr import FEATURES, scanned, scans_of
 from .seeds import seed_stage
-from .settings import Hardware, Learning, Settings, Share
+from .settings import Hardware, Learning, SavedStruct, Share
 from .stage_folder import StageFolder, check_cohort, open_stage
 
 STAGE = "align"
@@ -33,7 +33,7 @@ EMBEDDINGS = "embeddings.npy"
 COMPONENTS = "components.npy"
 
 
-class Align(Settings, frozen=True, kw_only=True):
+class Align(SavedStruct, frozen=True, kw_only=True):
     """What decides the result.
 
     Attributes:

@@ -23,6 +23,7 @@ from inference.readout import PROBABILITY_DECIMALS
 from inference.readout import calibrate as apply_calibration
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES, Disease
+from training.arrays import Floats
 from training.cohort.layout import Cohort
 from training.cohort.whole_file import write_json
 from training.networks.weights_files import load_weights
@@ -31,10 +32,10 @@ from .crops import iterate_preprocessed
 from .finetune import STAGE as FINETUNE
 from .finetune import Finetune, check_development
 from .pooled_slopes import pool_slopes, slope_error
-from .settings import Settings
+from .settings import SavedStruct
 from .stage_folder import StageFolder, open_stage, read_settings
 
-Case: TypeAlias = tuple[NDArray[np.float64], NDArray[np.bool_]]
+Case: TypeAlias = tuple[Floats, NDArray[np.bool_]]
 """Of one disease: logits (n,), and who is sick."""
 
 STAGE = "calibrate"
@@ -50,10 +51,10 @@ SURE = 0.999
 """No calibrated probability is nearer to 0 or 1 than development can tell: `1 − SURE` at least."""
 BATCH_RECORDS = 32
 
-OperatingPoint = Literal["sensitivity_90", "specificity_95"]
+ThresholdName = Literal["sensitivity_90", "specificity_95"]
 
 
-class Calibrate(Settings, frozen=True, kw_only=True):
+class Calibrate(SavedStruct, frozen=True, kw_only=True):
     """What decides the result.
 
     Attributes:
@@ -63,7 +64,7 @@ class Calibrate(Settings, frozen=True, kw_only=True):
     """
 
     seed: int = 0
-    threshold: OperatingPoint = "specificity_95"
+    threshold: ThresholdName = "specificity_95"
     prevalence: dict[Disease, float] = {}  # noqa: RUF012 - msgspec copies it
     n_crops: int = 3
 
@@ -87,7 +88,7 @@ def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -
     return folder
 
 
-def average_logits(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_crops: int) -> NDArray[np.float64]:
+def average_logits(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_crops: int) -> Floats:
     """Return the disease logits (row, 5), averaged over the crops of a record as in serving."""
     from engines.torch_engine import TorchEngine
 
@@ -100,7 +101,7 @@ def average_logits(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], 
 
 
 def fit_heads(
-    names: Sequence[Disease], logits: NDArray[np.float64], labels: NDArray[np.float32], settings: Calibrate
+    names: Sequence[Disease], logits: Floats, labels: NDArray[np.float32], settings: Calibrate
 ) -> list[DiseaseHead]:
     """Return calibrations and thresholds, given development logits and labels (n, disease) of 0, 1 and NaN."""
     known = np.isfinite(labels)
@@ -113,7 +114,7 @@ def fit_heads(
 
 
 def _fit_head(
-    name: Disease, logits: NDArray[np.float64], sick: NDArray[np.bool_], calibration: Calibration, settings: Calibrate
+    name: Disease, logits: Floats, sick: NDArray[np.bool_], calibration: Calibration, settings: Calibrate
 ) -> DiseaseHead:
     if name in settings.prevalence:
         calibration = shift_prevalence(calibration, smoothed_share(sick), settings.prevalence[name])
@@ -139,11 +140,11 @@ def share_slopes(calibrations: Sequence[Calibration], cases: Sequence[Case]) -> 
     return shared
 
 
-def choose_calibration(logits: NDArray[np.float64], sick: NDArray[np.bool_], seed: int) -> Calibration:
+def choose_calibration(logits: Floats, sick: NDArray[np.bool_], seed: int) -> Calibration:
     """Return Platt's calibration, or an isotonic one where enough are sick and cross-validation finds it better."""
     if not _tells_slope(sick):
         return fit_bias(logits, sick)
-    fits: dict[str, Callable[[NDArray[np.float64], NDArray[np.bool_]], Calibration]]
+    fits: dict[str, Callable[[Floats, NDArray[np.bool_]], Calibration]]
     fits = {"temperature": fit_temperature, "isotonic": fit_isotonic}
     if sick.sum() < MIN_POSITIVES_FOR_ISOTONIC:
         return fit_temperature(logits, sick)
@@ -155,7 +156,7 @@ def _tells_slope(sick: NDArray[np.bool_]) -> bool:
     return bool(min(sick.sum(), (~sick).sum()) >= MIN_POSITIVES)
 
 
-def fit_temperature(logits: NDArray[np.float64], sick: NDArray[np.bool_]) -> TemperatureCalibration:
+def fit_temperature(logits: Floats, sick: NDArray[np.bool_]) -> TemperatureCalibration:
     """Return Platt's slope and bias, by maximum likelihood; the slope stays positive even where nothing was learned."""
     from sklearn.linear_model import LogisticRegression
 
@@ -166,7 +167,7 @@ def fit_temperature(logits: NDArray[np.float64], sick: NDArray[np.bool_]) -> Tem
     return TemperatureCalibration(temperature=1 / slope, bias=bias)
 
 
-def fit_bias(logits: NDArray[np.float64], sick: NDArray[np.bool_]) -> TemperatureCalibration:
+def fit_bias(logits: Floats, sick: NDArray[np.bool_]) -> TemperatureCalibration:
     """Return the shift of the logits that puts the mean probability right."""
     from scipy.optimize import brentq
 
@@ -180,7 +181,7 @@ def smoothed_share(sick: NDArray[np.bool_]) -> float:
     return float((sick.sum() + 0.5) / (len(sick) + 1))
 
 
-def fit_isotonic(logits: NDArray[np.float64], sick: NDArray[np.bool_]) -> IsotonicCalibration:
+def fit_isotonic(logits: Floats, sick: NDArray[np.bool_]) -> IsotonicCalibration:
     """Return the isotonic regression's knots, kept off 0 and 1."""
     from sklearn.isotonic import IsotonicRegression
 
@@ -205,7 +206,7 @@ def shift_prevalence(calibration: Calibration, before: float, after: float) -> C
     return msgspec.structs.replace(calibration, probabilities=tuple(moved.tolist()))
 
 
-def operating_points(probabilities: NDArray[np.float64], sick: NDArray[np.bool_]) -> OperatingPoints:
+def operating_points(probabilities: Floats, sick: NDArray[np.bool_]) -> OperatingPoints:
     """Return the highest threshold with 90 % sensitivity, and the lowest with 95 % specificity; ≥ flags."""
     from sklearn.metrics import roc_curve
 
@@ -228,17 +229,17 @@ def read_heads(folder: Path) -> tuple[DiseaseHead, ...]:
     return tuple(msgspec.json.decode((folder / CALIBRATION).read_bytes(), type=list[DiseaseHead]))
 
 
-def as_operating_point(name: str) -> OperatingPoint:
-    """Return the name as an operating point.
+def as_threshold_name(name: str) -> ThresholdName:
+    """Return the text as the name of a threshold.
 
     Raises:
-        InvalidSettings: there is no such one.
+        InvalidSettings: no threshold has this name.
     """
-    points: tuple[OperatingPoint, ...] = get_args(OperatingPoint)
-    for point in points:
-        if point == name:
-            return point
-    raise InvalidSettings(f"there is no threshold {name!r}: choose one of {', '.join(points)}")
+    known: tuple[ThresholdName, ...] = get_args(ThresholdName)
+    for threshold in known:
+        if threshold == name:
+            return threshold
+    raise InvalidSettings(f"there is no threshold {name!r}: choose one of {', '.join(known)}")
 
 
 def parse_prevalences(texts: list[str]) -> dict[Disease, float]:
@@ -259,8 +260,8 @@ def _parsed(text: str) -> tuple[Disease, float]:
 
 
 def _cross_validated_loss(
-    fit: Callable[[NDArray[np.float64], NDArray[np.bool_]], Calibration],
-    logits: NDArray[np.float64],
+    fit: Callable[[Floats, NDArray[np.bool_]], Calibration],
+    logits: Floats,
     sick: NDArray[np.bool_],
     seed: int,
 ) -> float:
@@ -272,9 +273,7 @@ def _cross_validated_loss(
     return float(log_loss(sick, probabilities))
 
 
-def _parts(
-    logits: NDArray[np.float64], sick: NDArray[np.bool_], seed: int
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def _parts(logits: Floats, sick: NDArray[np.bool_], seed: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     from sklearn.model_selection import StratifiedKFold
 
     yield from StratifiedKFold(PARTS, shuffle=True, random_state=seed).split(logits[:, None], sick)

@@ -28,13 +28,13 @@ from .batches import Batch, Draw, Scans, load_development, load_training
 from .fit import Learner, fit
 from .pretrain_cmr import scans_of
 from .seeds import seed_stage
-from .settings import Hardware, Learning, NotNegative, Settings
+from .settings import Hardware, Learning, NotNegative, SavedStruct
 from .stage_folder import StageFolder, open_stage
 
 STAGE = "train-vae"
 
 
-class TrainVae(Settings, frozen=True, kw_only=True):
+class TrainVae(SavedStruct, frozen=True, kw_only=True):
     """What decides the result.
 
     Attributes:

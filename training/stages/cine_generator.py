@@ -43,7 +43,7 @@ from .finetune import Finetune
 from .fit import Learner, fit
 from .pretrain_cmr import scanned, scans_of
 from .seeds import seed_stage
-from .settings import Count, Hardware, Learning, NotNegative, Settings, Share
+from .settings import Count, Hardware, Learning, NotNegative, SavedStruct, Share
 from .stage_folder import StageFolder, open_stage, read_settings
 
 STAGE = "train-generator"
@@ -55,7 +55,7 @@ SCALED_AT_ONCE = 256
 MASK_MEAN, MASK_DEVIATION = 1.0, 0.25
 
 
-class TrainGenerator(Settings, frozen=True, kw_only=True):
+class TrainGenerator(SavedStruct, frozen=True, kw_only=True):
     """What decides the result; the sizes are those of the autoencoder's preset.
 
     Attributes:
@@ -74,7 +74,7 @@ class TrainGenerator(Settings, frozen=True, kw_only=True):
     learning: Learning = Learning(epochs=3, batch_size=32, learning_rate=1e-3)
 
 
-class Scaling(Settings, frozen=True, kw_only=True):
+class Scaling(SavedStruct, frozen=True, kw_only=True):
     """The latents of the training fold, a channel: latent = mean + deviation × what the transformer sees."""
 
     preset: str
@@ -138,9 +138,11 @@ class GeneratorLearner(Learner):
         order = draw_order(len(tokens), tokens.shape[1], tokens.device)
         n_known = tokens.shape[1] - math.ceil(draw_mask_share(settings.least_mask) * tokens.shape[1])
         guided = torch.rand(len(tokens), device=tokens.device) >= (settings.dropped if training else 0)
-        told = self.mar.transformer(take(tokens, order[:, :n_known]), order, embeddings, guided.float())
+        conditions = self.mar.transformer(take(tokens, order[:, :n_known]), order, embeddings, guided.float())
         hidden = take(tokens, order[:, n_known:])
-        return {"loss": diffusion_loss(self.mar.denoiser, *(_repeated(v, settings.noises) for v in (hidden, told)))}
+        return {
+            "loss": diffusion_loss(self.mar.denoiser, *(_repeated(v, settings.noises) for v in (hidden, conditions)))
+        }
 
 
 def train_generator(
@@ -162,15 +164,15 @@ def train_generator(
     """
     if cohort.cines is None:
         raise InvalidSettings(f"{cohort.folder} has no cines: a generator of cines needs a cohort with cardiac MR")
-    told: TrainVae = read_settings(vae, TRAIN_VAE, TrainVae)
+    vae_settings: TrainVae = read_settings(vae, TRAIN_VAE, TrainVae)
     rows, development = scanned(cohort, "train"), scanned(cohort, "development")
     folder = open_stage(out, STAGE, settings, cohort, vae=vae / WEIGHTS, ecg=ecg / WEIGHTS)
     if folder.is_finished:
         return folder
-    preset, weights = find_cine_preset(told.preset), load_weights(vae / WEIGHTS)
+    preset, weights = find_cine_preset(vae_settings.preset), load_weights(vae / WEIGHTS)
     latents = keep_latents(folder, cohort, preset, weights)
     embeddings = keep_embeddings(folder, cohort, ecg)
-    scaling = fit_scaling(latents, scans_of(cohort, "train"), told.preset)
+    scaling = fit_scaling(latents, scans_of(cohort, "train"), vae_settings.preset)
     seed_stage(settings.seed)
     size, seed, workers = settings.learning.batch_size, settings.seed, hardware.workers
     drawn, fixed = (LatentsByEcg(latents, embeddings, scaling, cohort, some) for some in (rows, development))

@@ -16,6 +16,7 @@ from engines.whole_file import write_whole
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from schemas.errors import InvalidSettings
+from training.arrays import Floats
 from training.cohort.layout import Cohort
 from training.networks.alignment import contrast, weigh_negatives
 from training.networks.kept_patches import encode_pooled
@@ -26,7 +27,7 @@ from .batches import Batch, MiddleCrops, TrainingCrops, load_development, load_t
 from .crops import Augmentation, open_resampled
 from .fit import Learner, decayed_groups, fit
 from .seeds import seed_stage
-from .settings import Hardware, Learning, NotNegative, Positive, Settings, Share
+from .settings import Hardware, Learning, NotNegative, Positive, SavedStruct, Share
 from .stage_folder import StageFolder, check_cohort, open_stage
 
 STAGE = "finetune"
@@ -34,14 +35,14 @@ SCALER = "scaler.json"
 SEED_OF_SUBSET, SEED_OF_ORDER = 17, 19
 
 
-class Scaler(Settings, frozen=True, kw_only=True):
+class Scaler(SavedStruct, frozen=True, kw_only=True):
     """Means and deviations of the 82 phenotypes, in their units: value = mean + deviation × z."""
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
 
-class Finetune(Settings, frozen=True, kw_only=True):
+class Finetune(SavedStruct, frozen=True, kw_only=True):
     """What decides the result.
 
     Attributes:
@@ -201,7 +202,7 @@ def mixed_development(cohort: Cohort, seed: int) -> NDArray[np.intp]:
     return np.random.default_rng([seed, SEED_OF_ORDER]).permutation(cohort.select("development"))
 
 
-def fit_scaler(phenotypes: NDArray[np.float64]) -> Scaler:
+def fit_scaler(phenotypes: Floats) -> Scaler:
     """Return the mean and deviation of each column of (rows, 82), NaN left out; 0 and 1 where nothing is known."""
     known = np.isfinite(phenotypes)
     count = np.maximum(known.sum(axis=0), 1)

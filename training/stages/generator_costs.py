@@ -15,10 +15,10 @@ from inference.generator import plan_steps
 from inference.models.cine_presets import CinePreset
 from inference.models.heads import EMBEDDING_SIZE
 
-from .settings import Settings
+from .settings import SavedStruct
 
 
-class StageCost(Settings, frozen=True, kw_only=True):
+class StageCost(SavedStruct, frozen=True, kw_only=True):
     """Of one stage of one cine.
 
     Attributes:

@@ -21,12 +21,12 @@ from .calibrate import STAGE as CALIBRATE
 from .calibrate import Calibrate, read_heads
 from .finetune import SCALER, Finetune, Scaler, labelled_rows
 from .finetune import STAGE as FINETUNE
-from .settings import Settings
+from .settings import SavedStruct
 from .stage_folder import StageFolder, check_cohort, check_input, read_settings, was_given
 from .unlearned_heads import find_unlearned, silence
 
 
-class Label(Settings, frozen=True, kw_only=True):
+class BundleLabel(SavedStruct, frozen=True, kw_only=True):
     """What a bundle says of itself."""
 
     name: str
@@ -36,7 +36,7 @@ class Label(Settings, frozen=True, kw_only=True):
     licence: str = "Apache-2.0"
 
 
-def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label: Label) -> Bundle:
+def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label: BundleLabel) -> Bundle:
     """Write the bundle into `out`, and return it; what no label taught answers a constant, and the manifest says so.
 
     Args:
@@ -78,17 +78,17 @@ def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label:
     return package_network(out, network.eval(), manifest, probe_crops())
 
 
-def describe(cohort: Cohort, finetuned: Path) -> Label:
+def describe(cohort: Cohort, finetuned: Path) -> BundleLabel:
     """Return what a bundle of a network trained on the cohort says of itself."""
     source, preset = cohort.description.source, read_settings(finetuned, FINETUNE, Finetune).preset
     if source == SIMULATED:
-        return Label(
+        return BundleLabel(
             name=f"cardiacnets-{preset}",
             weights="demonstration weights, simulated cohort",
             trained_on=describe_cohort(cohort),
             notes="Learned from simulated patients alone. It shows that the way works; it says nothing of a person.",
         )
-    return Label(
+    return BundleLabel(
         name=f"cardiacnets-{preset}",
         weights=f"trained on {source}",
         trained_on=describe_cohort(cohort),

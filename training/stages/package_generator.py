@@ -58,8 +58,8 @@ def package_cines(
         part.load_state_dict(below(f"{name}.", weights))
     manifest = describe(describe_untrained(preset, scaling.means, scaling.deviations), cohort)
     chosen = {"guidance": guidance, "steps": steps, "diffusion_steps": diffusion_steps, "temperature": temperature}
-    told = {name: value for name, value in chosen.items() if value is not None}
-    sampling = msgspec.structs.replace(manifest.sampling, **told)
+    given = {name: value for name, value in chosen.items() if value is not None}
+    sampling = msgspec.structs.replace(manifest.sampling, **given)
     named = EcgModel(name=model.name, version=model.version)
     manifest = msgspec.structs.replace(manifest, sampling=sampling, ecg_model=named)
     return package_generator(out, vae, mar, expected, manifest)

@@ -7,13 +7,11 @@ Controlled Clinical Trials 1986, and its best linear predictions.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
-Floats: TypeAlias = NDArray[np.float64]
+from training.arrays import Floats
+
 FEWEST = 3
 """With fewer slopes there is no telling how much they really differ."""
 

@@ -22,7 +22,7 @@ from training.networks.weights_files import save_weights
 from .batches import Batch, Scans, load_development, load_training
 from .fit import Learner, fit
 from .seeds import seed_stage
-from .settings import Count, Hardware, Learning, Settings, Share
+from .settings import Count, Hardware, Learning, SavedStruct, Share
 from .stage_folder import StageFolder, open_stage
 
 STAGE = "pretrain-cmr"
@@ -30,7 +30,7 @@ FEATURES = "features.npy"
 CINES_AT_ONCE = 64
 
 
-class PretrainCmr(Settings, frozen=True, kw_only=True):
+class PretrainCmr(SavedStruct, frozen=True, kw_only=True):
     """What decides the result.
 
     Attributes:

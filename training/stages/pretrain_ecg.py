@@ -15,13 +15,13 @@ from .batches import Batch, MiddleCrops, TrainingCrops, load_development, load_t
 from .crops import open_resampled
 from .fit import Learner, fit
 from .seeds import seed_stage
-from .settings import Hardware, Learning, Settings, Share
+from .settings import Hardware, Learning, SavedStruct, Share
 from .stage_folder import StageFolder, open_stage
 
 STAGE = "pretrain-ecg"
 
 
-class PretrainEcg(Settings, frozen=True, kw_only=True):
+class PretrainEcg(SavedStruct, frozen=True, kw_only=True):
     """What decides the result."""
 
     preset: str = "reference"

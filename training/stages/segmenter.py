@@ -25,13 +25,13 @@ from .batches import Batch, load_development, load_training
 from .fit import Learner, fit
 from .outlined_frames import OutlinedFrames, disturb, outline_frames
 from .seeds import seed_stage
-from .settings import Hardware, Learning, Settings
+from .settings import Hardware, Learning, SavedStruct
 from .stage_folder import StageFolder, open_stage
 
 STAGE = "segmenter"
 
 
-class TrainSegmenter(Settings, frozen=True, kw_only=True):
+class TrainSegmenter(SavedStruct, frozen=True, kw_only=True):
     """What decides the result.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What a stage is told: how to learn, on which hardware."""
+"""The settings that stages share: how to learn, and on which hardware."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings that are saved beside what was learned with them."""
+class SavedStruct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """SavedStruct that are saved beside what was learned with them."""
 
 
-class Learning(Settings, frozen=True, kw_only=True):
+class Learning(SavedStruct, frozen=True, kw_only=True):
     """AdamW with a linear warm-up and half a cosine down to nothing.
 
     Attributes:
@@ -35,7 +35,7 @@ class Learning(Settings, frozen=True, kw_only=True):
     patience: Count = 10
 
 
-class Hardware(Settings, frozen=True, kw_only=True):
+class Hardware(SavedStruct, frozen=True, kw_only=True):
     """Where to learn: handed to Lightning as it is, and not a part of what decides the result.
 
     Attributes:

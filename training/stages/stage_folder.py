@@ -15,7 +15,7 @@ from training.cohort.layout import DESCRIPTION, INDEX, Cohort, Fold
 from training.cohort.whole_file import write_json
 from training.networks.weights_files import WEIGHTS
 
-from .settings import Settings
+from .settings import SavedStruct
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -51,7 +51,7 @@ class StageFolder:
 def open_stage(
     path: Path,
     stage: str,
-    settings: Settings,
+    settings: SavedStruct,
     cohort: Cohort,
     *,
     folds: Sequence[Fold] = ("train", "development"),

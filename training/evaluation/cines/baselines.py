@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.instruments.rounding import Floats
+from training.arrays import Floats
 
 from .similarity import Cines
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.arrays import Floats
 from training.cohort.layout import PHENOTYPES
 from training.evaluation.bootstrap import Estimate, bootstrap, estimate
 from training.instruments.left_ventricle import LeftVentricles
-from training.instruments.rounding import Floats
 
 from .similarity import estimate_mean
 

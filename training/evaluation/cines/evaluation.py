@@ -18,50 +18,21 @@ from inference.generator import CineGenerator
 from inference.generator_manifest import check_embedding
 from schemas.errors import InvalidSettings
 from schemas.messages import ModelReference
-from training.evaluation.bootstrap import DRAWS, Estimate, draw_patients, estimate
-from training.evaluation.evaluation import BOOTSTRAP_SEED, Report, learned_seed
-from training.instruments.left_ventricle import LeftVentricles
-from training.instruments.rounding import Floats
-from training.instruments.segmenter import CineSegmenter, SegmenterCard, default_segmenter, load_segmenter
+from training.arrays import Floats
+from training.evaluation.bootstrap import DRAWS
+from training.evaluation.evaluation import StepProgress, learned_seed
+from training.instruments.segmenter import SegmenterCard, default_segmenter, load_segmenter
 
 from .baselines import answer_with_training_cines
-from .consistency import Consistency, check_consistency, check_report
-from .frechet import CINE_AXES, ECG_AXES, FeatureSpace, estimate_frechet
-from .patients import People, Simulation
-from .similarity import Cines, estimate_mean, measure_psnr, measure_ssim
+from .consistency import Consistency
+from .patients import Simulation
+from .scorer import CineFigures, CineScorer, Gain
+from .similarity import Cines
 
 TRAINING_PATIENTS = 1000
 """Of the generator's seed, simulated anew; eight in ten of them, its training fold, are used."""
 SEED_IF_NOT_TOLD = 0
 CHUNK_CINES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class CineFigures:
-    """How good the cines of one source are.
-
-    Attributes:
-        ssim, psnr: against the patient's true cine; dB.
-        frechet: of the cines' features; see `cine_frechet`.
-        frechet_joint: of features and ECG embedding together.
-        consistency: of LVEF, LVEDV and the wall's thickness, by name.
-    """
-
-    ssim: Estimate
-    psnr: Estimate
-    frechet: Estimate
-    frechet_joint: Estimate
-    consistency: dict[str, Consistency]
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """By how much the generator beats a baseline on the same patients, positive if it does."""
-
-    ssim: Estimate
-    psnr: Estimate
-    frechet: Estimate
-    frechet_joint: Estimate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +75,7 @@ def evaluate_generator(
     training_patients: int = TRAINING_PATIENTS,
     segmenter: Path | None = None,
     processes: int | None = None,
-    report: Report = lambda *_: None,
+    report: StepProgress = lambda *_: None,
     draws: int = DRAWS,
 ) -> CineEvaluation:
     """Evaluate a generator on simulated patients.
@@ -117,7 +88,7 @@ def evaluate_generator(
         training_patients: simulated of the generator's seed, for baselines and features.
         segmenter: its folder; the shipped one by default.
         processes: that simulate; one a core by default.
-        report: told of the progress.
+        report: called with the progress.
         draws: of the bootstrap.
 
     Raises:
@@ -130,26 +101,26 @@ def evaluate_generator(
         raise InvalidSettings(f"seed {seed} was learned from: evaluate on patients of another seed")
     outliner = load_segmenter(segmenter or default_segmenter())
     simulation = Simulation(bundle, generator.reduce, processes, report)
-    training = simulation.people(training_seed, training_patients, "train")
-    people = simulation.people(seed, patients, "test")
-    judge = _Judge(outliner, training, people, pixel_mm=generator.geometry.pixel_mm, draws=draws, report=report)
-    seen = judge.look(people.cines)
-    drawn_cines = draw_cines(generator, people.embeddings, report)
-    drawn = judge.measure("drawn", drawn_cines)
-    answers = answer_with_training_cines(training.cines, training.embeddings, people.embeddings, seed)
+    training = simulation.screen_patients(training_seed, training_patients, "train")
+    screened = simulation.screen_patients(seed, patients, "test")
+    scorer = CineScorer(outliner, training, screened, pixel_mm=generator.geometry.pixel_mm, draws=draws, report=report)
+    seen = scorer.measure_ventricles(screened.cines)
+    drawn_cines = draw_cines(generator, screened.embeddings, report)
+    drawn = scorer.score("drawn", drawn_cines)
+    answers = answer_with_training_cines(training.cines, training.embeddings, screened.embeddings, seed)
     return CineEvaluation(
-        patients={"seed": seed, "simulated": patients, "evaluated": len(people.cines)},
-        refusals=people.refusals,
+        patients={"seed": seed, "simulated": patients, "evaluated": len(screened.cines)},
+        refusals=screened.refusals,
         generator=generator.reference,
         model=bundle.reference,
         segmenter=outliner.card,
         training={"seed": training_seed, "cines": len(training.cines)},
         drawn=drawn.figures,
-        baselines={name: judge.compare(drawn, judge.measure(name, cines)) for name, cines in answers.items()},
-        ceiling=judge.measure("ceiling", generator.reconstruct(people.cines)).figures,
-        true=judge.check(seen),
-        reported=judge.check_report(),
-        true_cines=people.cines,
+        baselines={name: scorer.compare(drawn, scorer.score(name, cines)) for name, cines in answers.items()},
+        ceiling=scorer.score("ceiling", generator.reconstruct(screened.cines)).figures,
+        true=scorer.check_ventricles(seen),
+        reported=scorer.check_report(),
+        true_cines=screened.cines,
         drawn_cines=drawn_cines,
         systole=seen.volume_ml.argmin(axis=1),
     )
@@ -174,7 +145,7 @@ def as_json(found: CineEvaluation) -> dict[str, object]:
     }
 
 
-def draw_cines(generator: CineGenerator, embeddings: Floats, report: Report) -> Cines:
+def draw_cines(generator: CineGenerator, embeddings: Floats, report: StepProgress) -> Cines:
     """Return a cine for each embedding, the number of the patient being its seed."""
     drawn = np.empty((len(embeddings), *generator.geometry.shape), np.uint8)
     for start in range(0, len(drawn), CHUNK_CINES):
@@ -182,96 +153,6 @@ def draw_cines(generator: CineGenerator, embeddings: Floats, report: Report) -> 
         drawn[seeds.start : seeds.stop] = generator.draw(embeddings[seeds.start : seeds.stop].astype(np.float32), seeds)
         report("drawing", seeds.stop, len(drawn))
     return drawn
-
-
-def find_distinct(cines: Cines) -> tuple[Cines, NDArray[np.intp]]:
-    """Return the cines of which there are several once, and where among them each one lies: baselines repeat theirs."""
-    first: dict[bytes, int] = {}
-    places = np.array([first.setdefault(cine.tobytes(), len(first)) for cine in cines])
-    return cines[np.unique(places, return_index=True)[1]], places
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Measured:
-    """Figures, and what they were made of: by patient, and by draw of the bootstrap."""
-
-    figures: CineFigures
-    ssim: Floats
-    psnr: Floats
-    frechet: Floats
-    frechet_joint: Floats
-
-
-class _Judge:
-    """Measures cines of the evaluated people, all sources by the same draws of the bootstrap."""
-
-    def __init__(
-        self,
-        segmenter: CineSegmenter,
-        training: People,
-        people: People,
-        *,
-        pixel_mm: float,
-        draws: int,
-        report: Report,
-    ) -> None:
-        self._segmenter = segmenter
-        self._people = people
-        self._pixel_mm = pixel_mm
-        self._report = report
-        self._weights = draw_patients(people.patient_ids, draws, BOOTSTRAP_SEED)
-        report("features", 0, 1)
-        self._space = FeatureSpace.fit(segmenter.features(training.cines), CINE_AXES)
-        self._ecgs = FeatureSpace.fit(training.embeddings, ECG_AXES).place(people.embeddings)
-        self._true = self._place(people.cines)
-        report("features", 1, 1)
-
-    def measure(self, name: str, cines: Cines) -> _Measured:
-        """Return all figures of a source's cines, in the order of the people."""
-        self._report(name, 0, 2)
-        consistency = self.check(self.look(cines))
-        self._report(name, 1, 2)
-        people, weights = self._people, self._weights
-        ssim, psnr = measure_ssim(people.cines, cines), measure_psnr(people.cines, cines)
-        placed = self._place(cines)
-        frechet, frechet_draws = estimate_frechet(self._true, placed, weights)
-        joint, joint_draws = estimate_frechet(self._beside_ecgs(self._true), self._beside_ecgs(placed), weights)
-        figures = CineFigures(estimate_mean(ssim, weights), estimate_mean(psnr, weights), frechet, joint, consistency)
-        self._report(name, 2, 2)
-        return _Measured(figures, ssim, psnr, frechet_draws, joint_draws)
-
-    def look(self, cines: Cines) -> LeftVentricles:
-        """Return what is measured on a source's cines."""
-        distinct, places = find_distinct(cines)
-        return self._segmenter.measure(distinct, self._pixel_mm).take(places)
-
-    def check(self, measured: LeftVentricles) -> dict[str, Consistency]:
-        """Return how that agrees with truth and report."""
-        return check_consistency(measured, self._people.truth, self._people.reported, self._weights)
-
-    def check_report(self) -> dict[str, Consistency]:
-        """Return how the report agrees with the truth."""
-        return check_report(self._people.truth, self._people.reported, self._weights)
-
-    def compare(self, drawn: _Measured, baseline: _Measured) -> tuple[CineFigures, Gain]:
-        """Return a baseline's figures, and by how much the drawn cines beat them."""
-        mine, theirs = drawn.figures, baseline.figures
-        gain = Gain(
-            ssim=estimate_mean(drawn.ssim - baseline.ssim, self._weights),
-            psnr=estimate_mean(drawn.psnr - baseline.psnr, self._weights),
-            frechet=estimate(theirs.frechet.value - mine.frechet.value, baseline.frechet - drawn.frechet),
-            frechet_joint=estimate(
-                theirs.frechet_joint.value - mine.frechet_joint.value, baseline.frechet_joint - drawn.frechet_joint
-            ),
-        )
-        return theirs, gain
-
-    def _place(self, cines: Cines) -> Floats:
-        distinct, places = find_distinct(cines)
-        return self._space.place(self._segmenter.features(distinct))[places]
-
-    def _beside_ecgs(self, placed: Floats) -> Floats:
-        return np.concatenate([placed, self._ecgs], axis=1)
 
 
 def _entries(figures: CineFigures) -> dict[str, object]:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.arrays import Floats
 from training.evaluation.bootstrap import Estimate, bootstrap, estimate
-from training.instruments.rounding import Floats
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

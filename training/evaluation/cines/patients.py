@@ -1,4 +1,4 @@
-"""Simulated people for the evaluation of cines: their true cine, their ECG's embedding, what is true, what is said."""
+"""Simulated patients for the evaluation of cines: true cine, ECG embedding, true measurements, reported ones."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from inference.bundle import Bundle
 from schemas.errors import InvalidSettings
+from training.arrays import Floats
 from training.cohort.layout import SHARES, Cohort, Fold
-from training.evaluation.evaluation import Report
+from training.evaluation.evaluation import StepProgress
 from training.evaluation.predictions import predict_cohort
-from training.instruments.rounding import Floats
 from training.simulation.simulate_cohort import simulate_cohort
 
 from .similarity import Cines
@@ -24,14 +24,14 @@ CHUNK_CINES = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class People:
-    """Those n whose ECGs could be screened.
+class ScreenedPatients:
+    """The n simulated patients whose ECGs could be screened.
 
     Attributes:
         patient_ids: (n,) str.
-        cines: (n, frames, rows, columns), true, in the generator's geometry.
+        cines: (n, frames, rows, columns), the true ones, in the generator's geometry.
         embeddings: (n, 256) of length 1.
-        truth, reported: (n, 82) phenotypes by the heart, and by the report.
+        truth, reported: (n, 82) phenotypes of the simulated heart, and those that the report gives.
         refusals: ECGs that the gate refused, by code.
     """
 
@@ -45,23 +45,23 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """How people are simulated and screened.
+    """How patients are simulated and screened.
 
     Attributes:
-        reduce: brings cines (n, 50, 96, 96) to the generator's geometry.
-        processes: that simulate; one a core where None.
+        reduce: converts cines (n, 50, 96, 96) to the generator's geometry.
+        processes: number of simulating processes; None: one a core.
     """
 
     bundle: Bundle
     reduce: Callable[[Cines], Cines]
     processes: int | None
-    report: Report
+    report: StepProgress
 
-    def people(self, seed: int, patients: int, fold: Fold) -> People:
-        """Return the people of a seed: everybody to be tested on, or its training fold.
+    def screen_patients(self, seed: int, patients: int, fold: Fold) -> ScreenedPatients:
+        """Return the screened patients of a seed: all of them as a test fold, or only its training fold.
 
         Raises:
-            InvalidSettings: none of them could be screened.
+            InvalidSettings: not one of them could be screened.
         """
         step = "simulating" if fold == "test" else "training cines"
         with TemporaryDirectory(prefix="cardiacnets-cines-") as place:
@@ -75,16 +75,16 @@ class Simulation:
             )
             return self._screen(cohort, cohort.select(fold), step)
 
-    def _screen(self, cohort: Cohort, rows: NDArray[np.intp], step: str) -> People:
+    def _screen(self, cohort: Cohort, rows: NDArray[np.intp], step: str) -> ScreenedPatients:
         ecgs = cohort.ecgs[rows]
         answers = predict_cohort(
             self.bundle, ecgs, np.arange(len(ecgs)), progress=lambda done: self.report(f"{step}: ECGs", done, len(ecgs))
         )
         seen = answers.screened
         if not seen.any():
-            raise InvalidSettings(f"none of {len(rows)} simulated ECGs can be screened: {answers.refusals}")
+            raise InvalidSettings(f"not one of {len(rows)} simulated ECGs can be screened; refused: {answers.refusals}")
         assert answers.embedding is not None  # noqa: S101 - a bundle has one
-        return People(
+        return ScreenedPatients(
             patient_ids=cohort.patient_ids[rows][seen],
             cines=self._reduced(cohort, rows[seen]),
             embeddings=answers.embedding[seen],

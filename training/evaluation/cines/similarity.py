@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from training.arrays import Floats
 from training.evaluation.bootstrap import Estimate, bootstrap, estimate
-from training.instruments.rounding import Floats
 
 Cines = NDArray[np.uint8]
 """(n, frames, rows, columns)."""
