@@ -1,24 +1,31 @@
-"""Screens ECG files without Kafka: files in, one answer a file out, in order."""
+"""Screens archives without Kafka: ECG files in, one answer a file out, in order.
+
+While the engine runs one batch, one thread reads and prepares the next: reading is about as slow as the network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from schemas.ecg_record import EcgRecord
-from schemas.errors import CardiacNetsError, Number, RecordError
+from schemas.errors import Number, RecordError
 from schemas.messages import RiskReport
 
 from .files import printable, read_or_refuse
 from .report import compose_report
-from .screener import Screener, Screening
+from .screener import PreparedBatch, ScreenedOrRefused, Screener, Screening
 
-FILES_A_BATCH = 8
+Source = TypeVar("Source")
+Item: TypeAlias = EcgRecord | RecordError
+
+RECORDS_A_BATCH = 8
 
 
 class Screened(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,26 +51,68 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
 FileAnswer = Screened | Rejected
 
 
+class Answered(NamedTuple, Generic[Source]):
+    """A source, what was read from it, and what the screener answered."""
+
+    source: Source
+    item: Item
+    outcome: ScreenedOrRefused
+
+
+class _Batch(NamedTuple, Generic[Source]):
+    sources: Sequence[Source]
+    items: Sequence[Item]
+    prepared: PreparedBatch
+
+
 def screen_files(screener: Screener, paths: Iterable[Path]) -> Iterator[FileAnswer]:
     """Yield one answer a file, in order; a file that cannot be read is answered too."""
-    remaining = iter(paths)
-    while batch := list(islice(remaining, FILES_A_BATCH)):
-        items = [read_or_refuse(path) for path in batch]
-        for path, item, outcome in zip(batch, items, screener.screen(items), strict=True):
-            yield _answer(screener, path, item, outcome)
+    for answered in screen_sources(screener, paths, read_or_refuse):
+        yield _file_answer(screener, answered)
 
 
-def _answer(
-    screener: Screener, path: Path, item: EcgRecord | RecordError, outcome: Screening | CardiacNetsError
-) -> FileAnswer:
+def screen_sources(
+    screener: Screener,
+    sources: Iterable[Source],
+    read: Callable[[Source], Item],
+    *,
+    records_a_batch: int = RECORDS_A_BATCH,
+) -> Iterator[Answered[Source]]:
+    """Yield one answer a source, in order. One batch at most is read ahead, so memory stays bounded.
+
+    Args:
+        screener: its `prepare` is called in the reading thread, its `run` in the caller's.
+        sources: whatever `read` takes; the reading thread iterates over it.
+        read: returns the ECG, or why there is none; called in the reading thread.
+        records_a_batch: sources a batch.
+
+    Raises:
+        EngineFailed: the engine failed for a whole batch.
+        Exception: whatever else `sources` or `read` raises, after the answers of the batches before it.
+    """
+    remaining = iter(sources)
+
+    def read_batch() -> _Batch[Source] | None:
+        batch = list(islice(remaining, records_a_batch))
+        items = [read(source) for source in batch]
+        return _Batch(batch, items, screener.prepare(items)) if batch else None
+
+    with ThreadPoolExecutor(1, thread_name_prefix="ecg-reader") as reader:
+        upcoming = reader.submit(read_batch)
+        while batch := upcoming.result():
+            upcoming = reader.submit(read_batch)
+            yield from map(Answered, batch.sources, batch.items, screener.run(batch.prepared))
+
+
+def _file_answer(screener: Screener, answered: Answered[Path]) -> FileAnswer:
+    source, outcome = printable(answered.source), answered.outcome
     if isinstance(outcome, Screening):
-        report = compose_report(
-            outcome.record, outcome.quality, outcome.finding, screener.bundle.reference, datetime.now(UTC)
-        )
-        return Screened(source=printable(path), record_id=report.record_id, report=report)
+        model = screener.bundle.reference
+        report = compose_report(outcome.record, outcome.quality, outcome.finding, model, datetime.now(UTC))
+        return Screened(source=source, record_id=report.record_id, report=report)
     return Rejected(
-        source=printable(path),
-        record_id=item.record_id,
+        source=source,
+        record_id=answered.item.record_id,
         code=outcome.wire_code,
         detail=str(outcome),
         numbers=outcome.numbers,
