@@ -29,7 +29,7 @@ from schemas.errors import EngineFailed, Overloaded, ShuttingDown
 
 from .lanes import Job, Lane, Lanes
 
-__all__ = ["Batcher", "Lane", "Tally"]
+__all__ = ["Batcher", "BatcherCounts", "Lane"]
 
 Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Tally:
+class BatcherCounts:
     """What the device thread has done so far; any thread may read it."""
 
     batches: int = 0
@@ -84,7 +84,7 @@ class Batcher(Generic[Item, Prepared, Result]):
     ) -> None:
         if max_batch < 1 or max_queue < 1:
             raise ValueError(f"a batch and a queue hold at least one item, not {max_batch} and {max_queue}")
-        self.tally = Tally()
+        self.counts = BatcherCounts()
         self._prepare = prepare
         self._run = run
         self._max_batch = max_batch
@@ -282,11 +282,11 @@ class Batcher(Generic[Item, Prepared, Result]):
             outcomes = self._results(batch)
         except BaseException as error:  # noqa: BLE001  whatever it is, the waiters are told
             outcomes = [error] * size
-            self.tally.failures += 1
-        self.tally.busy_s += time.perf_counter() - started
-        self.tally.batches += 1
-        self.tally.items += size
-        self.tally.sizes[size] += 1
+            self.counts.failures += 1
+        self.counts.busy_s += time.perf_counter() - started
+        self.counts.batches += 1
+        self.counts.items += size
+        self.counts.sizes[size] += 1
         return outcomes
 
     def _results(self, batch: _Batch[Item, Prepared, Result]) -> Sequence[Result]:

@@ -71,7 +71,7 @@ def _in_order(parts: Sequence[Part], n_crops: int) -> NDArray[np.float32]:
     return np.asarray(np.concatenate([inputs for _, inputs in filled])[order])
 
 
-def admit(record: EcgRecord) -> NDArray[np.float32]:
+def usable_signals(record: EcgRecord) -> NDArray[np.float32]:
     """Return the signals of one record that the gate lets pass, for whoever keeps them rather than screens them.
 
     Returns:

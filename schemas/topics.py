@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from .ecg_record import EcgRecord
@@ -30,7 +28,6 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         content: the type of its messages: Avro for `EcgRecord`, JSON for the rest.
         partitions: at most so many workers share it.
-        cleanup: Kafka's `cleanup.policy`; everything here is a log of events, so nothing is compacted.
         retention_days: Kafka's `retention.ms`, in days.
         max_message_bytes: Kafka's `max.message.bytes`, where its default of a mebibyte is too little.
     """
@@ -38,14 +35,13 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     content: type[msgspec.Struct]
     partitions: int = 8
-    cleanup: Literal["delete", "compact"] = "delete"
     retention_days: int
     max_message_bytes: int | None = None
 
     @property
     def configuration(self) -> dict[str, str]:
-        """Return its settings by Kafka's names."""
-        named = {"cleanup.policy": self.cleanup, "retention.ms": str(self.retention_days * DAY_MS)}
+        """Return the topic's settings by Kafka's names. Every topic is a log of events, so no topic is compacted."""
+        named = {"cleanup.policy": "delete", "retention.ms": str(self.retention_days * DAY_MS)}
         return named | ({"max.message.bytes": str(self.max_message_bytes)} if self.max_message_bytes else {})
 
 

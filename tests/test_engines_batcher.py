@@ -124,7 +124,7 @@ async def test_a_failing_engine_fails_every_waiter_and_serving_goes_on(error):
         outcomes = await asyncio.gather(*neighbours, return_exceptions=True)
         assert outcomes[0] is error
         assert await batcher.submit("good") == "good"
-        assert batcher.tally.failures == 1
+        assert batcher.counts.failures == 1
 
 
 async def test_a_failing_preparation_fails_every_waiter_and_serving_goes_on():
@@ -339,7 +339,7 @@ async def test_an_error_that_nobody_waits_for_makes_no_noise(caplog):
 
     async with make_batcher(run) as batcher:
         batcher.submit("forgotten")
-        await eventually(lambda: batcher.tally.failures)
+        await eventually(lambda: batcher.counts.failures)
         await asyncio.sleep(0.01)
     gc.collect()
     assert not caplog.records
@@ -369,7 +369,7 @@ async def test_the_tally_counts_batches_items_and_time():
         futures += [batcher.submit(item) for item in range(6)]
         device.let()
         await asyncio.gather(*futures)
-        tally = batcher.tally
+        tally = batcher.counts
         assert (tally.batches, tally.items, tally.failures) == (4, 8, 0)
         assert tally.sizes == {1: 2, 4: 1, 2: 1}
         assert tally.busy_s > 0

@@ -13,7 +13,7 @@ from inference.generator_manifest import EcgModel
 from schemas.errors import MalformedRecord
 from schemas.messages import encode_message
 from stream.cines.lane import MAX_REQUEST_BYTES, CineLane, read_request
-from stream.cines.maker import CineMaker, Studio
+from stream.cines.maker import CineBatcher, CineMaker
 from stream.cines.store import CineStore, RedisFull, RedisUnavailable, cine_key
 from stream.demo.embedded_servers import embedded_redis
 from stream.runtime.event import Tries
@@ -60,9 +60,9 @@ class Bench:
             if until:
                 await until.wait()
 
-        async with Studio(self.generator, cines_a_batch=1, max_queue=16, drain_s=1) as studio:
+        async with CineBatcher(self.generator, cines_a_batch=1, max_queue=16, drain_s=1) as batcher:
             tries = Tries(self.tries, 0.001)
-            maker = CineMaker(studio, self.store, tries=tries, deadline_s=self.deadline_s, step=self.step)
+            maker = CineMaker(batcher, self.store, tries=tries, deadline_s=self.deadline_s, step=self.step)
             self.lane = CineLane(maker, self.publish, lambda outcome, _: self.counted.append(outcome))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.lane.run(events()))

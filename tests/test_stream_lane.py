@@ -60,7 +60,7 @@ def values_of(messages):
 async def run_lane(count, run, *, broker=None, in_flight=64, prepare=values_of, until=None):
     broker = broker or Broker()
     async with Batcher(prepare=prepare, run=run, max_batch=4, max_queue=8, drain_s=1.0) as batcher:
-        lane = ScreeningLane(batcher, Lane.REALTIME, broker, tries=TRIES, in_flight=in_flight, hopeless=4)
+        lane = ScreeningLane(batcher, Lane.REALTIME, broker, tries=TRIES, in_flight=in_flight, failures_in_a_row=4)
         await lane.run(events(count, broker.acked, until=until))
     return broker, lane
 

@@ -17,7 +17,7 @@ from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import EngineFailed, MalformedRecord, UnusableSignal
 from schemas.messages import Alert, ModelReference, Quality, Rejection, Risk, decode_message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
-from stream.screening.alert_suppression import Refractory
+from stream.screening.alert_suppression import AlertSuppressor
 from stream.screening.answer_publisher import AnswerPublisher
 from stream.screening.metrics import Metrics
 from stream.settings import Settings
@@ -93,8 +93,8 @@ def ward():
     producer, waveforms, metrics = Producer(), Waveforms(), Metrics()
 
     def publisher(*, alerts=True, **settings):
-        refractory = Refractory.from_settings(Settings.of(**settings).alerts) if alerts else None
-        one = AnswerPublisher(Lane.REALTIME, producer, MODEL, waveforms, metrics, refractory=refractory)
+        suppressor = AlertSuppressor.from_settings(Settings.of(**settings).alerts) if alerts else None
+        one = AnswerPublisher(Lane.REALTIME, producer, MODEL, waveforms, metrics, suppressor=suppressor)
 
         def publish(*outcomes, of=None):
             producer.sent.clear()

@@ -133,13 +133,13 @@ class EcgPublisher:
         self._unconfirmed.remove(file)
 
 
-class _Identities:
+class _RecordIds:
     """Which ECG each record id stands for, 16 bytes of digest a record."""
 
     def __init__(self) -> None:
         self._ecgs: dict[bytes, bytes] = {}
 
-    def admit(self, record_id: str, value: bytes) -> None:
+    def claim(self, record_id: str, value: bytes) -> None:
         """Take a record in.
 
         Raises:
@@ -173,7 +173,7 @@ async def publish_files(
         skip: so many files at the beginning are passed over: an earlier run has published them.
         progress: called with the number of files done so far.
     """
-    sent, pace, known = Sent(), Pace(rate_hz), _Identities()
+    sent, pace, known = Sent(), Pace(rate_hz), _RecordIds()
     done = skip
     async with EcgPublisher(settings, lane) as publisher:
         try:
@@ -181,7 +181,7 @@ async def publish_files(
                 try:
                     record = read_ecg(path)
                     value = encode_ecg(record)
-                    known.admit(record.record_id, value)
+                    known.claim(record.record_id, value)
                 except RecordError as refusal:
                     sent.unreadable.append((printable(path), refusal.detail))
                 else:

@@ -2,7 +2,7 @@
 
 Each request passes four steps:
 
-1. admit        wait for a place (the bound on memory), line up behind the others of its partition
+1. accept       wait for a place (the bound on memory), line up behind the others of its partition
 2. make         read it and have its cine made; a failure is an outcome like another
 3. publish      send the result, and wait until the broker has confirmed it
 4. acknowledge  only then, so that a worker that dies leaves the request to the next one
@@ -75,7 +75,7 @@ class CineLane:
         self.finished = 0
 
     async def run(self, events: AsyncIterable[Event]) -> None:
-        """Work until the events end, then finish what was admitted."""
+        """Work until the events end, then finish what was accepted."""
         async with asyncio.TaskGroup() as tasks:
             async for event in events:
                 await self._places.acquire()

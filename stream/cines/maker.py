@@ -60,7 +60,7 @@ class Drawn:
     seconds: float
 
 
-class Studio(Batcher[CmrRequest, Sequence[CmrRequest], Drawn]):
+class CineBatcher(Batcher[CmrRequest, Sequence[CmrRequest], Drawn]):
     """Draws cines in a thread of its own; those that wait meanwhile are drawn together."""
 
     def __init__(self, generator: Generator, *, cines_a_batch: int, max_queue: int, drain_s: float) -> None:
@@ -123,14 +123,14 @@ class CineMaker:
 
     def __init__(
         self,
-        studio: Studio,
+        batcher: CineBatcher,
         store: CineStore,
         *,
         tries: Tries,
         deadline_s: float,
         step: Callable[[], object] = lambda: None,
     ) -> None:
-        self._studio = studio
+        self._batcher = batcher
         self._store = store
         self._tries = tries
         self._deadline_s = deadline_s
@@ -139,7 +139,7 @@ class CineMaker:
     @property
     def reference(self) -> ModelReference:
         """The generator's."""
-        return self._studio.generator.reference
+        return self._batcher.generator.reference
 
     async def make(self, request: CmrRequest) -> CmrResult:
         """Return where the cine lies, or why there is none.
@@ -148,7 +148,7 @@ class CineMaker:
             ShuttingDown: serving stopped first; the request is as if it had not been taken.
         """
         try:
-            check_embedding(self._studio.generator.ecg_model, request.model)
+            check_embedding(self._batcher.generator.ecg_model, request.model)
             return await self._made(request, Patience(self._deadline_s, self._step))
         except ShuttingDown:
             raise
@@ -196,7 +196,7 @@ class CineMaker:
     async def _drawn(self, request: CmrRequest) -> Drawn:
         for failed in range(1, self._tries.limit + 1):
             try:
-                return await (await self._studio.admit(request, alone=failed > 1))
+                return await (await self._batcher.admit(request, alone=failed > 1))
             except ShuttingDown:
                 raise
             except TransientError:
@@ -210,7 +210,7 @@ class CineMaker:
     def _cine(self, request: CmrRequest, frames: NDArray[np.uint8]) -> Cine:
         return compose_cine(
             frames,
-            self._studio.generator,
+            self._batcher.generator,
             record_id=request.record_id,
             report_id=request.report_id,
             model=request.model,

@@ -25,7 +25,7 @@ from stream.runtime.topic_service import TopicService
 from stream.settings import Settings
 
 from .lane import HELD, CineLane
-from .maker import CineMaker, Generator, Studio
+from .maker import CineBatcher, CineMaker, Generator
 from .metrics import CineMetrics
 from .store import CineStore
 
@@ -57,7 +57,14 @@ class CineService(TopicService):
         **options: Any,
     ) -> None:
         self.metrics = CineMetrics()
-        super().__init__(settings, self.metrics.registry, ready=ready, moving="request moved", drains=2, **options)
+        super().__init__(
+            settings,
+            self.metrics.registry,
+            ready=ready,
+            progress_word="request moved",
+            drain_phases=2,
+            **options,
+        )
         self._generator = generator
         self._lag = lag
         self._lane: CineLane | None = None
@@ -69,10 +76,10 @@ class CineService(TopicService):
             await self._lane.finish(self._settings.process.drain_s)
 
     def new_lane(self) -> CineLane:
-        """Return the lane over the shared studio and store."""
+        """Return the lane over the shared batcher and store."""
         settings = self._settings
         maker = CineMaker(
-            self._studio,
+            self._batcher,
             self._store,
             tries=Tries(settings.cines.tries, settings.process.retry_backoff_s),
             deadline_s=settings.cines.deadline_s,
@@ -81,13 +88,15 @@ class CineService(TopicService):
         self._lane = CineLane(maker, self._publish, self.metrics.count)
         return self._lane
 
-    async def _start_parts(self, stack: AsyncExitStack) -> Studio:
+    async def _start_parts(self, stack: AsyncExitStack) -> CineBatcher:
         self._store = await stack.enter_async_context(CineStore(self._settings.redis, ttl_s=self._settings.cines.ttl_s))
-        self._studio = await stack.enter_async_context(
-            Studio(self._generator, cines_a_batch=CINES_A_BATCH, max_queue=HELD, drain_s=self._settings.process.drain_s)
+        self._batcher = await stack.enter_async_context(
+            CineBatcher(
+                self._generator, cines_a_batch=CINES_A_BATCH, max_queue=HELD, drain_s=self._settings.process.drain_s
+            )
         )
         self.metrics.model.info({"name": self._generator.reference.name, "version": self._generator.reference.version})
-        return self._studio
+        return self._batcher
 
     async def _publish(self, key: bytes | None, result: CmrResult) -> None:
         headers = event_headers(

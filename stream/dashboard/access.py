@@ -82,7 +82,7 @@ class Guard:
         if scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDER):
             return None
         if scope["method"] in SAFE_METHODS and (given := _token_of(scope)) is not None:
-            return self._admit(scope, headers, given)
+            return self._let_in(scope, headers, given)
         if not self._has_pass(scope, headers):
             return self._turn_away(headers)
         return None if scope["method"] in SAFE_METHODS else _forgery(headers)
@@ -101,7 +101,7 @@ class Guard:
             return False
         return True
 
-    def _admit(self, scope: Scope, headers: Headers, given: str) -> Response:
+    def _let_in(self, scope: Scope, headers: Headers, given: str) -> Response:
         if not hmac.compare_digest(given.strip().encode(), self._token):
             return self._turn_away(headers)
         answer = RedirectResponse(_without_token(scope), 303)

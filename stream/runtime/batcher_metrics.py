@@ -21,14 +21,14 @@ class BatcherCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the batcher's figures."""
-        tally = self._batcher.tally
-        yield CounterMetricFamily("cardiacnets_engine_seconds", "Seconds the engine was at work", tally.busy_s)
-        yield CounterMetricFamily("cardiacnets_engine_failures", "Batches that the engine failed", tally.failures)
+        counts = self._batcher.counts
+        yield CounterMetricFamily("cardiacnets_engine_seconds", "Seconds the engine was at work", counts.busy_s)
+        yield CounterMetricFamily("cardiacnets_engine_failures", "Batches that the engine failed", counts.failures)
         queued = GaugeMetricFamily("cardiacnets_queued_records", "Records waiting for a batch", labels=["lane"])
         for lane in Lane:
             queued.add_metric([lane.value], self._batcher.queued(lane))
         yield queued
-        sizes = dict(tally.sizes)
+        sizes = dict(counts.sizes)
         buckets = [(str(le), float(sum(n for size, n in sizes.items() if size <= le))) for le in BATCH_BUCKETS]
         yield HistogramMetricFamily(
             "cardiacnets_batch_records",

@@ -33,8 +33,8 @@ class TopicService(Service):
     Args:
         registry: of the process's metrics.
         ready: whether the group has been joined.
-        moving: what must happen from time to time, for the sentence of `/healthz`: 'record finished'.
-        drains: how often `drain_s` passes at most before the end.
+        progress_word: what counts as progress, as `/healthz` says it: 'record finished'.
+        drain_phases: how many times the shutdown may wait for `drain_s`, one after the other.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class TopicService(Service):
         registry: CollectorRegistry,
         *,
         ready: Callable[[], bool],
-        moving: str,
-        drains: int = 1,
+        progress_word: str,
+        drain_phases: int = 1,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self._settings = settings
         self._registry = registry
         self._ready = ready
-        self._moving = moving
-        self._shutdown_s = drains * settings.process.drain_s + SHUTDOWN_GRACE_S
+        self._progress_word = progress_word
+        self._shutdown_s = drain_phases * settings.process.drain_s + SHUTDOWN_GRACE_S
         self._watchdog = Watchdog(self._pending, self._finished, settings.process.watchdog_s)
         self._stack = AsyncExitStack()
 
@@ -105,7 +105,9 @@ class TopicService(Service):
 
     def _unhealthy(self) -> str | None:
         stalled = self._watchdog.stalled_s
-        return f"no {self._moving} for {stalled:.0f} s" if stalled > self._settings.process.watchdog_s / 2 else None
+        if stalled <= self._settings.process.watchdog_s / 2:
+            return None
+        return f"no {self._progress_word} for {stalled:.0f} s"
 
     def _unready(self) -> str | None:
         return None if self._ready() else "joining the consumer group"

@@ -18,7 +18,7 @@ from schemas.messages import Alert, ModelReference
 from schemas.topics import record_key, sound_key
 from stream.runtime.event import Event
 
-from .alert_suppression import Refractory
+from .alert_suppression import AlertSuppressor
 from .answers import Outgoing, rejection_answers, report_answers
 from .lane import Outcome
 from .metrics import Metrics
@@ -29,7 +29,7 @@ class AnswerPublisher:
     """Turns outcomes into messages on the wire.
 
     Args:
-        refractory: judges the lane's alerts; None where it raises none.
+        suppressor: decides on the lane's alerts; None if the lane raises no alerts.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class AnswerPublisher:
         waveforms: WaveformCache,
         metrics: Metrics,
         *,
-        refractory: Refractory | None,
+        suppressor: AlertSuppressor | None,
     ) -> None:
         self._producer = producer
         self._model = model
         self._waveforms = waveforms
         self._metrics = metrics
-        self._refractory = refractory
+        self._suppressor = suppressor
         self._lane = lane.value
         self._screened = metrics.screened.labels(lane.value)
         self._seconds = metrics.seconds.labels(lane.value)
@@ -74,7 +74,7 @@ class AnswerPublisher:
         return report_answers(screening, self._model, key, datetime.now(UTC), self._raises)
 
     def _raises(self, alert: Alert) -> bool:
-        outcome = self._refractory.judge(alert, alert.onset) if self._refractory else "backfill"
+        outcome = self._suppressor.decide(alert, alert.onset) if self._suppressor else "backfill"
         self._metrics.alerts.labels(outcome).inc()
         return outcome == "raised"
 

@@ -2,7 +2,7 @@
 
 Each record passes four steps, and several records are in each of them at once:
 
-1. admit        wait for room (the bound on memory), hand the value to the batcher
+1. accept       wait for room (the bound on memory), hand the value to the batcher
 2. settle       wait for its screening, with bounded further tries; a refusal is an outcome like another
 3. publish      hand the answers to the producer
 4. acknowledge  once the broker has confirmed every answer, and in the order of arrival: Faust commits across a gap
@@ -53,7 +53,8 @@ class ScreeningLane:
     Args:
         tries: of a record whose engine failed.
         in_flight: bounds the records between arrival and acknowledgement.
-        hopeless: records in a row whose tries were all used up, at which the engine is at fault and the lane ends.
+        failures_in_a_row: the lane ends when the engine has failed every try of this many records in a row. Then the
+            engine is at fault, and not the records.
     """
 
     def __init__(
@@ -64,37 +65,37 @@ class ScreeningLane:
         *,
         tries: Tries,
         in_flight: int,
-        hopeless: int,
+        failures_in_a_row: int,
     ) -> None:
         self._batcher = batcher
         self._lane = lane
         self._publisher = publisher
         self._tries = tries
-        self._hopeless = hopeless
+        self._failures_in_a_row = failures_in_a_row
         self._places = asyncio.Semaphore(in_flight)
-        self._admitted: asyncio.Queue[_Pending | None] = asyncio.Queue()
+        self._accepted: asyncio.Queue[_Pending | None] = asyncio.Queue()
         self._published: asyncio.Queue[tuple[Event, Sequence[Awaitable[object]]] | None] = asyncio.Queue()
         self._given_up = 0
         self.held = 0
         self.finished = 0
 
     async def run(self, events: AsyncIterable[Event]) -> None:
-        """Work until the events end, then finish what was admitted."""
+        """Work until the events end, then finish what was accepted."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._answer())
             tasks.create_task(self._acknowledge())
             async for event in events:
-                await self._admit(event)
-            self._admitted.put_nowait(None)
+                await self._accept(event)
+            self._accepted.put_nowait(None)
 
-    async def _admit(self, event: Event) -> None:
+    async def _accept(self, event: Event) -> None:
         await self._places.acquire()
         self.held += 1
         message = ecg_message(event.value, event.headers)
-        self._admitted.put_nowait(_Pending(event, message, await self._batcher.admit(message, lane=self._lane)))
+        self._accepted.put_nowait(_Pending(event, message, await self._batcher.admit(message, lane=self._lane)))
 
     async def _answer(self) -> None:
-        while pending := await self._admitted.get():
+        while pending := await self._accepted.get():
             outcome = await self._settle(pending)
             self._published.put_nowait((pending.event, await self._publisher.publish(pending.event, outcome)))
         self._published.put_nowait(None)
@@ -125,7 +126,7 @@ class ScreeningLane:
 
     def _give_up(self, error: TransientError) -> Outcome:
         self._given_up += 1
-        if self._given_up < self._hopeless:
+        if self._given_up < self._failures_in_a_row:
             return error
         raise EngineFailed(f"the engine failed on {self._given_up} records in a row, each {self._tries.limit} times")
 

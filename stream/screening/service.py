@@ -14,7 +14,7 @@ from stream.runtime.event import Tries
 from stream.runtime.topic_service import TopicService
 from stream.settings import Settings
 
-from .alert_suppression import Refractory
+from .alert_suppression import AlertSuppressor
 from .answer_publisher import AnswerPublisher
 from .lane import ScreeningLane
 from .metrics import Metrics
@@ -39,7 +39,7 @@ class ScreeningService(TopicService):
         **options: Any,
     ) -> None:
         self.metrics = Metrics()
-        super().__init__(settings, self.metrics.registry, ready=ready, moving="record finished", **options)
+        super().__init__(settings, self.metrics.registry, ready=ready, progress_word="record finished", **options)
         self._screener = screener
         self._lag = lag
         self._lanes: dict[Lane, ScreeningLane] = {}
@@ -48,15 +48,15 @@ class ScreeningService(TopicService):
         """Return a lane over the shared batcher."""
         settings = self._settings.screening
         model = self._screener.bundle.reference
-        refractory = Refractory.for_lane(lane, self._settings.alerts)
-        publisher = AnswerPublisher(lane, self._producer, model, self._waveforms, self.metrics, refractory=refractory)
+        suppressor = AlertSuppressor.for_lane(lane, self._settings.alerts)
+        publisher = AnswerPublisher(lane, self._producer, model, self._waveforms, self.metrics, suppressor=suppressor)
         self._lanes[lane] = ScreeningLane(
             self._batcher,
             lane,
             publisher,
             tries=Tries(settings.engine_tries, self._settings.process.retry_backoff_s),
             in_flight=settings.in_flight,
-            hopeless=settings.engine_failures_in_a_row,
+            failures_in_a_row=settings.engine_failures_in_a_row,
         )
         return self._lanes[lane]
 

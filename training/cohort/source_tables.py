@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.intake import admit
+from inference.intake import usable_signals
 from schemas.ecg_record import EcgRecord
 from schemas.errors import InvalidSettings, UnreadableCohort, UnusableSignal
 from schemas.messages import CardiomyopathySubtype, Disease
@@ -58,7 +58,7 @@ def as_kept(record: EcgRecord) -> NDArray[np.int16]:
     if record.n_samples < ECG_SHAPE[1]:
         duration_s = record.n_samples / SAMPLE_RATE_HZ
         raise UnusableSignal(f"{duration_s:g} s: a cohort keeps 10 s", code="too_short", duration_s=duration_s)
-    steps = np.round(admit(record) * (1e3 / MICROVOLTS_PER_STEP))
+    steps = np.round(usable_signals(record) * (1e3 / MICROVOLTS_PER_STEP))
     return steps.clip(-MAX_STEP, MAX_STEP).astype(np.int16)
 
 

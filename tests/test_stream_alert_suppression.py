@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from engines.batcher import Lane
 from schemas.identity import alert_id
 from schemas.messages import DISEASES, Alert, ModelReference, Risk
-from stream.screening.alert_suppression import FINDINGS_KEPT, VERDICTS_KEPT, Refractory
+from stream.screening.alert_suppression import DECISIONS_KEPT, DISEASES_KEPT, AlertSuppressor
 from stream.settings import AlertSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,15 +31,15 @@ def alert(record_id="r1", *, subject="p", code="heart_failure", probability=0.5,
     )
 
 
-def refractory(*, window_s=3600, worsening=2.0, per_hour=None):
-    return Refractory.from_settings(AlertSettings(refractory_s=window_s, worsening=worsening, per_hour=per_hour))
+def suppressor(*, window_s=3600, worsening=2.0, per_hour=None):
+    return AlertSuppressor.from_settings(AlertSettings(refractory_s=window_s, worsening=worsening, per_hour=per_hour))
 
 
 def test_an_archive_raises_alerts_only_where_that_is_asked_for_and_silences_no_live_one():
-    assert Refractory.for_lane(Lane.BACKFILL, AlertSettings()) is None
+    assert AlertSuppressor.for_lane(Lane.BACKFILL, AlertSettings()) is None
     settings = AlertSettings(on_backfill=True)
-    archive, live = (Refractory.for_lane(lane, settings) for lane in (Lane.BACKFILL, Lane.REALTIME))
-    assert [judge.judge(alert(name), NOW) for judge, name in ((archive, "old"), (live, "new"))] == ["raised"] * 2
+    archive, live = (AlertSuppressor.for_lane(lane, settings) for lane in (Lane.BACKFILL, Lane.REALTIME))
+    assert [judge.decide(alert(name), NOW) for judge, name in ((archive, "old"), (live, "new"))] == ["raised"] * 2
 
 
 def at(seconds):
@@ -48,29 +48,29 @@ def at(seconds):
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(1, "refractory"), (3599.9, "refractory"), (3600, "raised")])
 def test_a_patients_second_alert_for_a_disease_is_held_back_within_the_window(seconds, verdict):
-    judge = refractory()
-    assert judge.judge(alert("r1"), NOW) == "raised"
-    assert judge.judge(alert("r2"), at(seconds)) == verdict
+    judge = suppressor()
+    assert judge.decide(alert("r1"), NOW) == "raised"
+    assert judge.decide(alert("r2"), at(seconds)) == verdict
 
 
 def test_the_window_counts_from_the_last_alert_and_not_from_what_was_held_back():
-    judge = refractory()
-    verdicts = [judge.judge(alert(f"r{n}"), at(1500 * n)) for n in range(4)]
+    judge = suppressor()
+    verdicts = [judge.decide(alert(f"r{n}"), at(1500 * n)) for n in range(4)]
     assert verdicts == ["raised", "refractory", "refractory", "raised"]
 
 
 @pytest.mark.parametrize("other", [{"subject": "q"}, {"code": "pericarditis"}])
 def test_another_patient_or_another_disease_is_another_finding(other):
-    judge = refractory()
-    judge.judge(alert("r1"), NOW)
-    assert judge.judge(alert("r2", **other), NOW) == "raised"
+    judge = suppressor()
+    judge.decide(alert("r1"), NOW)
+    assert judge.decide(alert("r2", **other), NOW) == "raised"
 
 
 def test_without_a_patient_each_record_stands_for_itself_and_never_for_a_patient_of_that_name():
-    judge = refractory()
-    assert judge.judge(alert("x", subject=None), NOW) == "raised"
-    assert judge.judge(alert("y", subject=None), NOW) == "raised"
-    assert judge.judge(alert("r1", subject="x"), NOW) == "raised"
+    judge = suppressor()
+    assert judge.decide(alert("x", subject=None), NOW) == "raised"
+    assert judge.decide(alert("y", subject=None), NOW) == "raised"
+    assert judge.decide(alert("r1", subject="x"), NOW) == "raised"
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_without_a_patient_each_record_stands_for_itself_and_never_for_a_patient
     ],
 )
 def test_it_is_worse_once_its_odds_have_doubled(before, now, verdict):
-    judge = refractory()
-    judge.judge(alert("r1", probability=before), NOW)
-    assert judge.judge(alert("r2", probability=now), at(1)) == verdict
+    judge = suppressor()
+    judge.decide(alert("r1", probability=before), NOW)
+    assert judge.decide(alert("r2", probability=now), at(1)) == verdict
 
 
 def test_a_slow_rise_counts_from_the_last_alert():
-    judge = refractory()
-    verdicts = [judge.judge(alert(f"r{n}", probability=p), at(n)) for n, p in enumerate((0.5, 0.6, 0.68, 0.75, 0.82))]
+    judge = suppressor()
+    verdicts = [judge.decide(alert(f"r{n}", probability=p), at(n)) for n, p in enumerate((0.5, 0.6, 0.68, 0.75, 0.82))]
     assert verdicts == ["raised", "refractory", "raised", "refractory", "raised"]
 
 
@@ -106,33 +106,33 @@ def test_a_slow_rise_counts_from_the_last_alert():
     st.randoms(),
 )
 def test_what_is_delivered_again_is_judged_as_the_first_time(findings, random):
-    judge = refractory(per_hour=5)
+    judge = suppressor(per_hour=5)
     delivered = [
         (alert(f"r{n}", subject=subject, code=code, probability=p), at(s))
         for n, (subject, code, p, s) in enumerate(findings)
     ]
-    first = [judge.judge(*delivery) for delivery in delivered]
+    first = [judge.decide(*delivery) for delivery in delivered]
     again = list(range(len(delivered)))
     random.shuffle(again)
-    assert [judge.judge(*delivered[n]) for n in again] == [first[n] for n in again]
+    assert [judge.decide(*delivered[n]) for n in again] == [first[n] for n in again]
 
 
 def test_without_a_window_every_alert_goes_out():
-    judge = refractory(window_s=0)
-    assert [judge.judge(alert(f"r{n}"), NOW) for n in range(3)] == ["raised"] * 3
+    judge = suppressor(window_s=0)
+    assert [judge.decide(alert(f"r{n}"), NOW) for n in range(3)] == ["raised"] * 3
 
 
 def test_a_clock_that_was_set_back_by_a_day_silences_nobody():
-    judge = refractory()
-    judge.judge(alert("r1"), NOW)
-    assert judge.judge(alert("r2"), NOW - timedelta(days=1)) == "raised"
+    judge = suppressor()
+    judge.decide(alert("r1"), NOW)
+    assert judge.decide(alert("r2"), NOW - timedelta(days=1)) == "raised"
 
 
 def test_the_budget_holds_back_what_exceeds_it_in_any_hour_but_never_high_priority():
-    judge = refractory(per_hour=3)
+    judge = suppressor(per_hour=3)
 
     def verdict(n, seconds, priority="medium"):
-        return judge.judge(alert(f"r{n}", subject=f"p{n}", priority=priority), at(seconds))
+        return judge.decide(alert(f"r{n}", subject=f"p{n}", priority=priority), at(seconds))
 
     assert [verdict(n, 600 * n) for n in range(4)] == ["raised"] * 3 + ["budget"]
     assert verdict(4, 2000, "high") == "raised"
@@ -141,16 +141,16 @@ def test_the_budget_holds_back_what_exceeds_it_in_any_hour_but_never_high_priori
 
 
 def test_what_the_budget_held_back_may_be_raised_by_the_patients_next_ecg():
-    judge = refractory(per_hour=1)
-    judge.judge(alert("r0", subject="other"), NOW)
-    assert judge.judge(alert("r1"), at(1800)) == "budget"
-    assert judge.judge(alert("r2"), at(3601)) == "raised"
+    judge = suppressor(per_hour=1)
+    judge.decide(alert("r0", subject="other"), NOW)
+    assert judge.decide(alert("r1"), at(1800)) == "budget"
+    assert judge.decide(alert("r2"), at(3601)) == "raised"
 
 
 def test_memory_is_bounded_and_what_is_forgotten_is_raised_again():
-    judge = refractory()
-    for n in range(FINDINGS_KEPT + 1):
-        judge.judge(alert(f"r{n}", subject=f"p{n}"), NOW)
-    assert (len(judge._raised), len(judge._verdicts)) == (FINDINGS_KEPT, VERDICTS_KEPT)
-    assert judge.judge(alert("again", subject="p0"), at(1)) == "raised"
-    assert judge.judge(alert("and-again", subject=f"p{FINDINGS_KEPT}"), at(1)) == "refractory"
+    judge = suppressor()
+    for n in range(DISEASES_KEPT + 1):
+        judge.decide(alert(f"r{n}", subject=f"p{n}"), NOW)
+    assert (len(judge._raised), len(judge._decisions)) == (DISEASES_KEPT, DECISIONS_KEPT)
+    assert judge.decide(alert("again", subject="p0"), at(1)) == "raised"
+    assert judge.decide(alert("and-again", subject=f"p{DISEASES_KEPT}"), at(1)) == "refractory"
