@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from engines.choice import Probe
 from schemas.errors import CorruptBundle
-from schemas.messages import ModelReference
+from schemas.messages import EMBEDDING_SIZE, ModelReference
 
+from .geometry import CROP_SAMPLES
 from .manifest import (
-    CROP_SAMPLES,
-    EMBEDDING_SIZE,
     GRAPH,
     MODEL_FILES,
     PROBE,

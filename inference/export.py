@@ -16,7 +16,8 @@ from schemas.errors import CorruptBundle, EngineUnavailable
 from schemas.messages import DISEASES
 
 from .bundle import BUNDLES, Bundle, write_bundle
-from .manifest import CROP_SAMPLES, GRAPH, PROBE, WEIGHTS, DiseaseHead, InputSpec, Manifest, PhenotypeHead
+from .geometry import CROP_SAMPLES
+from .manifest import GRAPH, MODEL_RELEASE, PROBE, WEIGHTS, DiseaseHead, InputSpec, Manifest, PhenotypeHead
 from .phenotypes import MEASUREMENTS
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ MAX_ROWS = 512
 OPSET = 18
 """The exporter's own; ONNX Runtime, OpenVINO and TensorRT all read it."""
 
-RELEASE = "0.1.0"
 UNTRAINED_NOTES = (
     "The weights are random and every number of a report is meaningless. The thresholds of 0.5 and the scale of the "
     "phenotypes (mean 0, deviation 1: plain z-scores) are placeholders, for nothing was fitted."
@@ -162,7 +162,7 @@ def untrained_manifest(preset: str, n_crops: int) -> Manifest:
     """Return the manifest of a network that has learned nothing, and says so; its files are yet to be written."""
     return Manifest(
         name=f"cardiacnets-{preset}",
-        version=RELEASE,
+        version=MODEL_RELEASE,
         trained=False,
         weights="untrained",
         trained_on="nothing",

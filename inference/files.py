@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.ecg_record import MISSING_SAMPLE, EcgRecord
+from schemas.ecg_record import MAX_STEP, MISSING_SAMPLE, EcgRecord
 from schemas.errors import UnreadableFile
 
+from .geometry import MICROVOLTS_PER_STEP
 from .leads import standard_name
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ ECG_SUFFIXES = (HEADER, ".xml", ".dcm", ".dicom", ".scp", ".ecg", ".mwf", ".edf"
 """What a walk through a folder takes for an ECG."""
 
 MAX_FILE_BYTES = 64 * 2**20
-MAX_STEP = 32767
-DEFAULT_STEP_UV = 5.0
 TO_MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
 OLDEST_YEARS = 120
 
@@ -202,7 +201,7 @@ def _in_steps(millivolts: NDArray[Any]) -> tuple[NDArray[np.int16], float]:
     """Return int16 steps (leads, samples) and their size in µV, as small as fits; NaN becomes `MISSING_SAMPLE`."""
     finite = np.isfinite(millivolts)
     highest_uv = float(np.abs(millivolts[finite]).max(initial=0.0)) * 1e3
-    step_uv = max(DEFAULT_STEP_UV if highest_uv > MAX_STEP else 1.0, highest_uv / MAX_STEP)
+    step_uv = max(MICROVOLTS_PER_STEP if highest_uv > MAX_STEP else 1.0, highest_uv / MAX_STEP)
     steps = np.round(np.where(finite, millivolts, 0.0) * (1e3 / step_uv)).clip(-MAX_STEP, MAX_STEP)
     return np.where(finite, steps, MISSING_SAMPLE).astype("<i2"), step_uv
 

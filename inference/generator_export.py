@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .export import MAX_ROWS, RELEASE, export_graph, needing_torch
+from schemas.messages import EMBEDDING_SIZE
+
+from .export import MAX_ROWS, export_graph, needing_torch
 from .generator_manifest import (
     DECODER,
     DENOISER,
@@ -20,7 +22,7 @@ from .generator_manifest import (
     Sampling,
     write_folder,
 )
-from .manifest import EMBEDDING_SIZE
+from .manifest import MODEL_RELEASE
 
 if TYPE_CHECKING:
     from .models.cine_mar import CineMar
@@ -97,7 +99,7 @@ def describe_untrained(
     frames, rows, columns = preset.cine
     return GeneratorManifest(
         name=f"cardiacnets-cine-{preset.name}",
-        version=RELEASE,
+        version=MODEL_RELEASE,
         trained=False,
         weights="untrained",
         trained_on="nothing",

@@ -12,10 +12,10 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta
 
 from schemas.errors import ForeignEmbedding
-from schemas.messages import Identifier, ModelReference
+from schemas.messages import EMBEDDING_SIZE, Identifier, ModelReference
 
 from .cine import CineGeometry, View
-from .manifest import EMBEDDING_SIZE, FileName, Finite, ManifestPart, ModelManifest, Positive, Sha256
+from .manifest import FileName, Finite, ManifestPart, ModelManifest, Positive, Sha256
 from .verified_folder import FolderKind
 
 TRANSFORMER, DENOISER, DECODER, ENCODER = "transformer.onnx", "denoiser.onnx", "decoder.onnx", "encoder.onnx"

@@ -15,8 +15,9 @@ from schemas.errors import MalformedRecord, RecordError, UnusableSignal
 from schemas.messages import Quality, QualityWarning
 
 from .gate import Verdict, check_extent, examine
+from .geometry import CROP_SAMPLES
 from .leads import arrange_leads
-from .waveform import CROP_SAMPLES, MAX_DURATION_S, preprocess
+from .waveform import MAX_DURATION_S, preprocess
 
 Outcome: TypeAlias = Quality | RecordError
 RefusalT = TypeVar("RefusalT", bound=RecordError)

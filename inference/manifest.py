@@ -16,16 +16,28 @@ import msgspec
 from msgspec import Meta
 
 from schemas.ecg_record import LEADS
-from schemas.messages import DISEASES, SUBTYPES, CardiomyopathySubtype, Disease, ModelReference, Probability
+from schemas.messages import (
+    DISEASES,
+    EMBEDDING_SIZE,
+    SUBTYPES,
+    CardiomyopathySubtype,
+    Disease,
+    ModelReference,
+    Probability,
+)
 
+from .geometry import CROP_SAMPLES, SAMPLE_RATE_HZ
 from .phenotypes import MEASUREMENTS
 
 FORMAT_VERSION: Final = 1
 """The newest format of a manifest that this program reads."""
 
-SAMPLE_RATE_HZ = 250
-CROP_SAMPLES = 2250
-EMBEDDING_SIZE = 256
+MODEL_RELEASE: Final = "0.1.0"
+"""Begins the version of every model that this program packages; the fingerprint follows it.
+
+It is not the program's own version. A model that is packaged again by a later program gives the same answers, so it
+must keep its version, and every report its id. Nor may a version depend on whether the program was installed.
+"""
 
 GRAPH = "network.onnx"
 WEIGHTS = "weights.safetensors"

@@ -22,8 +22,8 @@ from schemas.errors import CorruptBundle, EngineUnavailable, InvalidSettings
 from schemas.messages import DISEASES, Disease
 
 from .bundle import Bundle
-from .export import RELEASE, package_network
-from .manifest import DiseaseHead, Finite, InputSpec, Manifest, PhenotypeHead, Positive
+from .export import package_network
+from .manifest import MODEL_RELEASE, DiseaseHead, Finite, InputSpec, Manifest, PhenotypeHead, Positive
 from .models.presets import PAPER, Preset
 from .phenotypes import MEASUREMENTS, Measurement
 from .verified_folder import sha256
@@ -220,7 +220,7 @@ def released_manifest(
     scale_of = scales or {}
     return Manifest(
         name="cardionets-released",
-        version=RELEASE,
+        version=MODEL_RELEASE,
         trained=True,
         weights=(
             f"released CardioNets weights, imported by you: {', '.join(heads)}; "

@@ -29,10 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from .geometry import CROP_SAMPLES, SAMPLE_RATE_HZ
+
 Real = TypeVar("Real", np.float32, np.float64)
 
-SAMPLE_RATE_HZ = 250
-CROP_SAMPLES = 2250
 MAX_DURATION_S = 10.0
 
 FILTER_ORDER = 5

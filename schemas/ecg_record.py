@@ -13,6 +13,9 @@ LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V
 MISSING_SAMPLE = -32768
 """The int16 that stands for 'no sample here' (as in WFDB format 16)."""
 
+MAX_STEP = 32767
+"""The largest step that an int16 holds. A sample lies between -MAX_STEP and MAX_STEP."""
+
 
 class EcgRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One ECG: named leads of equally many int16 samples.

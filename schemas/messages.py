@@ -31,11 +31,13 @@ SUBTYPES: tuple[CardiomyopathySubtype, ...] = get_args(CardiomyopathySubtype)
 # Of two messages about one alert the one that stands further on holds, whichever came first.
 ALERT_STATUSES: tuple[AlertStatus, ...] = get_args(AlertStatus)
 
+EMBEDDING_SIZE = 256
+
 Probability: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Instant: TypeAlias = Annotated[datetime, Meta(tz=True)]
 Code: TypeAlias = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
-Embedding: TypeAlias = Annotated[tuple[float, ...], Meta(min_length=256, max_length=256)]
+Embedding: TypeAlias = Annotated[tuple[float, ...], Meta(min_length=EMBEDDING_SIZE, max_length=EMBEDDING_SIZE)]
 Seed: TypeAlias = Annotated[int, Meta(ge=0, lt=2**32)]
 
 NOTICE = "Not a medical device. An estimate from an ECG alone, to be read by a physician."

@@ -13,11 +13,12 @@ import pytest
 
 from inference.files import read_ecg
 from inference.gate import examine
+from inference.geometry import MICROVOLTS_PER_STEP
 from inference.phenotypes import MEASUREMENTS
 from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES, SUBTYPES
-from training.cohort.layout import FOLDS, MICROVOLTS_PER_STEP, assign_fold, open_cohort
+from training.cohort.layout import FOLDS, assign_fold, open_cohort
 from training.simulation.physiology import draw_patient
 from training.simulation.simulate_cohort import (
     CHUNK_PATIENTS,

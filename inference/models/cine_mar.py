@@ -10,9 +10,10 @@ import torch  # noqa: TID253 - a network is torch
 from einops import rearrange, repeat
 from torch import Tensor, nn  # noqa: TID253
 
+from schemas.messages import EMBEDDING_SIZE
+
 from .cine_presets import CinePreset
 from .encoder import EMBEDDING_DEVIATION, Block
-from .heads import EMBEDDING_SIZE
 from .standardiser import Standardiser
 from .token_diffusion import TokenDenoiser
 

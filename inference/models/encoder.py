@@ -13,10 +13,11 @@ from einops.layers.torch import Rearrange
 from torch import Tensor, nn  # noqa: TID253
 from torch.nn.functional import scaled_dot_product_attention  # noqa: TID253
 
+from inference.geometry import CROP_SAMPLES
+
 from .presets import Preset
 
 N_LEADS = 12
-CROP_SAMPLES = 2250
 PATCH_SAMPLES = 75
 N_PATCHES = CROP_SAMPLES // PATCH_SAMPLES
 N_SLOTS = 1 + N_PATCHES + 1

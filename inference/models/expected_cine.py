@@ -11,8 +11,9 @@ from math import prod
 import torch  # noqa: TID253 - a network is torch
 from torch import Tensor, nn  # noqa: TID253
 
+from schemas.messages import EMBEDDING_SIZE
+
 from .cine_presets import Box
-from .heads import EMBEDDING_SIZE
 
 PATTERNS = 12
 LARGEST_STEP = 127

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn  # noqa: TID253 - a network is torch
 from torch.nn.functional import normalize  # noqa: TID253
 
+from schemas.messages import EMBEDDING_SIZE
+
 N_PHENOTYPES = 82
 N_DISEASES = 5
 N_SUBTYPES = 3
-EMBEDDING_SIZE = 256
 CONSTANT_EMBEDDING_BIAS = EMBEDDING_SIZE**-0.5
 """Of a projection that learned nothing: with zeros it would point nowhere, and every record's readout would fail."""
 

@@ -11,14 +11,12 @@ from redis.asyncio import Redis
 from inference.leads import arrange_leads
 from inference.waveform import MAX_DURATION_S
 from schemas.codec import decode_ecg
-from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
+from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord
 from schemas.messages import CmrResult, RiskReport, decode_message
 from stream.screening.waveform_cache import waveform_key
 
 from .explanations import Meaning, explain
 from .state import AlertRow, DashboardState
-
-LARGEST_STEP = 32767
 
 
 class RecordPage(msgspec.Struct, kw_only=True):
@@ -84,7 +82,7 @@ def arrange_ecg(record: EcgRecord) -> tuple[EcgHead, bytes]:
     steps = np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)[:, :used].astype(np.float32)
     steps[steps == MISSING_SAMPLE] = np.nan
     (arranged,), derived = arrange_leads(steps[None], record.leads)
-    rounded = np.clip(np.round(arranged), -LARGEST_STEP, LARGEST_STEP)
+    rounded = np.clip(np.round(arranged), -MAX_STEP, MAX_STEP)
     samples = np.where(np.isnan(arranged), MISSING_SAMPLE, rounded).astype("<i2")
     head = EcgHead(
         leads=LEADS,

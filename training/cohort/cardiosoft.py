@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inference.leads import standard_name
-from schemas.ecg_record import EcgRecord
+from schemas.ecg_record import MAX_STEP, EcgRecord
 from schemas.errors import UnreadableFile
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 MAX_FILE_BYTES = 16 * 2**20
-MAX_STEP = 32767
 MEASUREMENT_TAGS = {
     "heart_rate_bpm": "VentricularRate",
     "pr_ms": "PQInterval",

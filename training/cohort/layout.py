@@ -3,7 +3,7 @@
 ```
 cohort.json       what it is: `Description`
 index.parquet     one row an ECG, see `index_columns`
-ecgs.npy          (rows, 12, 5000) int16, `MICROVOLTS_PER_STEP` a step, 500 Hz, leads in the order of `LEADS`
+ecgs.npy          (rows, 12, 5000) int16 in steps of `MICROVOLTS_PER_STEP`, 500 Hz, leads in the order of `LEADS`
 cines.npy         (scans, 50, 96, 96) uint8: four-chamber cines; absent where there are none
 short_axis.npy    the same of the middle of the left ventricle; absent where there are none
 ```
@@ -42,7 +42,6 @@ SHARES = (0.8, 0.1)
 """Of the patients: for training, for development; the rest is for the test."""
 FORMAT = 1
 SAMPLE_RATE_HZ = 500
-MICROVOLTS_PER_STEP = 5.0
 ECG_SHAPE = (len(LEADS), 5000)
 CINE_SHAPE = (50, 96, 96)
 
@@ -110,7 +109,7 @@ class Cohort:
         subtypes: (n,) places in `SUBTYPES`, or -1.
         phenotypes: (n, 82) in the order and units of `MEASUREMENTS`, NaN where not known.
         cine: (n,) places in `cines` and `short_axis`, or -1.
-        ecgs: (n, 12, 5000) int16, `MICROVOLTS_PER_STEP` a step.
+        ecgs: (n, 12, 5000) int16 in steps of `MICROVOLTS_PER_STEP`.
         cines, short_axis: (scans, 50, 96, 96) uint8.
     """
 

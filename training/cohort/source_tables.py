@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.geometry import MICROVOLTS_PER_STEP
 from inference.intake import usable_signals
-from schemas.ecg_record import EcgRecord
+from schemas.ecg_record import MAX_STEP, EcgRecord
 from schemas.errors import InvalidSettings, UnreadableCohort, UnusableSignal
 from schemas.messages import CardiomyopathySubtype, Disease
 
-from .layout import ECG_SHAPE, MICROVOLTS_PER_STEP, SAMPLE_RATE_HZ
+from .layout import ECG_SHAPE, SAMPLE_RATE_HZ
 
 DISEASE_CODES: dict[Disease, tuple[str, ...]] = {
     "coronary_artery_disease": ("I20", "I21", "I22", "I23", "I24", "I25"),
@@ -30,7 +31,6 @@ SUBTYPE_CODES: dict[CardiomyopathySubtype, tuple[str, ...]] = {
     "dilated": ("I420",),
     "hypertrophic": ("I421", "I422"),
 }
-MAX_STEP = 32767
 
 
 def label_diseases(codes: Iterable[str]) -> dict[Disease, bool]:

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from inference.geometry import MICROVOLTS_PER_STEP
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from training.arrays import Floats
-from training.cohort.layout import MICROVOLTS_PER_STEP, PHENOTYPES, SAMPLE_RATE_HZ, Cohort
+from training.cohort.layout import PHENOTYPES, SAMPLE_RATE_HZ, Cohort
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
 from training.instruments.linear_model import fit_logistic, fit_ridge, load_linear
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from inference.bundle import Bundle
 from inference.files import read_or_refuse
-from inference.manifest import EMBEDDING_SIZE
+from inference.geometry import MICROVOLTS_PER_STEP
 from inference.open_engine_for_bundle import open_float32_engine
 from inference.phenotypes import MEASUREMENTS
 from inference.readout import Finding
 from inference.screener import Screener, Screening
 from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import RecordError
-from schemas.messages import DISEASES, SUBTYPES
+from schemas.messages import DISEASES, EMBEDDING_SIZE, SUBTYPES
 from training.arrays import Floats
-from training.cohort.layout import MICROVOLTS_PER_STEP, SAMPLE_RATE_HZ
+from training.cohort.layout import SAMPLE_RATE_HZ
 
 BATCH_RECORDS = 32
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.geometry import MICROVOLTS_PER_STEP
 from schemas.ecg_record import LEADS, EcgRecord
 from training.arrays import Floats
 
@@ -27,7 +28,6 @@ from .waves import (
     ventricular_sources,
 )
 
-MICROVOLTS_PER_STEP = 5.0
 BREATH_DEG = np.array((2.5, 2.0, 0.0))
 """How far the heart turns with a breath."""
 UPRIGHT_DEG = 3.0

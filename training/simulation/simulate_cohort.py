@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.geometry import MICROVOLTS_PER_STEP
 from schemas.ecg_record import LEADS
 from schemas.messages import DISEASES
 from training.arrays import Floats
 from training.cohort.layout import (
     CINES,
     ECGS,
-    MICROVOLTS_PER_STEP,
     PHENOTYPES,
     SAMPLE_RATE_HZ,
     SHARES,
@@ -63,7 +63,7 @@ class SimulatedPatient:
     """A patient and what was recorded.
 
     Attributes:
-        ecg: (12, 5000) int16, `MICROVOLTS_PER_STEP` a step, 500 Hz, in the order of `LEADS`.
+        ecg: (12, 5000) int16 in steps of `MICROVOLTS_PER_STEP`, 500 Hz, in the order of `LEADS`.
         phenotypes: (82,) in the order and units of `MEASUREMENTS`, or None where the heart was not measured.
         cine, short_axis: (50, 96, 96) uint8, or None where none was asked for.
     """

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset  # noqa: TID253
 from inference.bundle import load_bundle
 from inference.export import restore_network
 from inference.generator import reduce_cines
-from inference.manifest import EMBEDDING_SIZE, InputSpec
+from inference.manifest import InputSpec
 from inference.models.cine_mar import CineMar, split_latents
 from inference.models.cine_presets import CinePreset, find_cine_preset
 from inference.models.cine_vae import CineVae
@@ -27,6 +27,7 @@ from inference.models.presets import find_preset
 from inference.models.token_diffusion import diffusion_loss
 from inference.verified_folder import MANIFEST
 from schemas.errors import InvalidSettings
+from schemas.messages import EMBEDDING_SIZE
 from training.cohort.layout import Cohort
 from training.cohort.whole_file import write_array, write_json
 from training.networks.cmr_encoder import scale_cines

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference import waveform
-from inference.waveform import CROP_SAMPLES, SAMPLE_RATE_HZ, filter_operator, standardise
+from inference.geometry import CROP_SAMPLES, MICROVOLTS_PER_STEP, SAMPLE_RATE_HZ
+from inference.waveform import filter_operator, standardise
 from training.cohort.layout import Cohort
 from training.cohort.whole_file import write_array
 
 RESAMPLED = "ecgs_250hz.npy"
 RECORDED_RATE_HZ = 500
-MILLIVOLTS_PER_STEP = 0.005
+MILLIVOLTS_PER_STEP = MICROVOLTS_PER_STEP / 1e3
 RESAMPLED_SAMPLES = 10 * SAMPLE_RATE_HZ
 LAST_OFFSET = RESAMPLED_SAMPLES - CROP_SAMPLES
 MIDDLE_OFFSET = LAST_OFFSET // 2

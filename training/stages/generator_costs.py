@@ -13,7 +13,7 @@ from typing import Any
 
 from inference.generator import plan_steps
 from inference.models.cine_presets import CinePreset
-from inference.models.heads import EMBEDDING_SIZE
+from schemas.messages import EMBEDDING_SIZE
 
 from .settings import SavedStruct
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from inference.bundle import Bundle
-from inference.export import RELEASE, package_network
-from inference.manifest import InputSpec, Manifest, PhenotypeHead
+from inference.export import package_network
+from inference.manifest import MODEL_RELEASE, InputSpec, Manifest, PhenotypeHead
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from inference.phenotypes import MEASUREMENTS
@@ -63,7 +63,7 @@ def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label:
     scales = zip(MEASUREMENTS, scaler.mean, scaler.deviation, strict=True)
     manifest = Manifest(
         name=label.name,
-        version=RELEASE,
+        version=MODEL_RELEASE,
         trained=True,
         weights=f"{label.weights}; not learned, and answered by a constant: {names}" if names else label.weights,
         trained_on=label.trained_on,

@@ -10,11 +10,11 @@ import torch  # noqa: TID253 - changes a network
 from numpy.typing import NDArray
 
 from inference.manifest import DiseaseHead
-from inference.models.heads import CONSTANT_EMBEDDING_BIAS, EMBEDDING_SIZE
+from inference.models.heads import CONSTANT_EMBEDDING_BIAS
 from inference.models.network import EcgNetwork
 from inference.phenotypes import MEASUREMENTS
 from inference.released_weights import ABSENT_THRESHOLD
-from schemas.messages import DISEASES
+from schemas.messages import DISEASES, EMBEDDING_SIZE
 from training.cohort.layout import Cohort
 
 

@@ -1,0 +1,17 @@
+"""The numbers on which the preprocessing, the networks and the cohorts must agree.
+
+Two more belong to the contract and lie in `schemas`: `ecg_record.MAX_STEP` and `messages.EMBEDDING_SIZE`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SAMPLE_RATE_HZ: Final = 250
+"""The networks take ECGs of this rate."""
+
+CROP_SAMPLES: Final = 2250
+"""A crop is 9 seconds of an ECG at this rate."""
+
+MICROVOLTS_PER_STEP: Final = 5.0
+"""Cohorts and simulated ECGs are kept in these steps. So are ECGs of files that a finer step would overflow."""
