@@ -4,9 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS ?= serve
 ARGS   ?=
+JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench bundle contracts docs clean
+.PHONY: help install demo quick test browser check bench bundle contracts docs clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,9 +25,22 @@ install: ## create .venv and install what serving needs (EXTRAS=dev adds torch a
 demo: install ## embedded broker, worker, ECGs in, risks out (ARGS="--once --json")
 	@$(BIN)/cardiacnets demo $(ARGS)
 
+# Each process takes one file after the other. A thread each: two processes that compute by two threads are slower.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+quick: EXTRAS = dev
+quick: install ## run the tests that need no server, browser, learning, export or installation
+	@$(PYTEST) -m "not (servers or browser or learns or exports or installs)" $(ARGS)
+
 test: EXTRAS = dev
-test: install ## run every test (ARGS="-k gate")
-	@$(BIN)/python -m pytest $(ARGS)
+test: install browser ## run every test (ARGS="-k gate", JOBS=4)
+	@$(PYTEST) $(ARGS)
+
+# As root on Debian. Elsewhere the tests that need it are skipped, and the last lines of `make test` say so.
+browser: ## bring the browser that the dashboard's tests drive
+	@test -x /usr/bin/chromium || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || { \
+	  echo "installing chromium for the dashboard's tests" && { apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium; } >/dev/null || echo "chromium could not be installed"; }
 
 check: EXTRAS = dev
 check: install ## lint, types, storeys

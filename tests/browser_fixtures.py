@@ -1,8 +1,9 @@
 """Fixtures of the tests in a browser: a module takes them by `pytest_plugins = ["browser_fixtures"]`."""
 
 import pytest
-from dashboard_browser import CHROMIUM, FLAGS, PROXY, Site
+from dashboard_browser import FLAGS, PROXY, Site
 from dashboard_ward import dashboard_process, dashboard_ward
+from needed import CHROMIUM
 
 
 @pytest.fixture(scope="module")

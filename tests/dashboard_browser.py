@@ -2,15 +2,15 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from dashboard_ward import TOKEN, keep_everything, simulate_case
+from needed import needs_chromium
+from waiting import PATIENCE_S
 
 from schemas.messages import decode_message
 from stream.broker.clients import new_consumer
 
-CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -21,14 +21,10 @@ FLAGS = (
     "--disable-sync",
 )
 PROXY = "ward.hospital.example"
-PATIENCE_MS = 90_000
-"""For what has no limit of its own: the machine may be busy."""
+PATIENCE_MS = 1000 * PATIENCE_S
 QUIET = dict.fromkeys(("coronary_artery_disease", "cardiomyopathy", "pulmonary_hypertension", "pericarditis"), 0.02)
 
-needs_chromium = [
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium (apt-get install chromium)"),
-]
+in_chromium = [pytest.mark.browser, needs_chromium]
 
 
 class Site:
@@ -41,7 +37,7 @@ class Site:
         self._thread = ThreadPoolExecutor(1)  # Playwright's loop occupies this one
 
     def run(self, work):
-        return self._thread.submit(asyncio.run, work).result(120)
+        return self._thread.submit(asyncio.run, work).result(PATIENCE_S)
 
     def show(self, case):
         self.run(keep_everything(self.settings, case))
@@ -71,7 +67,7 @@ class Site:
         """Return the messages of a topic for which `wanted` is true, as soon as there is one."""
         async with (
             new_consumer(self.settings.kafka, [topic], auto_offset_reset="earliest") as consumer,
-            asyncio.timeout(30),
+            asyncio.timeout(PATIENCE_S),
         ):
             while True:
                 message = await consumer.getone()

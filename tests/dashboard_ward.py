@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from redis.asyncio import Redis
+from waiting import PATIENCE_S
 
 from inference.cine import Cine, CineGeometry, CineProvenance
 from inference.phenotypes import MEASUREMENTS
@@ -226,7 +227,10 @@ def dashboard_process(settings, log: Path):
     )
     already = len(log.read_text()) if log.exists() else 0
     with Child(
-        [sys.executable, "-c", code], log=log, environment={**as_environment(settings), "OMP_NUM_THREADS": "1"}
+        [sys.executable, "-c", code],
+        log=log,
+        environment={**as_environment(settings), "OMP_NUM_THREADS": "1"},
+        stop_s=PATIENCE_S,
     ) as child:
         for _ in count():
             said = log.read_text()[already:] if log.exists() else ""

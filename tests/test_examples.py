@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from harness import collect, ward
 from tiny_cohort import write_tiny_cohort
+from waiting import PATIENCE_S
 
 from schemas.messages import Alert, ModelReference, Risk, encode_message
 from schemas.topics import ECG_ALERTS
@@ -22,8 +23,8 @@ from training.simulation.simulate_cohort import write_wfdb
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-PATIENCE_S = 500
-pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
+
+pytestmark = [pytest.mark.servers, pytest.mark.learns]
 
 
 def run(*command, **options):
@@ -43,7 +44,7 @@ def run_python(name, *arguments):
 def node_folder(tmp_path_factory):
     """A copy of the Node example with its packages, laid out as in the repository."""
     if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("Node is not installed: apt-get install nodejs npm")
+        pytest.skip("needs Node: apt-get install nodejs npm")
     folder = tmp_path_factory.mktemp("node")
     for name in ("examples/publish.mjs", "examples/package.json", "schemas/ecg_record.avsc"):
         (folder / name).parent.mkdir(exist_ok=True)

@@ -23,6 +23,8 @@ from test_engines_contract import (
     test_warming_up_changes_no_answer,
 )
 
+pytestmark = pytest.mark.exports
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from needed import each_engine
 from safetensors.numpy import load_file, save_file
 
 from engines.catalog import open_engine
@@ -26,6 +27,8 @@ from inference.export import (
 from inference.models.network import EcgNetwork
 from inference.models.presets import REFERENCE
 from schemas.errors import CorruptBundle, InvalidSettings
+
+pytestmark = pytest.mark.exports
 
 
 def crops_of(rows, seed=0):
@@ -46,7 +49,7 @@ def bundle(folder):
 
 
 @pytest.mark.parametrize("rows", [1, 3, 17])
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("name", each_engine(but=["openvino-bf16"]))
 def test_the_graph_answers_as_torch_does(bundle, name, rows):
     crops = crops_of(rows, seed=rows)
     expected = TorchEngine(restore_network(bundle), OUTPUTS).run(crops)

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from real_data import ECGS, needs_real_ecgs
+from needed import ECGS, needs_real_ecgs
 
 from inference.files import MAX_FILE_BYTES, find_ecgs, read_ecg
 from inference.intake import take_in

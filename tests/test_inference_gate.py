@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from real_data import ECGS, needs_real_ecgs
+from needed import ECGS, needs_real_ecgs
 
 from inference.files import find_ecgs, read_ecg
 from inference.gate import Limits, check_extent, examine, longest_run

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from tiny_generator import SMALL, draw_networks, small_manifest
 
 from inference.bundle import default_bundle, load_bundle
 from inference.cine import CineGeometry
@@ -30,9 +31,8 @@ from inference.models.expected_cine import PATTERNS, ExpectedCine
 from inference.models.token_diffusion import TokenDenoiser, diffusion_loss
 from inference.verified_folder import MANIFEST
 from schemas.errors import CorruptBundle, DeploymentError, EngineFailed, ForeignEmbedding, InvalidSettings
-from tests.tiny_generator import SMALL, draw_networks, small_manifest
 
-pytestmark = pytest.mark.timeout(900)  # a fixture exports five graphs, and every machine is busy at times
+pytestmark = pytest.mark.exports
 
 
 @pytest.fixture(scope="module")

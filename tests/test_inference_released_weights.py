@@ -36,6 +36,8 @@ from schemas.errors import CorruptBundle, EngineFailed, InvalidSettings
 from schemas.messages import DISEASES
 from stream.cli import app
 
+pytestmark = pytest.mark.exports
+
 TINY = REFERENCE
 WIDTH, LAST = TINY.width, TINY.depth - 1
 

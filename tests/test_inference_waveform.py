@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_data import ECGS, needs_real_ecgs
+from needed import ECGS, needs_real_ecgs
 
 from inference.files import find_ecgs, read_ecg
 from inference.waveform import (

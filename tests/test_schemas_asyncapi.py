@@ -38,7 +38,7 @@ def definition(tmp_path_factory, request):
 
 def fetch_definition(folder):
     if not (npm := shutil.which("npm")):
-        pytest.skip("there is no npm to fetch the AsyncAPI definition with")
+        pytest.skip("needs npm, which fetches the AsyncAPI definition: apt-get install npm")
     subprocess.run([npm, "pack", "--ignore-scripts", "--silent", DEFINITION], cwd=folder, check=True, timeout=100)
 
 

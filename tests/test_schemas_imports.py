@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from waiting import PATIENCE_S
+
 PARTS = (
     "codec",
     "differences",
@@ -23,7 +25,9 @@ HEAVY = {"numpy", "scipy", "torch", "faust", "aiokafka", "onnxruntime", "openvin
 
 def loaded_by(*statements):
     program = ";".join([*statements, "import sys", "print(*sys.modules)"])
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 

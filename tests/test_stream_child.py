@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+from waiting import PATIENCE_S, wait_until
 
 from stream.demo.child_process import Child
 
@@ -20,13 +21,8 @@ with Child(["sleep", "600"]) as child:
 """
 
 
-def gone(pid, within_s=10.0):
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.02)
-    return False
+def gone(pid):
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -35,7 +31,8 @@ def test_a_child_ends_with_its_parent(number):
         child = int(parent.stdout.readline())
         assert psutil.pid_exists(child)
         parent.send_signal(number)
-        parent.wait(10)
+        parent.wait(PATIENCE_S)
+        wait_until(lambda: gone(child))
         assert gone(child)
 
 
@@ -56,12 +53,12 @@ def test_a_child_that_ignores_sigterm_is_killed_after_the_deadline(tmp_path):
 
 def test_the_last_words_are_the_end_of_the_log(tmp_path):
     with Child([sys.executable, "-c", "print('first'); print('last')"], log=tmp_path / "log") as child:
-        child.process.wait(20)
+        child.process.wait(PATIENCE_S)
         assert child.last_words(1) == "last"
 
 
 def test_the_environment_reaches_the_child(tmp_path):
     with Child(["env"], log=tmp_path / "log", environment={"CARDIACNETS_X": "7"}) as child:
-        child.process.wait(20)
+        child.process.wait(PATIENCE_S)
         assert "CARDIACNETS_X=7" in child.last_words(500)
     assert "CARDIACNETS_X" not in os.environ

@@ -19,6 +19,8 @@ from stream.screening.model import load_screener
 from stream.settings import ModelSettings, Settings
 from training.simulation.ecg import generate_ecgs
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):

@@ -39,7 +39,7 @@ from stream.settings import load_settings
 run_cine_worker(load_settings(os.environ))
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.servers
 
 
 @dataclass

@@ -19,6 +19,8 @@ from stream.demo.embedded_servers import embedded_redis
 from stream.runtime.event import Tries
 from stream.settings import Settings
 
+pytestmark = pytest.mark.servers
+
 
 class FakeEvent:
     """A Faust event as far as a lane sees it."""

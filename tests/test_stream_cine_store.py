@@ -17,6 +17,8 @@ from stream.screening.metrics import Metrics
 from stream.screening.waveform_cache import WaveformCache
 from stream.settings import Settings
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
 from starlette.requests import Request
+from waiting import PATIENCE_S
 
 from schemas.codec import encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
@@ -236,8 +237,8 @@ async def test_closing_ends_every_stream():
     page = asyncio.create_task(follow())
     await asyncio.sleep(0)
     hub.close()
-    assert await asyncio.wait_for(page, 2) == ["reset", "ready"]
-    assert await asyncio.wait_for(follow(), 2) == ["reset", "ready"]
+    assert await asyncio.wait_for(page, PATIENCE_S) == ["reset", "ready"]
+    assert await asyncio.wait_for(follow(), PATIENCE_S) == ["reset", "ready"]
 
 
 async def test_a_quiet_stream_carries_events_often_enough():

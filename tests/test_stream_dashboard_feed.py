@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import waiting
 from aiokafka import TopicPartition
 from dashboard_ward import dashboard_ward, publish, simulate_case
 from redis.asyncio import Redis
@@ -19,6 +20,8 @@ from stream.dashboard.feed import MAX_RECORDS, Feed
 from stream.dashboard.unanswered_input import PATIENCE_S
 from stream.settings import Settings
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture
 def ward(tmp_path):
@@ -27,8 +30,12 @@ def ward(tmp_path):
 
 
 @asynccontextmanager
-async def following(settings, seconds=60):
-    async with Redis.from_url(settings.redis.url) as redis, Feed(settings, redis) as feed, asyncio.timeout(seconds):
+async def following(settings):
+    async with (
+        Redis.from_url(settings.redis.url) as redis,
+        Feed(settings, redis) as feed,
+        asyncio.timeout(waiting.PATIENCE_S),
+    ):
         yield feed
 
 
@@ -70,7 +77,7 @@ async def test_the_replay_is_over_when_the_last_message_of_the_last_batch_was_re
     async with Redis.from_url(ward.redis.url) as redis:
         feed = Feed(ward, redis)
         feed.hub = ListeningHub(lambda: feed.state.overview(0.0).rejected)
-        async with feed, asyncio.timeout(30):
+        async with feed, asyncio.timeout(waiting.PATIENCE_S):
             while not feed.hub.noted:
                 await asyncio.sleep(0.05)
     assert feed.hub.noted == [2 * MAX_RECORDS]
@@ -131,7 +138,7 @@ async def test_nothing_is_published_while_the_topics_of_a_new_partition_are_read
     feed = Feed(Settings(), redis=None)
     feed._consumer = consumer = GrowingConsumer()
     reading = asyncio.create_task(feed._read())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(waiting.PATIENCE_S):
         while not feed.caught_up:
             await asyncio.sleep(0)
         consumer.partitions.add(TopicPartition(ECG_ALERTS, 1))

@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import psutil
 import pytest
 import wfdb
 from harness import collect, ward
-from real_data import ECGS, needs_real_ecgs
+from needed import ECGS, needs_real_ecgs
+from waiting import PATIENCE_S, wait_until
 
 from engines.choice import Tolerances
 from schemas.ecg_record import LEADS
@@ -21,7 +21,7 @@ from training.simulation.simulate_cohort import write_wfdb
 
 COMMAND = [sys.executable, "-m", "stream.cli"]
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.servers
 
 
 def run(*arguments, environment=None):
@@ -29,7 +29,7 @@ def run(*arguments, environment=None):
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=PATIENCE_S,
         check=False,
         env={**os.environ, **(environment or {})},
     )
@@ -80,14 +80,13 @@ def test_a_wrong_path_is_a_misuse_said_in_one_line():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_its_children_never_outlive_it(number):
     with subprocess.Popen([*COMMAND, "demo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
-        parent, children, deadline = psutil.Process(demo.pid), [], time.monotonic() + 90
-        while len(children) < 5 and time.monotonic() < deadline:
-            children = parent.children(recursive=True)
-            time.sleep(0.05)
+        parent = psutil.Process(demo.pid)
+        wait_until(lambda: len(parent.children(recursive=True)) >= 5)
+        children = parent.children(recursive=True)
         assert len(children) == 5, "broker, Redis, worker, cmr-worker and dashboard"
         demo.send_signal(number)
-        demo.wait(40)
-    _, alive = psutil.wait_procs(children, timeout=20)
+        demo.wait(PATIENCE_S)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert not alive
 
 

@@ -15,6 +15,7 @@ from fhir.resources.R4B.bundle import Bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from waiting import PATIENCE_S
 
 from inference.fhir import LOINC, SNOMED, SNOMED_DISEASES, UCUM, UCUM_UNITS, compose_bundle, encode_bundle
 from inference.phenotypes import MEASUREMENTS
@@ -288,6 +289,10 @@ def test_a_path_that_cannot_be_read_or_written_is_a_misuse(tmp_path):
 def test_without_a_file_it_writes_to_standard_output():
     program = "from stream.commands.fhir import fhir_command; fhir_command('-', out=None)"
     done = subprocess.run(
-        [sys.executable, "-c", program], input=encode_message(report()), capture_output=True, check=True, timeout=60
+        [sys.executable, "-c", program],
+        input=encode_message(report()),
+        capture_output=True,
+        check=True,
+        timeout=PATIENCE_S,
     )
     assert done.stdout == encode_bundle(report()) + b"\n"

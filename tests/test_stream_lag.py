@@ -12,6 +12,8 @@ from harness import collect, good_values, ward
 from schemas.topics import ECG_RECORDS
 from stream.broker.clients import new_producer
 
+pytestmark = pytest.mark.servers
+
 WATCHDOG_S = 4.0
 PARTITION = 0
 # Of a batch's header, as Kafka's protocol lays it out.
@@ -40,7 +42,6 @@ async def publish_in_a_transaction(settings, values):
         await (await producer.send_batch(commit_mark(producer), ECG_RECORDS, partition=PARTITION))
 
 
-@pytest.mark.slow
 def test_a_transactions_mark_is_no_work_that_is_left(tmp_path):
     values = good_values(2)
     with ward(tmp_path) as there:

@@ -4,6 +4,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from waiting import eventually
 
 from engines.batcher import Batcher, Lane
 from schemas.errors import EngineFailed, MalformedRecord
@@ -146,7 +147,8 @@ async def test_failures_with_a_success_between_do_not_end_the_lane():
 async def test_the_records_in_flight_are_bounded():
     broker, release = Broker(confirm=False), asyncio.Event()
     task = asyncio.create_task(run_lane(100, list, broker=broker, in_flight=7, until=release))
-    await asyncio.sleep(0.1)
+    await eventually(lambda: len(broker.unconfirmed) >= 7)
+    await asyncio.sleep(0.05)  # for one too many
     assert len(broker.unconfirmed) == 7
     release.set()
     while not task.done():

@@ -15,6 +15,8 @@ from stream.broker.ecg_publisher import publish_files
 from stream.commands.publish import publish_command
 from training.simulation.simulate_cohort import write_wfdb
 
+pytestmark = pytest.mark.servers
+
 FILES = 12
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from real_data import ECGS, needs_real_ecgs
+from needed import ECGS, needs_real_ecgs
+from waiting import PATIENCE_S
 
 from inference.bundle import default_bundle, load_bundle
 from inference.files import find_ecgs, read_ecg
@@ -34,7 +35,7 @@ def cardiacnets(*arguments):
         [sys.executable, "-m", "stream.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
 

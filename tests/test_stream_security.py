@@ -20,6 +20,7 @@ from harness import collect, good_values, publish_values, ward
 from redis import Redis
 from sample_cine import sample_cine
 from secure_door import secure_door, server_context
+from waiting import PATIENCE_S
 
 from schemas.errors import DeploymentError
 from stream.broker.clients import ensure_topics, tls_context
@@ -30,10 +31,11 @@ from stream.settings import Settings, as_environment
 RECORDS = 12
 USER, PASSWORD = "screening", "a-long-one"
 
-# Closing a TLS connection takes a moment, for which neither aiokafka waits when a client stops, nor asyncio.run.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = [
+    pytest.mark.servers,
+    # Closing a TLS connection takes a moment. Neither aiokafka waits for it when a client stops, nor asyncio.run.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +91,6 @@ def screened(there):
     return values.keys(), answers.report_ids.keys()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
 def test_records_are_screened_over_tls_with_a_password(mechanism, authority, files, tmp_path):
     door = secure_door(context=server_context(authority), mechanism=mechanism, user=USER, password=PASSWORD)
@@ -100,8 +100,6 @@ def test_records_are_screened_over_tls_with_a_password(mechanism, authority, fil
         assert guard.entered > 2
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_records_are_screened_over_tls_with_a_clients_certificate(authority, files, tmp_path):
     known = {
         "security_protocol": "SSL",
@@ -134,8 +132,6 @@ def test_what_does_not_fit_the_broker_is_named(changes, advice, guarded):
     assert PASSWORD not in str(caught.value)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("command", [["worker"], ["cmr-worker"], ["dashboard"], ["publish", "."]])
 def test_a_command_that_is_refused_ends_with_the_reason_and_no_traceback(command, guarded, tmp_path):
     refused = guarded.changed(sasl_password="wrong", http_port=0, dashboard_port=0)
@@ -146,7 +142,7 @@ def test_a_command_that_is_refused_ends_with_the_reason_and_no_traceback(command
         env={**os.environ, **as_environment(refused), "PYTHONPATH": str(Path(__file__).parent.parent)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert run.returncode == 1
     assert "refuses CARDIACNETS_SASL_USERNAME" in run.stderr

@@ -8,6 +8,7 @@ import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from waiting import PATIENCE_S
 
 from schemas.errors import DeploymentError
 from schemas.topics import ECG_RECORDS, ECG_RISK
@@ -15,6 +16,8 @@ from stream.broker.clients import ensure_topics, new_consumer
 from stream.demo.embedded_servers import embedded_broker, embedded_redis
 from stream.runtime.health import check_port
 from stream.settings import KafkaSettings, Settings
+
+pytestmark = pytest.mark.servers
 
 
 async def test_a_message_goes_through_the_embedded_broker(tmp_path):
@@ -64,7 +67,7 @@ async def test_whatever_a_producer_compresses_by_we_can_read(codec, tmp_path):
         async with AIOKafkaProducer(bootstrap_servers=address, compression_type=codec) as producer:
             await producer.send_and_wait("t", bytes(5000))
         async with new_consumer(settings.kafka, ["t"], auto_offset_reset="earliest") as consumer:
-            message = await asyncio.wait_for(consumer.getone(), 30)
+            message = await asyncio.wait_for(consumer.getone(), PATIENCE_S)
     assert message.value == bytes(5000)
 
 

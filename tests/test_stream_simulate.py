@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_training_mimic import Archive, steps
+from mimic_archive import Archive, steps
+from waiting import PATIENCE_S
 
 from inference.files import find_ecgs
 from schemas.errors import InvalidSettings
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 def run(*arguments, code=0):
     command = [sys.executable, "-m", "stream.cli", *map(str, arguments)]
-    finished = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    finished = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S, cwd=ROOT)
     assert finished.returncode == code, finished.stderr
     return finished
 

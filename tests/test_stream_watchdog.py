@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from waiting import PATIENCE_S, wait_until
 
 from engines.batcher import Lane
 from schemas.topics import ECG_BACKFILL, ECG_RECORDS
@@ -36,7 +37,7 @@ class Kennel:
 
 def test_work_that_never_finishes_ends_the_process():
     kennel = Kennel(pending=3)
-    assert kennel.bitten.wait(5)
+    assert kennel.bitten.wait(PATIENCE_S)
     assert kennel.code == EXIT_CODE
 
 
@@ -47,18 +48,26 @@ def test_an_idle_worker_lives():
 
 
 def test_slow_progress_is_progress():
-    kennel = Kennel(pending=3, patience_s=0.5)
-    for _ in range(10):
-        time.sleep(0.1)
-        kennel.finished += 1
-    assert not kennel.bitten.is_set()
-    kennel.dog.stop()
+    """One more is finished at each of the watchdog's looks, for longer than its patience."""
+    patience_s = 0.15
+    looks = []
+
+    def finished():
+        looks.append(time.monotonic())
+        return len(looks)
+
+    bitten = threading.Event()
+    dog = Watchdog(lambda: 3, finished, patience_s, check_s=CHECK_S, end=lambda _: bitten.set())
+    dog.start()
+    wait_until(lambda: len(looks) > 10 and looks[-1] - looks[0] > 3 * patience_s)
+    assert not bitten.is_set()
+    dog.stop()
 
 
 def test_a_shutdown_past_its_deadline_is_ended():
     kennel = Kennel(pending=0)
     kennel.dog.allow(0.05)
-    assert kennel.bitten.wait(5)
+    assert kennel.bitten.wait(PATIENCE_S)
 
 
 def test_a_round_that_cannot_be_measured_ends_no_watch():
@@ -66,14 +75,14 @@ def test_a_round_that_cannot_be_measured_ends_no_watch():
     kennel.broken = True
     time.sleep(10 * CHECK_S)
     kennel.dog.allow(0.05)
-    assert kennel.bitten.wait(5)
+    assert kennel.bitten.wait(PATIENCE_S)
 
 
 def test_what_cannot_be_measured_for_long_counts_as_stalled():
     kennel = Kennel(pending=0)
     time.sleep(10 * CHECK_S)
     kennel.broken = True
-    assert kennel.bitten.wait(5)
+    assert kennel.bitten.wait(PATIENCE_S)
 
 
 @pytest.fixture

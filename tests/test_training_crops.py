@@ -5,9 +5,9 @@ import time
 
 import numpy as np
 import pytest
+from tiny_cohort import write_tiny_cohort
 
 from inference.waveform import preprocess
-from tests.tiny_cohort import write_tiny_cohort
 from training.stages.crops import Augmentation, draw_crops, iterate_preprocessed, middle_crops, open_resampled
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_data import ECGS, needs_real_ecgs
+from needed import ECGS, needs_real_ecgs
 
 from inference.files import read_ecg
 from schemas.ecg_record import LEADS

@@ -5,10 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from tiny_cohort import write_tiny_cohort
 
 from engines.whole_file import whole_file
 from schemas.errors import InvalidSettings
-from tests.tiny_cohort import write_tiny_cohort
 from training.stages.batches import EpochSampler, MiddleCrops, TrainingCrops, load_development, load_training
 from training.stages.crops import Augmentation, open_resampled
 from training.stages.fit import fit, warm_cosine
@@ -17,7 +17,7 @@ from training.stages.seeds import seed_stage
 from training.stages.settings import Hardware, Learning
 from training.stages.stage_folder import StageFolder
 
-pytestmark = pytest.mark.timeout(900)  # every machine is busy at times
+pytestmark = pytest.mark.learns
 
 CPU = Hardware(accelerator="cpu")
 NAN = float("nan")

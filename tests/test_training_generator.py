@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
+from tiny_cohort import write_tiny_cohort
+from tiny_generator import SMALL
 from typer.testing import CliRunner
 
 from inference.bundle import default_bundle, load_bundle
@@ -19,8 +21,6 @@ from inference.models.cine_presets import PAPER, REFERENCE
 from inference.models.expected_cine import ExpectedCine
 from schemas.errors import InvalidSettings
 from stream.cli import app
-from tests.tiny_cohort import write_tiny_cohort
-from tests.tiny_generator import SMALL
 from training.networks.cine_losses import edge_loss
 from training.networks.expectation import fit_expectation
 from training.networks.weights_files import load_weights
@@ -39,7 +39,7 @@ from training.stages.generator_costs import count_costs
 from training.stages.package_generator import package_cines
 from training.stages.settings import Hardware, Learning
 
-pytestmark = pytest.mark.timeout(900)  # the fixtures learn and export, and every machine is busy at times
+pytestmark = [pytest.mark.learns, pytest.mark.exports]
 
 CPU = Hardware(accelerator="cpu")
 LEARNING = Learning(epochs=2, batch_size=6, learning_rate=1e-3)

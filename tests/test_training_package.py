@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tiny_cohort import write_tiny_cohort
 
 from engines.catalog import open_engine
 from inference.bundle import load_bundle
@@ -15,7 +16,6 @@ from inference.phenotypes import MEASUREMENTS
 from inference.readout import Readout
 from inference.released_weights import ABSENT_THRESHOLD
 from schemas.errors import InvalidSettings
-from tests.tiny_cohort import write_tiny_cohort
 from training.simulation.probe import probe_crops
 from training.stages.align import Align, align
 from training.stages.calibrate import Calibrate, calibrate, read_heads
@@ -32,7 +32,7 @@ CPU = Hardware(accelerator="cpu")
 LEARNING = Learning(epochs=1, batch_size=8, learning_rate=1e-3)
 FOLDS = {"train": 8, "development": 4}
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.learns, pytest.mark.exports]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,6 @@ def place(tmp_path_factory):
     return folder, cohort, scanned
 
 
-@pytest.mark.slow
 def test_what_no_label_taught_is_a_constant_and_every_report_says_so(place, tmp_path):
     folder, cohort, _ = place
     package(tmp_path / "b", folder / "f", folder / "k", cohort, describe(cohort, folder / "f"))

@@ -3,7 +3,6 @@
 import resource
 
 import numpy as np
-import pytest
 
 from training.cohort import process_pool as processes
 
@@ -20,7 +19,6 @@ def pages_asked_for():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-@pytest.mark.slow
 def test_freed_arrays_serve_the_next_ones():
     with processes.open_pool(1) as pool:
         asked = pool.submit(pages_asked_for).result()

@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from real_data import DATA, ECGS, needs_real_ecgs
+from needed import DATA, ECGS, needs_real_ecgs
 from typer.testing import CliRunner
 
 from inference.phenotypes import MEASUREMENTS

@@ -6,19 +6,21 @@ import multiprocessing
 import msgspec
 import numpy as np
 import pytest
+from tiny_cohort import write_tiny_cohort
 from typer.testing import CliRunner
 
 from inference.bundle import load_bundle
 from inference.verified_folder import sha256
 from schemas.errors import InvalidSettings
 from stream.cli import app
-from tests.tiny_cohort import write_tiny_cohort
 from training import recipe as recipe_module
 from training.evaluation.cmr_oracle import load_oracle
 from training.recipe import Recipe, RecipeFolders, begin_recipe, plan_steps, run_recipe
 from training.simulation.probe import probe_crops
 from training.stages.package_bundle import BundleLabel, describe
 from training.stages.settings import Hardware
+
+pytestmark = [pytest.mark.learns, pytest.mark.exports]
 
 CPU = Hardware(accelerator="cpu")
 SMALL = Recipe(
@@ -88,8 +90,6 @@ def test_a_folder_is_kept_for_one_recipe(tmp_path):
         begin_recipe(tmp_path, Recipe(seed=1))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)  # three exports and the whole of learning: half a minute alone, minutes on a busy machine
 def test_one_command_goes_from_a_cohort_to_a_bundle_and_its_baselines_and_does_nothing_twice(tmp_path):
     folds = {"train": 24, "development": 28, "test": 8}
     unmeasured, unscanned = {"train": 10, "development": 2}, {"train": 12, "development": 3}

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import PATIENCE_S, wait_until
 
 from inference.files import read_ecg
 from inference.gate import examine
@@ -140,10 +140,7 @@ def test_a_run_that_is_ended_leaves_nothing_that_opens_and_no_process(tmp_path):
     assert len(children) >= 2
     with pytest.raises(InvalidSettings):
         open_cohort(tmp_path / "c")
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{child}/cmdline").exists() for child in children):
-        assert time.monotonic() < deadline, "the processes that simulate outlive the one that asked"
-        time.sleep(0.1)
+    wait_until(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children))  # they do not outlive it
     assert len(simulate_cohort(tmp_path / "c", 2, 1, processes=1, cines=False)) == 2
 
 
@@ -196,5 +193,7 @@ def test_simulating_loads_no_torch_and_importing_no_pandas():
         "full = {name.partition('.')[0] for name in sys.modules}\n"
         "print(light & {'torch', 'pandas', 'pyarrow', 'wfdb', 'pydicom', 'sklearn'}, full & {'torch', 'sklearn'})"
     )
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     assert finished.stdout.strip() == "set() set()"

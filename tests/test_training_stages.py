@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from tiny_cohort import write_tiny_cohort
 from typer.testing import CliRunner
 
 from schemas.errors import CardiacNetsError, InvalidSettings
 from stream.cli import app
-from tests.tiny_cohort import write_tiny_cohort
 from training.evaluation.cmr_oracle import fit_oracle, load_oracle
 from training.networks.weights_files import load_weights
 from training.stages.align import Align, Aligner, align, by_row, principal_components
@@ -36,7 +36,7 @@ from training.stages.pretrain_cmr import CmrMasker, PretrainCmr, pretrain_cmr
 from training.stages.pretrain_ecg import EcgMasker, PretrainEcg, pretrain_ecg
 from training.stages.settings import Hardware, Learning
 
-pytestmark = pytest.mark.timeout(900)  # the fixtures learn everything three times, and every machine is busy at times
+pytestmark = pytest.mark.learns
 
 CPU = Hardware(accelerator="cpu")
 LEARNING = Learning(epochs=2, batch_size=12, learning_rate=1e-3)
@@ -182,7 +182,6 @@ def test_a_development_fold_without_labels_is_refused(tmp_path):
     assert not (tmp_path / "f").exists()
 
 
-@pytest.mark.slow
 def test_without_scans_the_alignments_head_rests_as_it_was(learned, small, tmp_path):
     finetune(small, tmp_path, Finetune(learning=LEARNING, min_epoch_rows=12), CPU, aligned=learned / "align")
     before, after = (

@@ -1,0 +1,27 @@
+"""What every test of this project may use."""
+
+import itertools
+
+pytest_plugins = ["skips"]
+
+WAITING, COMPUTING = ("servers", "browser", "installs"), ("learns", "exports")
+
+
+def pytest_collection_modifyitems(items):
+    """Put what takes long first, a file that waits and a file that computes by turns: they share two cores well.
+
+    With pytest-xdist each process takes the next file from this list, so both are busy until the short ones end.
+    """
+    files = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = [tests for tests in files.values() if has_any(tests, WAITING)]
+    computing = [tests for tests in files.values() if has_any(tests, COMPUTING) and tests not in waiting]
+    ordered = [tests for pair in itertools.zip_longest(computing, waiting) for tests in pair if tests]
+    ordered += [tests for tests in files.values() if tests not in ordered]
+    items[:] = [item for tests in ordered for item in tests]
+
+
+def has_any(tests, marks):
+    """Whether one of the tests carries one of the marks."""
+    return any(test.get_closest_marker(mark) for test in tests for mark in marks)
