@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, TypeAlias, cast
 
-import zstandard
 from fastavro import schemaless_writer
 
 from .differences import from_differences, to_differences
@@ -18,7 +17,6 @@ from .record_limits import (
     MAX_HEADER_BYTES,
     MAX_SAMPLE_BYTES,
     MAX_VALUE_BYTES,
-    MAX_WINDOW_BYTES,
     Header,
     check_header,
     is_identifier,
@@ -34,6 +32,7 @@ from .writer_schema import (
     WriterSchema,
     shipped_schema,
 )
+from .zstd_frames import UnusableFrame, compress, decompress
 
 __all__ = ["AVRO_SCHEMA", "FindSchema", "decode_ecg", "encode_ecg"]
 
@@ -43,7 +42,6 @@ FindSchema: TypeAlias = Callable[[SchemaReference], WriterSchema]
 CONFLUENT_MAGIC = b"\x00"
 CONFLUENT_PREFIX_BYTES = 5
 MAX_ADDRESS_CHARACTERS = 2048
-ZSTD_LEVEL = 3
 
 
 def encode_ecg(record: EcgRecord, *, compress: bool = True, schema_id: int | None = None) -> bytes:
@@ -200,29 +198,23 @@ def _samples_of(header: Header, stored: bytes) -> bytes:
 
 
 def _compressed(samples: bytes, header: Header) -> bytes:
-    differences = to_differences(samples, len(header["leads"]))
-    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(differences)
+    return compress(to_differences(samples, len(header["leads"])))
 
 
 def _decompressed(stored: bytes, header: Header) -> bytes:
     expected = sample_bytes(header)
     try:
-        _check_frame(stored, expected)
-        # One a call: it costs 3 µs, and a shared one must not be used by two threads at once.
-        raw = zstandard.ZstdDecompressor().decompress(stored, max_output_size=expected, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise MalformedRecord(f"the samples are no zstd frame: {error}") from error
-    if len(raw) != expected:
-        raise MalformedRecord("the zstd frame falls short", sample_bytes=len(raw), expected_bytes=expected)
-    return from_differences(raw, len(header["leads"]))
+        differences = decompress(stored, max_bytes=MAX_SAMPLE_BYTES, size=expected)
+    except UnusableFrame as error:
+        raise _refusal(error, expected) from error
+    return from_differences(differences, len(header["leads"]))
 
 
-def _check_frame(stored: bytes, expected: int) -> None:
-    """Check what the frame claims, since a claimed content size is allocated as it is claimed."""
-    frame = zstandard.get_frame_parameters(stored)
-    claimed = frame.content_size
-    if claimed not in (expected, zstandard.CONTENTSIZE_UNKNOWN):
-        kind = OversizedRecord if claimed > MAX_SAMPLE_BYTES else MalformedRecord
-        raise kind("the zstd frame claims another size", sample_bytes=claimed, expected_bytes=expected)
-    if frame.window_size > MAX_WINDOW_BYTES:
-        raise OversizedRecord(f"a zstd window over {MAX_WINDOW_BYTES} bytes", window_bytes=frame.window_size)
+def _refusal(error: UnusableFrame, expected: int) -> RecordError:
+    kind = OversizedRecord if error.is_oversized else MalformedRecord
+    detail = f"the samples cannot be decompressed: {error}"
+    if error.content_bytes is not None:
+        return kind(detail, sample_bytes=error.content_bytes, expected_bytes=expected)
+    if error.window_bytes is not None:
+        return kind(detail, window_bytes=error.window_bytes)
+    return kind(detail)

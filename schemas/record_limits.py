@@ -15,8 +15,6 @@ MAX_HEADER_BYTES = 8 * 2**10
 """Of all fields before the samples; of another schema's, of all fields that follow each other without a foreign one."""
 MAX_SAMPLE_BYTES = 4_000_000
 """Of all samples of all leads, decompressed: 2 min 46 s of 12 leads at 1000 Hz."""
-MAX_WINDOW_BYTES = 8 * 2**20
-"""Of a zstd frame; the least that RFC 8878 asks every decoder to support."""
 MAX_LEADS = 32
 MAX_LEAD_NAME_CHARACTERS = 32
 MAX_ID_CHARACTERS = 256

@@ -317,6 +317,18 @@ def test_a_claim_beyond_the_bound_is_called_oversized():
             decode_ecg(HOSTILE[name])
 
 
+def test_a_refused_frame_leaves_its_sizes_as_evidence():
+    with pytest.raises(OversizedRecord) as refusal:
+        decode_ecg(HOSTILE["a zstd bomb"])
+    assert refusal.value.numbers == {"sample_bytes": HUGE, "expected_bytes": 12}
+    with pytest.raises(OversizedRecord) as refusal:
+        decode_ecg(HOSTILE["a frame that asks for a wide window"])
+    assert refusal.value.numbers == {"window_bytes": 2**27}
+    with pytest.raises(MalformedRecord) as refusal:
+        decode_ecg(CONTRADICTIONS["a cut frame"])
+    assert refusal.value.numbers == {}
+
+
 def test_a_refusal_names_the_record_where_the_header_could_be_read():
     for name in ("trailing bytes", "too few samples", "no zstd", "a cut frame"):
         with pytest.raises(RecordError) as refusal:

@@ -27,21 +27,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
-import zstandard
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
 
 from inference.cine import Cine, CineGeometry, CineProvenance
 from schemas.errors import CardiacNetsError, TransientError
+from schemas.zstd_frames import UnusableFrame, compress, decompress
 from stream.redis_client import new_redis, spread_ttl_s
 from stream.settings import RedisSettings
 
 VERSION = b"1"
-ZSTD_LEVEL = 3
 MAX_FRAMES_BYTES = 32 * 2**20
 """Of a cine, decompressed: 70 times that of the published shape."""
 MAX_FIELD_BYTES = 16 * 2**10
-MAX_WINDOW_BYTES = 8 * 2**20
 LOCK_S = 10.0
 """A lock whose owner died is free again after so long; a living owner renews it."""
 LOCK_RENEWALS = 3
@@ -234,7 +232,7 @@ class Claim:
 
 
 def _compressed(cine: Cine) -> bytes:
-    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(np.ascontiguousarray(cine.frames).tobytes())
+    return compress(np.ascontiguousarray(cine.frames).tobytes())
 
 
 def _check_sizes(sizes: Mapping[str, int]) -> None:
@@ -267,11 +265,7 @@ def _cine(about: StoredCine, stored: bytes) -> Cine:
     if min(shape) < 1 or expected > MAX_FRAMES_BYTES:
         raise CorruptCine(f"frames of {shape} are over the bound of {MAX_FRAMES_BYTES} bytes")
     try:
-        # What a frame claims is allocated as it is claimed.
-        claimed = zstandard.get_frame_parameters(stored)
-        if claimed.content_size != expected or claimed.window_size > MAX_WINDOW_BYTES:
-            raise CorruptCine(f"the zstd frame claims {claimed.content_size} bytes, not {expected}")
-        frames = zstandard.ZstdDecompressor().decompress(stored, max_output_size=expected, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise CorruptCine(f"the frames are no zstd frame: {error}") from error
+        frames = decompress(stored, max_bytes=MAX_FRAMES_BYTES, size=expected, must_claim=True)
+    except UnusableFrame as error:
+        raise CorruptCine(f"the frames cannot be decompressed: {error}") from error
     return Cine(np.frombuffer(frames, np.uint8).reshape(shape), about.geometry, about.provenance)

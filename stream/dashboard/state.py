@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import zstandard
 
 from schemas import topics
 from schemas.errors import MalformedRecord
@@ -28,6 +27,7 @@ from schemas.messages import (
     RiskReport,
     decode_message,
 )
+from schemas.zstd_frames import compress, decompress
 from stream.bounded import RecentDict
 
 from .alert_book import AlertBook, AlertEntry
@@ -264,7 +264,7 @@ class DashboardState:
         if kept.report is None:
             self._screened += 1
             self._measure(report.created_at, report.recorded_at, now)
-        kept.patient_id, kept.report = report.patient_id, _packed(value)
+        kept.patient_id, kept.report = report.patient_id, compress(value)
         self._changed_records[report.record_id] = None
 
     def _measure(self, created_at: datetime, recorded_at: datetime | None, now: float) -> None:
@@ -300,13 +300,13 @@ class DashboardState:
     def _receive_request(self, key: bytes | None, value: bytes, _now: float) -> None:
         request = decode_message(CmrRequest, value)
         kept = self._keep(request.record_id, request.created_at)
-        kept.request, kept.request_key = _packed(value), key
+        kept.request, kept.request_key = compress(value), key
 
     def _receive_result(self, _key: bytes | None, value: bytes, _now: float) -> None:
         result = decode_message(CmrResult, value)
         kept = self._keep(result.record_id, None)
         if (at := result.created_at.timestamp()) >= kept.result_at:
-            kept.result, kept.result_at = _packed(value), at
+            kept.result, kept.result_at = compress(value), at
             self._changed_records[result.record_id] = None
 
     # --- bounds
@@ -391,12 +391,5 @@ def _latency(measured: Iterable[Measured], now: float) -> Latency | None:
     return Latency(*(round(float(p), 3) for p in np.percentile(seconds, (50, 95))))
 
 
-_compressor = zstandard.ZstdCompressor(level=3)
-
-
-def _packed(value: bytes) -> bytes:
-    return _compressor.compress(value)
-
-
 def _unpacked(value: bytes | None) -> bytes | None:
-    return None if value is None else zstandard.ZstdDecompressor().decompress(value, max_output_size=MAX_MESSAGE_BYTES)
+    return None if value is None else decompress(value, max_bytes=MAX_MESSAGE_BYTES)
