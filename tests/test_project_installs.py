@@ -215,6 +215,13 @@ def test_the_serving_install_draws_a_cine(serve, ecgs):
     assert (serve.folder / "heart.gif").read_bytes().startswith(b"GIF8")
 
 
+def test_the_demonstration_runs_in_the_serving_install(serve):
+    done = serve.command("demo", "--once", "--json", "--records", "10")
+    assert done.returncode == 0, done.stderr
+    account = json.loads(done.stdout)
+    assert (account["reports"] + account["rejected"], account["lost"]) == (10, 0)
+
+
 @pytest.mark.parametrize(
     "command",
     [
