@@ -50,7 +50,7 @@ check: install ## lint, types, storeys
 	$(BIN)/lint-imports
 
 bench: EXTRAS = dev
-bench: install ## measure speed, as ratios within one run
+bench: install ## measure speed, as ratios within one run (ARGS="--smoke" only shows that it runs)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bundle: EXTRAS = dev

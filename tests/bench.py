@@ -39,29 +39,44 @@ from stream.demo.stage import await_worker, start_worker
 from stream.settings import PREFIX, Settings
 from training.simulation.ecg import generate_ecgs
 
-DISTINCT = 200
-WARM = 40
-"""Answers left out at the start of a measured backlog: joining the group, first batches."""
+FULL = {
+    "records": 800,
+    "seconds": 15.0,
+    "backlogs": (2000, 20000),
+    "distinct": 200,  # ECGs, published over and over
+    "warm": 40,  # answers left out at the start of a measured backlog: joining the group, first batches
+    "watched_from": 400,  # answers before the memory is looked at
+    "looks": 20,
+    "poll_s": 1.0,  # seldom, so that reading costs the measured processes little
+    "most_per_s": 1e6,
+    "settings": {},
+}
+SMOKE = {
+    "records": 24,
+    "seconds": 0.3,
+    "backlogs": (12, 24),
+    "distinct": 16,
+    "warm": 2,
+    "watched_from": 8,
+    "looks": 2,
+    "poll_s": 0.1,
+    "most_per_s": 40.0,
+    "settings": {"engine": "onnxruntime", "rebalance_timeout_s": 2.0},
+}
 
 
 def main():
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=800, help="backlog of the throughput measurements")
-    parser.add_argument("--seconds", type=float, default=15, help="length of each engine and latency measurement")
-    parser.add_argument("--backlogs", type=int, nargs=2, default=(2000, 20000))
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", choices=["throughput", "latency", "memory", "generation"])
-    options = parser.parse_args()
+    options = read_options()
     results = {}
-    ecgs = list(generate_ecgs(DISTINCT, seed=1))
+    ecgs = list(generate_ecgs(options.distinct, seed=1))
     values = [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs]
     show = print if not options.json else lambda *_: None
     if options.only in (None, "throughput"):
         results |= throughput(options, ecgs, values, show)
     if options.only in (None, "latency"):
-        rate = results.get("whole_way_records_per_s") or whole_way(values, options.records, start_our_worker)
-        results |= half_load(options, values, rate / 2, show)
+        rate = results.get("whole_way_records_per_s") or whole_way(options, values, options.records, start_our_worker)
+        results |= half_load(options, min(rate / 2, options.most_per_s), show)
     if options.only in (None, "memory"):
         results |= memory(options, values, show)
     if options.only in (None, "generation"):
@@ -70,15 +85,30 @@ def main():
         print(json.dumps(results))
 
 
+def read_options():
+    """Return the sizes of what is measured, from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, help="backlog of the throughput measurements (800)")
+    parser.add_argument("--seconds", type=float, help="length of each engine and latency measurement (15)")
+    parser.add_argument("--backlogs", type=int, nargs=2, help="of the memory measurement (2000 20000)")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--only", choices=["throughput", "latency", "memory", "generation"])
+    parser.add_argument(
+        "--smoke", action="store_true", help="run every part on a few records: the figures mean nothing"
+    )
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    return argparse.Namespace(**{"only": None, **(SMOKE if given["smoke"] else FULL), **given})
+
+
 def throughput(options, ecgs, values, show):
     """Engine, whole way and newcomer, interleaved: engine, ours, engine, newcomer, engine."""
-    engines = [engine_alone(ecgs, options.seconds)]
+    engines = [engine_alone(options, ecgs)]
     show(f"engine alone            {engines[-1]:8.1f} records/s")
-    ours = whole_way(values, options.records, start_our_worker)
+    ours = whole_way(options, values, options.records, start_our_worker)
     show(f"whole way               {ours:8.1f} records/s")
-    engines.append(engine_alone(ecgs, options.seconds))
+    engines.append(engine_alone(options, ecgs))
     show(f"engine alone            {engines[-1]:8.1f} records/s")
-    newcomer = whole_way(values, max(options.records // 3, 3 * WARM), start_newcomer)
+    newcomer = whole_way(options, values, max(options.records // 3, 3 * options.warm), start_newcomer)
     show(f"newcomer's loop         {newcomer:8.1f} records/s")
     alone = float(np.mean(engines))
     show(f"whole way / engine      {ours / alone:8.2f}   (aim: at least 0.90)")
@@ -92,44 +122,46 @@ def throughput(options, ecgs, values, show):
     }
 
 
-def engine_alone(ecgs, seconds):
+def engine_alone(options, ecgs):
     """Return records/s of the worker's engine on finished arrays, in the worker's batches."""
     bundle = load_bundle(default_bundle())
     n_crops, batch = bundle.manifest.input.n_crops, Settings().screening.max_batch
     inputs = take_in(ecgs[:batch], n_crops).inputs.reshape(batch * n_crops, 12, -1)
-    with contextlib.closing(open_chosen_engine(bundle, None, threads=None, rows=len(inputs))) as engine:
+    with contextlib.closing(
+        open_chosen_engine(bundle, options.settings.get("engine"), threads=None, rows=len(inputs))
+    ) as engine:
         engine.warm_up(len(inputs))
         engine.run(inputs)
         start, done = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - start) < seconds:
+        while (elapsed := time.perf_counter() - start) < options.seconds:
             engine.run(inputs)
             done += batch
     return done / elapsed
 
 
 @contextlib.contextmanager
-def servers():
+def servers(options):
     """Give settings that point at fresh servers, and a folder for logs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with embedded_broker(folder) as (broker, _), embedded_redis(folder) as (redis, _):
-            settings = Settings.of(broker=broker, redis=redis, http_port=free_port(), partitions=4)
+            settings = Settings.of(broker=broker, redis=redis, http_port=free_port(), partitions=4, **options.settings)
             asyncio.run(ensure_topics(settings.kafka))
             yield settings, folder
 
 
-def whole_way(values, records, start):
+def whole_way(options, values, records, start):
     """Return records/s over a full backlog, by the answers' own Kafka timestamps; nobody reads while it runs."""
-    with servers() as (settings, folder):
+    with servers(options) as (settings, folder):
         asyncio.run(publish(settings, values, records))
         with start(settings, folder) as worker:
-            return steady_rate(asyncio.run(answer_times(settings, records, worker)))
+            return steady_rate(options, asyncio.run(answer_times(options, settings, records, worker)))
 
 
-def steady_rate(stamps):
+def steady_rate(options, stamps):
     """Return answers/s between the times of a backlog's answers, without the first."""
-    steady = np.sort(stamps)[WARM:]
-    return (len(steady) - 1) / (steady[-1] - steady[0])
+    steady = np.sort(stamps)[options.warm :]
+    return (len(steady) - 1) / max(steady[-1] - steady[0], 1e-3)  # the times are of whole milliseconds
 
 
 def start_our_worker(settings, folder):
@@ -153,31 +185,32 @@ async def publish(settings, values, records):
         await publisher.flush()
 
 
-async def answer_times(settings, count, worker):
+async def answer_times(options, settings, count, worker):
     """Return the seconds at which so many answers were written (Tansu's end offsets count batches: read, not ask)."""
     stamps = []
     async with new_consumer(settings.kafka, [ECG_RISK], auto_offset_reset="earliest") as consumer:
         while len(stamps) < count:
             if not worker.running:
                 raise SystemExit(worker.last_words())
-            await asyncio.sleep(1)  # seldom, so that reading costs the measured processes little
+            await asyncio.sleep(options.poll_s)
             for messages in (await consumer.getmany(timeout_ms=100)).values():
                 stamps += [message.timestamp / 1e3 for message in messages]
     return stamps
 
 
-def half_load(options, values, rate_hz, show):
+def half_load(options, rate_hz, show):
     """Return latency percentiles from publish to report, as a subscriber sees them."""
-    with servers() as (settings, folder), start_our_worker(settings, folder):
-        seconds = asyncio.run(latencies(settings, values, rate_hz, round(rate_hz * options.seconds * 2)))
+    with servers(options) as (settings, folder), start_our_worker(settings, folder):
+        seconds = asyncio.run(latencies(options, settings, rate_hz))
     found = latency(seconds)
     show(f"latency at {rate_hz:5.1f}/s      p50 {found.p50:.0f}  p95 {found.p95:.0f}  p99 {found.p99:.0f} ms")
     return {"half_load_per_s": rate_hz, "latency_ms": msgspec.to_builtins(found)}
 
 
-async def latencies(settings, values, rate_hz, records):
+async def latencies(options, settings, rate_hz):
     """Publish at a rate, each record under an id of its own; return the seconds until each report."""
-    encoded = encoded_apart(records)
+    records = max(round(rate_hz * options.seconds * 2), 2 * options.warm)
+    encoded = encoded_apart(options, records)
     sent, seconds, pace = {}, [], Pace(rate_hz)
     async with (
         new_consumer(settings.kafka, [ECG_RISK], auto_offset_reset="earliest") as consumer,
@@ -197,35 +230,35 @@ async def latencies(settings, values, rate_hz, records):
                 seconds.append(time.monotonic() - sent[decode_message(RiskReport, message.value).record_id])
                 if len(seconds) == records:
                     break
-    return seconds[WARM:]
+    return seconds[options.warm :]
 
 
-def encoded_apart(records, first=0):
+def encoded_apart(options, records, first=0):
     """Return id, key and value of so many records, the distinct ECGs over and over, each under an id of its own."""
-    cycled = itertools.islice(itertools.cycle(generate_ecgs(DISTINCT, seed=2)), records)
+    cycled = itertools.islice(itertools.cycle(generate_ecgs(options.distinct, seed=2)), records)
     ecgs = [msgspec.structs.replace(ecg, record_id=f"bench-{n}") for n, ecg in enumerate(cycled, start=first)]
     return [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs]
 
 
 def memory(options, values, show):
-    """Return the worker's resident memory while it works on each backlog, from its 400th record on."""
+    """Return the worker's resident memory while it works on each backlog, from its 400th answer on."""
     resident = {}
     for backlog in options.backlogs:
-        with servers() as (settings, folder):
+        with servers(options) as (settings, folder):
             asyncio.run(publish(settings, values, backlog))
             with start_our_worker(settings, folder) as worker:
-                asyncio.run(answer_times(settings, 400, worker))
-                resident[backlog] = typical_memory(psutil.Process(worker.process.pid)) / 2**20
+                asyncio.run(answer_times(options, settings, options.watched_from, worker))
+                resident[backlog] = typical_memory(options, psutil.Process(worker.process.pid)) / 2**20
         show(f"memory, backlog {backlog:6d}  {resident[backlog]:8.1f} MiB")
     small, large = resident.values()
     show(f"memory, large / small   {large / small:8.3f}   (aim: within 5 %)")
     return {"resident_mib": resident, "memory_ratio": large / small}
 
 
-def typical_memory(process, samples=20, seconds_apart=0.1):
+def typical_memory(options, process, seconds_apart=0.1):
     """Return the median of a process's resident bytes over some batches: one glance catches one batch's peak or not."""
     seen = []
-    for _ in range(samples):
+    for _ in range(options.looks):
         seen.append(process.memory_info().rss)
         time.sleep(seconds_apart)
     return np.median(seen)
@@ -233,14 +266,14 @@ def typical_memory(process, samples=20, seconds_apart=0.1):
 
 def generation(options, show):
     """Return how screening goes beside a cmr-worker that draws the cine of every flagged record, now and of before."""
-    with servers() as (settings, folder):
-        alone = screen_backlog(settings, folder, options.records, first=0)
+    with servers(options) as (settings, folder):
+        alone = screen_backlog(options, settings, folder, first=0)
         of_cines = settings.changed(http_port=free_port())
         with start_worker(of_cines, folder / "cmr-worker.log", "cmr-worker") as drawing:
             await_worker(drawing, of_cines)
             process = psutil.Process(drawing.process.pid)
             before = processor_seconds(process)
-            beside = screen_backlog(settings, folder, options.records, first=options.records)
+            beside = screen_backlog(options, settings, folder, first=options.records)
             drawn = processor_seconds(process) - before
     by_wall, by_processor = (one / other for one, other in zip(beside, alone, strict=True))
     show(f"screening alone         {alone[0]:8.1f} records/s, {alone[1]:.1f} a second of processor")
@@ -250,15 +283,15 @@ def generation(options, show):
     return {"beside_cines": by_wall, "beside_cines_by_processor": by_processor, "cines_processor_s": drawn}
 
 
-def screen_backlog(settings, folder, records, first):
+def screen_backlog(options, settings, folder, first):
     """Return records/s and records a second of the worker's processor, for a backlog of records of their own ids."""
-    asyncio.run(publish(settings, encoded_apart(records, first), records))
+    asyncio.run(publish(settings, encoded_apart(options, options.records, first), options.records))
     with start_our_worker(settings, folder) as worker:
         process = psutil.Process(worker.process.pid)
         before = processor_seconds(process)
-        stamps = asyncio.run(answer_times(settings, first + records, worker))
+        stamps = asyncio.run(answer_times(options, settings, first + options.records, worker))
         spent = processor_seconds(process) - before
-    return steady_rate(np.sort(stamps)[first:]), records / spent
+    return steady_rate(options, np.sort(stamps)[first:]), options.records / spent
 
 
 def processor_seconds(process):
