@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +25,8 @@ PositiveSeconds = Annotated[float, Meta(gt=0, le=86_400)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Addresses = Annotated[str, Meta(pattern=r"^[^\s/,]+(, ?[^\s/,]+)*$", max_length=2048)]
 RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://", max_length=2048)]
+RegistryUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$", max_length=2048)]
+TopicPrefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", max_length=128)]
 HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$", max_length=253)]
 
 
@@ -82,6 +85,44 @@ class KafkaSettings(_Group, frozen=True, kw_only=True):
             )
         if self.tls_key_file and not self.tls_certificate_file:
             raise ValueError("tls_key_file goes with tls_certificate_file")
+
+
+class RegistrySettings(
+    _Group, frozen=True, kw_only=True, rename=lambda name: "schema_registry" + ("" if name == "url" else f"_{name}")
+):
+    """Where the schemas lie that producers wrote their records by, beside our own."""
+
+    url: RegistryUrl | None = None
+    """The address of a Schema Registry with Confluent's interface, such as https://registry:8081. A record in Confluent
+    framing, or whose header `ce_dataschema` names a schema there, is rejected where not set."""
+    user: str | None = None
+    """The user of the registry's login."""
+    password: str | None = None
+    """The password of the registry's login."""
+    token: str | None = None
+    """A bearer token, in place of user and password."""
+    ca_file: Path | None = None
+    """The certificate authority that signed the registry's certificate. The system's authorities where not set."""
+
+    def __post_init__(self) -> None:
+        """Refuse a setting that would be ignored, and an address that has no host."""
+        try:
+            address = urlsplit(self.url or "http://registry")
+            usable = bool(address.hostname) and address.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(f"schema_registry {self.url} is not an address such as https://registry:8081")
+        if bool(self.user) != bool(self.password):
+            raise ValueError("schema_registry_user and schema_registry_password go together")
+        if self.user and self.token:
+            raise ValueError("schema_registry_token takes the place of schema_registry_user: set one of the two")
+        if self.url is None and (self.user or self.token or self.ca_file):
+            raise ValueError(
+                "schema_registry_user, schema_registry_token and schema_registry_ca_file need schema_registry"
+            )
+        if self.ca_file and self.url and not self.url.startswith("https:"):
+            raise ValueError("schema_registry_ca_file needs a schema_registry that begins with https://")
 
 
 class RedisSettings(_Group, frozen=True, kw_only=True, rename={"url": "redis", "timeout_s": "redis_timeout_s"}):
@@ -217,6 +258,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All that an operator may set, in groups. Each setting has one flat name, which is also its variable's."""
 
     kafka: KafkaSettings = KafkaSettings()
+    registry: RegistrySettings = RegistrySettings()
     redis: RedisSettings = RedisSettings()
     model: ModelSettings = ModelSettings()
     screening: ScreeningSettings = ScreeningSettings()

@@ -7,11 +7,12 @@ import pytest
 from waiting import eventually
 
 from engines.batcher import Batcher, Lane
-from schemas.errors import EngineFailed, MalformedRecord
+from schemas.errors import EngineFailed, MalformedRecord, RegistryUnavailable
 from stream.runtime.event import Tries
 from stream.screening.lane import ScreeningLane
 
 TRIES = Tries(limit=3, backoff_s=0.001)
+REGISTRY_TRIES = Tries(limit=6, backoff_s=0.0001)
 
 
 class FakeEvent:
@@ -61,7 +62,15 @@ def values_of(messages):
 async def run_lane(count, run, *, broker=None, in_flight=64, prepare=values_of, until=None):
     broker = broker or Broker()
     async with Batcher(prepare=prepare, run=run, max_batch=4, max_queue=8, drain_s=1.0) as batcher:
-        lane = ScreeningLane(batcher, Lane.REALTIME, broker, tries=TRIES, in_flight=in_flight, failures_in_a_row=4)
+        lane = ScreeningLane(
+            batcher,
+            Lane.REALTIME,
+            broker,
+            tries=TRIES,
+            in_flight=in_flight,
+            failures_in_a_row=4,
+            registry_tries=REGISTRY_TRIES,
+        )
         await lane.run(events(count, broker.acked, until=until))
     return broker, lane
 
@@ -131,6 +140,29 @@ async def test_an_engine_that_fails_on_everything_ends_the_lane_and_rejects_no_m
         await run_lane(50, broken, broker=broker)
     assert "4 records in a row, each 3 times" in str(ended.value.exceptions[0])
     assert list(broker.answers) == [0, 1, 2]
+
+
+async def test_a_record_whose_schema_cannot_be_had_at_the_moment_is_tried_for_longer_and_its_neighbours_go_on():
+    failures = 5
+
+    def run(batch):
+        nonlocal failures
+        failures -= b"2" in batch
+        return [RegistryUnavailable("away") if value == b"2" and failures >= 0 else value for value in batch]
+
+    broker, _ = await run_lane(5, run)
+    assert broker.answers == {n: b"%d" % n for n in range(5)}
+    assert broker.acked == [0, 1, 2, 3, 4]
+
+
+async def test_a_registry_that_stays_away_rejects_some_records_then_ends_the_lane_and_names_itself():
+    broker = Broker()
+    with pytest.raises(ExceptionGroup) as ended:
+        await run_lane(50, lambda batch: [RegistryUnavailable("away") for _ in batch], broker=broker)
+    (error,) = ended.value.exceptions
+    assert isinstance(error, RegistryUnavailable)
+    assert str(error) == "the schema registry failed on 4 records in a row, each 6 times: away"
+    assert [broker.answers[n].code for n in range(3)] == ["schema_registry_unavailable"] * 3
 
 
 async def test_failures_with_a_success_between_do_not_end_the_lane():

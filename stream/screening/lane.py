@@ -23,8 +23,11 @@ from typing import Any, Protocol, TypeAlias
 from engines.batcher import Batcher, Lane
 from inference.screener import ScreenedOrRefused
 from schemas.ecg_message import EcgMessage, ecg_message
-from schemas.errors import EngineFailed, RecordError, ShuttingDown, TransientError
+from schemas.errors import EngineFailed, RecordError, RegistryUnavailable, ShuttingDown, TransientError
 from stream.runtime.event import Event, Tries
+
+REGISTRY_TRIES = Tries(limit=6, backoff_s=1.0)
+"""Half a minute in all: a registry that restarts must not cost a record."""
 
 
 @dataclass(slots=True)
@@ -53,8 +56,9 @@ class ScreeningLane:
     Args:
         tries: of a record whose engine failed.
         in_flight: bounds the records between arrival and acknowledgement.
-        failures_in_a_row: the lane ends when the engine has failed every try of this many records in a row. Then the
-            engine is at fault, and not the records.
+        failures_in_a_row: the lane ends when every try of this many records in a row has failed. Then the engine or
+            the schema registry is at fault, and not the records.
+        registry_tries: of a record whose schema could not be had at the moment.
     """
 
     def __init__(
@@ -66,11 +70,13 @@ class ScreeningLane:
         tries: Tries,
         in_flight: int,
         failures_in_a_row: int,
+        registry_tries: Tries = REGISTRY_TRIES,
     ) -> None:
         self._batcher = batcher
         self._lane = lane
         self._publisher = publisher
         self._tries = tries
+        self._registry_tries = registry_tries
         self._failures_in_a_row = failures_in_a_row
         self._places = asyncio.Semaphore(in_flight)
         self._accepted: asyncio.Queue[_Pending | None] = asyncio.Queue()
@@ -104,9 +110,10 @@ class ScreeningLane:
         """Return the screening, or why there is none once the tries are used up.
 
         Raises:
-            EngineFailed: so it went with too many records in a row.
+            TransientError: so it went with too many records in a row.
         """
-        for failed in range(1, self._tries.limit + 1):
+        failed = 0
+        while True:
             try:
                 outcome = await pending.screening
             except ShuttingDown:
@@ -114,21 +121,25 @@ class ScreeningLane:
             except RecordError as refusal:
                 return refusal
             except TransientError as error:
-                if failed == self._tries.limit:
-                    return self._give_up(error)
-                await asyncio.sleep(self._tries.delay_s(failed))
+                failed += 1
+                tries = self._registry_tries if isinstance(error, RegistryUnavailable) else self._tries
+                if failed >= tries.limit:
+                    return self._give_up(error, failed)
+                await asyncio.sleep(tries.delay_s(failed))
                 # Alone, so that one poisonous record cannot fail its neighbours a second time.
                 pending.screening = await self._batcher.admit(pending.message, lane=self._lane, alone=True)
             else:
                 self._given_up = 0
                 return outcome
-        raise AssertionError("the last try returns")
 
-    def _give_up(self, error: TransientError) -> Outcome:
+    def _give_up(self, error: TransientError, failed: int) -> Outcome:
         self._given_up += 1
         if self._given_up < self._failures_in_a_row:
             return error
-        raise EngineFailed(f"the engine failed on {self._given_up} records in a row, each {self._tries.limit} times")
+        how_often = f"failed on {self._given_up} records in a row, each {failed} times"
+        if isinstance(error, RegistryUnavailable):
+            raise RegistryUnavailable(f"the schema registry {how_often}: {error}")
+        raise EngineFailed(f"the engine {how_often}")
 
     async def _acknowledge(self) -> None:
         while answered := await self._published.get():

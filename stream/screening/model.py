@@ -7,13 +7,20 @@ import structlog
 from inference.bundle import default_bundle, load_bundle
 from inference.open_engine_for_bundle import open_chosen_engine
 from inference.screener import Screener
+from schemas.codec import FindSchema
+from schemas.writer_schema import shipped_schema
 from stream.settings import ModelSettings
 
 log = structlog.get_logger(__name__)
 
 
-def load_screener(settings: ModelSettings, *, max_batch: int) -> Screener:
+def load_screener(settings: ModelSettings, *, max_batch: int, find_schema: FindSchema = shipped_schema) -> Screener:
     """Return a screener that is ready to answer at full speed.
+
+    Args:
+        settings: which model, and by which engine.
+        max_batch: records a batch.
+        find_schema: finds the schema of a record that names the one it was written by.
 
     Raises:
         DeploymentError: the bundle is corrupt, or no engine agrees with its reference.
@@ -23,6 +30,6 @@ def load_screener(settings: ModelSettings, *, max_batch: int) -> Screener:
     engine = open_chosen_engine(bundle, settings.engine, threads=settings.threads, rows=rows)
     model = bundle.reference
     log.info("model_ready", model=model.name, version=model.version, trained=model.trained, engine=engine.name)
-    screener = Screener(bundle, engine)
+    screener = Screener(bundle, engine, find_schema)
     screener.warm_up(max_batch)
     return screener

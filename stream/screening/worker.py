@@ -10,6 +10,7 @@ from mode.supervisors import CrashingSupervisor
 from engines.batcher import Lane
 from inference.screener import Screener
 from stream.broker.clients import LANE_TOPICS
+from stream.broker.schema_registry import find_schema_by
 from stream.logs import configure_logs
 from stream.runtime.faust_app import ServingWorker, check_surroundings, consumer_lag, create_app, has_joined
 from stream.settings import Settings
@@ -25,11 +26,12 @@ def run_worker(settings: Settings) -> NoReturn:
     """Load the model and serve.
 
     Raises:
-        DeploymentError: the broker, Redis's URL, the port, the bundle or the engine cannot be used.
+        DeploymentError: the broker, Redis's URL, the port, the bundle, the engine or a certificate cannot be used.
     """
     configure_logs(settings.process.log_level, settings.process.log_format)
     check_surroundings(settings)
-    serve(settings, load_screener(settings.model, max_batch=settings.screening.max_batch))
+    find_schema = find_schema_by(settings.registry)
+    serve(settings, load_screener(settings.model, max_batch=settings.screening.max_batch, find_schema=find_schema))
 
 
 def serve(settings: Settings, screener: Screener) -> NoReturn:
