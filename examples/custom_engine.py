@@ -74,7 +74,7 @@ def main(files: list[Path]) -> None:
             risks = ", ".join(f"{risk.disease} {risk.probability:.2f}" for risk in outcome.finding.risks)
             print(f"{path}: {risks}")
         else:
-            print(f"{path}: {outcome}")
+            print(f"{path}: {outcome.error}")
 
 
 if __name__ == "__main__":

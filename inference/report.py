@@ -1,4 +1,4 @@
-"""The messages that tell of a finding: its report, an alert a flagged disease, and a CMR request if there is one."""
+"""The messages that answer an ECG: report, alerts and CMR request of a screening; rejection of a refusal."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from schemas.ecg_record import EcgRecord
-from schemas.identity import alert_id, cine_seed, report_id, request_id
-from schemas.messages import Alert, CmrRequest, ModelReference, Quality, Risk, RiskReport
+from schemas.errors import RecordError
+from schemas.identity import alert_id, cine_seed, rejection_id, report_id, request_id
+from schemas.messages import Alert, CmrRequest, ModelReference, Quality, Rejection, Risk, RiskReport
 
 from .readout import Finding
+from .screener import Refused
 
 Priority: TypeAlias = Literal["high", "medium", "low"]
 
 HIGH_ODDS_RATIO = 9.0
 MEDIUM_ODDS_RATIO = 3.0
-"""How many times the threshold's odds make a priority; against a threshold of 0.5, probabilities of 0.9 and 0.75."""
+"""A priority's least ratio of a risk's odds to its threshold's odds. At a threshold of 0.5 these are the probabilities
+0.9 and 0.75."""
 
 
 def compose_report(
@@ -40,16 +43,16 @@ def compose_report(
 
 
 def compose_alerts(report: RiskReport) -> list[Alert]:
-    """Return one alert a flagged disease, the most urgent first.
+    """Return one alert for each flagged disease, the most urgent first.
 
-    The priority says how far the risk is above its threshold, not how grave the disease is.
+    The priority says how far the risk is above its threshold. It does not say how serious the disease is.
     """
     flagged = sorted((risk for risk in report.risks if risk.flagged), key=odds_ratio, reverse=True)
     return [_alert(report, risk) for risk in flagged]
 
 
 def compose_cmr_request(report: RiskReport, finding: Finding) -> CmrRequest | None:
-    """Return the request for the cine that the ECG suggests, or None where nothing is flagged."""
+    """Return the request for the cine that the ECG suggests, or None if nothing is flagged."""
     if not finding.flagged_diseases:
         return None
     return CmrRequest(
@@ -64,15 +67,38 @@ def compose_cmr_request(report: RiskReport, finding: Finding) -> CmrRequest | No
     )
 
 
+def compose_rejection(refused: Refused, source: str, created_at: datetime) -> Rejection:
+    """Return the rejection of a refused ECG, with what is known of the ECG's record.
+
+    Args:
+        source: topic/partition/offset of the ECG.
+    """
+    error = refused.error
+    origin = refused.record or (error if isinstance(error, RecordError) else None)
+    record_id = origin.record_id if origin else None
+    return Rejection(
+        rejection_id=rejection_id(record_id or source, error.wire_code),
+        record_id=record_id,
+        device_id=origin.device_id if origin else None,
+        site=origin.site if origin else None,
+        code=error.wire_code,
+        detail=str(error),
+        numbers=error.numbers,
+        source=source,
+        created_at=created_at,
+    )
+
+
 def odds(probability: float) -> float:
-    """Return the odds of a probability, infinite where it is certain."""
+    """Return the odds of a probability; the odds of a certain event are infinite."""
     return probability / (1 - probability) if probability < 1 else math.inf
 
 
 def odds_ratio(risk: Risk) -> float:
-    """Return the odds of a risk over the odds of its threshold.
+    """Return the odds of a risk divided by the odds of its threshold.
 
-    Unlike the difference or the ratio of the probabilities it means the same for rare and for common diseases.
+    This ratio means the same for rare and for common diseases. The difference or the ratio of the two probabilities
+    does not.
     """
     above = risk.probability * (1 - risk.threshold)
     below = risk.threshold * (1 - risk.probability)

@@ -51,24 +51,15 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
 FileAnswer = Screened | Rejected
 
 
-class Answered(NamedTuple, Generic[Source]):
-    """A source, what was read from it, and what the screener answered."""
-
-    source: Source
-    item: Item
-    outcome: ScreenedOrRefused
-
-
 class _Batch(NamedTuple, Generic[Source]):
     sources: Sequence[Source]
-    items: Sequence[Item]
     prepared: PreparedBatch
 
 
 def screen_files(screener: Screener, paths: Iterable[Path]) -> Iterator[FileAnswer]:
     """Yield one answer a file, in order; a file that cannot be read is answered too."""
-    for answered in screen_sources(screener, paths, read_or_refuse):
-        yield _file_answer(screener, answered)
+    for path, outcome in screen_sources(screener, paths, read_or_refuse):
+        yield _file_answer(path, outcome)
 
 
 def screen_sources(
@@ -77,8 +68,8 @@ def screen_sources(
     read: Callable[[Source], Item],
     *,
     records_a_batch: int = RECORDS_A_BATCH,
-) -> Iterator[Answered[Source]]:
-    """Yield one answer a source, in order. One batch at most is read ahead, so memory stays bounded.
+) -> Iterator[tuple[Source, ScreenedOrRefused]]:
+    """Yield each source with its answer, in order. One batch at most is read ahead, so memory stays bounded.
 
     Args:
         screener: its `prepare` is called in the reading thread, its `run` in the caller's.
@@ -94,26 +85,26 @@ def screen_sources(
 
     def read_batch() -> _Batch[Source] | None:
         batch = list(islice(remaining, records_a_batch))
-        items = [read(source) for source in batch]
-        return _Batch(batch, items, screener.prepare(items)) if batch else None
+        return _Batch(batch, screener.prepare([read(source) for source in batch])) if batch else None
 
     with ThreadPoolExecutor(1, thread_name_prefix="ecg-reader") as reader:
         upcoming = reader.submit(read_batch)
         while batch := upcoming.result():
             upcoming = reader.submit(read_batch)
-            yield from map(Answered, batch.sources, batch.items, screener.run(batch.prepared))
+            yield from zip(batch.sources, screener.run(batch.prepared), strict=True)
 
 
-def _file_answer(screener: Screener, answered: Answered[Path]) -> FileAnswer:
-    source, outcome = printable(answered.source), answered.outcome
+def _file_answer(path: Path, outcome: ScreenedOrRefused) -> FileAnswer:
+    source = printable(path)
     if isinstance(outcome, Screening):
-        model = screener.bundle.reference
-        report = compose_report(outcome.record, outcome.quality, outcome.finding, model, datetime.now(UTC))
+        at = datetime.now(UTC)
+        report = compose_report(outcome.record, outcome.quality, outcome.finding, outcome.model, at)
         return Screened(source=source, record_id=report.record_id, report=report)
+    error, record = outcome.error, outcome.record
     return Rejected(
         source=source,
-        record_id=answered.item.record_id,
-        code=outcome.wire_code,
-        detail=str(outcome),
-        numbers=outcome.numbers,
+        record_id=record.record_id if record else None,
+        code=error.wire_code,
+        detail=str(error),
+        numbers=error.numbers,
     )

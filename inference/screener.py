@@ -1,4 +1,4 @@
-"""The screener: a batch of ECGs in, a screening or a refusal for each out."""
+"""The screener: takes a batch of ECGs, and answers each ECG by a screening or a refusal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.codec import FindSchema, decode_ecg
 from schemas.ecg_message import EcgMessage
 from schemas.ecg_record import EcgRecord
 from schemas.errors import CardiacNetsError, EngineFailed, RecordError, TransientError
-from schemas.messages import Quality
+from schemas.messages import ModelReference, Quality
 from schemas.writer_schema import shipped_schema
 
 from .bundle import Bundle
@@ -25,11 +25,47 @@ from .waveform import filter_operator
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """What the network found in one ECG, and what the gate saw of it."""
+    """What a model found in one ECG.
+
+    Attributes:
+        quality: what the gate saw of the ECG.
+        model: the model that prepared and ran the ECG. The model goes with its answer, so an answer is never signed by
+            another model, even if the worker changes models while the answer waits.
+    """
 
     record: EcgRecord
     quality: Quality
     finding: Finding
+    model: ModelReference
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why one ECG has no screening: an answer like a screening, which nobody raises.
+
+    Attributes:
+        record: the ECG; None if its bytes could not be decoded.
+        error: the reason. After a `RecordError` the answer is final; after a `TransientError` another try may succeed.
+    """
+
+    record: EcgRecord | None
+    error: CardiacNetsError
+
+
+ScreenedOrRefused: TypeAlias = Screening | Refused
+
+
+@dataclass(slots=True)
+class ReceivedEcg:
+    """An ECG as it came from the wire.
+
+    Attributes:
+        record: the decoded ECG; None before the first try, or if it cannot be decoded. A further try finds it here, and
+            does not decode the message again.
+    """
+
+    message: EcgMessage
+    record: EcgRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,74 +73,85 @@ class PreparedBatch:
     """A batch ready for the engine.
 
     Attributes:
+        model: the model that the batch was prepared for.
         accepted: the ECGs that passed the gate, in order.
-        outcomes: one entry an ECG of the batch: its quality, or why it cannot be screened.
+        outcomes: one entry an ECG of the batch: its quality, or its refusal.
         inputs: (accepted × crops, 12, 2250) float32, standardised.
     """
 
+    model: ModelReference
     accepted: tuple[EcgRecord, ...]
-    outcomes: tuple[Quality | CardiacNetsError, ...]
+    outcomes: tuple[Quality | Refused, ...]
     inputs: NDArray[np.float32]
-
-
-ScreenedOrRefused: TypeAlias = Screening | CardiacNetsError
 
 
 class Screener:
     """Screens batches with one bundle on one engine; `prepare` and `run` may work in different threads.
 
     Args:
-        find_schema: finds the schema of an ECG that names the one it was written by; called in the thread of `prepare`.
+        find_schema: finds the schema of an ECG whose message names one; called in the thread of `prepare`.
+
+    Attributes:
+        model: signs every answer.
     """
 
     def __init__(self, bundle: Bundle, engine: Engine, find_schema: FindSchema = shipped_schema) -> None:
         self.bundle = bundle
         self.engine = engine
+        self.model = bundle.reference
         self._find_schema = find_schema
         self._n_crops = bundle.manifest.input.n_crops
         self._readout = Readout(bundle.manifest)
 
     def warm_up(self, max_batch: int) -> None:
-        """Do now what the first batch would otherwise be slow for."""
+        """Do the slow work of the first batch now."""
         filter_operator()
         self.engine.warm_up(max_batch * self._n_crops)
 
-    def prepare_messages(self, messages: Sequence[EcgMessage]) -> PreparedBatch:
-        """Decode and prepare ECGs as they came from the wire."""
-        return self.prepare([self._decoded(message) for message in messages])
+    def prepare_received(self, ecgs: Sequence[ReceivedEcg]) -> PreparedBatch:
+        """Decode ECGs that came from the wire, and prepare them."""
+        return self.prepare([self._decoded(ecg) for ecg in ecgs])
 
     def prepare(self, items: Sequence[EcgRecord | CardiacNetsError]) -> PreparedBatch:
-        """Examine and preprocess a batch; an item that is an error already stays one."""
+        """Examine and preprocess a batch. An item that is an error already becomes a refusal."""
         records = [item for item in items if isinstance(item, EcgRecord)]
         intake = take_in(records, self._n_crops)
-        seen = iter(intake.outcomes)
-        outcomes = tuple(next(seen) if isinstance(item, EcgRecord) else item for item in items)
+        examined = zip(records, intake.outcomes, strict=True)
+        outcomes = tuple(
+            _outcome(*next(examined)) if isinstance(item, EcgRecord) else Refused(None, item) for item in items
+        )
         pairs = zip(records, intake.outcomes, strict=True)
         accepted = tuple(record for record, outcome in pairs if isinstance(outcome, Quality))
-        return PreparedBatch(accepted, outcomes, intake.inputs.reshape(-1, *intake.inputs.shape[2:]))
+        inputs = intake.inputs.reshape(-1, *intake.inputs.shape[2:])
+        return PreparedBatch(self.model, accepted, outcomes, inputs)
 
     def run(self, batch: PreparedBatch) -> list[ScreenedOrRefused]:
-        """Return a screening or an error for each ECG of the batch, in order.
+        """Return the answer to each ECG of the batch, in order.
 
         Raises:
             EngineFailed: the engine failed for the whole batch.
+            ValueError: the batch was prepared for another model.
         """
+        if batch.model != self.model:
+            raise ValueError(f"a batch for {batch.model.version} was given to the screener of {self.model.version}")
         findings = iter(self._findings(batch))
         records = iter(batch.accepted)
         return [
-            _screening(next(records), outcome, next(findings)) if isinstance(outcome, Quality) else outcome
+            self._answer(next(records), outcome, next(findings)) if isinstance(outcome, Quality) else outcome
             for outcome in batch.outcomes
         ]
 
     def screen(self, items: Sequence[EcgRecord | CardiacNetsError]) -> list[ScreenedOrRefused]:
-        """Prepare and run, for those who have no stream."""
+        """Prepare a batch and run it, in one call."""
         return self.run(self.prepare(items))
 
-    def _decoded(self, message: EcgMessage) -> EcgRecord | CardiacNetsError:
-        try:
-            return decode_ecg(message.value, message.data_schema, self._find_schema)
-        except (RecordError, TransientError) as error:
-            return error
+    def _decoded(self, ecg: ReceivedEcg) -> EcgRecord | CardiacNetsError:
+        if ecg.record is None:
+            try:
+                ecg.record = decode_ecg(ecg.message.value, ecg.message.data_schema, self._find_schema)
+            except (RecordError, TransientError) as error:
+                return error
+        return ecg.record
 
     def _findings(self, batch: PreparedBatch) -> Sequence[Finding | EngineFailed]:
         if not batch.accepted:
@@ -115,6 +162,11 @@ class Screener:
                 raise EngineFailed(f"{self.engine.name} returned {len(output)} rows of {name}, not {len(batch.inputs)}")
         return self._readout.read(outputs, self._n_crops)
 
+    def _answer(self, record: EcgRecord, quality: Quality, finding: Finding | EngineFailed) -> ScreenedOrRefused:
+        if isinstance(finding, EngineFailed):
+            return Refused(record, finding)
+        return Screening(record, quality, finding, self.model)
 
-def _screening(record: EcgRecord, quality: Quality, finding: Finding | EngineFailed) -> Screening | EngineFailed:
-    return finding if isinstance(finding, EngineFailed) else Screening(record, quality, finding)
+
+def _outcome(record: EcgRecord, outcome: Quality | RecordError) -> Quality | Refused:
+    return outcome if isinstance(outcome, Quality) else Refused(record, outcome)

@@ -5,6 +5,8 @@ import threading
 import msgspec
 import numpy as np
 import pytest
+from fake_engine import ZeroEngine
+from waiting import PATIENCE_S
 
 from inference.bundle import default_bundle, load_bundle
 from inference.screen_files import screen_files, screen_sources
@@ -12,30 +14,6 @@ from inference.screener import Screener, Screening
 from schemas.ecg_record import LEADS
 from schemas.errors import EngineFailed, UnreadableFile
 from training.simulation.ecg import generate_ecgs
-
-PATIENCE_S = 60
-"""For what takes milliseconds on a quiet machine."""
-
-
-class ZeroEngine:
-    """Answers zeros, after whatever `before` does."""
-
-    name = "zeros"
-
-    def __init__(self, manifest, before=lambda: None):
-        self._before = before
-        self._sizes = {
-            "disease_logits": len(manifest.diseases),
-            "phenotypes": len(manifest.phenotypes),
-            "subtype_logits": len(manifest.subtypes),
-            "embedding": manifest.embedding_size,
-        }
-
-    def run(self, inputs):
-        self._before()
-        outputs = {name: np.zeros((len(inputs), size), np.float32) for name, size in self._sizes.items()}
-        outputs["embedding"][:, 0] = 1
-        return outputs
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +54,7 @@ def test_the_next_batch_is_read_while_the_engine_runs(bundle, ecg):
 
     answers = list(screen_sources(screener_with(bundle, wait_for_the_reader), range(4), read, records_a_batch=2))
     assert waits == [True, True]
-    assert [answer.source for answer in answers] == [0, 1, 2, 3]
+    assert [source for source, _ in answers] == [0, 1, 2, 3]
 
 
 def test_one_batch_at_most_is_read_ahead(bundle, ecg):
@@ -100,12 +78,12 @@ def test_answers_come_in_the_order_of_the_sources_and_broken_ones_stop_nobody(bu
         return msgspec.structs.replace(ecg, record_id=str(number))
 
     answers = list(screen_sources(screener_with(bundle), range(20), read))
-    assert [answer.source for answer in answers] == list(range(20))
-    for answer in answers:
-        if answer.source % 3 == 1:
-            assert str(answer.outcome) == f"{answer.source} is broken"
+    assert [source for source, _ in answers] == list(range(20))
+    for source, outcome in answers:
+        if source % 3 == 1:
+            assert str(outcome.error) == f"{source} is broken"
         else:
-            assert answer.outcome.record.record_id == str(answer.source)
+            assert outcome.record.record_id == str(source)
 
 
 def test_a_broken_file_is_an_answer_and_the_files_around_it_are_screened(bundle, ecg, tmp_path):
@@ -126,7 +104,7 @@ def test_a_bug_of_the_reader_comes_to_the_caller_after_the_answers_before_it(bun
         return ecg
 
     answers = screen_sources(screener_with(bundle), range(6), read, records_a_batch=2)
-    assert [next(answers).source for _ in range(4)] == [0, 1, 2, 3]
+    assert [next(answers)[0] for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(ZeroDivisionError):
         next(answers)
 
@@ -142,7 +120,7 @@ def test_an_engine_that_fails_for_a_batch_ends_the_loop_and_leaves_no_thread(bun
 
 def test_a_caller_that_has_seen_enough_leaves_no_thread(bundle, ecg):
     answers = screen_sources(screener_with(bundle), range(10_000), lambda _: ecg, records_a_batch=2)
-    assert isinstance(next(answers).outcome, Screening)
+    assert isinstance(next(answers)[1], Screening)
     answers.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ecg-reader")]
 

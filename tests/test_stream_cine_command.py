@@ -76,7 +76,7 @@ def test_the_cine_of_a_screening_is_the_one_that_a_cmr_worker_draws(screener):
     generator = FakeGenerator()
     outcomes = screener.screen(list(generate_ecgs(30, seed=4)))
     (flagged, *_) = [outcome for outcome in outcomes if outcome.finding.flagged_diseases]
-    cine = draw_cine(screener, generator, flagged)
+    cine = draw_cine(generator, flagged)
     report = compose_report(
         flagged.record, flagged.quality, flagged.finding, screener.bundle.reference, sample_request().created_at
     )
@@ -87,7 +87,7 @@ def test_the_cine_of_a_screening_is_the_one_that_a_cmr_worker_draws(screener):
     assert about.model == expected.model
     generator.ecg_model = EcgModel(name=about.model.name, version="of last year")
     with pytest.raises(ForeignEmbedding, match="of last year"):
-        draw_cine(screener, generator, flagged)
+        draw_cine(generator, flagged)
 
 
 def test_an_ecg_file_becomes_a_cine_without_kafka_or_redis(screener, tmp_path):

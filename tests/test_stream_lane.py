@@ -7,6 +7,7 @@ import pytest
 from waiting import eventually
 
 from engines.batcher import Batcher, Lane
+from inference.screener import Refused
 from schemas.errors import EngineFailed, MalformedRecord, RegistryUnavailable
 from stream.runtime.event import Tries
 from stream.screening.lane import ScreeningLane
@@ -55,8 +56,8 @@ async def events(count, acked, *, until=None):
         await until.wait()
 
 
-def values_of(messages):
-    return [message.value for message in messages]
+def values_of(ecgs):
+    return [ecg.message.value for ecg in ecgs]
 
 
 async def run_lane(count, run, *, broker=None, in_flight=64, prepare=values_of, until=None):
@@ -99,10 +100,10 @@ async def test_nothing_is_acknowledged_before_its_answer_is_confirmed():
 
 async def test_a_refusal_is_an_answer_and_the_neighbours_go_on():
     def run(batch):
-        return [MalformedRecord("bad") if value == b"2" else value for value in batch]
+        return [Refused(None, MalformedRecord("bad")) if value == b"2" else value for value in batch]
 
     broker, _ = await run_lane(5, run)
-    assert isinstance(broker.answers[2], MalformedRecord)
+    assert isinstance(broker.answers[2].error, MalformedRecord)
     assert broker.acked == [0, 1, 2, 3, 4]
 
 
@@ -127,8 +128,33 @@ async def test_a_poisonous_record_is_rejected_with_the_engines_code_and_takes_no
         return list(batch)
 
     broker, _ = await run_lane(12, run)
-    assert broker.answers[5].code == "engine_failed"
-    assert [n for n in range(12) if isinstance(broker.answers[n], Exception)] == [5]
+    assert broker.answers[5].error.code == "engine_failed"
+    assert [n for n in range(12) if isinstance(broker.answers[n], Refused)] == [5]
+
+
+async def test_a_transient_refusal_is_tried_again_alone_as_an_engine_that_raises_is():
+    sizes = []
+
+    def run(batch):
+        sizes.append(len(batch))
+        return [Refused(None, EngineFailed("no numbers")) if len(batch) > 1 else value for value in batch]
+
+    broker, _ = await run_lane(4, run)
+    assert all(broker.answers[n] == b"%d" % n for n in range(4))
+    assert max(sizes) > 1
+
+
+async def test_what_an_engine_failed_on_is_refused_with_its_record_although_the_whole_batch_failed():
+    def prepare(ecgs):
+        for ecg in ecgs:
+            ecg.record = f"record {ecg.message.value.decode()}"
+        return ecgs
+
+    def fail(batch):
+        raise EngineFailed("always")
+
+    broker, _ = await run_lane(3, fail, prepare=prepare)
+    assert [broker.answers[n].record for n in range(3)] == ["record 0", "record 1", "record 2"]
 
 
 async def test_an_engine_that_fails_on_everything_ends_the_lane_and_rejects_no_more():
@@ -162,7 +188,7 @@ async def test_a_registry_that_stays_away_rejects_some_records_then_ends_the_lan
     (error,) = ended.value.exceptions
     assert isinstance(error, RegistryUnavailable)
     assert str(error) == "the schema registry failed on 4 records in a row, each 6 times: away"
-    assert [broker.answers[n].code for n in range(3)] == ["schema_registry_unavailable"] * 3
+    assert [broker.answers[n].error.code for n in range(3)] == ["schema_registry_unavailable"] * 3
 
 
 async def test_failures_with_a_success_between_do_not_end_the_lane():
@@ -173,7 +199,8 @@ async def test_failures_with_a_success_between_do_not_end_the_lane():
 
     broker, lane = await run_lane(12, now_and_then)
     assert lane.finished == 12
-    assert sum(isinstance(answer, EngineFailed) for answer in broker.answers.values()) == 8
+    refusals = [answer for answer in broker.answers.values() if isinstance(answer, Refused)]
+    assert [type(refusal.error) for refusal in refusals] == [EngineFailed] * 8
 
 
 async def test_the_records_in_flight_are_bounded():

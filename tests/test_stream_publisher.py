@@ -11,14 +11,15 @@ from contract import validate_message
 
 from engines.batcher import Lane
 from inference.readout import Finding
-from inference.screener import Screening
+from inference.screener import Refused, Screening
 from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import EngineFailed, MalformedRecord, UnusableSignal
 from schemas.messages import Alert, ModelReference, Quality, Rejection, Risk, decode_message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
+from stream.broker.event_producer import EventProducer
 from stream.screening.alert_suppression import AlertSuppressor
-from stream.screening.answer_publisher import AnswerPublisher
+from stream.screening.answer_publisher import SOURCE, AnswerPublisher
 from stream.screening.metrics import Metrics
 from stream.settings import Settings
 
@@ -59,6 +60,7 @@ def screening(record_id, *risks):
             embedding=np.full(256, 1 / 16),
             logits=np.zeros(5),
         ),
+        model=MODEL,
     )
 
 
@@ -94,7 +96,8 @@ def ward():
 
     def publisher(*, alerts=True, **settings):
         suppressor = AlertSuppressor.from_settings(Settings.of(**settings).alerts) if alerts else None
-        one = AnswerPublisher(Lane.REALTIME, producer, MODEL, waveforms, metrics, suppressor=suppressor)
+        events = EventProducer(producer, SOURCE)
+        one = AnswerPublisher(Lane.REALTIME, events, waveforms, metrics, suppressor=suppressor)
 
         def publish(*outcomes, of=None):
             producer.sent.clear()
@@ -122,7 +125,7 @@ def test_each_flagged_disease_has_an_alert_and_the_ecg_one_request(ward):
 
 @pytest.mark.parametrize("refusal", [UnusableSignal("flat", code="flat_lead", record_id="r1"), EngineFailed("no")])
 def test_a_refused_ecg_that_could_be_read_is_told_under_its_patient(ward, refusal):
-    ward.publisher()(refusal, of=event(value=encode_ecg(ecg("r1"))))
+    ward.publisher()(Refused(ecg("r1"), refusal))
     ((topic, value),) = ward.producer.sent
     rejection = decode_message(Rejection, value)
     assert (topic, rejection.record_id, ward.producer.keys) == (ECG_REJECTED, "r1", {b"p"})
@@ -134,7 +137,7 @@ def test_a_rejection_names_the_device_and_the_site_of_a_record_of_which_the_samp
     broken = value[: value.index(bytes(24))] + b"\x01" * 24 + b"\x07"
     with pytest.raises(MalformedRecord) as refusal:
         decode_ecg(broken)
-    ward.publisher()(refusal.value, of=event(value=broken))
+    ward.publisher()(Refused(None, refusal.value), of=event(value=broken))
     ((_, value),) = ward.producer.sent
     rejection = decode_message(Rejection, value)
     assert (rejection.record_id, rejection.device_id, rejection.site) == ("r1", "cart-1", None)
@@ -145,7 +148,7 @@ def test_a_rejection_names_the_device_and_the_site_of_a_record_of_which_the_samp
     [(b"bed 4", b"bed 4"), (SWAPPED, None), (b"", None), (b"\xff", None), (None, None)],
 )
 def test_what_could_not_be_read_keeps_its_key_where_that_is_one(ward, key, published):
-    ward.publisher()(MalformedRecord("no ECG", record_id="r1"), of=event(key))
+    ward.publisher()(Refused(None, MalformedRecord("no ECG", record_id="r1")), of=event(key))
     ((_, value),) = ward.producer.sent
     assert (decode_message(Rejection, value).record_id, ward.producer.keys) == ("r1", {published})
 

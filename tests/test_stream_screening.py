@@ -153,7 +153,7 @@ def test_a_refused_record_among_good_ones_moves_nobody(screener):
     assert [outcome.record.record_id for outcome in outcomes if isinstance(outcome, Screening)] == [
         ecg.record_id for ecg in good
     ]
-    assert (outcomes[1].wire_code, outcomes[1].record_id) == ("too_short", "short")
+    assert (outcomes[1].error.wire_code, outcomes[1].record.record_id) == ("too_short", "short")
 
 
 def test_the_bundles_number_of_crops_is_what_the_engine_sees():

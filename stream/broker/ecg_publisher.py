@@ -7,7 +7,6 @@ import hashlib
 from asyncio import CancelledError
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,7 +17,6 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from engines.batcher import Lane
 from inference.files import find_ecgs, printable, read_ecg
-from schemas.cloudevents import AVRO, event_headers
 from schemas.codec import encode_ecg
 from schemas.ecg_record import EcgRecord
 from schemas.errors import RecordError, UnreadableFile
@@ -26,6 +24,7 @@ from schemas.topics import record_key
 from stream.settings import KafkaSettings
 
 from .clients import LANE_TOPICS, new_producer
+from .event_producer import EventProducer
 from .rate_limit import Pace
 
 SOURCE = "urn:cardiacnets:publish"
@@ -66,6 +65,7 @@ class EcgPublisher:
 
     def __init__(self, settings: KafkaSettings, lane: Lane) -> None:
         self._producer = new_producer(settings)
+        self._events = EventProducer(self._producer, SOURCE)
         self._topic = LANE_TOPICS[lane]
         self._places = asyncio.Semaphore(UNCONFIRMED)
         self._failure: BaseException | None = None
@@ -97,12 +97,9 @@ class EcgPublisher:
         await self._places.acquire()
         if self._failure:
             raise self._failure
-        headers = event_headers(
-            kind=self._topic, identifier=record_id, source=SOURCE, time=datetime.now(UTC), content_type=AVRO
-        )
         file = file or File(0, record_id)
         self._unconfirmed.append(file)
-        delivery = await self._producer.send(self._topic, value, key=key, headers=headers)
+        delivery = await self._events.send(self._topic, record_id, value, key)
         delivery.add_done_callback(partial(self._delivered, file))
 
     async def flush(self) -> None:

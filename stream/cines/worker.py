@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import structlog
 from mode.supervisors import CrashingSupervisor
 
-from schemas.cloudevents import JSON, event_headers
 from schemas.identity import result_event_id
-from schemas.messages import CmrResult, encode_message
+from schemas.messages import CmrResult
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS
+from stream.broker.event_producer import EventProducer
 from stream.logs import configure_logs
 from stream.runtime.event import Tries
 from stream.runtime.faust_app import ServingWorker, check_surroundings, consumer_lag, create_app, has_joined
@@ -60,6 +60,7 @@ class CineService(TopicService):
         super().__init__(
             settings,
             self.metrics.registry,
+            source=SOURCE,
             ready=ready,
             progress_word="request moved",
             drain_phases=2,
@@ -99,14 +100,7 @@ class CineService(TopicService):
         return self._batcher
 
     async def _publish(self, key: bytes | None, result: CmrResult) -> None:
-        headers = event_headers(
-            kind=CMR_RESULTS,
-            identifier=result_event_id(result),
-            source=SOURCE,
-            time=result.created_at,
-            content_type=JSON,
-        )
-        await self._producer.send_and_wait(CMR_RESULTS, encode_message(result), key=key, headers=headers)
+        await publish_result(self._events, key, result)
         self._step()
 
     def _step(self) -> None:
@@ -124,6 +118,11 @@ class CineService(TopicService):
     def _measure(self) -> None:
         self.metrics.held.set(self._lane.held if self._lane else 0)
         self.metrics.lag.set(self._lag())
+
+
+async def publish_result(events: EventProducer, key: bytes | None, result: CmrResult) -> None:
+    """Send a result, and wait until the broker has confirmed it."""
+    await events.publish(CMR_RESULTS, result_event_id(result), result, key, time=result.created_at)
 
 
 def run_cine_worker(settings: Settings) -> NoReturn:

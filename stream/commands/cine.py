@@ -80,17 +80,17 @@ def screen_cine(settings: Settings, screener: Screener, file: Path, out: Path) -
 
     (outcome,) = screener.screen([read_or_refuse(file)])
     if not isinstance(outcome, Screening):
-        raise outcome
+        raise outcome.error
     generator = CineGenerator.load(settings.cines.generator, threads=settings.model.threads)
     try:
-        write_cine(draw_cine(screener, generator, outcome), out)
+        write_cine(draw_cine(generator, outcome), out)
     finally:
         generator.close()
 
 
-def draw_cine(screener: Screener, generator: Generator, screening: Screening) -> Cine:
+def draw_cine(generator: Generator, screening: Screening) -> Cine:
     """Return the cine of one screening, with the seed that its record and model have on the stream as well."""
-    model, record_id = screener.bundle.reference, screening.record.record_id
+    model, record_id = screening.model, screening.record.record_id
     check_embedding(generator.ecg_model, model)
     seed = cine_seed(record_id, model)
     (frames,) = generator.draw(np.asarray(screening.finding.embedding, np.float32)[None], [seed])

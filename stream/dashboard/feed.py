@@ -18,10 +18,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from schemas import topics
-from schemas.cloudevents import JSON, event_headers
 from schemas.identity import alert_event_id
-from schemas.messages import Message, encode_message
+from schemas.messages import Message
 from stream.broker.clients import ensure_topics, new_consumer, new_producer, unusable
+from stream.broker.event_producer import EventProducer
 from stream.settings import Settings
 
 from .alert_book import AlertBook
@@ -81,6 +81,7 @@ class Feed:
         await ensure_topics(self._settings.kafka)
         self._consumer: AIOKafkaConsumer = new_consumer(self._settings.kafka, READ_TOPICS, auto_offset_reset="earliest")
         self._producer = new_producer(self._settings.kafka)
+        self._events = EventProducer(self._producer, SOURCE)
         try:
             await self._consumer.start()
             await self._producer.start()
@@ -114,14 +115,13 @@ class Feed:
         return self._caught_up
 
     async def publish(self, topic: str, message: Message, identifier: str, key: bytes | None) -> None:
-        """Publish a message, confirmed by the broker.
+        """Publish a message, and wait until the broker has confirmed it.
 
         Raises:
-            KafkaError: it was not confirmed in time.
+            KafkaError: the broker did not confirm the message in time.
+            ValueError: the message breaks the contract.
         """
-        value, now = encode_message(message), datetime.now(UTC)
-        headers = event_headers(kind=topic, identifier=identifier, source=SOURCE, time=now, content_type=JSON)
-        await self._producer.send_and_wait(topic, value, key=key, headers=headers)
+        await self._events.publish(topic, identifier, message, key)
 
     def overview(self) -> Overview:
         """Return the header of the pages."""

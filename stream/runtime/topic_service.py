@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaProducer
 from mode import Service
 from prometheus_client import CollectorRegistry
 
 from engines.batcher import Batcher
 from stream.broker.clients import new_producer
+from stream.broker.event_producer import EventProducer
 from stream.settings import Settings
 
 from .batcher_metrics import BatcherCollector
@@ -32,6 +32,7 @@ class TopicService(Service):
 
     Args:
         registry: of the process's metrics.
+        source: the URI of the process, in the envelope of what it sends.
         ready: whether the group has been joined.
         progress_word: what counts as progress, as `/healthz` says it: 'record finished'.
         drain_phases: how many times the shutdown may wait for `drain_s`, one after the other.
@@ -42,6 +43,7 @@ class TopicService(Service):
         settings: Settings,
         registry: CollectorRegistry,
         *,
+        source: str,
         ready: Callable[[], bool],
         progress_word: str,
         drain_phases: int = 1,
@@ -50,6 +52,7 @@ class TopicService(Service):
         super().__init__(**options)
         self._settings = settings
         self._registry = registry
+        self._source = source
         self._ready = ready
         self._progress_word = progress_word
         self._shutdown_s = drain_phases * settings.process.drain_s + SHUTDOWN_GRACE_S
@@ -79,7 +82,7 @@ class TopicService(Service):
     async def on_start(self) -> None:
         """Start the parts, the most basic first."""
         settings, enter = self._settings, self._stack.enter_async_context
-        self._producer: AIOKafkaProducer = await enter(new_producer(settings.kafka))
+        self._events = EventProducer(await enter(new_producer(settings.kafka)), self._source)
         self._registry.register(BatcherCollector(await self._start_parts(self._stack)))
         port = await enter(
             health_server(

@@ -1,32 +1,36 @@
-"""Publishes the answers of one lane, counts them, and keeps the waveforms that were flagged."""
+"""Publishes the answers of one lane, counts them, and keeps the waveforms of flagged ECGs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
-
-from aiokafka import AIOKafkaProducer
+from typing import TypeAlias
 
 from engines.batcher import Lane
-from inference.screener import Screening
-from schemas.codec import decode_ecg, encode_ecg
+from inference.report import compose_alerts, compose_cmr_request, compose_rejection, compose_report
+from inference.screener import Refused, ScreenedOrRefused, Screening
+from schemas.codec import encode_ecg
 from schemas.ecg_message import ecg_message
 from schemas.ecg_record import EcgRecord
-from schemas.errors import CardiacNetsError, RecordError
-from schemas.messages import Alert, ModelReference
-from schemas.topics import record_key, sound_key
+from schemas.identity import alert_event_id
+from schemas.messages import Alert, Message
+from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK, record_key, sound_key
+from stream.broker.event_producer import EventProducer
 from stream.runtime.event import Event
 
 from .alert_suppression import AlertSuppressor
-from .answers import Outgoing, rejection_answers, report_answers
-from .lane import Outcome
 from .metrics import Metrics
 from .waveform_cache import WaveformCache
 
+SOURCE = "urn:cardiacnets:worker"
+
+Answer: TypeAlias = tuple[str, str, Message]
+"""The topic, the event's id, and the message."""
+
 
 class AnswerPublisher:
-    """Turns outcomes into messages on the wire.
+    """Turns the answers to ECGs into messages on the topics.
 
     Args:
         suppressor: decides on the lane's alerts; None if the lane raises no alerts.
@@ -35,15 +39,13 @@ class AnswerPublisher:
     def __init__(
         self,
         lane: Lane,
-        producer: AIOKafkaProducer,
-        model: ModelReference,
+        events: EventProducer,
         waveforms: WaveformCache,
         metrics: Metrics,
         *,
         suppressor: AlertSuppressor | None,
     ) -> None:
-        self._producer = producer
-        self._model = model
+        self._events = events
         self._waveforms = waveforms
         self._metrics = metrics
         self._suppressor = suppressor
@@ -51,52 +53,52 @@ class AnswerPublisher:
         self._screened = metrics.screened.labels(lane.value)
         self._seconds = metrics.seconds.labels(lane.value)
 
-    async def publish(self, event: Event, outcome: Outcome) -> Sequence[Awaitable[object]]:
-        """Hand the answers to the producer; return one awaitable a delivery."""
-        answers = self._report(event, outcome) if isinstance(outcome, Screening) else self._refusal(event, outcome)
-        return [
-            await self._producer.send(answer.topic, answer.value, key=answer.key, headers=answer.headers)
-            for answer in answers
-        ]
+    async def publish(self, event: Event, outcome: ScreenedOrRefused) -> Sequence[Awaitable[object]]:
+        """Hand the answer's messages to the producer; return the delivery of each."""
+        now = datetime.now(UTC)
+        answers = (
+            self._report(event, outcome, now) if isinstance(outcome, Screening) else self._reject(event, outcome, now)
+        )
+        key = record_key(outcome.record) if outcome.record else sound_key(event.key)
+        return [await self._events.send(*answer, key, time=now) for answer in answers]
 
     def acknowledged(self, event: Event) -> None:
         """Observe how long the record took, from its Kafka timestamp to its confirmed answer."""
         self._seconds.observe(max(0.0, time.time() - event.message.timestamp))
 
-    def _report(self, event: Event, screening: Screening) -> list[Outgoing]:
+    def _report(self, event: Event, screening: Screening, at: datetime) -> list[Answer]:
+        """Return the report and, if a risk is flagged, its alerts and its CMR request: every flagged ECG has a cine."""
+        self._count_and_keep(event, screening)
+        report = compose_report(screening.record, screening.quality, screening.finding, screening.model, at)
+        answers: list[Answer] = [(ECG_RISK, report.report_id, report)]
+        answers += [
+            (ECG_ALERTS, alert_event_id(alert), alert) for alert in filter(self._raises, compose_alerts(report))
+        ]
+        if request := compose_cmr_request(report, screening.finding):
+            answers.append((CMR_REQUESTS, request.request_id, request))
+        return answers
+
+    def _count_and_keep(self, event: Event, screening: Screening) -> None:
         self._screened.inc()
         flagged = screening.finding.flagged_diseases
         for disease in flagged:
             self._metrics.flagged.labels(disease).inc()
         if flagged:
             self._waveforms.store(screening.record.record_id, _readable_alone(event, screening.record))
-        key = record_key(screening.record)
-        return report_answers(screening, self._model, key, datetime.now(UTC), self._raises)
 
     def _raises(self, alert: Alert) -> bool:
-        outcome = self._suppressor.decide(alert, alert.onset) if self._suppressor else "backfill"
-        self._metrics.alerts.labels(outcome).inc()
-        return outcome == "raised"
+        decision = self._suppressor.decide(alert, alert.onset) if self._suppressor else "backfill"
+        self._metrics.alerts.labels(decision).inc()
+        return decision == "raised"
 
-    def _refusal(self, event: Event, error: CardiacNetsError) -> list[Outgoing]:
-        self._metrics.rejected.labels(self._lane, error.wire_code).inc()
-        message, record = event.message, _readable(event)
-        source = f"{message.topic}/{message.partition}/{message.offset}"
-        if record:
-            return rejection_answers(error, record, source, record_key(record), datetime.now(UTC))
-        origin = error if isinstance(error, RecordError) else None
-        return rejection_answers(error, origin, source, sound_key(event.key), datetime.now(UTC))
+    def _reject(self, event: Event, refused: Refused, at: datetime) -> list[Answer]:
+        self._metrics.rejected.labels(self._lane, refused.error.wire_code).inc()
+        place = event.message
+        rejection = compose_rejection(refused, f"{place.topic}/{place.partition}/{place.offset}", at)
+        return [(ECG_REJECTED, rejection.rejection_id, rejection)]
 
 
 def _readable_alone(event: Event, record: EcgRecord) -> bytes:
-    """Return the record as whoever draws it can read it: without its message's headers, and without a registry."""
+    """Return the record's bytes in a form that needs neither the message's headers nor a schema registry."""
     message = ecg_message(event.value, event.headers)
     return encode_ecg(record) if message.names_schema else message.value
-
-
-def _readable(event: Event) -> EcgRecord | None:
-    """Return the record that was refused, if its bytes are one: no error carries it."""
-    try:
-        return decode_ecg(event.value or b"")
-    except RecordError:
-        return None

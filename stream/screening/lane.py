@@ -1,16 +1,16 @@
-"""A lane: takes ECGs from one topic, has them screened, publishes the answers, acknowledges in order.
+"""A lane: takes ECGs from one topic, has them screened, publishes the answers, and acknowledges in order.
 
-Each record passes four steps, and several records are in each of them at once:
+Each record passes four steps. Several records are in each step at once.
 
-1. accept       wait for room (the bound on memory), hand the value to the batcher
-2. settle       wait for its screening, with bounded further tries; a refusal is an outcome like another
-3. publish      hand the answers to the producer
-4. acknowledge  once the broker has confirmed every answer, and in the order of arrival: Faust commits across a gap
-                of one offset, so a later record must never be acknowledged before an earlier one
+1. accept       wait for room (the bound on memory), then hand the message to the batcher
+2. settle       wait for the answer: a screening or a refusal. A failed engine is tried again, within bounds
+3. publish      hand the answer's messages to the producer
+4. acknowledge  after the broker has confirmed every message, in the order of arrival. Faust commits across a gap of
+                one offset, so a later record must never be acknowledged before an earlier one
 
-Anything unforeseen ends the lane with its error, unacknowledged: the process stops, and the consumer group hands its
-partitions on. So does an engine that fails on one record after another: then it is not the records' fault, and they
-are not rejected for it.
+An unforeseen error ends the lane, and its records stay unacknowledged: the process stops, and the consumer group gives
+its partitions to another worker. An engine that fails on many records in a row ends the lane as well: then the engine
+is at fault, so the records are not rejected.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from engines.batcher import Batcher, Lane
-from inference.screener import ScreenedOrRefused
-from schemas.ecg_message import EcgMessage, ecg_message
-from schemas.errors import EngineFailed, RecordError, RegistryUnavailable, ShuttingDown, TransientError
+from inference.screener import ReceivedEcg, Refused, ScreenedOrRefused
+from schemas.ecg_message import ecg_message
+from schemas.errors import EngineFailed, RegistryUnavailable, ShuttingDown, TransientError
 from stream.runtime.event import Event, Tries
 
 REGISTRY_TRIES = Tries(limit=6, backoff_s=1.0)
@@ -33,17 +33,14 @@ REGISTRY_TRIES = Tries(limit=6, backoff_s=1.0)
 @dataclass(slots=True)
 class _Pending:
     event: Event
-    message: EcgMessage
+    ecg: ReceivedEcg
     screening: asyncio.Future[ScreenedOrRefused]
-
-
-Outcome: TypeAlias = ScreenedOrRefused
 
 
 class Publisher(Protocol):
     """Where a lane sends its answers."""
 
-    async def publish(self, event: Event, outcome: Outcome) -> Sequence[Awaitable[object]]:
+    async def publish(self, event: Event, outcome: ScreenedOrRefused) -> Sequence[Awaitable[object]]:
         """Hand the answers to the producer; return one awaitable a delivery."""
 
     def acknowledged(self, event: Event) -> None:
@@ -63,7 +60,7 @@ class ScreeningLane:
 
     def __init__(
         self,
-        batcher: Batcher[EcgMessage, Any, ScreenedOrRefused],
+        batcher: Batcher[ReceivedEcg, Any, ScreenedOrRefused],
         lane: Lane,
         publisher: Publisher,
         *,
@@ -97,8 +94,8 @@ class ScreeningLane:
     async def _accept(self, event: Event) -> None:
         await self._places.acquire()
         self.held += 1
-        message = ecg_message(event.value, event.headers)
-        self._accepted.put_nowait(_Pending(event, message, await self._batcher.admit(message, lane=self._lane)))
+        ecg = ReceivedEcg(ecg_message(event.value, event.headers))
+        self._accepted.put_nowait(_Pending(event, ecg, await self._batcher.admit(ecg, lane=self._lane)))
 
     async def _answer(self) -> None:
         while pending := await self._accepted.get():
@@ -106,39 +103,32 @@ class ScreeningLane:
             self._published.put_nowait((pending.event, await self._publisher.publish(pending.event, outcome)))
         self._published.put_nowait(None)
 
-    async def _settle(self, pending: _Pending) -> Outcome:
-        """Return the screening, or why there is none once the tries are used up.
+    async def _settle(self, pending: _Pending) -> ScreenedOrRefused:
+        """Return the screening, or the refusal that holds after the last try.
 
         Raises:
-            TransientError: so it went with too many records in a row.
+            TransientError: the same fault lasted through all tries of too many records in a row.
         """
         failed = 0
-        while True:
-            try:
-                outcome = await pending.screening
-            except ShuttingDown:
-                raise
-            except RecordError as refusal:
-                return refusal
-            except TransientError as error:
-                failed += 1
-                tries = self._registry_tries if isinstance(error, RegistryUnavailable) else self._tries
-                if failed >= tries.limit:
-                    return self._give_up(error, failed)
-                await asyncio.sleep(tries.delay_s(failed))
-                # Alone, so that one poisonous record cannot fail its neighbours a second time.
-                pending.screening = await self._batcher.admit(pending.message, lane=self._lane, alone=True)
-            else:
-                self._given_up = 0
-                return outcome
+        while isinstance(outcome := await _outcome(pending), Refused) and isinstance(outcome.error, TransientError):
+            failed += 1
+            tries = self._registry_tries if isinstance(outcome.error, RegistryUnavailable) else self._tries
+            if failed >= tries.limit:
+                return self._give_up(outcome, failed)
+            await asyncio.sleep(tries.delay_s(failed))
+            # Alone, so that one poisonous record cannot fail its neighbours a second time.
+            pending.screening = await self._batcher.admit(pending.ecg, lane=self._lane, alone=True)
+        if not isinstance(outcome, Refused):
+            self._given_up = 0
+        return outcome
 
-    def _give_up(self, error: TransientError, failed: int) -> Outcome:
+    def _give_up(self, refused: Refused, failed: int) -> Refused:
         self._given_up += 1
         if self._given_up < self._failures_in_a_row:
-            return error
+            return refused
         how_often = f"failed on {self._given_up} records in a row, each {failed} times"
-        if isinstance(error, RegistryUnavailable):
-            raise RegistryUnavailable(f"the schema registry {how_often}: {error}")
+        if isinstance(refused.error, RegistryUnavailable):
+            raise RegistryUnavailable(f"the schema registry {how_often}: {refused.error}")
         raise EngineFailed(f"the engine {how_often}")
 
     async def _acknowledge(self) -> None:
@@ -151,3 +141,13 @@ class ScreeningLane:
             self.held -= 1
             self.finished += 1
             self._places.release()
+
+
+async def _outcome(pending: _Pending) -> ScreenedOrRefused:
+    """Return the answer to the ECG. A batch that failed as a whole is a refusal of each of its ECGs."""
+    try:
+        return await pending.screening
+    except ShuttingDown:
+        raise
+    except TransientError as error:
+        return Refused(pending.ecg.record, error)

@@ -7,15 +7,14 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from engines.batcher import Batcher, Lane
-from inference.screener import PreparedBatch, ScreenedOrRefused, Screener
-from schemas.ecg_message import EcgMessage
+from inference.screener import PreparedBatch, ReceivedEcg, ScreenedOrRefused, Screener
 from stream.broker.clients import LANE_TOPICS
 from stream.runtime.event import Tries
 from stream.runtime.topic_service import TopicService
 from stream.settings import Settings
 
 from .alert_suppression import AlertSuppressor
-from .answer_publisher import AnswerPublisher
+from .answer_publisher import SOURCE, AnswerPublisher
 from .lane import ScreeningLane
 from .metrics import Metrics
 from .waveform_cache import WaveformCache
@@ -39,7 +38,14 @@ class ScreeningService(TopicService):
         **options: Any,
     ) -> None:
         self.metrics = Metrics()
-        super().__init__(settings, self.metrics.registry, ready=ready, progress_word="record finished", **options)
+        super().__init__(
+            settings,
+            self.metrics.registry,
+            source=SOURCE,
+            ready=ready,
+            progress_word="record finished",
+            **options,
+        )
         self._screener = screener
         self._lag = lag
         self._lanes: dict[Lane, ScreeningLane] = {}
@@ -47,9 +53,8 @@ class ScreeningService(TopicService):
     def new_lane(self, lane: Lane) -> ScreeningLane:
         """Return a lane over the shared batcher."""
         settings = self._settings.screening
-        model = self._screener.bundle.reference
         suppressor = AlertSuppressor.for_lane(lane, self._settings.alerts)
-        publisher = AnswerPublisher(lane, self._producer, model, self._waveforms, self.metrics, suppressor=suppressor)
+        publisher = AnswerPublisher(lane, self._events, self._waveforms, self.metrics, suppressor=suppressor)
         self._lanes[lane] = ScreeningLane(
             self._batcher,
             lane,
@@ -62,16 +67,16 @@ class ScreeningService(TopicService):
 
     async def _start_parts(self, stack: AsyncExitStack) -> Batcher[Any, Any, Any]:
         self._waveforms = await stack.enter_async_context(WaveformCache(self._settings.redis, self.metrics))
-        self._batcher: Batcher[EcgMessage, PreparedBatch, ScreenedOrRefused] = await stack.enter_async_context(
+        self._batcher: Batcher[ReceivedEcg, PreparedBatch, ScreenedOrRefused] = await stack.enter_async_context(
             self._new_batcher()
         )
-        model = self._screener.bundle.reference
+        model = self._screener.model
         self.metrics.model.info({"name": model.name, "version": model.version, "engine": self._screener.engine.name})
         return self._batcher
 
-    def _new_batcher(self) -> Batcher[EcgMessage, PreparedBatch, ScreenedOrRefused]:
+    def _new_batcher(self) -> Batcher[ReceivedEcg, PreparedBatch, ScreenedOrRefused]:
         return Batcher(
-            prepare=self._screener.prepare_messages,
+            prepare=self._screener.prepare_received,
             run=self._screener.run,
             max_batch=self._settings.screening.max_batch,
             max_queue=self._settings.screening.max_queue,

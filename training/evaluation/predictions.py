@@ -105,7 +105,7 @@ def _predict(
                 if isinstance(answer, Screening):
                     _fill(columns, row, answer.finding)
                 else:
-                    refusals[answer.wire_code] += 1
+                    refusals[answer.error.wire_code] += 1
             done += len(batch)
             progress(done)
     return Predictions(screened=np.isfinite(columns["probabilities"][:, 0]), refusals=dict(refusals), **columns)
