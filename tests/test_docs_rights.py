@@ -1,0 +1,72 @@
+"""The rights that the operator's page gives to each account of Redis are enough, and no more."""
+
+import asyncio
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+from sample_cine import sample_cine
+
+from stream.cines.store import CineStore, RedisUnavailable
+from stream.demo.embedded_servers import embedded_redis
+from stream.redis_client import new_redis
+from stream.screening.waveform_cache import waveform_key
+from stream.settings import RedisSettings
+
+PAGE = (Path(__file__).parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+(ACL,) = re.findall(r"^```acl\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+USERS = [line.split()[1:] for line in ACL.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def accounts(tmp_path_factory):
+    """The settings of each account, on a Redis that knows no other."""
+    with embedded_redis(tmp_path_factory.mktemp("redis")) as (url, _):
+        asyncio.run(create_users(url))
+        place = urlsplit(url)
+        yield {name: RedisSettings(url=f"redis://{name}:secret@{place.hostname}:{place.port}/0") for name, *_ in USERS}
+
+
+async def create_users(url):
+    async with Redis.from_url(url) as redis:
+        for name, *rules in USERS:
+            await redis.execute_command("ACL", "SETUSER", name, *rules)
+        await redis.execute_command("ACL", "SETUSER", "default", "off")
+
+
+async def test_a_worker_may_store_waveforms_and_read_nothing(accounts):
+    async with new_redis(accounts["worker"], retries=0) as redis:
+        await redis.set(waveform_key("r1"), b"an ECG", ex=600)
+        with pytest.raises(NoPermissionError):
+            await redis.get(waveform_key("r1"))
+
+
+async def test_a_cmr_worker_may_claim_store_find_and_prolong_cines_and_see_no_ecg(accounts):
+    async with CineStore(accounts["cmr-worker"], ttl_s=600) as store:
+        async with await store.claim("request"):
+            await store.put("r1", sample_cine(), seconds=1.0)
+        assert await store.claim("request") is not None  # it was released
+        assert await store.find("r1")
+        assert await store.prolong("r1")
+    async with new_redis(accounts["cmr-worker"], retries=0) as redis:
+        with pytest.raises(NoPermissionError):
+            await redis.get(waveform_key("r1"))
+
+
+async def test_a_dashboard_may_read_ecgs_and_cines_and_write_nothing(accounts):
+    async with new_redis(accounts["worker"], retries=0) as redis:
+        await redis.set(waveform_key("r1"), b"an ECG", ex=600)
+    async with CineStore(accounts["cmr-worker"], ttl_s=600) as store:
+        await store.put("r1", sample_cine(), seconds=1.0)
+    async with new_redis(accounts["dashboard"], retries=0) as redis:
+        assert await redis.ping()
+        assert await redis.get(waveform_key("r1")) == b"an ECG"
+        with pytest.raises(NoPermissionError):
+            await redis.set(waveform_key("r1"), b"another")
+    async with CineStore(accounts["dashboard"], ttl_s=600) as store:
+        assert (await store.get("r1")).frames.any()
+        with pytest.raises(RedisUnavailable, match="refuses"):
+            await store.put("r1", sample_cine(), seconds=1.0)
