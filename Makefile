@@ -30,7 +30,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --
 
 quick: EXTRAS = dev
 quick: install ## run the tests that need no server, browser, learning, export or installation
-	@$(PYTEST) -m "not (servers or browser or learns or exports or installs)" $(ARGS)
+	@$(PYTEST) -m "not (servers or browser or learns or exports or commands or installs)" $(ARGS)
 
 test: EXTRAS = dev
 test: install browser ## run every test (ARGS="-k gate", JOBS=4)

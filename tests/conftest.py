@@ -4,7 +4,7 @@ import itertools
 
 pytest_plugins = ["skips"]
 
-WAITING, COMPUTING = ("servers", "browser", "installs"), ("learns", "exports")
+WAITING, COMPUTING = ("servers", "browser", "installs"), ("learns", "exports", "commands")
 
 
 def pytest_collection_modifyitems(items):

@@ -56,7 +56,9 @@ def node_folder(tmp_path_factory):
         install, cwd=folder / "examples", capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     if done.returncode:
-        pytest.skip(f"npm cannot install the example's packages: {done.stderr.strip()[-200:]}")
+        pytest.skip(
+            f"needs packages that npm cannot install here ({done.stderr.strip()[-120:]}): try npm install in examples/"
+        )
     return folder / "examples"
 
 
