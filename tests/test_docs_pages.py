@@ -95,3 +95,9 @@ def test_the_site_builds_strictly_and_asks_no_other_host(tmp_path):
 def test_every_page_of_the_site_is_in_its_menu():
     menu = text_of(ROOT / "mkdocs.yml")
     assert not [name for name in map(name_of, documents()) if name not in menu and "/decisions/0" not in name]
+
+
+def test_the_citation_and_the_changelog_name_the_version_of_the_package():
+    (version,) = re.findall(r'^version = "(.+)"', text_of(ROOT / "pyproject.toml"), re.MULTILINE)
+    assert f"\nversion: {version}\n" in text_of(ROOT / "CITATION.cff")
+    assert re.search(r"^## \[(.+?)\]", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)[1] == version
