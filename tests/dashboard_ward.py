@@ -221,17 +221,10 @@ def dashboard_ward(folder, **changes):
 @contextmanager
 def dashboard_process(settings, log: Path):
     """Run the dashboard; give its address and the process."""
-    code = (
-        "import os; from stream.settings import load_settings;"
-        "from stream.commands.dashboard import dashboard_command; dashboard_command(load_settings(os.environ))"
-    )
     already = len(log.read_text()) if log.exists() else 0
-    with Child(
-        [sys.executable, "-c", code],
-        log=log,
-        environment={**as_environment(settings), "OMP_NUM_THREADS": "1"},
-        stop_s=PATIENCE_S,
-    ) as child:
+    command = [sys.executable, "-m", "stream.cli", "dashboard"]
+    environment = {**as_environment(settings), "OMP_NUM_THREADS": "1"}
+    with Child(command, log=log, environment=environment, stop_s=PATIENCE_S) as child:
         for _ in count():
             said = log.read_text()[already:] if log.exists() else ""
             if found := re.search(r"dashboard: (http\S+)", said):

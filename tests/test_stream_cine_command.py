@@ -13,7 +13,8 @@ from inference.generator_manifest import EcgModel
 from inference.report import compose_cmr_request, compose_report
 from schemas.errors import ForeignEmbedding, InvalidSettings, UnreadableFile
 from stream.cines.store import CineStore, RedisUnavailable
-from stream.commands.cine import CineNotFound, check_cine_request, cine_command, draw_cine, screen_cine
+from stream.commands.cine import CineNotFound, cine_command
+from stream.commands.screen_cine import check_cine_request, draw_cine, screen_cine
 from stream.demo.embedded_servers import embedded_redis
 from stream.screening.model import load_screener
 from stream.settings import ModelSettings, Settings
@@ -42,27 +43,27 @@ def screener():
 
 @pytest.mark.parametrize("name", ["c.gif", "c.mp4", "c.nii.gz", "c.png"])
 def test_a_cine_in_redis_becomes_a_file(settings, tmp_path, name, capsys):
-    cine_command(settings, "r-1", tmp_path / name)
+    cine_command("r-1", tmp_path / name, redis=settings.redis.url)
     assert (tmp_path / name).stat().st_size > 500
     assert "synthetic" in capsys.readouterr().out
 
 
 def test_a_cine_that_is_not_there_or_not_any_more_is_said_so(settings, tmp_path):
     with pytest.raises(CineNotFound, match=r"no cine of the record 'r-2'.*flagged.*expired \(cines are kept for 24 h"):
-        cine_command(settings, "r-2", tmp_path / "c.gif")
+        cine_command("r-2", tmp_path / "c.gif", redis=settings.redis.url)
 
 
 def test_a_redis_that_does_not_answer_is_said_so_with_the_variable_to_set(tmp_path):
     with pytest.raises(RedisUnavailable, match=r"127\.0\.0\.1:1 does not answer.*CARDIACNETS_REDIS"):
-        cine_command(Settings.of(redis="redis://127.0.0.1:1/0"), "r-1", tmp_path / "c.gif")
+        cine_command("r-1", tmp_path / "c.gif", redis="redis://127.0.0.1:1/0")
 
 
 def test_an_impossible_file_is_refused_before_anything_is_asked_for(tmp_path):
     with pytest.raises(InvalidSettings, match=r"\.nii\.gz"):
-        cine_command(Settings.of(redis="redis://127.0.0.1:1/0"), "r-1", tmp_path / "c.avi")
+        cine_command("r-1", tmp_path / "c.avi", redis="redis://127.0.0.1:1/0")
     with pytest.raises(InvalidSettings, match=r"\.nii\.gz"):
         check_cine_request([Path("a.hea")], Path("c.avi"))
-    with pytest.raises(InvalidSettings, match="give one ECG, not 2"):
+    with pytest.raises(InvalidSettings, match="give one file, not 2"):
         check_cine_request([Path("a.hea"), Path("b.hea")], Path("c.gif"))
     check_cine_request([Path("a.hea")], Path("c.gif"))
 

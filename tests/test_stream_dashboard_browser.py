@@ -377,18 +377,16 @@ def test_a_restart_with_another_token_tells_what_to_do(ground):
 
 def test_a_port_that_is_taken_and_a_broker_that_is_not_there_are_said_in_a_line(ground):
     settings, *_ = ground
-    code = "from stream.commands.dashboard import dashboard_command; from stream.settings import Settings; "
-    for change, words in (
-        ({"broker": "127.0.0.1:1"}, "no Kafka broker answers at 127.0.0.1:1"),
-        ({"dashboard_port": int(settings.kafka.broker.split(":")[1])}, "CARDIACNETS_DASHBOARD_PORT"),
+    for broker, port, words in (
+        ("127.0.0.1:1", "0", "no Kafka broker answers at 127.0.0.1:1"),
+        (settings.kafka.broker, settings.kafka.broker.split(":")[1], "CARDIACNETS_DASHBOARD_PORT"),
     ):
-        changed = {"broker": settings.kafka.broker, "dashboard_port": 0} | change
         done = subprocess.run(
-            [sys.executable, "-c", f"{code}dashboard_command(Settings.of(**{changed!r}))"],
+            [sys.executable, "-m", "stream.cli", "dashboard", "--broker", broker, "--port", port],
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == 1
-        assert re.search(rf"DeploymentError: .*{re.escape(words)}", done.stderr)
+        assert re.fullmatch(rf"cardiacnets: .*{re.escape(words)}.*\n", done.stderr)

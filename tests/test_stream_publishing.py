@@ -70,8 +70,8 @@ def test_the_command_ends_with_a_sentence_that_says_how_to_go_on(archive, tmp_pa
 
     with ward(tmp_path) as there:
         monkeypatch.setattr(AIOKafkaProducer, "send", lose_the_broker)
-        with pytest.raises(DeploymentError, match="--skip 0 goes on"):
-            publish_command(there.settings, [archive], rate_hz=None, lane="backfill", skip=0, as_json=False)
+        with pytest.raises(DeploymentError, match="with --skip 0 to continue"):
+            publish_command([archive], broker=there.settings.kafka.broker, lane="backfill")
     assert "published 0" in capsys.readouterr().out
 
 

@@ -21,7 +21,7 @@ from schemas.ecg_record import LEADS
 from schemas.messages import DISEASES
 from stream.commands.screen import screen_command
 from stream.screening.model import load_screener
-from stream.settings import ModelSettings, Settings
+from stream.settings import ModelSettings
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +71,10 @@ def test_without_json_it_prints_a_table_that_says_what_the_weights_are():
 
 def test_brackets_in_a_files_name_are_shown_and_obeyed_by_nobody(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    screen_command(Settings.of(engine="onnxruntime"), [Path("[red]a[/].hea")], as_json=False, cine=None)
+    screen_command([Path("[red]a[/].hea")], engine="onnxruntime")
     assert "[red]a[/].hea" in capsys.readouterr().out
-    monkeypatch.setattr("stream.commands.screen.screen_cine", lambda *_: None)
-    screen_command(Settings.of(engine="onnxruntime"), [Path("a.hea")], as_json=False, cine=Path("scan[/b].gif"))
+    monkeypatch.setattr("stream.commands.screen_cine.screen_cine", lambda *_: None)
+    screen_command([Path("a.hea")], engine="onnxruntime", cine=Path("scan[/b].gif"))
     assert "scan[/b].gif" in capsys.readouterr().out
 
 

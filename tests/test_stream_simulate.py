@@ -12,8 +12,7 @@ from waiting import PATIENCE_S
 from inference.files import find_ecgs
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
-from stream.commands.cohort_import import import_command
-from stream.commands.simulate import simulate_command
+from stream.commands.cohort_import import import_cohort_command
 from training.cohort.layout import open_cohort
 
 ROOT = Path(__file__).parent.parent
@@ -71,9 +70,9 @@ def test_simulate_spares_a_folder_with_something_else_in_it(tmp_path):
 
 
 def test_simulate_names_its_formats(tmp_path):
-    options = {"cines": False, "short_axis": False, "test_only": False, "processes": 1, "as_json": True}
-    with pytest.raises(InvalidSettings, match="cohort or wfdb"):
-        simulate_command(tmp_path / "c", patients=1, unmeasured=0, unscanned=0, seed=0, layout="hdf5", **options)
+    refused = run("simulate", "--patients", 1, "--out", tmp_path / "c", "--format", "hdf5", code=2)
+    assert "'hdf5' is not one of 'cohort', 'wfdb'" in " ".join(refused.stderr.replace("│", " ").split())
+    assert not (tmp_path / "c").exists()
 
 
 def test_an_import_says_what_was_taken_and_what_was_not(tmp_path):
@@ -90,7 +89,12 @@ def test_an_import_says_what_was_taken_and_what_was_not(tmp_path):
     assert "unreadable_file" in said
 
 
-@pytest.mark.parametrize(("source", "said"), [("mimic", "files"), ("ukb", "--table"), ("ptbxl", "mimic or ukb")])
+@pytest.mark.parametrize(("source", "said"), [("mimic", "files"), ("ukb", "--table")])
 def test_an_import_of_what_is_not_there_is_a_misuse(tmp_path, source, said):
     with pytest.raises(InvalidSettings, match=said):
-        import_command(source, tmp_path, out=tmp_path / "c", table=None, as_json=True)
+        import_cohort_command(source, tmp_path, out=tmp_path / "c", table=None, as_json=True)
+
+
+def test_an_import_names_its_sources(tmp_path):
+    refused = run("cohort", "import", "ptbxl", tmp_path, "--out", tmp_path / "c", code=2)
+    assert "'ptbxl' is not one of 'mimic', 'ukb'" in " ".join(refused.stderr.replace("│", " ").split())

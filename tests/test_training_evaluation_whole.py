@@ -19,7 +19,7 @@ from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from stream.cli import app
-from stream.commands.evaluate import _print_tables
+from stream.commands.evaluation_tables import print_tables
 from training.cohort.provenance import describe_cohort
 from training.evaluation.baselines import (
     MissingBaseline,
@@ -181,8 +181,8 @@ def test_baselines_that_are_not_there_are_named_as_absent(evaluation):
 
 def test_the_tables_say_where_nobody_knows_who_was_learned_from(evaluation, capsys):
     for known in (True, False):
-        _print_tables(replace(evaluation, unseen=known), None)
-        assert ("Not known: whether the model learned from some" in capsys.readouterr().out) == (not known)
+        print_tables(replace(evaluation, unseen=known), None)
+        assert ("not known whether the model learned from some" in capsys.readouterr().out) == (not known)
 
 
 def test_a_baseline_of_other_patients_is_absent_and_says_so(unseen, bundle):

@@ -26,7 +26,18 @@ from schemas.errors import InvalidSettings
 from .cohort.layout import Cohort, is_cohort, open_cohort
 from .cohort.process_pool import open_pool
 from .cohort.whole_file import write_json
-from .stages.settings import Count, Hardware, Learning, SavedStruct
+from .stages.settings import (
+    Align,
+    Count,
+    Finetune,
+    Hardware,
+    Learning,
+    PresetName,
+    PretrainCmr,
+    PretrainEcg,
+    SavedStruct,
+    Seed,
+)
 from .stages.stage_folder import StageFolder, make_folder
 
 RECIPE = "recipe.json"
@@ -45,11 +56,11 @@ class Recipe(SavedStruct, frozen=True, kw_only=True):
         seed: of the cohort and of all learning.
     """
 
-    preset: str = "reference"
+    preset: PresetName = "reference"
     patients: Annotated[int, Meta(ge=20)] = 9000
     unmeasured: Annotated[int, Meta(ge=0)] = UNMEASURED_A_PATIENT * 9000
     unscanned: Annotated[int, Meta(ge=0)] = 0
-    seed: int = 0
+    seed: Seed = 0
     pretrain_ecg_epochs: Count = 6
     pretrain_cmr_epochs: Count = 6
     align_epochs: Count = 12
@@ -256,7 +267,7 @@ class _Learner:
 
     def pretrain_ecg(self) -> None:
         """See `stages.pretrain_ecg`."""
-        from .stages.pretrain_ecg import PretrainEcg, pretrain_ecg
+        from .stages.pretrain_ecg import pretrain_ecg
 
         recipe = self.recipe
         learning = Learning(epochs=recipe.pretrain_ecg_epochs, batch_size=recipe.batch_size, learning_rate=1e-3)
@@ -265,7 +276,7 @@ class _Learner:
 
     def pretrain_cmr(self) -> None:
         """See `stages.pretrain_cmr`."""
-        from .stages.pretrain_cmr import PretrainCmr, pretrain_cmr
+        from .stages.pretrain_cmr import pretrain_cmr
 
         recipe = self.recipe
         learning = Learning(epochs=recipe.pretrain_cmr_epochs, batch_size=recipe.cmr_batch_size, learning_rate=1e-3)
@@ -274,7 +285,7 @@ class _Learner:
 
     def align(self) -> None:
         """See `stages.align`."""
-        from .stages.align import Align, align
+        from .stages.align import align
 
         recipe, stage = self.recipe, self.folders.stage
         learning = Learning(epochs=recipe.align_epochs, batch_size=recipe.align_batch_size, learning_rate=1e-3)
@@ -284,7 +295,7 @@ class _Learner:
 
     def finetune(self, out: Path, *, encoder: Path | None = None, aligned: Path | None = None) -> None:
         """See `stages.finetune`; from scratch, the encoder moves as fast as the heads."""
-        from .stages.finetune import Finetune, finetune
+        from .stages.finetune import finetune
 
         recipe = self.recipe
         learning = Learning(epochs=recipe.finetune_epochs, batch_size=recipe.batch_size, learning_rate=2e-3)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
+import typer
 
-from inference.export import create_bundle
-from training.simulation.probe import probe_crops
+from .optional_packages import need_modules
+from .options import MAX_SEED, PresetName
 
 
-def create_command(out: Path, *, preset: str, seed: int, n_crops: int) -> None:
-    """Write the bundle and say where."""
-    folder = create_bundle(out, preset=preset, seed=seed, probe_crops=probe_crops(), n_crops=n_crops)
-    Console().print(f"wrote the untrained {preset} bundle to {folder}")
+def create_bundle_command(
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    preset: PresetName = "reference",
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the initial weights.")] = 0,
+    crops: Annotated[int, typer.Option(min=1, max=16, help="Crops of a record whose answers are averaged.")] = 3,
+) -> None:
+    r"""Write an untrained bundle of a preset. Needs torch (pip install 'cardiacnets\[train]')."""
+    need_modules("creating a bundle", "torch", "onnxscript")
+    from inference.export import create_bundle
+    from training.simulation.probe import probe_crops
+
+    folder = create_bundle(out, preset=preset, seed=seed, probe_crops=probe_crops(), n_crops=crops)
+    print(f"wrote the untrained {preset} bundle to {folder}")

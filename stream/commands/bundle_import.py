@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
+import typer
 
-from inference.released_weights import import_bundle, read_scales
-from training.simulation.probe import probe_crops
+from .optional_packages import need_modules
 
 
-def import_command(
-    checkpoints: Sequence[Path], out: Path, *, diseases: Sequence[str], phenotype_scaler: Path | None
+def import_bundle_command(
+    checkpoints: Annotated[
+        list[Path], typer.Argument(help="Released checkpoints of one encoder: one checkpoint for each head.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    disease: Annotated[
+        list[str] | None,
+        typer.Option(help="Disease of a disease head. Repeat it for each disease head, in the order of the heads."),
+    ] = None,
+    phenotype_scaler: Annotated[
+        Path | None,
+        typer.Option(help='JSON file {phenotype: {"mean": …, "sd": …}}. Without it, phenotypes are z-scores.'),
+    ] = None,
 ) -> None:
-    """Write the bundle, and say where and what it can answer."""
+    r"""Write a bundle of released CardioNets weights. Needs torch (pip install 'cardiacnets\[train]')."""
+    need_modules("importing weights", "torch", "onnxscript")
+    from inference.released_weights import import_bundle, read_scales
+    from training.simulation.probe import probe_crops
+
     scales = None if phenotype_scaler is None else read_scales(phenotype_scaler)
-    bundle = import_bundle(out, checkpoints, probe_crops=probe_crops(), diseases=diseases, scales=scales)
-    Console().print(f"wrote the bundle to {bundle.folder}: {bundle.reference.weights}", bundle.manifest.notes, sep="\n")
+    bundle = import_bundle(out, checkpoints, probe_crops=probe_crops(), diseases=disease or (), scales=scales)
+    print(f"wrote the bundle to {bundle.folder}: {bundle.reference.weights}", bundle.manifest.notes, sep="\n")

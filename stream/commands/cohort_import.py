@@ -1,47 +1,60 @@
-"""`cardiacnets cohort import`: a real cohort, from the layout that its publisher delivers."""
+"""`cardiacnets cohort import`: a cohort of real patients, from the layout that its publisher delivers."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import msgspec
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from schemas.errors import InvalidSettings
-from training.cohort.layout import Description, is_cohort
-from training.cohort.mimic import import_mimic
-from training.cohort.staged_folder import check_destination
-from training.cohort.ukb import import_ukb
+from .options import Json
+from .output import new_table, print_json
+from .progress_bar import progress_bar
 
-from .progress_bar import counted
-
-SOURCES = ("mimic", "ukb")
+if TYPE_CHECKING:
+    from training.cohort.layout import Description
 
 
-def import_command(source: str, root: Path, *, out: Path, table: Path | None, as_json: bool) -> None:
-    """Import, with a progress bar, and say what was taken and what was not."""
-    if source not in SOURCES:
-        raise InvalidSettings(f"no source is called {source!r}: choose {' or '.join(SOURCES)}")
+def import_cohort_command(
+    source: Annotated[Literal["mimic", "ukb"], typer.Argument(help="Layout of the data.")],
+    root: Annotated[Path, typer.Argument(help="Folder of MIMIC-IV-ECG, or of UK Biobank's bulk files.")],
+    out: Annotated[Path, typer.Option(help="Folder to write. A cohort that is there is replaced.")],
+    table: Annotated[
+        Path | None,
+        typer.Option("--labels", "--table", help="records_w_diag_icd10.csv, or UK Biobank's main table."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a cohort of MIMIC-IV-ECG with its ICD-10 diagnoses, or of UK Biobank's imaging visits."""
+    from training.cohort.layout import is_cohort
+    from training.cohort.mimic import import_mimic
+    from training.cohort.staged_folder import check_destination
+    from training.cohort.ukb import import_ukb
+
     check_destination(out, is_cohort)
-    with counted("importing") as show:
+    with progress_bar() as bar:
+
+        def show(done: int, total: int) -> None:
+            bar("importing", done, total)
+
         if source == "mimic":
             cohort = import_mimic(root, out, labels=table, progress=show)
         else:
             cohort = import_ukb(root, out, table=table, progress=show)
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode({"out": str(out), "cohort": cohort.description}) + b"\n")
+        print_json({"out": str(out), "cohort": cohort.description})
     else:
         _print(cohort.description, out)
 
 
 def _print(description: Description, out: Path) -> None:
+    from rich.console import Console
+
     console = Console()
     console.print(f"wrote {description.rows} ECGs of {description.patients} patients to {out}")
     console.print(", ".join(f"{fold} {count}" for fold, count in description.fold_patients.items()))
     if description.skipped:
-        table = Table("not taken", "records", box=None, padding=(0, 2))
+        table = new_table("skipped because of", "records")
         for code, count in description.skipped.items():
             table.add_row(code, str(count))
         console.print(table)

@@ -1,20 +1,21 @@
-"""`cardiacnets compile`: exports, checks, times, remembers, and shows."""
+"""`cardiacnets compile`: checks and times every engine on this machine, and remembers the fastest."""
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from engines.choice import Choice, Tolerances, check_engine
-from engines.torch_engine import TorchEngine
-from inference.bundle import Bundle, default_bundle, load_bundle, load_probe
-from inference.export import OUTPUTS, package_network, restore_network
-from inference.open_engine_for_bundle import measure_engines
-from stream.settings import Settings
+from .options import BundleFolder, Json, settings_with
+from .output import print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from engines.choice import Choice, Tolerances
+    from inference.bundle import Bundle
 
 
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,20 +31,32 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
 
 
-def compile_command(settings: Settings, *, export: bool, as_json: bool) -> None:
-    """Measure the engines for a bundle and print what was found."""
-    bundle = load_bundle(settings.model.bundle or default_bundle())
+def compile_command(
+    bundle: BundleFolder = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. All by default.")] = None,
+    export: Annotated[
+        bool, typer.Option("--export", help="First export the graph of the bundle again. This needs torch.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check every engine against torch, time the engines on this machine, and remember the fastest that passes."""
+    from inference.bundle import default_bundle, load_bundle, load_probe
+    from inference.export import package_network, restore_network
+    from inference.open_engine_for_bundle import measure_engines
+
+    settings = settings_with(bundle=bundle, threads=threads)
+    loaded = load_bundle(settings.model.bundle or default_bundle())
     if export:
-        probe = load_probe(bundle)
-        bundle = package_network(bundle.folder, restore_network(bundle), bundle.manifest, probe.inputs)
-    n_crops = bundle.manifest.input.n_crops
-    choice = measure_engines(
-        bundle, threads=settings.model.threads, rows=settings.screening.max_batch * n_crops, remeasure=True
-    )
-    compiled = _compiled(bundle, choice, _torch_differences(bundle))
+        probe = load_probe(loaded)
+        loaded = package_network(loaded.folder, restore_network(loaded), loaded.manifest, probe.inputs)
+    rows = settings.screening.max_batch * loaded.manifest.input.n_crops
+    choice = measure_engines(loaded, threads=settings.model.threads, rows=rows, remeasure=True)
+    compiled = _describe(loaded, choice, _torch_differences(loaded))
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode(compiled) + b"\n")
+        print_json(compiled)
     else:
+        from rich.console import Console
+
         Console().print(_table(compiled))
 
 
@@ -51,10 +64,17 @@ def _torch_differences(bundle: Bundle) -> dict[str, dict[str, float]]:
     """Return how far torch itself, where it is installed, is from what it answered when the bundle was made."""
     if find_spec("torch") is None:
         return {}
+    from engines.choice import check_engine
+    from engines.torch_engine import TorchEngine
+    from inference.bundle import load_probe
+    from inference.export import OUTPUTS, restore_network
+
     return {"torch": check_engine(TorchEngine(restore_network(bundle), OUTPUTS), load_probe(bundle))}
 
 
-def _compiled(bundle: Bundle, choice: Choice, torch: dict[str, dict[str, float]]) -> Compiled:
+def _describe(bundle: Bundle, choice: Choice, torch: dict[str, dict[str, float]]) -> Compiled:
+    from engines.choice import Tolerances
+
     n_crops = bundle.manifest.input.n_crops
     return Compiled(
         model=bundle.reference.name,
@@ -69,6 +89,8 @@ def _compiled(bundle: Bundle, choice: Choice, torch: dict[str, dict[str, float]]
 
 
 def _table(compiled: Compiled) -> Table:
+    from rich.table import Table
+
     table = Table(title=f"{compiled.model} {compiled.version}, {compiled.threads} threads", box=None, padding=(0, 2))
     for heading in ("engine", "records/s", "largest difference from torch", ""):
         table.add_column(heading)

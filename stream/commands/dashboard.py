@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import Annotated
 
-from stream.dashboard.serving import serve_dashboard
-from stream.settings import Settings
+import typer
+
+from .options import Broker, RedisUrl, settings_with
 
 
-def dashboard_command(settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C; the address that is printed holds the token, and opens the dashboard."""
+def dashboard_command(
+    broker: Broker = None,
+    redis: RedisUrl = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Only this machine by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. 0 takes any free port.")] = None,
+) -> None:
+    """Serve the dashboard until SIGTERM: alerts, ECGs, cines and measurements in a browser.
+
+    The command prints an address that holds the token and opens the dashboard.
+    """
+    import asyncio
+
+    from stream.dashboard.serving import serve_dashboard
+
+    settings = settings_with(broker=broker, redis=redis, dashboard_host=host, dashboard_port=port)
     asyncio.run(serve_dashboard(settings, _announce))
 
 

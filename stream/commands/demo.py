@@ -2,49 +2,53 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
-from rich.console import Console
-from rich.live import Live
+import typer
 
 from schemas.errors import InvalidSettings
-from stream.demo.account import Outcome, Tally
-from stream.demo.live_view import render_tally
-from stream.demo.stage import demo_records, demo_stage, log_folder, run_live, run_once
-from stream.settings import Settings
+
+from .options import MAX_SEED, BundleFolder, EngineName, Json, settings_with
+from .output import print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stream.demo.stage import ShowAccount, Stage
 
 RECORDS_ONCE = 200
 LIVE_RATE_HZ = 4.0
 REFRESH_HZ = 4
 
 
-class Progress(Protocol):
-    """Shows how far a demonstration is."""
-
-    def __call__(self, tally: Tally) -> None:
-        """Show the tally."""
-
-
 def demo_command(
-    settings: Settings,
-    *,
-    once: bool,
-    as_json: bool,
-    ecgs: Path | None,
-    records: int | None,
-    rate_hz: float | None,
-    seed: int,
-    logs: Path | None,
+    once: Annotated[bool, typer.Option("--once", help="Publish, wait for every answer, and end.")] = False,
+    as_json: Json = False,
+    ecgs: Annotated[
+        Path | None, typer.Option(help="ECG file or folder of ECG files to publish. Generated ECGs by default.")
+    ] = None,
+    records: Annotated[int | None, typer.Option(min=1, help="Number of ECGs to publish.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the generated ECGs.")] = 0,
+    logs: Annotated[Path | None, typer.Option(help="Folder in which to keep the logs.")] = None,
+    bundle: BundleFolder = None,
+    engine: EngineName = None,
 ) -> None:
-    """Run the demonstration; with `once`, exit 1 when an answer is missing, or contradicts another."""
+    """Show everything on this machine: an embedded broker, workers, ECGs going in and risks coming out.
+
+    With --once, the exit code is 1 when an answer is missing or two answers contradict each other.
+    """
+    import asyncio
+
+    from rich.console import Console
+
+    from stream.demo.stage import demo_records, demo_stage, log_folder, run_live, run_once
+
     if as_json and not once:
-        raise InvalidSettings("--json needs --once: a demonstration that keeps running has no last word")
+        raise InvalidSettings("--json needs --once: without --once the demonstration has no end to report")
     if ecgs is not None and not ecgs.exists():
         raise InvalidSettings(f"--ecgs {ecgs}: no such file or folder")
     console = Console(stderr=as_json)
@@ -52,30 +56,35 @@ def demo_command(
     with ExitStack() as stack:
         folder = stack.enter_context(log_folder(logs))
         with console.status("starting broker, Redis, workers and dashboard"):
+            settings = settings_with(bundle=bundle, engine=engine)
             stage = stack.enter_context(demo_stage(settings, folder, dashboard=not once))
-        if stage.dashboard:
-            console.print(f"dashboard: {stage.dashboard}", soft_wrap=True, highlight=False)
-            console.print(f"broker:    {stage.settings.kafka.broker}", highlight=False)
+        _print_addresses(console, stage)
         show = stack.enter_context(_shown(console, quiet=as_json))
         todo = demo_records(ecgs, limit, seed)
         if not once:
-            asyncio.run(run_live(stage, todo, rate_hz or LIVE_RATE_HZ, show))
+            asyncio.run(run_live(stage, todo, rate or LIVE_RATE_HZ, show))
             return
-        outcome = asyncio.run(run_once(stage, todo, rate_hz, show))
-    _print_outcome(outcome, as_json=as_json)
+        outcome = asyncio.run(run_once(stage, todo, rate, show))
+    if as_json:
+        print_json(outcome)
+    if outcome.lost or outcome.contradictions:
+        raise SystemExit(1)
+
+
+def _print_addresses(console: Console, stage: Stage) -> None:
+    if stage.dashboard:
+        console.print(f"dashboard: {stage.dashboard}", soft_wrap=True, highlight=False)
+        console.print(f"broker:    {stage.settings.kafka.broker}", highlight=False)
 
 
 @contextmanager
-def _shown(console: Console, *, quiet: bool) -> Iterator[Progress]:
+def _shown(console: Console, *, quiet: bool) -> Iterator[ShowAccount]:
+    from rich.live import Live
+
+    from stream.demo.live_view import render_account
+
     if quiet:
-        yield lambda _tally: None
+        yield lambda _account: None
         return
     with Live(console=console, refresh_per_second=REFRESH_HZ) as live:
-        yield lambda tally: live.update(render_tally(tally))
-
-
-def _print_outcome(outcome: Outcome, *, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
-    if outcome.lost or outcome.contradictions:
-        raise SystemExit(1)
+        yield lambda account: live.update(render_account(account))

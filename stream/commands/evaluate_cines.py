@@ -1,11 +1,9 @@
-"""`cardiacnets evaluate --generator`: what drawn cines are worth, as JSON, as tables, and as a contact sheet."""
+"""`cardiacnets evaluate --generator`: how good drawn cines are, as JSON, as tables, and as a contact sheet."""
 
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
@@ -15,53 +13,39 @@ from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
 from schemas.messages import NOTICE
 from stream.settings import Settings
+from training.evaluation.bootstrap import Estimate
+from training.evaluation.cines.baselines import READABLE
+from training.evaluation.cines.evaluation import CineEvaluation, evaluate_generator
+from training.evaluation.cines.evaluation import as_json as answer_of
+from training.evaluation.cines.scorer import CineFigures
+from training.evaluation.cines.sheet import write_sheet
 
-from .evaluate import SEED, Bars, check_report, new_table
-from .optional_packages import need_modules
+from .output import new_table, print_json
+from .progress_bar import progress_bar
 
-if TYPE_CHECKING:
-    from training.evaluation.bootstrap import Estimate
-    from training.evaluation.cines.evaluation import CineEvaluation
-    from training.evaluation.cines.scorer import CineFigures
-
-PATIENTS = 300
+PATIENTS_WITH_CINES = 300
 JSON, SHEET = "cines.json", "cines.png"
 
 
-def evaluate_cines_command(
-    settings: Settings, *, patients: int | None, seed: int | None, report: Path | None, as_json: bool
-) -> None:
+def evaluate_cines(settings: Settings, *, patients: int, seed: int, report: Path | None, as_json: bool) -> None:
     """Evaluate the generator, print the figures, and write them with a contact sheet where a folder is named."""
-    need_modules("evaluating cines", "torch", "sklearn", "skimage", "matplotlib")
-    check_report(report)
-    from training.evaluation.cines.evaluation import as_json as entries
-    from training.evaluation.cines.evaluation import evaluate_generator
-
     bundle = load_bundle(settings.model.bundle or default_bundle())
     generator = CineGenerator.load(settings.cines.generator, threads=settings.model.threads)
     try:
-        with Bars() as bars:
-            found = evaluate_generator(
-                generator,
-                bundle,
-                seed=SEED if seed is None else seed,
-                patients=patients or PATIENTS,
-                report=bars.show,
-            )
+        with progress_bar() as show:
+            found = evaluate_generator(generator, bundle, seed=seed, patients=patients, report=show)
     finally:
         generator.close()
-    encoded = msgspec.json.encode(entries(found))
+    answer = answer_of(found)
     if report is not None:
-        _write_report(report, found, encoded)
+        _write_report(report, found, msgspec.json.encode(answer))
     if as_json:
-        sys.stdout.buffer.write(encoded + b"\n")
+        print_json(answer)
     else:
         _print_tables(found)
 
 
 def _write_report(folder: Path, found: CineEvaluation, encoded: bytes) -> None:
-    from training.evaluation.cines.sheet import write_sheet
-
     folder.mkdir(parents=True, exist_ok=True)
     write_sheet(folder / SHEET, found.true_cines, found.drawn_cines, found.systole)
     (folder / JSON).write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
@@ -76,8 +60,6 @@ def _print_tables(found: CineEvaluation) -> None:
 
 
 def _sources(found: CineEvaluation) -> dict[str, CineFigures]:
-    from training.evaluation.cines.baselines import READABLE
-
     baselines = {READABLE[name]: figures for name, (figures, _) in found.baselines.items()}
     return {"The generator": found.drawn, **baselines, "Its autoencoder (ceiling)": found.ceiling}
 

@@ -6,20 +6,21 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import msgspec
+import typer
 
-from engines.whole_file import whole_file
-from inference.fhir import encode_bundle
 from schemas.errors import InvalidSettings, MalformedRecord
-from schemas.messages import RiskReport, decode_message
+
+if TYPE_CHECKING:
+    from schemas.messages import RiskReport
 
 STANDARD_INPUT = "-"
 
 
 class _Line(msgspec.Struct):
-    """What tells the two kinds of input apart: `screen --json` puts the report into an answer."""
+    """The fields that tell the two kinds of input apart: `screen --json` puts the report into an answer."""
 
     report: msgspec.Raw = msgspec.Raw()
     status: str | None = None
@@ -27,18 +28,19 @@ class _Line(msgspec.Struct):
     detail: str | None = None
 
 
-def fhir_command(reports: str, *, out: Path | None) -> None:
-    """Write a Bundle for each report, in order; exit 1 when an ECG among them was rejected and so has no report.
+def fhir_command(
+    reports: Annotated[
+        str,
+        typer.Argument(help="File of reports, one a line, as on ecg.risk.v1 or as `screen --json` prints them; or -."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="File to write. Standard output by default.")] = None,
+) -> None:
+    """Write reports as FHIR R4: one Bundle a line, with a DiagnosticReport and its Observations.
 
-    Args:
-        reports: a file, or '-': a report as on `ecg.risk.v1`, or one a line; answers of `screen --json` do as well.
-        out: where to write; standard output where not given.
-
-    Raises:
-        InvalidSettings: a path cannot be read or written.
-        MalformedRecord: a line holds something else, or there is none. Without `out`, the Bundles before it are out
-            already; with it, nothing is written.
+    The exit code is 1 when an ECG among them was rejected and therefore has no report.
     """
+    from inference.fhir import encode_bundle
+
     place = rejected = 0
     with _source(reports) as source, _target(out) as target:
         for place, line in _documents(source):
@@ -48,13 +50,15 @@ def fhir_command(reports: str, *, out: Path | None) -> None:
             else:
                 target.write(encode_bundle(report) + b"\n")
         if not place:
-            raise MalformedRecord(f"{reports} is empty: there is no report in it")
+            raise MalformedRecord(f"{reports} holds no report: give a file of reports")
     if rejected:
         raise SystemExit(1)
 
 
 def _report(place: str, line: bytes) -> RiskReport | None:
-    """Return the report of a line; None, after saying so, where the ECG was rejected."""
+    """Return the report of a line. Where the ECG was rejected, say so and return None."""
+    from schemas.messages import RiskReport, decode_message
+
     try:
         answer = msgspec.json.decode(line, type=_Line)
         if answer.status == "rejected":
@@ -68,7 +72,7 @@ def _report(place: str, line: bytes) -> RiskReport | None:
 
 
 def _documents(source: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank with their numbers, or the whole where its first line is only a beginning."""
+    """Yield the lines that are not blank, with their numbers. One document over several lines is yielded whole."""
     first = source.readline()
     if first.strip() and not _is_json(first):
         yield 1, first + source.read()
@@ -101,6 +105,8 @@ def _source(reports: str) -> Iterator[BinaryIO]:
 @contextmanager
 def _target(out: Path | None) -> Iterator[BinaryIO]:
     """Yield the file to write to. `out` is written whole or not at all."""
+    from engines.whole_file import whole_file
+
     if out is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

@@ -8,10 +8,10 @@ from schemas.errors import EngineUnavailable
 
 
 def need_modules(purpose: str, *names: str) -> None:
-    """Refuse kindly where the extra `train` is not installed.
+    """Refuse a purpose where one of the modules that it needs is not installed.
 
     Raises:
-        EngineUnavailable: one of the modules is missing; the sentence says what to install.
+        EngineUnavailable: a module is missing; the sentence says what to install.
     """
     if missing := [name for name in names if find_spec(name) is None]:
         raise EngineUnavailable(f"{purpose} needs {', '.join(missing)}: pip install 'cardiacnets[train]'")

@@ -1,22 +1,32 @@
-"""A progress bar for work that is counted, on the terminal's error output."""
+"""The progress bar of long commands, on standard error: a bar for each step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+class ShowProgress(Protocol):
+    """Shows how far a step is."""
+
+    def __call__(self, step: str, done: int, total: int | None = None) -> None:
+        """Show that `done` of `total` are done; a total that is not known yet is None."""
 
 
 @contextmanager
-def counted(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show the bar while the block runs; it is told how many are done, of how many."""
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None)
+def progress_bar() -> Iterator[ShowProgress]:
+    """Show the bars while the block runs. A step gets its bar when it is first named."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+    columns = (TextColumn("{task.description:>18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    steps: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def show(step: str, done: int, total: int | None = None) -> None:
+            if step not in steps:
+                steps[step] = bars.add_task(step.replace("_", " "), total=total)
+            bars.update(steps[step], completed=done, total=total)
 
         yield show

@@ -2,61 +2,75 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+import typer
 
-from engines.batcher import Lane
 from schemas.errors import DeploymentError, InvalidSettings
-from stream.broker.clients import LANE_TOPICS, ensure_topics
-from stream.broker.ecg_publisher import Sent, publish_files
-from stream.settings import Settings
+
+from .options import Broker, Json, LaneName, settings_with
+from .output import print_json
+from .progress_bar import progress_bar
+
+if TYPE_CHECKING:
+    from engines.batcher import Lane
+    from stream.broker.ecg_publisher import Sent
+    from stream.settings import Settings
 
 
 def publish_command(
-    settings: Settings, paths: Sequence[Path], *, rate_hz: float | None, lane: str, skip: int, as_json: bool
+    paths: Annotated[list[Path], typer.Argument(help="ECG files, and folders that are searched for ECG files.")],
+    broker: Broker = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Largest number of records a second.")] = None,
+    lane: LaneName = "realtime",
+    skip: Annotated[
+        int, typer.Option(min=0, help="Number of files to skip, because an earlier run has published them.")
+    ] = 0,
+    as_json: Json = False,
 ) -> None:
-    """Publish the files; exit 1 when one of them could not be sent.
+    """Publish ECG files to Kafka, as a device fleet or an archive does.
 
-    Raises:
-        DeploymentError: the broker stopped confirming; what was published is told before.
+    The name of a file, without its ending, becomes the id of the record. Reports and dashboards show the id: it must
+    not identify a patient.
     """
-    try:
-        chosen = Lane(lane)
-    except ValueError:
-        raise InvalidSettings(f"no lane is called {lane!r}: choose realtime or backfill") from None
-    missing = [str(path) for path in paths if not path.exists()]
-    if missing:
-        raise InvalidSettings(f"not there: {', '.join(missing)}")
-    sent = asyncio.run(_publish(settings, paths, chosen, rate_hz, skip))
-    if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode(sent) + b"\n")
-    else:
-        Console().print(f"published {sent.published}, unreadable {len(sent.unreadable)}")
-    for source, reason in sent.unreadable:
-        print(f"{source}: {reason}", file=sys.stderr)
+    import asyncio
+
+    from engines.batcher import Lane
+
+    if missing := [str(path) for path in paths if not path.exists()]:
+        raise InvalidSettings(f"no such file or folder: {', '.join(missing)}")
+    sent = asyncio.run(_publish(settings_with(broker=broker), paths, Lane(lane), rate, skip))
+    _print(sent, as_json=as_json)
     if sent.trouble:
-        raise DeploymentError(f"{sent.trouble}; the same command with --skip {sent.skip} goes on")
+        raise DeploymentError(f"{sent.trouble}; run the same command with --skip {sent.skip} to continue")
     if sent.unreadable:
         raise SystemExit(1)
 
 
 async def _publish(settings: Settings, paths: Sequence[Path], lane: Lane, rate_hz: float | None, skip: int) -> Sent:
+    from stream.broker.clients import LANE_TOPICS, ensure_topics
+    from stream.broker.ecg_publisher import publish_files
+
     await ensure_topics(settings.kafka, [LANE_TOPICS[lane]])
-    columns = (TextColumn("publishing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        # A folder is walked while it is published, so its total is not known beforehand.
-        task = bar.add_task("publishing", total=None if any(path.is_dir() for path in paths) else len(paths))
+    total = None if any(path.is_dir() for path in paths) else len(paths)  # a folder is walked while it is published
+    with progress_bar() as show:
         return await publish_files(
             settings.kafka,
             paths,
             lane=lane,
             rate_hz=rate_hz,
             skip=skip,
-            progress=lambda done: bar.update(task, completed=done),
+            progress=lambda done: show("publishing", done, total),
         )
+
+
+def _print(sent: Sent, *, as_json: bool) -> None:
+    if as_json:
+        print_json(sent)
+    else:
+        print(f"published {sent.published}, unreadable {len(sent.unreadable)}")
+    for source, reason in sent.unreadable:
+        print(f"{source}: {reason}", file=sys.stderr)

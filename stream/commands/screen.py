@@ -2,49 +2,77 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from inference.screen_files import FileAnswer, Screened, screen_files
-from inference.screener import Screener
-from schemas.messages import DISEASES, NOTICE, SYNTHETIC_NOTICE
-from stream.risk_table import HEADINGS, LEGEND, risk_cells, weights_note
-from stream.screening.model import load_screener
-from stream.settings import Settings
+from .options import BundleFolder, EngineName, GeneratorFolder, Json, settings_with
+from .output import print_json
 
-from .cine import check_cine_request, screen_cine
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from inference.screen_files import FileAnswer
+    from inference.screener import Screener
 
 
-def screen_command(settings: Settings, files: Sequence[Path], *, as_json: bool, cine: Path | None) -> None:
-    """Screen the files and print an answer for each; `cine` is the file to draw the one ECG's cine into."""
+def screen_command(
+    files: Annotated[list[Path], typer.Argument(help="ECG files: WFDB, DICOM, MUSE, SCP, HL7 aECG, Sierra, …")],
+    as_json: Json = False,
+    bundle: BundleFolder = None,
+    engine: EngineName = None,
+    cine: Annotated[
+        Path | None,
+        typer.Option(help="Also draw the CMR cine that the ECG suggests into this file: .gif, .mp4, .nii.gz or .png."),
+    ] = None,
+    generator: GeneratorFolder = None,
+) -> None:
+    """Screen ECG files without Kafka: one answer for each file, in order."""
+    from inference.screen_files import screen_files
+    from stream.screening.model import load_screener
+
+    from .screen_cine import check_cine_request, screen_cine
+
+    settings = settings_with(bundle=bundle, engine=engine, generator=generator)
     if cine is not None:
         check_cine_request(files, cine)
     screener = load_screener(settings.model, max_batch=settings.screening.max_batch)
     answers = screen_files(screener, files)
     if as_json:
-        _print_json(answers)
+        for answer in answers:
+            print_json(answer)
     else:
-        Console().print(_table(answers), _footnote(screener), sep="\n")
+        _print_table(screener, answers)
     if cine is not None:
         screen_cine(settings, screener, files[0], cine)
-        Console(stderr=as_json).print(Text(f"{cine}: {SYNTHETIC_NOTICE}"), soft_wrap=True)
+        _print_notice(cine, to_stderr=as_json)
 
 
-def _print_json(answers: Iterable[FileAnswer]) -> None:
-    encoder = msgspec.json.Encoder()
-    for answer in answers:
-        sys.stdout.buffer.write(encoder.encode(answer) + b"\n")
-        sys.stdout.buffer.flush()
+def _print_table(screener: Screener, answers: Iterable[FileAnswer]) -> None:
+    from rich.console import Console
+
+    Console().print(_table(answers), _footnote(screener), sep="\n")
+
+
+def _print_notice(cine: Path, *, to_stderr: bool) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from schemas.messages import SYNTHETIC_NOTICE
+
+    Console(stderr=to_stderr).print(Text(f"{cine}: {SYNTHETIC_NOTICE}"), soft_wrap=True)
 
 
 def _table(answers: Iterable[FileAnswer]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from inference.screen_files import Screened
+    from schemas.messages import DISEASES
+    from stream.risk_table import HEADINGS, risk_cells
+
     table = Table(box=None, padding=(0, 2))
     table.add_column("file", overflow="fold", min_width=16)
     for disease in DISEASES:
@@ -62,5 +90,8 @@ def _table(answers: Iterable[FileAnswer]) -> Table:
 
 
 def _footnote(screener: Screener) -> str:
+    from schemas.messages import NOTICE
+    from stream.risk_table import LEGEND, weights_note
+
     model = screener.bundle.reference
     return f"{LEGEND}. {weights_note(model)}{NOTICE} Model {model.name} {model.version}, engine {screener.engine.name}."

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
-import numpy as np
-from rich.console import Console
-from rich.table import Table
+import typer
 
 from schemas.errors import InvalidSettings
-from schemas.messages import DISEASES
-from training.cohort.layout import SHARES, Cohort, is_cohort
-from training.cohort.staged_folder import check_destination
-from training.simulation.simulate_cohort import simulate_cohort, write_wfdb
 
-from .progress_bar import counted
+from .options import MAX_SEED, Json
+from .output import new_table, print_json
+from .progress_bar import progress_bar
 
-FORMATS = ("cohort", "wfdb")
+if TYPE_CHECKING:
+    from training.cohort.layout import Cohort
+
 EVERYBODY_TESTED = (0.0, 0.0)
+Format: TypeAlias = Literal["cohort", "wfdb"]
 
 
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     """What was written: the answer of `--json`."""
 
     out: str
-    format: Literal["cohort", "wfdb"]
+    format: Format
     patients: int
     seed: int
     fold_patients: dict[str, int] | None = None
@@ -35,32 +33,35 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def simulate_command(
-    out: Path,
-    *,
-    patients: int,
-    unmeasured: int,
-    unscanned: int,
-    seed: int,
-    layout: str,
-    cines: bool,
-    short_axis: bool,
-    test_only: bool,
-    processes: int | None,
-    as_json: bool,
+    out: Annotated[Path, typer.Option(help="Folder to write. A cohort that is there is replaced.")],
+    patients: Annotated[int, typer.Option(min=1, help="Patients who are scanned and measured.")] = 1000,
+    unmeasured: Annotated[int, typer.Option(min=0, help="Further patients whose scan nobody measured.")] = 0,
+    unscanned: Annotated[int, typer.Option(min=0, help="Further patients with an ECG and diagnoses only.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the population.")] = 0,
+    layout: Annotated[
+        Format, typer.Option("--format", help="cohort writes a cohort, wfdb writes the ECGs alone as files.")
+    ] = "cohort",
+    cines: Annotated[bool, typer.Option(help="Draw the four-chamber cines.")] = True,
+    short_axis: Annotated[bool, typer.Option("--short-axis", help="Also draw short-axis cines.")] = False,
+    test_only: Annotated[bool, typer.Option("--test-only", help="Put every patient into the test fold.")] = False,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes. One for each core by default.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Simulate, with a progress bar, and say what was written."""
-    if layout not in FORMATS:
-        raise InvalidSettings(f"no format is called {layout!r}: choose {' or '.join(FORMATS)}")
+    """Simulate a paired cohort: ECGs, cines, phenotypes and diseases of patients who do not exist."""
+    from training.cohort.layout import SHARES, is_cohort
+    from training.cohort.staged_folder import check_destination
+    from training.simulation.simulate_cohort import simulate_cohort, write_wfdb
+
     if layout == "wfdb" and unmeasured + unscanned:
-        raise InvalidSettings("WFDB files are ECGs with the truth beside them: ask for more --patients instead")
+        raise InvalidSettings("--format wfdb writes no unmeasured and no unscanned patients: set --patients instead")
     if unmeasured and not (cines or short_axis):
-        raise InvalidSettings("--unmeasured patients have a scan: let one be drawn, or make them --unscanned")
+        raise InvalidSettings("--unmeasured patients have a scan: drop --no-cines, or make them --unscanned")
     check_destination(out, is_cohort if layout == "cohort" else lambda _: False)
     everybody = patients + unmeasured + unscanned
-    with counted("simulating") as show:
+    with progress_bar() as show:
         options: dict[str, Any] = {
             "processes": processes,
-            "progress": lambda done: show(done, everybody),
+            "progress": lambda done: show("simulating", done, everybody),
         }
         if layout == "wfdb":
             write_wfdb(out, patients, seed, **options)
@@ -71,12 +72,16 @@ def simulate_command(
             cohort = simulate_cohort(out, patients, seed, cines=cines, short_axis=short_axis, **options)
             answer = _describe(cohort, out, seed)
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+        print_json(answer)
     else:
         _print(answer)
 
 
 def _describe(cohort: Cohort, out: Path, seed: int) -> Simulated:
+    import numpy as np
+
+    from schemas.messages import DISEASES
+
     shares = np.mean(cohort.diseases, axis=0)
     return Simulated(
         out=str(out),
@@ -89,14 +94,14 @@ def _describe(cohort: Cohort, out: Path, seed: int) -> Simulated:
 
 
 def _print(answer: Simulated) -> None:
+    from rich.console import Console
+
     console = Console()
     console.print(f"wrote {answer.patients} simulated patients of seed {answer.seed} to {answer.out}")
     if answer.prevalence is None or answer.fold_patients is None:
         return
     console.print(", ".join(f"{fold} {count}" for fold, count in answer.fold_patients.items()))
-    table = Table(box=None, padding=(0, 2))
-    table.add_column("disease")
-    table.add_column("share", justify="right")
+    table = new_table("disease", "share")
     for disease, share in answer.prevalence.items():
         table.add_row(disease.replace("_", " "), f"{100 * share:.1f} %")
     console.print(table)

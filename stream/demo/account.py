@@ -1,4 +1,4 @@
-"""Counts what comes back for the records that went out: answers, duplicates, losses, latencies."""
+"""The account of a demonstration: which answers came back for the records that went out, and after how long."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ RECENT = 12
 LATENCIES_KEPT = 100_000
 ANSWERS_KEPT = 200_000
 
-TALLIED_TOPICS = (ECG_RISK, ECG_REJECTED, ECG_ALERTS, CMR_RESULTS)
+ACCOUNT_TOPICS = (ECG_RISK, ECG_REJECTED, ECG_ALERTS, CMR_RESULTS)
 
-Finding: TypeAlias = tuple[str, Disease]
-"""A patient's pseudonym, or else the record's id, and the disease that was flagged."""
+FlaggedDisease: TypeAlias = tuple[str, Disease]
+"""The patient's pseudonym (without one, the record's id), and the disease that was flagged."""
 
 
-class Latency(msgspec.Struct, frozen=True):
-    """Milliseconds from publishing a record to its answer."""
+class AnswerLatency(msgspec.Struct, frozen=True):
+    """Milliseconds from the publication of a record to its answer."""
 
     p50: float
     p95: float
@@ -34,13 +34,13 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class CineSeconds(msgspec.Struct, frozen=True):
-    """How long the drawing of a cine took."""
+    """How many seconds it took to draw a cine."""
 
     p50: float
     p95: float
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class DemoOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the records: `demo --once --json` prints it."""
 
     published: int
@@ -49,28 +49,28 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     alerts: int
     duplicates: int
     contradictions: int
-    """Records with two answers that differ; nothing allows that."""
+    """Records with two different answers, which nothing allows."""
     lost: int
     records_per_s: float
-    latency_ms: Latency | None
+    latency_ms: AnswerLatency | None
     cines: int
     """Flagged records whose cine was drawn."""
     cines_failed: int
     cine_seconds: CineSeconds | None
 
 
-class Tally:
+class DemoAccount:
     """Matches answers with records by record id.
 
-    A further answer to the same record is a duplicate, which at-least-once delivery allows; one with another id than
-    the first would be a contradiction, which nothing allows. Memory is bounded: only the latest `ANSWERS_KEPT` answers
-    are compared.
+    A second answer to a record is a duplicate, which at-least-once delivery allows. A second answer with another id
+    is a contradiction, which nothing allows. Memory is bounded: only the latest `ANSWERS_KEPT` answers are compared.
 
-    How many alerts a report raises, its reader cannot know, since a patient's second one for a disease is held back.
-    But each disease that was flagged in a patient must have raised one at least: those are waited for.
+    The reader of a report cannot know how many alerts the report raises, because a patient's second alert for the same
+    disease is held back. But each disease that was flagged in a patient raises at least one alert, which the account
+    waits for.
 
     Args:
-        cines: whether a cine, or its failure, is waited for of each flagged record.
+        cines: whether the account also waits for the cine, or its failure, of each flagged record.
     """
 
     def __init__(self, *, cines: bool = False) -> None:
@@ -80,8 +80,8 @@ class Tally:
         self._cine_seconds: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._outstanding: dict[str, float] = {}
         self._answers: RecentDict[str, str] = RecentDict(ANSWERS_KEPT)
-        self._alerted: RecentDict[Finding, None] = RecentDict(ANSWERS_KEPT)
-        self._awaited: RecentDict[Finding, None] = RecentDict(ANSWERS_KEPT)
+        self._alerted: RecentDict[FlaggedDisease, None] = RecentDict(ANSWERS_KEPT)
+        self._awaited: RecentDict[FlaggedDisease, None] = RecentDict(ANSWERS_KEPT)
         self._latencies_s: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._kinds: Counter[str] = Counter()
         self._first_sent = self._last_answer = 0.0
@@ -89,14 +89,14 @@ class Tally:
         self.recent: deque[RiskReport | Rejection] = deque(maxlen=RECENT)
 
     def sent(self, record_id: str) -> None:
-        """Note that a record goes out now."""
+        """Note that a record is published now."""
         now = time.monotonic()
         self._first_sent = self._first_sent or now
         self._outstanding[record_id] = now
         self.published += 1
 
     def receive(self, topic: str, value: bytes) -> None:
-        """Note a message from one of `TALLIED_TOPICS`."""
+        """Note a message from one of `ACCOUNT_TOPICS`."""
         if topic == ECG_RISK:
             report = decode_message(RiskReport, value)
             if self._answered(report.record_id, report.report_id, report):
@@ -107,9 +107,9 @@ class Tally:
         elif topic == ECG_ALERTS:
             alert = decode_message(Alert, value)
             self._kinds["Alert"] += self._is_first(alert.identifier, alert.identifier)
-            finding = (alert.subject or alert.record_id, alert.code)
-            self._alerted.put(finding, None)
-            self._awaited.pop(finding)
+            flagged_disease = (alert.subject or alert.record_id, alert.code)
+            self._alerted.put(flagged_disease, None)
+            self._awaited.pop(flagged_disease)
         elif topic == CMR_RESULTS:
             self._receive_cine(decode_message(CmrResult, value))
 
@@ -124,9 +124,9 @@ class Tally:
 
     def _await_alerts(self, report: RiskReport) -> None:
         for risk in report.risks:
-            finding = (report.patient_id or report.record_id, risk.disease)
-            if risk.flagged and finding not in self._alerted:
-                self._awaited.put(finding, None)
+            flagged_disease = (report.patient_id or report.record_id, risk.disease)
+            if risk.flagged and flagged_disease not in self._alerted:
+                self._awaited.put(flagged_disease, None)
         if self._cines and any(risk.flagged for risk in report.risks) and report.record_id not in self._drawn:
             self._undrawn.put(report.record_id, None)
 
@@ -150,23 +150,23 @@ class Tally:
 
     @property
     def lost(self) -> int:
-        """Records sent and not yet answered."""
+        """Records that were sent and are not answered yet."""
         return len(self._outstanding)
 
     @property
     def missing(self) -> int:
-        """What is still to come: answers, the first alert of each disease flagged in a patient, cines."""
+        """What is still awaited: answers, the first alert for each disease flagged in a patient, cines."""
         return self.lost + len(self._awaited) + len(self._undrawn)
 
     @property
     def received(self) -> int:
-        """Messages that counted: first answers, alerts and cines."""
+        """First answers, alerts and cines so far."""
         return self._kinds.total()
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> DemoOutcome:
         """Return the account so far."""
         elapsed_s = max(self._last_answer - self._first_sent, 1e-9)
-        return Outcome(
+        return DemoOutcome(
             published=self.published,
             reports=self._kinds["RiskReport"],
             rejected=self._kinds["Rejection"],
@@ -182,16 +182,16 @@ class Tally:
         )
 
 
-def latency(seconds: Iterable[float]) -> Latency | None:
-    """Return the percentiles in milliseconds, None without a single answer."""
+def latency(seconds: Iterable[float]) -> AnswerLatency | None:
+    """Return the percentiles in milliseconds, None where there is no answer."""
     values: Sequence[float] = list(seconds)
     if not values:
         return None
-    return Latency(*(round(float(p) * 1e3, 1) for p in np.percentile(values, PERCENTILES)))
+    return AnswerLatency(*(round(float(p) * 1e3, 1) for p in np.percentile(values, PERCENTILES)))
 
 
 def cine_seconds(seconds: Iterable[float]) -> CineSeconds | None:
-    """Return the percentiles, None without a single cine."""
+    """Return the percentiles, None where there is no cine."""
     values: Sequence[float] = list(seconds)
     if not values:
         return None

@@ -1,4 +1,4 @@
-"""What the demonstration shows in the terminal: counts, latency, the latest risks."""
+"""The terminal screen of the demonstration: counts, latency, the latest risks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rich.text import Text
 from schemas.messages import DISEASES, NOTICE, RiskReport
 from stream.risk_table import HEADINGS, LEGEND, risk_cells, weights_note
 
-from .account import Tally
+from .account import DemoAccount
 
 
-def render_tally(tally: Tally) -> RenderableType:
-    """Return the screen: an account on top, the latest answers below."""
-    return Group(_account(tally), _latest(tally), Text(_footnote(tally), style="dim"))
+def render_account(account: DemoAccount) -> RenderableType:
+    """Return the screen: the counts on top, the latest answers below."""
+    return Group(_counts(account), _latest(account), Text(_footnote(account), style="dim"))
 
 
-def _account(tally: Tally) -> RenderableType:
-    outcome = tally.outcome()
+def _counts(account: DemoAccount) -> RenderableType:
+    outcome = account.outcome()
     grid = Table.grid(padding=(0, 3))
     latency = outcome.latency_ms
     milliseconds = f"{latency.p50:.0f} / {latency.p95:.0f} / {latency.p99:.0f} ms" if latency else "–"
@@ -28,16 +28,16 @@ def _account(tally: Tally) -> RenderableType:
         "rate", f"{outcome.records_per_s:.1f}/s", "rejected", str(outcome.rejected), "waiting", str(outcome.lost)
     )
     grid.add_row("latency p50 / p95 / p99", milliseconds, "cines", str(outcome.cines))
-    return Panel(grid, title="CardiacNets", subtitle="Ctrl-C ends it", expand=False)
+    return Panel(grid, title="CardiacNets", subtitle="Ctrl-C ends the demonstration", expand=False)
 
 
-def _latest(tally: Tally) -> RenderableType:
+def _latest(account: DemoAccount) -> RenderableType:
     table = Table(box=None, padding=(0, 2))
     table.add_column("record", no_wrap=True, max_width=28)
     for disease in DISEASES:
         table.add_column(HEADINGS[disease], justify="right", no_wrap=True)
     table.add_column("warnings", no_wrap=True, max_width=40)
-    for answer in reversed(tally.recent):
+    for answer in reversed(account.recent):
         if isinstance(answer, RiskReport):
             warnings = ", ".join(warning.code for warning in answer.quality.warnings)
             table.add_row(Text(answer.record_id), *risk_cells(answer), Text(warnings))
@@ -46,6 +46,6 @@ def _latest(tally: Tally) -> RenderableType:
     return table
 
 
-def _footnote(tally: Tally) -> str:
-    reports = [answer for answer in tally.recent if isinstance(answer, RiskReport)]
+def _footnote(account: DemoAccount) -> str:
+    reports = [answer for answer in account.recent if isinstance(answer, RiskReport)]
     return f"{LEGEND}. {weights_note(reports[-1].model) if reports else ''}{NOTICE}"

@@ -1,4 +1,4 @@
-"""The demonstration: embedded servers, real workers, a dashboard, ECGs in and answers out; no set-up, no data."""
+"""The demonstration: embedded servers, real workers and a dashboard. It needs no set-up and no data."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -30,31 +30,29 @@ from stream.broker.rate_limit import Pace
 from stream.settings import Settings, as_environment
 from training.simulation.ecg import generate_ecgs
 
-from .account import TALLIED_TOPICS, Outcome, Tally
+from .account import ACCOUNT_TOPICS, DemoAccount, DemoOutcome
 from .child_process import Child
 from .embedded_servers import embedded_broker, embedded_redis, free_port
 
 WORKER_READY_S = 120.0
 """On the first start every engine is checked and timed."""
 ANSWER_S = 60.0
-"""How long without any answer until the missing ones count as lost."""
+"""After this long without an answer, the missing answers count as lost."""
 POLL_S = 0.1
-PLAIN_BROKER: dict[str, Any] = {
-    "security_protocol": "PLAINTEXT",
-    "sasl_username": None,
-    "sasl_password": None,
-    "tls_ca_file": None,
-    "tls_certificate_file": None,
-    "tls_key_file": None,
-    "idempotent_producer": False,
-    "replication_factor": 1,
-}
-"""What the embedded broker can do, whatever the operator's own can."""
+SECURITY = ("security_", "sasl_", "tls_")
+"""How the settings begin that describe the security of the operator's own broker."""
+
+
+class ShowAccount(Protocol):
+    """Shows how far a demonstration is."""
+
+    def __call__(self, account: DemoAccount) -> object:
+        """Show the account."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a demonstration runs on; `dashboard` is the address to open, token included."""
+    """What a demonstration runs on. `dashboard` is the address to open; it includes the token."""
 
     settings: Settings
     children: dict[str, Child]
@@ -63,15 +61,15 @@ class Stage:
 
 @contextmanager
 def demo_stage(settings: Settings, log_folder: Path, *, dashboard: bool) -> Iterator[Stage]:
-    """Start the embedded servers, a worker and a cmr-worker that are ready, the dashboard; stop them all at the end.
+    """Start the embedded servers, a worker, a cmr-worker and the dashboard; stop all of them at the end.
 
     Raises:
-        DeploymentError: one of them does not start; the message holds its last words.
+        DeploymentError: one of them does not start; the message ends with the end of its log.
     """
     with ExitStack() as stack:
         broker, _ = stack.enter_context(embedded_broker(log_folder))
         redis, _ = stack.enter_context(embedded_redis(log_folder))
-        settings = settings.changed(broker=broker, redis=redis, http_port=free_port(), **PLAIN_BROKER)
+        settings = settings.changed(broker=broker, redis=redis, http_port=free_port(), **_plain_broker())
         asyncio.run(ensure_topics(settings.kafka))
         of_cines = settings.changed(http_port=free_port())
         children = {
@@ -86,6 +84,12 @@ def demo_stage(settings: Settings, log_folder: Path, *, dashboard: bool) -> Iter
             children["dashboard"] = stack.enter_context(start_worker(shown, log_folder / "dashboard.log", "dashboard"))
             address = await_dashboard(children["dashboard"], shown)
         yield Stage(settings, children, address)
+
+
+def _plain_broker() -> dict[str, Any]:
+    """Return what the embedded broker supports, the defaults, in place of the settings of the operator's broker."""
+    names = (*SECURITY, "idempotent_producer", "replication_factor")
+    return {name: value for name, value in Settings().flat().items() if name.startswith(names)}
 
 
 def _dashboard_settings(settings: Settings) -> Settings:
@@ -129,7 +133,7 @@ def _await_answer(place: str, child: Child, name: str) -> None:
 
 
 def demo_records(ecgs: Path | None, limit: int | None, seed: int) -> Iterator[EcgRecord]:
-    """Return the ECGs to publish: those under `ecgs`, else generated ones, as of now (endlessly without a limit)."""
+    """Return the ECGs to publish: those under `ecgs`, or generated ECGs of now (without a limit they never end)."""
     if ecgs is None:
         generated = generate_ecgs(sys.maxsize if limit is None else limit, seed)
         return (msgspec.structs.replace(record, recorded_at=datetime.now(UTC)) for record in generated)
@@ -142,74 +146,72 @@ def _readable(ecgs: Path) -> Iterator[EcgRecord]:
         if isinstance(outcome, EcgRecord):
             yield outcome
         else:
-            print(f"passed over {path}: {outcome}", file=sys.stderr)
+            print(f"skipped {path}: {outcome}", file=sys.stderr)
 
 
 async def run_once(
-    stage: Stage, records: Iterable[EcgRecord], rate_hz: float | None, progress: Callable[[Tally], object]
-) -> Outcome:
-    """Publish the records, wait for every answer, return the account."""
-    tally = Tally(cines=True)
-    async with _watching(stage, tally, progress):
-        await _publish(stage, records, tally, rate_hz)
-        await _all_answered(stage, tally)
-    return tally.outcome()
+    stage: Stage, records: Iterable[EcgRecord], rate_hz: float | None, progress: ShowAccount
+) -> DemoOutcome:
+    """Publish the records, wait for every answer, and return what became of the records."""
+    account = DemoAccount(cines=True)
+    async with _watching(stage, account, progress):
+        await _publish(stage, records, account, rate_hz)
+        await _all_answered(stage, account)
+    return account.outcome()
 
 
-async def run_live(
-    stage: Stage, records: Iterable[EcgRecord], rate_hz: float, progress: Callable[[Tally], object]
-) -> None:
-    """Publish the records at a rate and go on watching, until cancelled or the worker ends."""
-    tally = Tally(cines=True)
-    async with _watching(stage, tally, progress):
-        await _publish(stage, records, tally, rate_hz)
+async def run_live(stage: Stage, records: Iterable[EcgRecord], rate_hz: float, progress: ShowAccount) -> None:
+    """Publish the records at a rate, then watch, until cancelled or until a child ends."""
+    account = DemoAccount(cines=True)
+    async with _watching(stage, account, progress):
+        await _publish(stage, records, account, rate_hz)
         while True:
             _require_running(stage)
             await asyncio.sleep(POLL_S)
 
 
-async def _publish(stage: Stage, records: Iterable[EcgRecord], tally: Tally, rate_hz: float | None) -> None:
+async def _publish(stage: Stage, records: Iterable[EcgRecord], account: DemoAccount, rate_hz: float | None) -> None:
     pace = Pace(rate_hz)
     async with EcgPublisher(stage.settings.kafka, Lane.REALTIME) as publisher:
         for record in records:
             await pace.step()
-            tally.sent(record.record_id)
+            account.sent(record.record_id)
             await publisher.send(record)
             _require_running(stage)
         await publisher.flush()
 
 
 @asynccontextmanager
-async def _watching(stage: Stage, tally: Tally, progress: Callable[[Tally], object]) -> AsyncIterator[None]:
-    """Feed the tally with the answers while the block runs."""
-    consumer = new_consumer(stage.settings.kafka, TALLIED_TOPICS, auto_offset_reset="earliest")
+async def _watching(stage: Stage, account: DemoAccount, progress: ShowAccount) -> AsyncIterator[None]:
+    """Hand the answers to the account while the block runs."""
+    consumer = new_consumer(stage.settings.kafka, ACCOUNT_TOPICS, auto_offset_reset="earliest")
     async with consumer:
 
         async def watch() -> None:
             async for message in consumer:
-                tally.receive(message.topic, message.value)
+                account.receive(message.topic, message.value)
 
         async def show() -> None:
             while True:
-                progress(tally)
+                progress(account)
                 await asyncio.sleep(POLL_S)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(watch()), group.create_task(show())]
             yield
-            progress(tally)
+            progress(account)
             for task in tasks:
                 task.cancel()
 
 
-async def _all_answered(stage: Stage, tally: Tally) -> None:
-    """Wait for every answer, and for the alerts and cines that follow them; give up after `ANSWER_S` of silence."""
-    seen, since = tally.received, time.monotonic()
-    while tally.missing and time.monotonic() - since < ANSWER_S:
+async def _all_answered(stage: Stage, account: DemoAccount) -> None:
+    """Wait for every answer and for the alerts and cines that follow; give up after `ANSWER_S` without an answer."""
+    seen, since = account.received, time.monotonic()
+    while account.missing and time.monotonic() - since < ANSWER_S:
         _require_running(stage)
         await asyncio.sleep(POLL_S)
-        if tally.received != seen:
-            seen, since = tally.received, time.monotonic()
+        if account.received != seen:
+            seen, since = account.received, time.monotonic()
 
 
 def _require_running(stage: Stage) -> None:
@@ -220,7 +222,7 @@ def _require_running(stage: Stage) -> None:
 
 @contextmanager
 def log_folder(keep: Path | None) -> Iterator[Path]:
-    """Give a folder for the children's logs: a temporary one, or one to keep."""
+    """Give a folder for the children's logs: the folder to keep them in, or a temporary folder."""
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
         yield keep

@@ -24,26 +24,13 @@ from .crops import Augmentation, open_resampled
 from .fit import Learner, fit
 from .pretrain_cmr import FEATURES, scanned, scans_of
 from .seeds import seed_stage
-from .settings import Hardware, Learning, SavedStruct, Share
+from .settings import Align, Hardware
 from .stage_folder import StageFolder, check_cohort, open_stage
 
 STAGE = "align"
 TOWER = "cmr_tower.safetensors"
 EMBEDDINGS = "embeddings.npy"
 COMPONENTS = "components.npy"
-
-
-class Align(SavedStruct, frozen=True, kw_only=True):
-    """What decides the result.
-
-    Attributes:
-        keep: share of the ECG's patches that the encoder sees in a training step.
-    """
-
-    preset: str = "reference"
-    seed: int = 0
-    keep: Share = 0.25
-    learning: Learning = Learning(epochs=12, batch_size=128, learning_rate=1e-3)
 
 
 class Aligner(Learner):

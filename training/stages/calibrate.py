@@ -30,9 +30,9 @@ from training.networks.weights_files import load_weights
 
 from .crops import iterate_preprocessed
 from .finetune import STAGE as FINETUNE
-from .finetune import Finetune, check_development
+from .finetune import check_development
 from .pooled_slopes import pool_slopes, slope_error
-from .settings import SavedStruct
+from .settings import Finetune, SavedStruct
 from .stage_folder import StageFolder, open_stage, read_settings
 
 Case: TypeAlias = tuple[Floats, NDArray[np.bool_]]

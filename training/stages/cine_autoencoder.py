@@ -28,25 +28,10 @@ from .batches import Batch, Draw, Scans, load_development, load_training
 from .fit import Learner, fit
 from .pretrain_cmr import scans_of
 from .seeds import seed_stage
-from .settings import Hardware, Learning, NotNegative, SavedStruct
+from .settings import Hardware, TrainVae
 from .stage_folder import StageFolder, open_stage
 
 STAGE = "train-vae"
-
-
-class TrainVae(SavedStruct, frozen=True, kw_only=True):
-    """What decides the result.
-
-    Attributes:
-        edge_weight: of the edges' loss beside the pixels'.
-        divergence_weight: of the divergence, in nats a cine.
-    """
-
-    preset: str = "reference"
-    seed: int = 0
-    edge_weight: NotNegative = 0.5
-    divergence_weight: NotNegative = 1e-6
-    learning: Learning = Learning(epochs=2, batch_size=16, learning_rate=1e-3, weight_decay=0.0, warm_up_epochs=0.2)
 
 
 class ReducedCines(Scans):

@@ -37,14 +37,12 @@ from training.networks.weights_files import WEIGHTS, above, below, load_weights,
 
 from .batches import Batch, Draw, load_development, load_training
 from .cine_autoencoder import STAGE as TRAIN_VAE
-from .cine_autoencoder import TrainVae
 from .crops import iterate_preprocessed
 from .finetune import STAGE as FINETUNE
-from .finetune import Finetune
 from .fit import Learner, fit
 from .pretrain_cmr import scanned, scans_of
 from .seeds import seed_stage
-from .settings import Count, Hardware, Learning, NotNegative, SavedStruct, Share
+from .settings import Finetune, Hardware, SavedStruct, TrainGenerator, TrainVae
 from .stage_folder import StageFolder, open_stage, read_settings
 
 STAGE = "train-generator"
@@ -54,25 +52,6 @@ SCALING = "scaling.json"
 ENCODED_AT_ONCE = 32
 SCALED_AT_ONCE = 256
 MASK_MEAN, MASK_DEVIATION = 1.0, 0.25
-
-
-class TrainGenerator(SavedStruct, frozen=True, kw_only=True):
-    """What decides the result; the sizes are those of the autoencoder's preset.
-
-    Attributes:
-        least_mask: least share of the tokens that is hidden.
-        dropped: share of the ECGs whose embedding is dropped, so that there is something to be guided away from.
-        noises: that a hidden token is disturbed by in a step; the denoiser is cheap, and the transformer's answer is
-            the same for all of them.
-        shrinkage: of the expected cine towards the mean of all; see `fit_expectation`.
-    """
-
-    seed: int = 0
-    least_mask: Share = 0.7
-    dropped: Share = 0.1
-    noises: Count = 2
-    shrinkage: NotNegative = 300.0
-    learning: Learning = Learning(epochs=3, batch_size=32, learning_rate=1e-3)
 
 
 class Scaling(SavedStruct, frozen=True, kw_only=True):

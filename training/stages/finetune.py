@@ -27,7 +27,7 @@ from .batches import Batch, MiddleCrops, TrainingCrops, load_development, load_t
 from .crops import Augmentation, open_resampled
 from .fit import Learner, decayed_groups, fit
 from .seeds import seed_stage
-from .settings import Hardware, Learning, NotNegative, Positive, SavedStruct, Share
+from .settings import Finetune, Hardware, SavedStruct
 from .stage_folder import StageFolder, check_cohort, open_stage
 
 STAGE = "finetune"
@@ -40,36 +40,6 @@ class Scaler(SavedStruct, frozen=True, kw_only=True):
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
-
-
-class Finetune(SavedStruct, frozen=True, kw_only=True):
-    """What decides the result.
-
-    Attributes:
-        label_fraction: share of the training patients whose labels are used.
-        keep: share of the patches that the encoder sees in a training step.
-        encoder_rate: the encoder's learning rate, as a share of the heads'.
-        min_epoch_rows: an epoch over fewer labelled ECGs draws them several times, so that few labels get as many
-            steps between two looks at the development fold.
-        max_positive_weight: of a disease's positive cases in the loss. The weight is the ratio of negatives to
-            positives up to this cap: without it rare diseases are learned last, without the cap a few cases decide.
-            It shifts the logits, which calibration at natural prevalence takes back.
-        disease_weight, phenotype_weight, subtype_weight, alignment_weight: of the losses in their sum. The last keeps
-            the embedding aligned with CMR while the encoder moves.
-    """
-
-    preset: str = "reference"
-    seed: int = 0
-    label_fraction: Share = 1.0
-    keep: Share = 0.25
-    encoder_rate: Share = 0.5
-    min_epoch_rows: int = 2048
-    max_positive_weight: Positive = 5.0
-    disease_weight: NotNegative = 1.0
-    phenotype_weight: NotNegative = 1.0
-    subtype_weight: NotNegative = 0.1
-    alignment_weight: NotNegative = 0.05
-    learning: Learning = Learning(epochs=8, batch_size=32, learning_rate=2e-3, patience=10)
 
 
 class Finetuner(Learner):

@@ -19,9 +19,9 @@ from training.simulation.probe import probe_crops
 
 from .calibrate import STAGE as CALIBRATE
 from .calibrate import Calibrate, read_heads
-from .finetune import SCALER, Finetune, Scaler, labelled_rows
+from .finetune import SCALER, Scaler, labelled_rows
 from .finetune import STAGE as FINETUNE
-from .settings import SavedStruct
+from .settings import Finetune, SavedStruct
 from .stage_folder import StageFolder, check_cohort, check_input, read_settings, was_given
 from .unlearned_heads import find_unlearned, silence
 

@@ -17,8 +17,9 @@ from training.cohort.layout import Cohort
 from training.cohort.provenance import SIMULATED, describe_cohort
 from training.networks.weights_files import WEIGHTS, below, load_weights
 
-from .cine_generator import SCALING, Scaling, TrainGenerator
+from .cine_generator import SCALING, Scaling
 from .cine_generator import STAGE as TRAIN_GENERATOR
+from .settings import TrainGenerator
 from .stage_folder import StageFolder, check_cohort, check_input, read_settings
 
 

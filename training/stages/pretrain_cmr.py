@@ -22,29 +22,12 @@ from training.networks.weights_files import save_weights
 from .batches import Batch, Scans, load_development, load_training
 from .fit import Learner, fit
 from .seeds import seed_stage
-from .settings import Count, Hardware, Learning, SavedStruct, Share
+from .settings import Hardware, PretrainCmr
 from .stage_folder import StageFolder, open_stage
 
 STAGE = "pretrain-cmr"
 FEATURES = "features.npy"
 CINES_AT_ONCE = 64
-
-
-class PretrainCmr(SavedStruct, frozen=True, kw_only=True):
-    """What decides the result.
-
-    Attributes:
-        mask: share of the patches that is hidden.
-        components: of a patch, that the encoder learns from and draws.
-        features: of a heart.
-    """
-
-    preset: str = "reference"
-    seed: int = 0
-    mask: Share = 0.75
-    components: Count = 192
-    features: Count = 256
-    learning: Learning = Learning(epochs=12, batch_size=64, learning_rate=1e-3)
 
 
 class CmrMasker(Learner):

@@ -15,19 +15,10 @@ from .batches import Batch, MiddleCrops, TrainingCrops, load_development, load_t
 from .crops import open_resampled
 from .fit import Learner, fit
 from .seeds import seed_stage
-from .settings import Hardware, Learning, SavedStruct, Share
+from .settings import Hardware, PretrainEcg
 from .stage_folder import StageFolder, open_stage
 
 STAGE = "pretrain-ecg"
-
-
-class PretrainEcg(SavedStruct, frozen=True, kw_only=True):
-    """What decides the result."""
-
-    preset: str = "reference"
-    seed: int = 0
-    mask: Share = 0.75
-    learning: Learning = Learning(epochs=8, batch_size=32, learning_rate=1e-3)
 
 
 class EcgMasker(Learner):

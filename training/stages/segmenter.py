@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch  # noqa: TID253 - Lightning
-from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 from torch.nn import functional  # noqa: TID253
@@ -25,22 +23,10 @@ from .batches import Batch, load_development, load_training
 from .fit import Learner, fit
 from .outlined_frames import OutlinedFrames, disturb, outline_frames
 from .seeds import seed_stage
-from .settings import Hardware, Learning, SavedStruct
+from .settings import Hardware, TrainSegmenter
 from .stage_folder import StageFolder, open_stage
 
 STAGE = "segmenter"
-
-
-class TrainSegmenter(SavedStruct, frozen=True, kw_only=True):
-    """What decides the result.
-
-    Attributes:
-        frames: of each beat that are learned from.
-    """
-
-    seed: int = 0
-    frames: Annotated[int, Meta(ge=2, le=50)] = 10
-    learning: Learning = Learning(epochs=4, batch_size=64, learning_rate=3e-3, warm_up_epochs=0.5)
 
 
 class Outliner(Learner):

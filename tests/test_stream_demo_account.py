@@ -1,4 +1,4 @@
-"""The tally counts each record once, and finds what is missing."""
+"""The account of a demonstration counts each record once, and finds what is missing."""
 
 import io
 from datetime import UTC, datetime
@@ -7,8 +7,8 @@ from rich.console import Console
 
 from schemas.messages import Alert, CmrResult, ModelReference, Quality, Rejection, Risk, RiskReport, encode_message
 from schemas.topics import CMR_RESULTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
-from stream.demo.account import Tally
-from stream.demo.live_view import render_tally
+from stream.demo.account import DemoAccount
+from stream.demo.live_view import render_account
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = ModelReference(name="m", version="1", trained=False, weights="untrained")
@@ -49,73 +49,73 @@ def alert(report_id, *, subject=None, status="raised"):
 
 
 def test_a_record_without_an_answer_is_lost():
-    tally = Tally()
+    account = DemoAccount()
     for record_id in "abc":
-        tally.sent(record_id)
-    tally.receive(ECG_RISK, report("a"))
-    assert (tally.outcome().published, tally.outcome().reports, tally.outcome().lost) == (3, 1, 2)
+        account.sent(record_id)
+    account.receive(ECG_RISK, report("a"))
+    assert (account.outcome().published, account.outcome().reports, account.outcome().lost) == (3, 1, 2)
 
 
 def test_the_same_answer_twice_is_a_duplicate_and_no_contradiction():
-    tally = Tally()
-    tally.sent("a")
-    tally.receive(ECG_RISK, report("a"))
-    tally.receive(ECG_RISK, report("a"))
-    assert (tally.duplicates, tally.contradictions, tally.outcome().reports) == (1, 0, 1)
+    account = DemoAccount()
+    account.sent("a")
+    account.receive(ECG_RISK, report("a"))
+    account.receive(ECG_RISK, report("a"))
+    assert (account.duplicates, account.contradictions, account.outcome().reports) == (1, 0, 1)
 
 
 def test_two_answers_with_different_ids_contradict_each_other():
-    tally = Tally()
-    tally.receive(ECG_RISK, report("a", "r1"))
-    tally.receive(ECG_RISK, report("a", "r2"))
-    assert tally.contradictions == 1
+    account = DemoAccount()
+    account.receive(ECG_RISK, report("a", "r1"))
+    account.receive(ECG_RISK, report("a", "r2"))
+    assert account.contradictions == 1
 
 
 def test_a_rejection_is_an_answer():
-    tally = Tally()
-    tally.sent("a")
+    account = DemoAccount()
+    account.sent("a")
     rejection = Rejection(
         rejection_id="x", record_id="a", code="flat_lead", detail="d", numbers={}, source="t/0/0", created_at=NOW
     )
-    tally.receive(ECG_REJECTED, encode_message(rejection))
-    assert (tally.lost, tally.outcome().rejected) == (0, 1)
+    account.receive(ECG_REJECTED, encode_message(rejection))
+    assert (account.lost, account.outcome().rejected) == (0, 1)
 
 
 def test_a_flagged_report_still_waits_for_its_alert():
-    tally = Tally()
-    tally.sent("a")
-    tally.receive(ECG_RISK, report("a", flagged=True))
-    assert (tally.lost, tally.missing) == (0, 1)
-    tally.receive(ECG_ALERTS, alert("r"))
-    assert (tally.missing, tally.outcome().alerts) == (0, 1)
+    account = DemoAccount()
+    account.sent("a")
+    account.receive(ECG_RISK, report("a", flagged=True))
+    assert (account.lost, account.missing) == (0, 1)
+    account.receive(ECG_ALERTS, alert("r"))
+    assert (account.missing, account.outcome().alerts) == (0, 1)
 
 
 def test_an_alert_that_comes_before_its_report_is_not_waited_for():
-    tally = Tally()
-    tally.receive(ECG_ALERTS, alert("r"))
-    tally.receive(ECG_RISK, report("a", flagged=True))
-    assert tally.missing == 0
+    account = DemoAccount()
+    account.receive(ECG_ALERTS, alert("r"))
+    account.receive(ECG_RISK, report("a", flagged=True))
+    assert account.missing == 0
 
 
 def test_one_alert_a_patient_and_disease_is_all_that_is_waited_for():
-    tally = Tally()
-    tally.receive(ECG_RISK, report("a", "r1", flagged=True, patient_id="p"))
-    tally.receive(ECG_RISK, report("b", "r2", flagged=True, patient_id="p"))
-    tally.receive(ECG_RISK, report("c", "r3", flagged=True, patient_id="q"))
-    assert tally.missing == 2
-    tally.receive(ECG_ALERTS, alert("r1", subject="p"))
-    assert tally.missing == 1
+    account = DemoAccount()
+    account.receive(ECG_RISK, report("a", "r1", flagged=True, patient_id="p"))
+    account.receive(ECG_RISK, report("b", "r2", flagged=True, patient_id="p"))
+    account.receive(ECG_RISK, report("c", "r3", flagged=True, patient_id="q"))
+    assert account.missing == 2
+    account.receive(ECG_ALERTS, alert("r1", subject="p"))
+    assert account.missing == 1
 
 
 def test_the_later_states_of_an_alert_count_no_further_alert():
-    tally = Tally()
-    tally.receive(ECG_ALERTS, alert("r"))
-    tally.receive(ECG_ALERTS, alert("r", status="acknowledged"))
-    assert (tally.outcome().alerts, tally.contradictions) == (1, 0)
+    account = DemoAccount()
+    account.receive(ECG_ALERTS, alert("r"))
+    account.receive(ECG_ALERTS, alert("r", status="acknowledged"))
+    assert (account.outcome().alerts, account.contradictions) == (1, 0)
 
 
 def test_without_answers_there_is_no_latency():
-    assert Tally().outcome().latency_ms is None
+    assert DemoAccount().outcome().latency_ms is None
 
 
 def cine(record_id, status="generated"):
@@ -138,29 +138,29 @@ def cine(record_id, status="generated"):
 
 
 def test_a_flagged_record_waits_for_its_cine_where_cines_are_drawn_and_a_failed_one_is_no_cine():
-    tally = Tally(cines=True)
-    tally.receive(ECG_RISK, report("a", "r1", flagged=True, patient_id="p"))
-    tally.receive(ECG_RISK, report("b", "r2", flagged=True, patient_id="p"))
-    tally.receive(ECG_RISK, report("c", "r3"))
-    tally.receive(ECG_ALERTS, alert("r1", subject="p"))
-    assert tally.missing == 2
-    tally.receive(CMR_RESULTS, cine("a"))
-    tally.receive(CMR_RESULTS, cine("a"))
-    tally.receive(CMR_RESULTS, cine("b", "failed"))
-    outcome = tally.outcome()
-    assert (tally.missing, outcome.cines, outcome.cines_failed) == (0, 1, 1)
+    account = DemoAccount(cines=True)
+    account.receive(ECG_RISK, report("a", "r1", flagged=True, patient_id="p"))
+    account.receive(ECG_RISK, report("b", "r2", flagged=True, patient_id="p"))
+    account.receive(ECG_RISK, report("c", "r3"))
+    account.receive(ECG_ALERTS, alert("r1", subject="p"))
+    assert account.missing == 2
+    account.receive(CMR_RESULTS, cine("a"))
+    account.receive(CMR_RESULTS, cine("a"))
+    account.receive(CMR_RESULTS, cine("b", "failed"))
+    outcome = account.outcome()
+    assert (account.missing, outcome.cines, outcome.cines_failed) == (0, 1, 1)
     assert outcome.cine_seconds.p50 == 1.5
 
 
 def test_ids_are_shown_as_they_are_and_obeyed_by_nobody():
-    tally, out = Tally(), io.StringIO()
+    account, out = DemoAccount(), io.StringIO()
     rejection = Rejection(
         rejection_id="x", record_id="b[/b]", code="flat_lead", detail="", numbers={}, source="t/0/0", created_at=NOW
     )
-    tally.sent("a[/b]")
-    tally.sent("b[/b]")
-    tally.receive(ECG_RISK, report("a[/b]"))
-    tally.receive(ECG_REJECTED, encode_message(rejection))
-    Console(file=out, width=120).print(render_tally(tally))
+    account.sent("a[/b]")
+    account.sent("b[/b]")
+    account.receive(ECG_RISK, report("a[/b]"))
+    account.receive(ECG_REJECTED, encode_message(rejection))
+    Console(file=out, width=120).print(render_account(account))
     assert "a[/b]" in out.getvalue()
     assert "b[/b]" in out.getvalue()

@@ -1,0 +1,92 @@
+"""The command line as a person meets it: each command explains itself, and starting it is light."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from stream.cli import app
+
+HEAVY = ("aiokafka", "faust", "matplotlib", "numpy", "onnxruntime", "openvino", "scipy", "torch", "wfdb")
+OPTIONS_OF_EVERY_LEARNER = {
+    "--cohort", "--out", "--seed",
+    "--epochs", "--batch-size", "--learning-rate", "--weight-decay", "--warm-up-epochs", "--patience",
+}  # fmt: skip
+STARTS = (
+    "import json, runpy, sys; sys.argv = ['cardiacnets', *sys.argv[1:]]\n"
+    "try: runpy.run_module('stream.cli', run_name='__main__')\n"
+    "finally: print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})), file=sys.stderr)\n"
+)
+
+
+def cardiacnets(*arguments):
+    """Run the command line as a person does."""
+    command = [sys.executable, "-m", "stream.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+def commands_below(group, *names):
+    """Yield the words of each command and each group."""
+    yield names
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands_below(command, *names, name)
+
+
+def find_command(words):
+    """Return the command of these words."""
+    command = typer.main.get_command(app)
+    for word in words:
+        command = command.commands[word]
+    return command
+
+
+ALL_COMMANDS = list(commands_below(typer.main.get_command(app)))
+
+
+def test_the_command_line_is_complete():
+    assert len(ALL_COMMANDS) == 1 + 12 + 3 + 2 + 1 + 12  # the program, its commands, its groups, and what is in them
+
+
+@pytest.mark.parametrize("words", ALL_COMMANDS, ids=lambda words: " ".join(words) or "cardiacnets")
+def test_each_command_and_each_of_its_options_explains_itself(words):
+    from typer.testing import CliRunner
+
+    shown = CliRunner().invoke(app, [*words, "--help"])
+    assert shown.exit_code == 0, shown.output
+    command = find_command(words)
+    assert command.help
+    assert "Raises:" not in command.help
+    assert [parameter.name for parameter in command.params if not getattr(parameter, "help", None)] == []
+
+
+@pytest.mark.parametrize("words", [(), ("screen",), ("worker",), ("train",), ("train", "finetune"), ("evaluate",)])
+def test_help_imports_nothing_heavy(words):
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS, *words, "--help"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "Usage" in done.stdout
+    assert set(json.loads(done.stderr)) & set(HEAVY) == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ("pretrain-ecg", {"--preset", "--mask"}),
+        ("pretrain-cmr", {"--preset", "--mask", "--components", "--features"}),
+        ("align", {"--preset", "--keep", "--cmr", "--encoder"}),
+        (
+            "finetune",
+            {"--preset", "--label-fraction", "--keep", "--encoder-rate", "--min-epoch-rows", "--max-positive-weight",
+             "--disease-weight", "--phenotype-weight", "--subtype-weight", "--alignment-weight", "--encoder",
+             "--aligned"},
+        ),
+        ("train-vae", {"--preset", "--edge-weight", "--divergence-weight"}),
+        ("train-generator", {"--least-mask", "--dropped", "--noises", "--shrinkage", "--vae", "--ecg"}),
+        ("segmenter", {"--frames"}),
+    ],
+)  # fmt: skip
+def test_every_setting_of_a_stage_is_an_option_of_its_command(command, more):
+    options = {option for parameter in find_command(("train", command)).params for option in parameter.opts}
+    assert options == OPTIONS_OF_EVERY_LEARNER | more
