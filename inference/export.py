@@ -1,4 +1,4 @@
-"""From torch to a bundle: the network as a graph, its weights, and what torch itself answered to a probe."""
+"""From torch to a bundle: the network as a graph, its weights, and torch's own answers to a probe."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INPUT = "crops"
 OUTPUTS = ("disease_logits", "phenotypes", "subtype_logits", "embedding")
 MAX_ROWS = 512
 OPSET = 18
-"""The exporter's own; ONNX Runtime, OpenVINO and TensorRT all read it."""
+"""The exporter's default. ONNX Runtime, OpenVINO and TensorRT read it."""
 
 UNTRAINED_NOTES = (
     "The weights are random and every number of a report is meaningless. The thresholds of 0.5 and the scale of the "
@@ -49,11 +49,11 @@ def create_bundle(
     """Write a bundle of an untrained network into `folder`, and return the folder.
 
     Args:
-        folder: created if need be; the bundle that lies there is replaced.
-        preset: the network's sizes by name.
-        seed: from which the weights are drawn; the same seed and probe give the same bundle.
+        folder: created if it is missing. A bundle in it is replaced.
+        preset: names the network's sizes.
+        seed: for the weights. The same seed and probe give the same bundle.
         probe_crops: (k, 12, 2250) float32, standardised crops of at least two ECGs.
-        n_crops: how many crops of a record are averaged.
+        n_crops: the answers of this many crops of a record are averaged.
 
     Raises:
         EngineUnavailable: torch or the exporter is not installed.
@@ -84,7 +84,7 @@ def package_network(folder: Path, network: EcgNetwork, manifest: Manifest, probe
 
 
 def export_network(network: EcgNetwork, path: Path) -> None:
-    """Write the network as one ONNX file: `crops` (rows, 12, 2250) in, the four answers out, any number of rows to 512.
+    """Write the network as one ONNX file. It takes `crops` (1 to 512 rows, 12, 2250) and gives the four answers.
 
     Raises:
         EngineUnavailable: torch or the exporter is not installed.
@@ -104,14 +104,14 @@ def export_network(network: EcgNetwork, path: Path) -> None:
 def export_graph(
     path: Path, network: nn.Module, *, inputs: dict[str, Tensor], outputs: Sequence[str], free: dict[str, Any]
 ) -> None:
-    """Write a network as one ONNX file; the same weights give the same bytes, wherever the source lies.
+    """Write a network as one ONNX file. The same weights give the same bytes in any folder and on any machine.
 
     Args:
-        path: of the file.
-        network: called with the inputs by position.
+        path: the file.
+        network: takes the inputs by position.
         inputs: examples by name.
-        outputs: their names.
-        free: by input, the axes whose extent may differ from the example's (`dynamic_shapes` of torch's exporter).
+        outputs: the names of the outputs.
+        free: for each input, the axes whose extent may differ from the example's (torch calls them `dynamic_shapes`).
 
     Raises:
         EngineUnavailable: torch or the exporter is not installed.
@@ -141,7 +141,7 @@ def restore_network(bundle: Bundle) -> EcgNetwork:
     """Return the bundle's network with its weights, for torch, in evaluation mode.
 
     Raises:
-        CorruptBundle: the weights are not those of the preset, to the last tensor.
+        CorruptBundle: the weights do not have exactly the tensors of the preset.
         EngineUnavailable: torch is not installed.
     """
     with needing_torch():
@@ -159,7 +159,7 @@ def restore_network(bundle: Bundle) -> EcgNetwork:
 
 
 def untrained_manifest(preset: str, n_crops: int) -> Manifest:
-    """Return the manifest of a network that has learned nothing, and says so; its files are yet to be written."""
+    """Return the manifest of a network that has learned nothing. It says so, and its files are not listed yet."""
     return Manifest(
         name=f"cardiacnets-{preset}",
         version=MODEL_RELEASE,
@@ -187,7 +187,7 @@ def _answers(network: EcgNetwork, crops: NDArray[np.float32]) -> dict[str, NDArr
 
 
 def _strip(model: ModelProto) -> None:
-    """Remove what differs between machines and says nothing of the network: paths, stack traces, versions."""
+    """Remove what differs between machines and does not describe the network: paths, stack traces, versions."""
     model.producer_name, model.producer_version = "cardiacnets", ""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
@@ -197,7 +197,7 @@ def _strip(model: ModelProto) -> None:
 
 @contextmanager
 def needing_torch() -> Iterator[None]:
-    """Say which package is missing where torch is.
+    """Turn a missing torch into a sentence that says how to install it.
 
     Raises:
         EngineUnavailable: torch or the exporter is not installed.
@@ -210,7 +210,7 @@ def needing_torch() -> Iterator[None]:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Keep the exporter's deprecations of itself, and its remarks on packages we do not use, from the user."""
+    """Hide the exporter's warnings about itself and about packages that we do not use."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

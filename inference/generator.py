@@ -1,15 +1,15 @@
-"""The cine generator: from an ECG's embedding to a beat of the heart, by our loop over graphs in ONNX Runtime.
+"""The cine generator: from an ECG's embedding to a beat of the heart, by a loop over graphs in ONNX Runtime.
 
-A cine is a grid of tokens, each a part of the picture. They are drawn in a random order, a few a step (Li et al.,
-NeurIPS 2024): the transformer says what it knows of the hidden ones, and the denoiser makes tokens of noise from that.
-Both are asked twice, with the embedding and without, and the difference is exaggerated (classifier-free guidance, Ho
-and Salimans 2022). The decoder of the autoencoder turns the grid into frames.
+A cine is a grid of tokens. Each token is a part of the picture. The tokens are drawn in a random order, a few in each
+step (Li et al., NeurIPS 2024): the transformer predicts a context for each hidden token, and the denoiser turns noise
+and context into a token. Both run twice, with the embedding and without it, and the difference is exaggerated
+(classifier-free guidance, Ho and Salimans 2022). The decoder of the autoencoder turns the grid into frames.
 
-So it draws one of the hearts that fit an ECG. A generator whose temperature is 0 answers with the mean of them all
-instead, the expected cine, which is the same whatever the seed.
+The result is one of the hearts that fit the ECG. A generator whose temperature is 0 answers with the mean of all
+these hearts instead: the expected cine, which does not depend on the seed.
 
-The same embedding, seed and model give the same bytes, whatever else is drawn beside them: each cine is drawn by
-itself, since the sums within a matrix product may depend on how many rows it has.
+The same embedding, seed and model give the same bytes, whatever else is drawn at the same time. Each cine is therefore
+drawn by itself, because the sums within a matrix product may depend on its number of rows.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ RECONSTRUCTION_BATCH = 8
 
 
 class CineGenerator:
-    """Draws cines; see the module. `close` lets go of the graphs; nothing may be drawn after it."""
+    """Draws cines; see the module. `close` releases the graphs, and nothing can be drawn after it."""
 
     def __init__(self, folder: GeneratorFolder, threads: int) -> None:
         self.manifest: GeneratorManifest = folder.manifest
@@ -63,11 +63,11 @@ class CineGenerator:
 
     @classmethod
     def load(cls, folder: Path | None = None, *, threads: int | None = None) -> CineGenerator:
-        """Return the generator of a folder: the shipped one, where none is given.
+        """Return the generator of a folder. Without a folder, it is the shipped generator.
 
         Args:
             folder: verified against its manifest.
-            threads: all that the process may use, where not given.
+            threads: without it, as many as the process may use.
 
         Raises:
             CorruptBundle: a file is missing or altered, or is not what the manifest says.
@@ -80,11 +80,11 @@ class CineGenerator:
 
         Args:
             embeddings: (n, 256) of length 1, as reports carry them.
-            seeds: one a cine, not negative; another one draws another heart that fits the ECG, unless the temperature
-                is 0.
+            seeds: one for each cine, not negative. Another seed draws another heart that fits the ECG, unless the
+                temperature is 0.
 
         Raises:
-            InvalidSettings: shapes or seeds are not these.
+            InvalidSettings: the embeddings or the seeds are not as described.
             EngineFailed: ONNX Runtime failed, or the generator was closed.
         """
         embeddings = np.asarray(embeddings, np.float32)
@@ -108,14 +108,14 @@ class CineGenerator:
         order = rng.permutation(n_tokens)
         known = np.empty((0, latents.token_size), np.float32)
         for count in plan_steps(n_tokens, sampling.steps):
-            told = self._ask_transformer(known, order, embedding)[:, :count]
-            known = np.concatenate([known, self._denoise(told, rng)])
+            context = self._predict_context(known, order, embedding)[:, :count]
+            known = np.concatenate([known, self._denoise(context, rng)])
         tokens = np.empty_like(known)
         tokens[order] = known
         return join_tokens(tokens, latents)
 
     def reconstruct(self, cines: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return what the autoencoder makes of cines (n, frame, row, column): the best that the generator could do."""
+        """Return cines (n, frame, row, column) after the autoencoder. The generator cannot draw them any better."""
         reconstructed = np.empty_like(cines)
         for start in range(0, len(cines), RECONSTRUCTION_BATCH):
             chunk = slice(start, start + RECONSTRUCTION_BATCH)
@@ -128,11 +128,11 @@ class CineGenerator:
         return reduce_cines(cines, self.manifest.cine.reduction)
 
     def close(self) -> None:
-        """Let go of the graphs; calling it again does nothing."""
+        """Release the graphs. A second call does nothing."""
         self._graphs = {}
 
-    def _ask_transformer(self, known: Floats, order: NDArray[np.int64], embedding: Floats) -> Floats:
-        """Return what is known of the hidden tokens, (1 or 2, hidden, width): with the embedding, then without."""
+    def _predict_context(self, known: Floats, order: NDArray[np.int64], embedding: Floats) -> Floats:
+        """Return the hidden tokens' contexts (1 or 2, hidden, width): with the embedding, then without it."""
         guided = np.ones(1, np.float32) if self.manifest.sampling.guidance == 1 else np.array([1, 0], np.float32)
         rows = len(guided)
         return self._run(
@@ -143,16 +143,16 @@ class CineGenerator:
             guided,
         )
 
-    def _denoise(self, told: Floats, rng: np.random.Generator) -> Floats:
-        """Return tokens (k, token), given what is known of them (1 or 2, k, width); all of them at once."""
-        rows, count, width = told.shape
+    def _denoise(self, context: Floats, rng: np.random.Generator) -> Floats:
+        """Return tokens (k, token) for their contexts (1 or 2, k, width). All of them are drawn at once."""
+        rows, count, width = context.shape
         sampling, size = self.manifest.sampling, self.manifest.latents.token_size
-        told = np.ascontiguousarray(told.reshape(rows * count, width))
+        context = np.ascontiguousarray(context.reshape(rows * count, width))
         tokens = sampling.temperature * rng.standard_normal((count, size), np.float32)
         for step in plan_diffusion(sampling.diffusion_steps):
             noisy = np.tile(tokens, (rows, 1))
             times = np.full(rows * count, step.time, np.float32)
-            velocity = self._run(DENOISER, noisy, times, told).reshape(rows, count, size)
+            velocity = self._run(DENOISER, noisy, times, context).reshape(rows, count, size)
             clean = step.signal * tokens - step.noise * self._guide(velocity)
             tokens = step.keep * tokens + step.clean * clean
             if step.spread:
@@ -174,11 +174,11 @@ class CineGenerator:
 
 @dataclass(frozen=True, slots=True)
 class DiffusionStep:
-    """From one share of noise to the next lesser one (Ho et al., NeurIPS 2020): next = keep·x + clean·x₀ + spread·ε.
+    """From one share of noise to the next smaller one (Ho et al., NeurIPS 2020): next = keep·x + clean·x₀ + spread·ε.
 
     Attributes:
-        time: 0-1, of the noise that is there.
-        signal, noise: shares that are there; x₀ = signal·x − noise·velocity.
+        time: 0-1, before the step. At 1 there is only noise.
+        signal, noise: their shares before the step; x₀ = signal·x − noise·velocity.
     """
 
     time: float
@@ -190,7 +190,7 @@ class DiffusionStep:
 
 
 def plan_diffusion(steps: int) -> Iterator[DiffusionStep]:
-    """Yield the steps from nothing but noise to none, by the cosine schedule."""
+    """Yield the steps from pure noise to no noise, by the cosine schedule."""
     for step in range(steps, 0, -1):
         signal, noise = _shares(step / steps)
         next_signal, next_noise = _shares((step - 1) / steps)
@@ -207,7 +207,7 @@ def plan_diffusion(steps: int) -> Iterator[DiffusionStep]:
 
 
 def plan_steps(n_tokens: int, steps: int) -> list[int]:
-    """Return how many tokens each step draws: few at first, by the cosine schedule, and at least one."""
+    """Return how many tokens each step draws: few at first, by the cosine schedule, but at least one."""
     hidden, counts = n_tokens, []
     for step in range(1, steps + 1):
         left = math.floor(n_tokens * math.cos(math.pi / 2 * step / steps)) if step < steps else 0
@@ -220,7 +220,7 @@ def plan_steps(n_tokens: int, steps: int) -> list[int]:
 
 
 def join_tokens(tokens: Floats, latents: Latents) -> Floats:
-    """Return the latent (channel, time, row, column) of tokens (n, token), in its own unit."""
+    """Return the latent (channel, time, row, column) of tokens (n, token), in the latent's own unit."""
     grid, patch, channels = latents.grid, latents.patch, latents.shape[0]
     parts = tokens.reshape(*grid, channels, *patch)  # t y x c dt dy dx
     joined = parts.transpose(3, 0, 4, 1, 5, 2, 6).reshape(latents.shape)
@@ -229,7 +229,7 @@ def join_tokens(tokens: Floats, latents: Latents) -> Floats:
 
 
 def reduce_cines(cines: NDArray[np.uint8], reduction: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Return cines (n, frame, row, column) whose frames and pixels are means of that many neighbours, rounded."""
+    """Return cines (n, frame, row, column) whose pixels are rounded means over blocks of frames, rows and columns."""
     if reduction == (1, 1, 1):
         return cines
     (n, *extents), parts = cines.shape, []
@@ -242,13 +242,13 @@ def reduce_cines(cines: NDArray[np.uint8], reduction: tuple[int, int, int]) -> N
 
 
 def as_pixels(values: Floats) -> NDArray[np.uint8]:
-    """Return values of [-1, 1] as grey levels; what lies outside is clamped."""
+    """Return values of [-1, 1] as grey levels. Values outside are clamped."""
     pixels: NDArray[np.uint8] = np.rint((np.clip(values, -1, 1) + 1) * WHITE).astype(np.uint8)
     return pixels
 
 
 class _Graph:
-    """One graph in ONNX Runtime, its inputs by position."""
+    """One graph in ONNX Runtime. It takes its inputs by position."""
 
     def __init__(self, path: Path, threads: int, shapes: _Shapes) -> None:
         with wrapped_errors(EngineUnavailable, f"onnxruntime cannot open {path}"):
@@ -267,7 +267,7 @@ class _Graph:
 
 
 _Shapes: TypeAlias = tuple[tuple[int | None, ...], ...]
-"""Of the inputs and of the output; None where any extent will do."""
+"""The shapes of the inputs and of the output. None stands for any extent."""
 
 
 def _expected_shapes(manifest: GeneratorManifest) -> dict[str, _Shapes]:

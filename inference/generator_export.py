@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .models.expected_cine import ExpectedCine
 
 COHORT_PIXEL_MM = 2.35
-"""A pixel's edge in a cohort's cines of 96 × 96 pixels: the simulation's, and about that of UK Biobank's long axes."""
+"""A pixel's edge in cohorts' cines of 96 × 96 pixels: exact for simulated ones, about right for UK Biobank's."""
 UNTRAINED_NOTES = "The weights are random and every cine is noise: a stand-in, to build and to test with."
 
 

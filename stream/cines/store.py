@@ -1,14 +1,14 @@
-"""Cines in Redis: one hash a record, which expires; and a lock a request, so that one request is drawn once.
+"""Cines in Redis: a hash for each record, which expires, and a lock for each request, so that it is drawn once.
 
-A hash holds everything about its cine, so that nobody ever sees half of one:
+A hash holds everything about its cine, so that nobody ever sees half a cine:
 
     version     of this layout
     geometry    JSON of CineGeometry
-    provenance  JSON of CineProvenance: record, report, models, seed, and the words that go with every picture
+    provenance  JSON of CineProvenance: record, report, models, seed, and the notices that every picture carries
     seconds     how long the drawing took
     frames      uint8, zstd
 
-What comes out of Redis is not trusted: sizes are checked before anything is decompressed.
+Data from Redis is not trusted: sizes are checked before anything is decompressed.
 """
 
 # ruff: noqa: N818 -- the errors are leaves of the tree in schemas/errors.py, and name the condition
@@ -38,10 +38,10 @@ from stream.settings import RedisSettings
 
 VERSION = b"1"
 MAX_FRAMES_BYTES = 32 * 2**20
-"""Of a cine, decompressed: 70 times that of the published shape."""
+"""The bound on a decompressed cine: 70 times a cine of the published shape."""
 MAX_FIELD_BYTES = 16 * 2**10
 LOCK_S = 10.0
-"""A lock whose owner died is free again after so long; a living owner renews it."""
+"""A lock whose owner died is free after this time. A living owner renews its lock."""
 LOCK_RENEWALS = 3
 LOCK_MS = str(round(1000 * LOCK_S))
 RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
@@ -56,26 +56,26 @@ class RedisUnavailable(TransientError):
 
 
 class RedisFull(TransientError):
-    """Redis is at its memory limit and has nothing that it may evict."""
+    """Redis is at its memory limit and may not evict anything."""
 
     code: ClassVar[str] = "redis_full"
 
 
 class CorruptCine(CardiacNetsError):
-    """What lies at a cine's key is no cine of this version."""
+    """The value at a cine's key is not a cine of this version."""
 
     code: ClassVar[str] = "corrupt_cine"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCine:
-    """All about a cine that lies in Redis, but its frames."""
+    """Everything about a cine in Redis except its frames."""
 
     geometry: CineGeometry
     provenance: CineProvenance
     seconds: float
     size_bytes: int
-    """Of the compressed frames."""
+    """The size of the compressed frames."""
 
 
 def cine_key(record_id: str) -> str:
@@ -89,15 +89,15 @@ def lock_key(request_id: str) -> str:
 
 
 def redis_place(settings: RedisSettings) -> str:
-    """Return host and port of the Redis, for a message: the URL may hold a password."""
+    """Return the host and port of Redis for a message. The URL may hold a password and must not be shown."""
     url = urlsplit(settings.url)
     return f"{url.hostname or 'localhost'}:{url.port or 6379}"
 
 
 class CineStore:
-    """Stores and fetches cines, with short time-outs and one further try; an asynchronous context manager.
+    """Stores and fetches cines, with short time-outs and one retry. It is an asynchronous context manager.
 
-    Every method raises `RedisUnavailable` or `RedisFull` when Redis is; how long to be patient is the caller's choice.
+    Every method raises `RedisUnavailable` or `RedisFull` when Redis cannot serve. The caller decides how long to retry.
     """
 
     def __init__(self, settings: RedisSettings, *, ttl_s: int) -> None:
@@ -106,7 +106,7 @@ class CineStore:
         self._place = redis_place(settings)
 
     async def __aenter__(self) -> Self:
-        """Return the store; it connects when it is asked for something."""
+        """Return the store. It connects with the first request."""
         return self
 
     async def __aexit__(
@@ -116,10 +116,10 @@ class CineStore:
         await self._redis.aclose()
 
     async def put(self, record_id: str, cine: Cine, *, seconds: float) -> int:
-        """Store the record's cine in place of an earlier one, until its time is up; return its compressed bytes.
+        """Store the record's cine until it expires, in place of an earlier one. Return its compressed size in bytes.
 
         Args:
-            seconds: how long its drawing took.
+            seconds: how long the drawing took.
         """
         frames = await asyncio.to_thread(_compressed, cine)
         fields: dict[Any, Any] = {
@@ -138,7 +138,7 @@ class CineStore:
         return len(frames)
 
     async def get(self, record_id: str) -> Cine | None:
-        """Return the record's cine, or None where there is none (any more).
+        """Return the record's cine, or None if there is none or it has expired.
 
         Raises:
             CorruptCine: the key holds something else.
@@ -151,7 +151,7 @@ class CineStore:
         return None if frames is None else await asyncio.to_thread(_cine, about, frames)
 
     async def find(self, record_id: str) -> StoredCine | None:
-        """Return what is known about the record's cine without fetching its frames, or None.
+        """Return everything about the record's cine without fetching its frames, or None if there is no cine.
 
         Raises:
             CorruptCine: the key holds something else.
@@ -170,20 +170,19 @@ class CineStore:
         return None if None in values else _about(values, sizes[-1])
 
     async def prolong(self, record_id: str) -> bool:
-        """Give the record's cine its full time again; return whether it was still there."""
+        """Restart the time until the record's cine expires. Return whether the cine was still there."""
         with self._errors():
             return bool(await self._redis.expire(cine_key(record_id), spread_ttl_s(self._ttl_s)))
 
     async def claim(self, request_id: str) -> Claim | None:
         """Return the lock on a request, or None while another worker has it.
 
-        A lock saves work and is no more than that: drawing is deterministic, so a lost lock costs a second drawing of
-        the same cine.
+        A lock only saves work. Drawing is deterministic, so a lost lock costs a second drawing of the same cine.
         """
         key, token = lock_key(request_id), secrets.token_hex(16)
         with self._errors():
             taken = await self._redis.set(key, token, nx=True, px=int(LOCK_MS))
-            # Our own token is there already where the client had to repeat the command after a time-out.
+            # Our own token is there already if the client repeated the command after a time-out.
             ours = taken or await self._redis.get(key) == token.encode()
         return Claim(self._redis, key, token) if ours else None
 
@@ -202,7 +201,7 @@ class CineStore:
 
 
 class Claim:
-    """A lock that is held and renewed until the block ends; only its owner can release it."""
+    """A lock that is held and renewed until the block ends. Only its owner can release it."""
 
     def __init__(self, redis: Redis, key: str, token: str) -> None:
         self._redis = redis
@@ -210,14 +209,14 @@ class Claim:
         self._token = token
 
     async def __aenter__(self) -> Self:
-        """Begin to renew."""
+        """Begin to renew the lock."""
         self._renewing = asyncio.create_task(self._renew())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release; where Redis is gone, the lock expires by itself."""
+        """Release the lock. If Redis cannot be reached, the lock expires by itself."""
         self._renewing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._renewing
@@ -236,7 +235,7 @@ def _compressed(cine: Cine) -> bytes:
 
 
 def _check_sizes(sizes: Mapping[str, int]) -> None:
-    """Check how much Redis would send, before it does."""
+    """Check how much Redis would send before it sends anything."""
     if not all(sizes.values()):
         missing = ", ".join(name for name, size in sizes.items() if not size)
         raise CorruptCine(f"the hash lacks {missing}")

@@ -9,6 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from engines.whole_file import write_whole
 from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
 from schemas.messages import NOTICE
@@ -48,7 +49,7 @@ def evaluate_cines(settings: Settings, *, patients: int, seed: int, report: Path
 def _write_report(folder: Path, found: CineEvaluation, encoded: bytes) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_sheet(folder / SHEET, found.true_cines, found.drawn_cines, found.systole)
-    (folder / JSON).write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
+    write_whole(folder / JSON, msgspec.json.format(encoded, indent=1) + b"\n")
 
 
 def _print_tables(found: CineEvaluation) -> None:

@@ -1,4 +1,4 @@
-"""Writes a cohort into a hidden folder beside its own, which takes its name when whole: a torn one never opens."""
+"""Writes a cohort into a hidden folder, which gets the cohort's name when it is complete. A torn cohort never opens."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ if TYPE_CHECKING:
 ECG_BYTES = 2 * math.prod(ECG_SHAPE)
 CINE_BYTES = math.prod(CINE_SHAPE)
 ROWS_A_GROUP = 4096
-"""Rows written to the index in one go: a bound on memory."""
+"""Rows that are written to the index at a time. It bounds memory."""
 
 
 class CohortWriter:
-    """The rows of a cohort while it is written.
+    """A cohort while it is written.
 
     Attributes:
-        folder: where it is being written; other processes map its arrays by `map_array`.
-        rows: written so far, and so the place of the next one in the arrays.
-        scans: that the rows so far name.
-        skipped: how many records were not taken, by code.
+        folder: holds the unfinished cohort. Other processes map its arrays by `map_array`.
+        rows: the number of rows so far, which is the next row's place in the arrays.
+        scans: the number of scans that the rows so far name.
+        skipped: the number of records that were skipped, by code.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,10 +70,10 @@ class CohortWriter:
         self._index = pq.ParquetWriter(folder / INDEX, self._schema)
 
     def add(self, row: Row, ecg: NDArray[np.int16] | None = None) -> None:
-        """Add the next row to the index, and its ECG (12, 5000) to the array, unless that is filled by others.
+        """Add the next row to the index, and its ECG (12, 5000) to the array unless other processes fill the array.
 
         Raises:
-            UnreadableCohort: its patient already lies in another fold.
+            UnreadableCohort: the row's patient is already in another fold.
         """
         if self._patients.setdefault(row.patient_id, row.fold) != row.fold:
             raise UnreadableCohort(f"patient {row.patient_id} lies in two folds: the source's split leaks")
@@ -86,7 +86,7 @@ class CohortWriter:
             self._write_group()
 
     def add_scan(self, cine: NDArray[np.uint8]) -> int:
-        """Add a four-chamber cine (50, 96, 96), and return its place, for the rows of its ECGs."""
+        """Add a four-chamber cine (50, 96, 96). Return its place, which the rows of its ECGs name."""
         if self._cines is None:
             raise ValueError("the cohort was laid out without cines")
         self._cines[self.scans] = cine
@@ -94,15 +94,15 @@ class CohortWriter:
         return self.scans - 1
 
     def skip(self, code: str) -> None:
-        """Count a record that is not taken."""
+        """Count a record that is skipped."""
         self.skipped[code] += 1
 
     def close(self) -> None:
-        """Let go of the index."""
+        """Close the index."""
         self._index.close()
 
     def finish(self, source: str, seed: int | None) -> None:
-        """Write what is left, cut the arrays to what was filled, and say what the cohort is."""
+        """Write the last rows, cut the arrays to the rows that were filled, and write the description."""
         if not self.rows:
             raise UnreadableCohort(f"no record of the source could be taken; skipped: {dict(self.skipped)}")
         self._write_group()
@@ -142,21 +142,21 @@ def write_cohort(
     short_axis: bool = False,
     seed: int | None = None,
 ) -> Iterator[CohortWriter]:
-    """Yield a writer; the cohort is there when the block ends, and nothing is when it fails.
+    """Yield a writer. The cohort is there when the block ends. If the block fails, nothing is.
 
     Args:
-        destination: the cohort's folder; another cohort there is replaced.
-        source: as `Description` has it.
-        rows: that are written at most: the arrays are cut to those that were. Rows are added in order; their places
-            in the arrays may be filled in any order.
-        scans: that are written at most; those that rows name must be the first ones.
+        destination: the cohort's folder. Another cohort in it is replaced.
+        source: as in `Description`.
+        rows: at most as many are written, and the arrays are cut to the written ones. Rows are added in order. Their
+            places in the arrays may be filled in any order.
+        scans: at most as many are written. Those that rows name must come first.
         cines: whether there are four-chamber cines.
-        short_axis: whether there are short-axis ones.
+        short_axis: whether there are short-axis cines.
         seed: of a simulated cohort.
 
     Raises:
-        InvalidSettings: the destination is something else than a cohort, is being written by another process, or the
-            disk has too little room for as many rows and scans as there may be.
+        InvalidSettings: the destination holds something else than a cohort, another process is writing it, or the disk
+            has too little room for so many rows and scans.
     """
     with staged_folder(destination, replaces=is_cohort) as folder:
         check_room(folder, rows * ECG_BYTES + scans * (cines + short_axis) * CINE_BYTES)
@@ -173,17 +173,17 @@ def write_cohort(
 
 
 def lay_out_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
-    """Make an array of zeros on disk, to be filled through `map_array`; what is not filled takes no room."""
+    """Make an array of zeros on disk, to fill through `map_array`. Parts that are not filled take no room."""
     np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
 
 
 def map_array(path: Path) -> NDArray[Any] | None:
-    """Return an array that writes itself to its file, or None where there is no file; any process may map it."""
+    """Return an array that is mapped to its file, or None without a file. Any process may map it."""
     return np.lib.format.open_memmap(path, "r+") if path.exists() else None
 
 
 def cut_array(path: Path, length: int) -> None:
-    """Cut an array on disk to its first rows, or remove it if none is left."""
+    """Cut an array on disk to its first rows, or remove it if no row is left."""
     if not length:
         path.unlink()
         return
@@ -193,7 +193,7 @@ def cut_array(path: Path, length: int) -> None:
         start = file.tell()
         file.seek(0)
         header = {"shape": (length, *shape[1:]), "fortran_order": False, "descr": np.lib.format.dtype_to_descr(dtype)}
-        np.lib.format.write_array_header_1_0(file, header)  # as long as before: NumPy leaves room for the first axis
+        np.lib.format.write_array_header_1_0(file, header)  # NumPy leaves room in it, so its length does not change
         file.truncate(start + length * math.prod(shape[1:]) * dtype.itemsize)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from math import isfinite, nan
 from pathlib import Path
 
+from engines.whole_file import write_whole
 from inference.bundle import Bundle
 from schemas.messages import DISEASES, NOTICE
 from training.cohort.provenance import SIMULATED
@@ -38,14 +39,14 @@ def write_report(folder: Path, evaluation: Evaluation, real: RealEcgFigures | No
     plots = draw_plots(evaluation, folder)
     figures = {**as_json(evaluation), **({"real_ecgs": real} if real else {})}
     write_json(folder / FIGURES, figures)
-    (folder / MODEL_CARD).write_text(write_model_card(evaluation, real))
+    write_whole(folder / MODEL_CARD, write_model_card(evaluation, real).encode())
     sections = [
         *_summary(evaluation),
         *_methods(evaluation),
         *_results(evaluation, plots, real),
         *_limits(evaluation, real),
     ]
-    (folder / REPORT).write_text("\n".join(sections) + "\n")
+    write_whole(folder / REPORT, "\n".join([*sections, ""]).encode())
     return folder / REPORT
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.whole_file import write_whole
 from schemas.ecg_record import LEADS
 from training.arrays import Floats
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS
@@ -80,7 +81,7 @@ def write_report(
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / name for name in ("realism.md", "amplitudes.png", "intervals.png", "ecgs.png", "cines.png")]
-    files[0].write_text(render_markdown(realism), encoding="utf-8")
+    write_whole(files[0], render_markdown(realism).encode())
     plot_amplitudes(files[1], simulated.measured[simulated.healthy], real.measured[real.normal])
     plot_intervals(files[2], simulated.measured[simulated.healthy], real.measured[real.normal])
     plot_ecgs(files[3], simulated.signals_mv[simulated.healthy], _mixed(real))
