@@ -39,8 +39,11 @@ class KafkaSettings(_Group, frozen=True, kw_only=True):
 
     broker: Addresses = "localhost:9092"
     """The brokers to ask first: host:port, with commas between several."""
-    consumer_group: str = "cardiacnets-screening"
-    """The consumer group of the workers."""
+    topic_prefix: TopicPrefix = ""
+    """What stands before the names of topics, and of consumer groups that are not set: with `staging.` staging and
+    production share a broker and do not see each other. Give each its own Redis database as well."""
+    consumer_group: str | None = None
+    """The consumer group of the workers. `cardiacnets-screening`, after the topic prefix, where not set."""
     partitions: Positive = 8
     """Partitions of each topic that a process has to create."""
     replication_factor: Positive = 1
@@ -85,6 +88,19 @@ class KafkaSettings(_Group, frozen=True, kw_only=True):
             )
         if self.tls_key_file and not self.tls_certificate_file:
             raise ValueError("tls_key_file goes with tls_certificate_file")
+
+    def topic(self, name: str) -> str:
+        """Return what the broker calls the topic that the contract calls `name`."""
+        return self.topic_prefix + name
+
+    def name_of(self, topic: str) -> str:
+        """Return what the contract calls a topic of the broker."""
+        return topic.removeprefix(self.topic_prefix)
+
+    @property
+    def screening_group(self) -> str:
+        """The consumer group of the workers."""
+        return self.consumer_group or self.topic_prefix + "cardiacnets-screening"
 
 
 class RegistrySettings(
@@ -209,8 +225,8 @@ class CineSettings(
 
     generator: Path | None = None
     """The folder of the cine generator. The shipped generator where not set."""
-    consumer_group: str = "cardiacnets-cines"
-    """The consumer group of the cmr-workers."""
+    consumer_group: str | None = None
+    """The consumer group of the cmr-workers. `cardiacnets-cines`, after the topic prefix, where not set."""
     ttl_s: Annotated[int, Meta(ge=60)] = 86_400
     """How long a cine is kept in Redis."""
     tries: Positive = 3
@@ -266,6 +282,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cines: CineSettings = CineSettings()
     dashboard: DashboardSettings = DashboardSettings()
     process: ProcessSettings = ProcessSettings()
+
+    @property
+    def cine_group(self) -> str:
+        """The consumer group of the cmr-workers."""
+        return self.cines.consumer_group or self.kafka.topic_prefix + "cardiacnets-cines"
 
     @classmethod
     def of(cls, **flat: object) -> Self:

@@ -96,15 +96,15 @@ class Answers:
         self.rejections = {}
         self.reports = {}
 
-    def add(self, message):
-        """Take one message in."""
-        validate_message(message.topic, message.value)
-        self.counts[message.topic] += 1
-        if message.topic == ECG_RISK:
+    def add(self, topic, message):
+        """Take one message in, of the topic that the contract calls so."""
+        validate_message(topic, message.value)
+        self.counts[topic] += 1
+        if topic == ECG_RISK:
             report = decode_message(RiskReport, message.value)
             self.report_ids[report.record_id].add(report.report_id)
             self.reports[report.record_id] = report
-        elif message.topic == ECG_REJECTED:
+        elif topic == ECG_REJECTED:
             rejection = decode_message(Rejection, message.value)
             self.rejections[rejection.source] = rejection
 
@@ -121,9 +121,9 @@ async def collect(settings, *, until, silence_s=SILENCE_S, alive=lambda: True):
         while not until(answers) and time.monotonic() - last < silence_s:
             for messages in (await consumer.getmany(timeout_ms=200)).values():
                 for message in messages:
-                    answers.add(message)
+                    answers.add(settings.kafka.name_of(message.topic), message)
                 last = time.monotonic()
         for messages in (await consumer.getmany(timeout_ms=1500)).values():
             for message in messages:
-                answers.add(message)
+                answers.add(settings.kafka.name_of(message.topic), message)
     return answers

@@ -75,9 +75,22 @@ def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
     return context
 
 
+class ContractProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
+    """A producer that knows topics by the contract's names: `send` and `send_and_wait` put the prefix before them."""
+
+    def __init__(self, settings: KafkaSettings, **options: Any) -> None:
+        super().__init__(**options)
+        self._settings = settings
+
+    async def send(self, topic: str, *arguments: Any, **options: Any) -> Any:
+        """Hand a message to the producer, and return the future of its confirmation."""
+        return await super().send(self._settings.topic(topic), *arguments, **options)
+
+
 def new_producer(settings: KafkaSettings) -> AIOKafkaProducer:
     """Return a producer that waits for all replicas; start it yourself."""
-    return AIOKafkaProducer(
+    return ContractProducer(
+        settings,
         **connection(settings),
         acks="all",
         enable_idempotence=settings.idempotent_producer,
@@ -88,9 +101,15 @@ def new_producer(settings: KafkaSettings) -> AIOKafkaProducer:
 
 
 def new_consumer(settings: KafkaSettings, topics: Iterable[str], **options: Any) -> AIOKafkaConsumer:
-    """Return a plain consumer of whole topics from now on, without a group; start it yourself."""
+    """Return a plain consumer of whole topics from now on, without a group; start it yourself.
+
+    Args:
+        settings: of the broker.
+        topics: by the contract's names. A message's `topic` is the broker's name: see `settings.name_of`.
+        options: aiokafka's.
+    """
     limits = {"max_partition_fetch_bytes": FETCH_BYTES, "fetch_max_wait_ms": FETCH_WAIT_MS}
-    return AIOKafkaConsumer(*topics, **connection(settings), **limits, **options)
+    return AIOKafkaConsumer(*map(settings.topic, topics), **connection(settings), **limits, **options)
 
 
 async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPICS) -> None:
@@ -104,7 +123,7 @@ async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPI
         await admin.start()
         try:
             there = set(await admin.list_topics())
-            if missing := [_new_topic(name, settings) for name in names if name not in there]:
+            if missing := [_new_topic(name, settings) for name in names if settings.topic(name) not in there]:
                 await _create(admin, missing)
         finally:
             await admin.close()
@@ -130,7 +149,7 @@ async def unusable(settings: KafkaSettings, error: KafkaConnectionError) -> Depl
 
 def _new_topic(name: str, settings: KafkaSettings) -> NewTopic:
     configuration = {topic.name: topic.configuration for topic in TOPICS}.get(name)
-    return NewTopic(name, settings.partitions, settings.replication_factor, topic_configs=configuration)
+    return NewTopic(settings.topic(name), settings.partitions, settings.replication_factor, topic_configs=configuration)
 
 
 async def _create(admin: AIOKafkaAdminClient, wanted: list[NewTopic]) -> None:

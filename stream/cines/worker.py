@@ -145,7 +145,7 @@ def serve_cines(settings: Settings, generator: Generator) -> NoReturn:
     service = CineService(
         settings, generator, lag=lambda: sum(consumer_lag(app).values()), ready=lambda: has_joined(app)
     )
-    add_lane(app, service)
+    add_lane(app, service, settings.kafka.topic(CMR_REQUESTS))
     log.info("generator_ready", model=generator.reference.name, version=generator.reference.version)
     gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
     ServingWorker(app, service, service.shutdown_begins).execute_from_commandline()
@@ -159,17 +159,17 @@ def create_cine_app(settings: Settings) -> App:
     minutes of drawing, in which the group would take this worker for dead. What is being drawn, the service finishes;
     the rest stays unacknowledged, and a request that two workers hold is drawn once because of its lock.
     """
-    app = create_app(settings.kafka, settings.cines.consumer_group, buffer=settings.screening.in_flight)
+    app = create_app(settings.kafka, settings.cine_group, buffer=settings.screening.in_flight)
     app.conf.stream_wait_empty = False
     return app
 
 
-def add_lane(app: App, service: CineService) -> None:
-    """Give the app its agent: acknowledgement is the lane's, and any error stops the process.
+def add_lane(app: App, service: CineService, requests: str) -> None:
+    """Give the app its agent on the topic of requests: acknowledgement is the lane's, and any error stops the process.
 
     The signal comes between the last fetch and the last commit, when what is finished can still be acknowledged.
     """
-    topic = app.topic(CMR_REQUESTS, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    topic = app.topic(requests, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
     async def draw_cines(stream: Any) -> None:
         await service.new_lane().run(stream.noack().events())

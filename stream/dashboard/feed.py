@@ -137,7 +137,8 @@ class Feed:
                 assigned, self._caught_up = self._consumer.assignment(), False
             now = time.time()
             for partition, messages in batches.items():
-                unreadable = [m.offset for m in messages if not self.state.receive(m.topic, m.key, m.value, now)]
+                name = self._settings.kafka.name_of(partition.topic)
+                unreadable = [m.offset for m in messages if not self.state.receive(name, m.key, m.value, now)]
                 if unreadable:  # where they lie, and never what they hold
                     log.warning("messages_unreadable", **partition._asdict(), offsets=unreadable)
             await self._measure_lag()
@@ -194,11 +195,12 @@ class Feed:
 
     async def _look_at_input(self) -> None:
         """Note where the topic that we do not read ends; whoever may not ask is not warned of a worker that is down."""
-        partitions = self._consumer.partitions_for_topic(topics.ECG_RECORDS) or {0}  # by asking, the client learns all
+        topic = self._settings.kafka.topic(topics.ECG_RECORDS)
+        partitions = self._consumer.partitions_for_topic(topic) or {0}  # by asking, the client learns all
         asked_at = time.time()
         with contextlib.suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                ends = await self._consumer.end_offsets([TopicPartition(topics.ECG_RECORDS, n) for n in partitions])
+                ends = await self._consumer.end_offsets([TopicPartition(topic, n) for n in partitions])
             self.state.silence.see({partition.partition: end for partition, end in ends.items()}, asked_at)
 
     async def _redis_answers(self) -> bool:

@@ -189,7 +189,7 @@ async def _watching(stage: Stage, account: DemoAccount, progress: ShowAccount) -
 
         async def watch() -> None:
             async for message in consumer:
-                account.receive(message.topic, message.value)
+                account.receive(stage.settings.kafka.name_of(message.topic), message.value)
 
         async def show() -> None:
             while True:

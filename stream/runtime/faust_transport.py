@@ -60,7 +60,7 @@ class PromptConsumerThread(AIOKafkaConsumerThread):
         return records
 
     async def _fetch_urgent_first(self, consumer: Any, active: set[TP], timeout: float | None) -> Any:  # noqa: ASYNC109
-        urgent = {partition for partition in active if partition.topic != ECG_BACKFILL}
+        urgent = {partition for partition in active if not partition.topic.endswith(ECG_BACKFILL)}
         if urgent and (records := await super()._fetch_records(consumer, urgent, timeout=0)):
             return records
         if self.consumer._buffered_partitions:  # noqa: SLF001  those of full lanes, which are not active

@@ -97,5 +97,6 @@ class ScreeningService(TopicService):
         for lane, worker in self._lanes.items():
             self.metrics.held.labels(lane.value).set(worker.held)
         # A topic of which no partition is left here is not among them.
-        for topic, records in (dict.fromkeys(LANE_TOPICS.values(), 0) | self._lag()).items():
+        ours = map(self._settings.kafka.topic, LANE_TOPICS.values())
+        for topic, records in (dict.fromkeys(ours, 0) | self._lag()).items():
             self.metrics.lag.labels(topic).set(records)

@@ -13,7 +13,7 @@ from stream.broker.clients import LANE_TOPICS
 from stream.broker.schema_registry import find_schema_by
 from stream.logs import configure_logs
 from stream.runtime.faust_app import ServingWorker, check_surroundings, consumer_lag, create_app, has_joined
-from stream.settings import Settings
+from stream.settings import KafkaSettings, Settings
 
 from .model import load_screener
 from .service import ScreeningService
@@ -36,18 +36,20 @@ def run_worker(settings: Settings) -> NoReturn:
 
 def serve(settings: Settings, screener: Screener) -> NoReturn:
     """Screen records until SIGTERM; exit 0 then, 1 after anything unforeseen."""
-    app = create_app(settings.kafka, settings.kafka.consumer_group, buffer=settings.screening.in_flight)
+    app = create_app(settings.kafka, settings.kafka.screening_group, buffer=settings.screening.in_flight)
     service = ScreeningService(settings, screener, lag=lambda: consumer_lag(app), ready=lambda: has_joined(app))
-    add_lanes(app, service)
+    add_lanes(app, service, settings.kafka)
     gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
     ServingWorker(app, service, service.shutdown_begins).execute_from_commandline()
     raise AssertionError("execute_from_commandline exits")
 
 
-def add_lanes(app: App, service: ScreeningService) -> None:
+def add_lanes(app: App, service: ScreeningService, settings: KafkaSettings) -> None:
     """Give the app one agent a lane: acknowledgement is the lane's, and any error stops the process."""
     for lane, name in LANE_TOPICS.items():
-        topic = app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+        topic = app.topic(
+            settings.topic(name), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
 
         async def screen(stream: Any, lane: Lane = lane) -> None:
             await service.new_lane(lane).run(stream.noack().events())
