@@ -3,14 +3,16 @@
 Its weights can begin another stage, as those of `pretrain-ecg` can: `cardiacnets train finetune --cohort COHORT --out …
 --encoder OUT/weights.safetensors`. Needs `pip install 'cardiacnets[train]'`.
 
-A stage is three things: settings that decide the result, a learner that says its losses, and a function that opens the
-stage's folder, learns, and leaves weights. The folder refuses other settings; an interrupted stage resumes.
+A stage is three things: settings that decide the result, a learner that says its losses, and a function that learns and
+leaves weights. `run_stage` does the rest: it opens the stage's folder, which refuses other settings, sets the seed,
+resumes a stage that was interrupted, and writes the result.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +21,12 @@ from inference.models.encoder import EcgEncoder
 from inference.models.presets import find_preset
 from training.cohort.layout import Cohort, open_cohort
 from training.networks.weights_files import above, below, save_weights
-from training.stages.batches import Batch, MiddleCrops, TrainingCrops, load_development, load_training
+from training.stages.batches import Batch, MiddleCrops, TrainingCrops
 from training.stages.crops import open_resampled
-from training.stages.fit import Learner, fit
-from training.stages.seeds import seed_stage
+from training.stages.fit import Learner
+from training.stages.run_stage import RunningStage, run_stage
 from training.stages.settings import Hardware, Learning, SavedStruct
-from training.stages.stage_folder import StageFolder, open_stage
+from training.stages.stage_folder import StageFolder
 
 STAGE = "pretrain-sex"
 
@@ -54,24 +56,16 @@ class SexLearner(Learner):
 
 def pretrain_sex(cohort: Cohort, out: Path, settings: PretrainSex, hardware: Hardware) -> StageFolder:
     """Learn on the training fold, choose the epoch on the development fold, leave `encoder.*`."""
-    folder = open_stage(out, STAGE, settings, cohort)
-    if folder.is_finished:
-        return folder
-    seed_stage(settings.seed)
-    signals, size, seed = open_resampled(cohort), settings.learning.batch_size, settings.seed
-    female = {"female": torch.tensor(cohort.female, dtype=torch.float32)}
-    drawn = TrainingCrops(signals, cohort.select("train"), female, augmentation=None, seed=seed)
-    fixed = MiddleCrops(signals, cohort.select("development"), female)
-    fitted = fit(
-        SexLearner(settings),
-        load_training(drawn, size, seed=seed, workers=hardware.workers),
-        load_development(fixed, size, workers=hardware.workers),
-        folder,
-        hardware,
-    )
-    save_weights(folder.weights, above("encoder.", below("encoder.", fitted.weights)))
-    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
-    return folder
+
+    def learn(stage: RunningStage) -> dict[str, Any]:
+        signals, female = open_resampled(cohort), {"female": torch.tensor(cohort.female, dtype=torch.float32)}
+        drawn = TrainingCrops(signals, cohort.select("train"), female, augmentation=None, seed=settings.seed)
+        fixed = MiddleCrops(signals, cohort.select("development"), female)
+        fitted = stage.fit(lambda: SexLearner(settings), drawn, fixed)
+        save_weights(stage.folder.weights, above("encoder.", below("encoder.", fitted.weights)))
+        return fitted.result
+
+    return run_stage(out, STAGE, settings, cohort, hardware, learn=learn)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,16 @@
 
 import os
 import time
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from tiny_cohort import write_tiny_cohort
 
 from inference.waveform import preprocess
+from schemas.errors import InvalidSettings
 from training.stages.crops import Augmentation, draw_crops, iterate_preprocessed, middle_crops, open_resampled
 
 
@@ -48,6 +52,81 @@ def test_what_a_killed_process_left_of_resampling_is_removed(tmp_path):
     open_resampled(cohort)
     assert not left.exists()
     assert living.exists()
+
+
+@contextmanager
+def unprivileged():
+    """Permissions do not bind root: for the block, root is somebody without rights."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def read_only():
+    """A cohort that may be read, and a cache that may be written to, as for a biobank's mount."""
+    with TemporaryDirectory() as name:  # pytest's own folder is closed to everybody else
+        place = Path(name)
+        place.chmod(0o755)
+        cohort = write_tiny_cohort(place / "cohort", folds={"train": 3}, cines=False)
+        cohort.folder.chmod(0o555)
+        (place / "cache").mkdir()
+        (place / "cache").chmod(0o777)
+        yield cohort, place / "cache"
+        cohort.folder.chmod(0o755)
+
+
+def test_ecgs_of_a_cohort_that_cannot_be_written_to_are_kept_in_the_cache(read_only):
+    cohort, cache = read_only
+    with unprivileged():
+        first = open_resampled(cohort, cache)
+        (kept,) = cache.iterdir()
+        before = kept.stat().st_mtime_ns
+        again = open_resampled(cohort, cache)
+    assert kept.stat().st_mtime_ns == before
+    assert not (cohort.folder / "ecgs_250hz.npy").exists()
+    cohort.folder.chmod(0o755)
+    beside = open_resampled(cohort, cache)
+    assert (cohort.folder / "ecgs_250hz.npy").exists()
+    for resampled in (first, again):
+        np.testing.assert_array_equal(resampled, beside)
+
+
+def test_ecgs_that_lie_beside_a_read_only_cohort_are_used(read_only):
+    cohort, cache = read_only
+    cohort.folder.chmod(0o755)
+    open_resampled(cohort, cache)
+    cohort.folder.chmod(0o555)
+    with unprivileged():
+        assert open_resampled(cohort, cache).shape == (3, 12, 2500)
+    assert not list(cache.iterdir())
+
+
+def test_other_ecgs_of_the_same_patients_are_resampled_again(read_only):
+    cohort, cache = read_only
+    with unprivileged():
+        before = open_resampled(cohort, cache)
+    ecgs = np.lib.format.open_memmap(cohort.folder / "ecgs.npy", mode="r+")
+    ecgs[0] = ecgs[1]
+    ecgs.flush()
+    os.utime(cohort.folder / "ecgs.npy", ns=(1, 1))
+    with unprivileged():
+        after = open_resampled(cohort, cache)
+    assert len(list(cache.iterdir())) == 2
+    assert not np.array_equal(before[0], after[0])
+    np.testing.assert_array_equal(after[0], after[1])
+
+
+def test_where_nothing_can_be_written_the_error_names_both_folders(read_only):
+    cohort, cache = read_only
+    cache.chmod(0o555)
+    with unprivileged(), pytest.raises(InvalidSettings, match=f"{cohort.folder}.*{cache}.*XDG_CACHE_HOME"):
+        open_resampled(cohort, cache)
 
 
 def test_crops_lie_at_random_places_that_the_generator_decides(signals):

@@ -1,5 +1,6 @@
 """How every stage learns: batches, epochs, checkpoints, and what is kept of them when the power fails."""
 
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -9,10 +10,12 @@ from tiny_cohort import write_tiny_cohort
 
 from engines.whole_file import whole_file
 from schemas.errors import InvalidSettings
+from training.networks.weights_files import load_weights, save_weights
 from training.stages.batches import EpochSampler, MiddleCrops, TrainingCrops, load_development, load_training
 from training.stages.crops import Augmentation, open_resampled
 from training.stages.fit import fit, warm_cosine
-from training.stages.pretrain_ecg import EcgMasker, PretrainEcg
+from training.stages.pretrain_ecg import EcgMasker, PretrainEcg, pretrain_ecg
+from training.stages.run_stage import run_stage
 from training.stages.seeds import seed_stage
 from training.stages.settings import Hardware, Learning
 from training.stages.stage_folder import StageFolder
@@ -64,6 +67,29 @@ def test_an_interrupted_stage_goes_on_from_its_epoch_to_the_same_weights(small, 
     assert "epoch 2/4" not in said
     assert resumed.best_loss == whole.best_loss
     assert all(torch.equal(tensor, resumed.weights[name]) for name, tensor in whole.weights.items())
+
+
+@pytest.mark.parametrize("drawn_before", [0, 5])
+def test_what_a_stage_draws_before_it_learns_does_not_change_what_it_learns(small, tmp_path, drawn_before):
+    settings = PretrainEcg(learning=Learning(epochs=1, batch_size=4, learning_rate=1e-3))
+
+    def learn(stage):
+        torch.rand(drawn_before)
+        signals = open_resampled(small)
+        drawn = TrainingCrops(signals, small.select("train"), {}, augmentation=None, seed=0)
+        fixed = MiddleCrops(signals, small.select("development"), {})
+        fitted = stage.fit(lambda: EcgMasker(settings), drawn, fixed)
+        assert all(torch.equal(fitted.weights[name], tensor) for name, tensor in fitted.learner.state_dict().items())
+        save_weights(stage.folder.weights, fitted.weights)
+        return fitted.result | {"drawn_before": drawn_before}
+
+    folder = run_stage(tmp_path / "mine", "mine", settings, small, CPU, learn=learn)
+    pretrain_ecg(small, tmp_path / "its", settings, CPU)
+
+    mine, its = load_weights(folder.weights), load_weights(tmp_path / "its" / "weights.safetensors")
+    assert all(torch.equal(mine[f"network.{name}"], tensor) for name, tensor in its.items())
+    result, its_result = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("mine", "its"))
+    assert result == its_result | {"drawn_before": drawn_before}
 
 
 class WorseMasker(EcgMasker):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch  # noqa: TID253 - Lightning
@@ -19,13 +20,13 @@ from training.networks.alignment import N_COMPONENTS, CmrProjection, contrast, w
 from training.networks.kept_patches import encode_pooled
 from training.networks.weights_files import WEIGHTS, above, below, load_weights, save_weights
 
-from .batches import Batch, MiddleCrops, TrainingCrops, load_development, load_training
+from .batches import Batch, MiddleCrops, TrainingCrops
 from .crops import Augmentation, open_resampled
-from .fit import Learner, fit
+from .fit import Learner
 from .pretrain_cmr import FEATURES, scanned, scans_of
-from .seeds import seed_stage
+from .run_stage import RunningStage, run_stage
 from .settings import Align, Hardware
-from .stage_folder import StageFolder, check_cohort, open_stage
+from .stage_folder import StageFolder, check_cohort
 
 STAGE = "align"
 TOWER = "cmr_tower.safetensors"
@@ -73,37 +74,36 @@ def align(
     """
     check_cohort(cmr, cohort)
     training, rows, development = scans_of(cohort, "train"), scanned(cohort, "train"), scanned(cohort, "development")
-    folder = open_stage(out, STAGE, settings, cohort, encoder=encoder, cmr=cmr / FEATURES)
-    if folder.is_finished:
-        return folder
-    seed_stage(settings.seed)
-    features = np.load(cmr / FEATURES, allow_pickle=False)
-    components = principal_components(features, training)
-    learner = Aligner(settings, torch.from_numpy(features[training]))
+
+    def learn(stage: RunningStage) -> dict[str, Any]:
+        features = np.load(cmr / FEATURES, allow_pickle=False)
+        components = principal_components(features, training)
+        known = {"features": by_row(features, cohort), "components": by_row(components, cohort)}
+        signals = open_resampled(cohort)
+        fitted = stage.fit(
+            lambda: begin_aligner(settings, torch.from_numpy(features[training]), encoder),
+            TrainingCrops(signals, rows, known, augmentation=Augmentation(), seed=settings.seed),
+            MiddleCrops(signals, development, known),
+        )
+        folder, weights = stage.folder, fitted.weights
+        save_weights(folder.weights, {n: t for n, t in weights.items() if not n.startswith("projection.")})
+        tower = load_weights(cmr / WEIGHTS) | above("projection.", below("projection.", weights))
+        save_weights(folder.path / TOWER, tower)
+        with torch.inference_mode():
+            embeddings = fitted.learner.projection.cpu()(torch.from_numpy(features)).numpy()
+        save_array(folder.path / EMBEDDINGS, embeddings)
+        save_array(folder.path / COMPONENTS, components)
+        return fitted.result
+
+    return run_stage(out, STAGE, settings, cohort, hardware, learn=learn, encoder=encoder, cmr=cmr / FEATURES)
+
+
+def begin_aligner(settings: Align, training_features: Tensor, encoder: Path | None) -> Aligner:
+    """Return a learner that begins with the weights of `pretrain-ecg`, or from scratch where there are none."""
+    learner = Aligner(settings, training_features)
     if encoder:
         load_encoder(learner.encoder, load_weights(encoder))
-    known = {"features": by_row(features, cohort), "components": by_row(components, cohort)}
-    signals, seed, workers = open_resampled(cohort), settings.seed, hardware.workers
-    size = settings.learning.batch_size
-    drawn = TrainingCrops(signals, rows, known, augmentation=Augmentation(), seed=seed)
-    fixed = MiddleCrops(signals, development, known)
-    fitted = fit(
-        learner,
-        load_training(drawn, size, seed=seed, workers=workers),
-        load_development(fixed, size, workers=workers),
-        folder,
-        hardware,
-    )
-    learner.load_state_dict(fitted.weights)
-    save_weights(folder.weights, {n: t for n, t in fitted.weights.items() if not n.startswith("projection.")})
-    tower = load_weights(cmr / WEIGHTS) | above("projection.", below("projection.", fitted.weights))
-    save_weights(folder.path / TOWER, tower)
-    with torch.inference_mode():
-        embeddings = learner.projection.cpu()(torch.from_numpy(features)).numpy()
-    save_array(folder.path / EMBEDDINGS, embeddings)
-    save_array(folder.path / COMPONENTS, components)
-    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
-    return folder
+    return learner
 
 
 def principal_components(features: NDArray[np.float32], training_scans: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch  # noqa: TID253 - Lightning
@@ -24,12 +25,12 @@ from training.networks.cine_losses import edge_loss
 from training.networks.cmr_encoder import scale_cines
 from training.networks.weights_files import save_weights
 
-from .batches import Batch, Draw, Scans, load_development, load_training
-from .fit import Learner, fit
+from .batches import Batch, Draw, Scans
+from .fit import Learner
 from .pretrain_cmr import scans_of
-from .seeds import seed_stage
+from .run_stage import RunningStage, run_stage
 from .settings import Hardware, TrainVae
-from .stage_folder import StageFolder, open_stage
+from .stage_folder import StageFolder
 
 STAGE = "train-vae"
 
@@ -75,18 +76,10 @@ def train_vae(cohort: Cohort, out: Path, settings: TrainVae, hardware: Hardware)
         raise InvalidSettings(f"{cohort.folder} has no cines: a generator of cines needs a cohort with cardiac MR")
     reduction = find_cine_preset(settings.preset).reduction
     drawn, fixed = (ReducedCines(cohort.cines, scans_of(cohort, fold), reduction) for fold in ("train", "development"))
-    folder = open_stage(out, STAGE, settings, cohort)
-    if folder.is_finished:
-        return folder
-    seed_stage(settings.seed)
-    size, seed, workers = settings.learning.batch_size, settings.seed, hardware.workers
-    fitted = fit(
-        VaeLearner(settings),
-        load_training(drawn, size, seed=seed, workers=workers),
-        load_development(fixed, size, workers=workers),
-        folder,
-        hardware,
-    )
-    save_weights(folder.weights, fitted.weights)
-    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
-    return folder
+
+    def learn(stage: RunningStage) -> dict[str, Any]:
+        fitted = stage.fit(lambda: VaeLearner(settings), drawn, fixed)
+        save_weights(stage.folder.weights, fitted.weights)
+        return fitted.result
+
+    return run_stage(out, STAGE, settings, cohort, hardware, learn=learn)

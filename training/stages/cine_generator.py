@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch  # noqa: TID253 - Lightning
@@ -35,15 +36,15 @@ from training.networks.expectation import fit_expectation
 from training.networks.kept_patches import draw_order, take
 from training.networks.weights_files import WEIGHTS, above, below, load_weights, save_weights
 
-from .batches import Batch, Draw, load_development, load_training
+from .batches import Batch, Draw
 from .cine_autoencoder import STAGE as TRAIN_VAE
 from .crops import iterate_preprocessed
 from .finetune import STAGE as FINETUNE
-from .fit import Learner, fit
+from .fit import Learner
 from .pretrain_cmr import scanned, scans_of
-from .seeds import seed_stage
+from .run_stage import RunningStage, run_stage
 from .settings import Finetune, Hardware, SavedStruct, TrainGenerator, TrainVae
-from .stage_folder import StageFolder, open_stage, read_settings
+from .stage_folder import StageFolder, read_settings
 
 STAGE = "train-generator"
 LATENTS = "latents.npy"
@@ -146,30 +147,23 @@ def train_generator(
         raise InvalidSettings(f"{cohort.folder} has no cines: a generator of cines needs a cohort with cardiac MR")
     vae_settings: TrainVae = read_settings(vae, TRAIN_VAE, TrainVae)
     rows, development = scanned(cohort, "train"), scanned(cohort, "development")
-    folder = open_stage(out, STAGE, settings, cohort, vae=vae / WEIGHTS, ecg=ecg / WEIGHTS)
-    if folder.is_finished:
-        return folder
-    preset, weights = find_cine_preset(vae_settings.preset), load_weights(vae / WEIGHTS)
-    latents = keep_latents(folder, cohort, preset, weights)
-    embeddings = keep_embeddings(folder, cohort, ecg)
-    scaling = fit_scaling(latents, scans_of(cohort, "train"), vae_settings.preset)
-    seed_stage(settings.seed)
-    size, seed, workers = settings.learning.batch_size, settings.seed, hardware.workers
-    drawn, fixed = (LatentsByEcg(latents, embeddings, scaling, cohort, some) for some in (rows, development))
-    fitted = fit(
-        GeneratorLearner(settings, preset, torch.from_numpy(embeddings[rows])),
-        load_training(drawn, size, seed=seed, workers=workers),
-        load_development(fixed, size, workers=workers),
-        folder,
-        hardware,
-    )
-    # after the learning: a stage that resumes need not do it again
-    expected = learn_expectation(cohort, preset, embeddings, settings.shrinkage)
-    weights |= above("mar.", below("mar.", fitted.weights)) | above("expected.", expected.state_dict())
-    save_weights(folder.weights, weights)
-    write_json(folder.path / SCALING, scaling)
-    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
-    return folder
+
+    def learn(stage: RunningStage) -> dict[str, Any]:
+        folder, preset, weights = stage.folder, find_cine_preset(vae_settings.preset), load_weights(vae / WEIGHTS)
+        latents = keep_latents(folder, cohort, preset, weights)
+        embeddings = keep_embeddings(folder, cohort, ecg)
+        scaling = fit_scaling(latents, scans_of(cohort, "train"), preset.name)
+        drawn, fixed = (LatentsByEcg(latents, embeddings, scaling, cohort, some) for some in (rows, development))
+        fitted = stage.fit(lambda: GeneratorLearner(settings, preset, torch.from_numpy(embeddings[rows])), drawn, fixed)
+        # after the learning: a stage that resumes need not do it again
+        expected = learn_expectation(cohort, preset, embeddings, settings.shrinkage)
+        weights |= above("mar.", below("mar.", fitted.weights)) | above("expected.", expected.state_dict())
+        save_weights(folder.weights, weights)
+        write_json(folder.path / SCALING, scaling)
+        return fitted.result
+
+    inputs = {"vae": vae / WEIGHTS, "ecg": ecg / WEIGHTS}
+    return run_stage(out, STAGE, settings, cohort, hardware, learn=learn, **inputs)
 
 
 def learn_expectation(

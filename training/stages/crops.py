@@ -1,25 +1,30 @@
 """Training crops: random 9 s windows of a cohort's ECGs, preprocessed as the worker does it, a batch at a time.
 
-Resampling does not depend on the window, so it is done once a cohort and kept beside it; crop, filter and
-standardisation are those of `inference.waveform`.
+Resampling does not depend on the window, so it is done once a cohort. Cropping, filtering and standardisation are those
+of `inference.waveform`.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
 from inference import waveform
 from inference.geometry import CROP_SAMPLES, MICROVOLTS_PER_STEP, SAMPLE_RATE_HZ
 from inference.waveform import filter_operator, standardise
-from training.cohort.layout import Cohort
+from schemas.errors import InvalidSettings
+from training.cohort.layout import DESCRIPTION, ECGS, INDEX, Cohort
 from training.cohort.whole_file import write_array
 
 RESAMPLED = "ecgs_250hz.npy"
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 RECORDED_RATE_HZ = 500
 MILLIVOLTS_PER_STEP = MICROVOLTS_PER_STEP / 1e3
 RESAMPLED_SAMPLES = 10 * SAMPLE_RATE_HZ
@@ -31,20 +36,61 @@ CHUNK_CROPS = waveform.CHUNK_RECORDS
 cost a batch twenty times as much, and the step beside it a third of its speed."""
 
 
-def open_resampled(cohort: Cohort) -> NDArray[np.float16]:
+def open_resampled(cohort: Cohort, cache: Path | None = None) -> NDArray[np.float16]:
     """Return the cohort's ECGs (n, 12, 2500) in mV at 250 Hz, mapped into memory.
 
-    They are written beside the originals when they are first asked for. Each lead is without its mean, which the
-    filters remove anyway; half precision then keeps 0.5 µV of 1 mV.
+    They are computed when they are first asked for, and kept beside the originals. Where the cohort's folder is
+    read-only, as a mounted biobank is, they are kept in the user's cache: there one copy, of 60 kB an ECG, serves every
+    stage, where each stage's own folder would hold a copy of its own. Each lead is without its mean, which the filters
+    remove anyway; half precision then keeps 0.5 µV of 1 mV.
+
+    Args:
+        cohort: that is learned from.
+        cache: the folder for ECGs of read-only cohorts; None: in the user's cache.
 
     Raises:
-        InvalidSettings: there is no room for them.
+        InvalidSettings: there is no room for them, or neither folder can be written to.
     """
-    path = cohort.folder / RESAMPLED
-    if not path.exists():
-        _write_resampled(cohort.ecgs, path)
+    beside = cohort.folder / RESAMPLED
+    if beside.exists():
+        return _map_resampled(beside)
+    try:
+        _write_resampled(cohort.ecgs, beside)
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        return _map_resampled(_keep_in_cache(cohort, cache or user_cache_path("cardiacnets") / "resampled"))
+    return _map_resampled(beside)
+
+
+def _map_resampled(path: Path) -> NDArray[np.float16]:
     resampled: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
     return resampled
+
+
+def _keep_in_cache(cohort: Cohort, cache: Path) -> Path:
+    path = cache / f"{_identify_ecgs(cohort)}.npy"
+    if path.exists():
+        return path
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        _write_resampled(cohort.ecgs, path)
+    except OSError as error:
+        raise InvalidSettings(
+            f"the resampled ECGs can be kept neither in {cohort.folder}, which is read-only, nor in {cache} "
+            f"({error.strerror}): set XDG_CACHE_HOME to a folder that can be written to"
+        ) from error
+    return path
+
+
+def _identify_ecgs(cohort: Cohort) -> str:
+    """Return a name that changes with the cohort's description, its index, or the file of its ECGs."""
+    digest = hashlib.sha256()
+    for name in (DESCRIPTION, INDEX):
+        digest.update(hashlib.sha256((cohort.folder / name).read_bytes()).digest())
+    ecgs = (cohort.folder / ECGS).stat()
+    digest.update(f"{ecgs.st_size} {ecgs.st_mtime_ns}".encode())
+    return digest.hexdigest()
 
 
 def _write_resampled(ecgs: NDArray[np.int16], path: Path) -> None:

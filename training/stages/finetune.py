@@ -23,12 +23,12 @@ from training.networks.kept_patches import encode_pooled
 from training.networks.weights_files import WEIGHTS, below, load_weights, save_weights
 
 from .align import COMPONENTS, EMBEDDINGS, by_row, load_encoder
-from .batches import Batch, MiddleCrops, TrainingCrops, load_development, load_training
+from .batches import Batch, MiddleCrops, TrainingCrops
 from .crops import Augmentation, open_resampled
-from .fit import Learner, decayed_groups, fit
-from .seeds import seed_stage
+from .fit import Learner, decayed_groups
+from .run_stage import RunningStage, run_stage
 from .settings import Finetune, Hardware, SavedStruct
-from .stage_folder import StageFolder, check_cohort, open_stage
+from .stage_folder import StageFolder, check_cohort
 
 STAGE = "finetune"
 SCALER = "scaler.json"
@@ -107,33 +107,42 @@ def finetune(
     rows = labelled_rows(cohort, settings)
     check_development(cohort)
     beginning = aligned / WEIGHTS if aligned else encoder
-    folder = open_stage(
-        out, STAGE, settings, cohort, encoder=beginning, embeddings=aligned / EMBEDDINGS if aligned else None
-    )
-    if folder.is_finished:
-        return folder
-    seed_stage(settings.seed)
-    scaler = fit_scaler(cohort.phenotypes[rows])
+
+    def learn(stage: RunningStage) -> dict[str, Any]:
+        scaler = fit_scaler(cohort.phenotypes[rows])
+        known = known_labels(cohort, scaler) | (known_scans(cohort, aligned) if aligned else {})
+        signals = open_resampled(cohort)
+        fitted = stage.fit(
+            lambda: begin_finetuner(cohort, rows, settings, beginning, aligned=aligned is not None),
+            TrainingCrops(signals, rows, known, augmentation=Augmentation(), seed=settings.seed),
+            MiddleCrops(signals, mixed_development(cohort, settings.seed), known),
+            epoch_rows=max(len(rows), settings.min_epoch_rows),
+        )
+        save_weights(stage.folder.weights, below("network.", fitted.weights))
+        write_whole(stage.folder.path / SCALER, msgspec.json.encode(scaler))
+        return fitted.result | {"labelled_rows": len(rows)}
+
+    embeddings = aligned / EMBEDDINGS if aligned else None
+    return run_stage(out, STAGE, settings, cohort, hardware, learn=learn, encoder=beginning, embeddings=embeddings)
+
+
+def begin_finetuner(
+    cohort: Cohort, rows: NDArray[np.intp], settings: Finetune, beginning: Path | None, *, aligned: bool
+) -> Finetuner:
+    """Return a learner for the labels of the rows.
+
+    Args:
+        cohort: learned from.
+        rows: whose labels are used.
+        settings: what decides the result.
+        beginning: the weights to begin with; None: from scratch.
+        aligned: whether those weights are aligned with scans.
+    """
     weights = positive_weights(cohort.diseases[rows], settings.max_positive_weight)
-    learner = Finetuner(settings, weights, aligns=aligned is not None and bool((cohort.cine[rows] >= 0).any()))
+    learner = Finetuner(settings, weights, aligns=aligned and bool((cohort.cine[rows] >= 0).any()))
     if beginning:
         begin_with(learner.network, load_weights(beginning))
-    known = known_labels(cohort, scaler) | (known_scans(cohort, aligned) if aligned else {})
-    signals, seed, workers, size = open_resampled(cohort), settings.seed, hardware.workers, settings.learning.batch_size
-    drawn = TrainingCrops(signals, rows, known, augmentation=Augmentation(), seed=seed)
-    fixed = MiddleCrops(signals, mixed_development(cohort, seed), known)
-    length = max(len(rows), settings.min_epoch_rows)
-    fitted = fit(
-        learner,
-        load_training(drawn, size, seed=seed, workers=workers, length=length),
-        load_development(fixed, size, workers=workers),
-        folder,
-        hardware,
-    )
-    save_weights(folder.weights, below("network.", fitted.weights))
-    write_whole(folder.path / SCALER, msgspec.json.encode(scaler))
-    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs, labelled_rows=len(rows))
-    return folder
+    return learner
 
 
 def labelled_rows(cohort: Cohort, settings: Finetune) -> NDArray[np.intp]:

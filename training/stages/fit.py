@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch  # noqa: TID253 - Lightning
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -100,22 +100,38 @@ def warm_cosine(step: int, warm_up: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1, (step - warm_up) / max(1, steps - warm_up))))
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """What came of it: the best epoch's weights (of the learner, by name), and how it went."""
+AnyLearner = TypeVar("AnyLearner", bound=Learner)
 
+
+@dataclass(frozen=True, slots=True)
+class Fitted(Generic[AnyLearner]):
+    """What was learned.
+
+    Attributes:
+        learner: with the weights of the best epoch.
+        weights: of the best epoch, by their names in the learner; on the CPU.
+        best_loss: the development loss of that epoch.
+        epochs: how many there were.
+    """
+
+    learner: AnyLearner
     weights: dict[str, Tensor]
     best_loss: float
     epochs: int
 
+    @property
+    def result(self) -> dict[str, Any]:
+        """What the result of a stage says of every learner."""
+        return {"development_loss": self.best_loss, "epochs": self.epochs}
+
 
 def fit(
-    learner: Learner,
+    learner: AnyLearner,
     training: DataLoader[Batch],
     development: DataLoader[Batch],
     folder: StageFolder,
     hardware: Hardware,
-) -> Fitted:
+) -> Fitted[AnyLearner]:
     """Learn until the epochs or the patience are over, from the last checkpoint if there is one.
 
     Every epoch leaves `last.ckpt` and, if it was the best on the development fold, `best.ckpt`. Logs: `csv/version_k`
@@ -164,7 +180,8 @@ def fit(
             f"remove {folder.path}, and begin again at a lower rate or in another precision"
         )
     weights = torch.load(folder.checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    return Fitted(weights, best_loss, trainer.current_epoch)
+    learner.load_state_dict(weights)
+    return Fitted(learner, weights, best_loss, trainer.current_epoch)
 
 
 class EpochLines(Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch  # noqa: TID253 - Lightning
@@ -19,11 +20,11 @@ from training.networks.patch_components import fit_components, read_components
 from training.networks.principal_axes import find_axes
 from training.networks.weights_files import save_weights
 
-from .batches import Batch, Scans, load_development, load_training
-from .fit import Learner, fit
-from .seeds import seed_stage
+from .batches import Batch, Scans
+from .fit import Learner
+from .run_stage import RunningStage, run_stage
 from .settings import Hardware, PretrainCmr
-from .stage_folder import StageFolder, open_stage
+from .stage_folder import StageFolder
 
 STAGE = "pretrain-cmr"
 FEATURES = "features.npy"
@@ -54,33 +55,27 @@ def pretrain_cmr(cohort: Cohort, out: Path, settings: PretrainCmr, hardware: Har
     if cohort.cines is None:
         raise InvalidSettings(f"{cohort.folder} has no cines: the CMR encoder needs a cohort with cardiac MR")
     training, development = scans_of(cohort, "train"), scans_of(cohort, "development")
-    folder = open_stage(out, STAGE, settings, cohort)
-    if folder.is_finished:
-        return folder
-    scans = np.union1d(training, development)
-    components = fit_components(cohort.cines, training, settings.components, settings.seed)
-    patches = read_components(components, cohort.cines, scans)
-    seed_stage(settings.seed)
-    learner = CmrMasker(settings, patches.shape[2])
-    size, workers = settings.learning.batch_size, hardware.workers
-    fitted = fit(
-        learner,
-        load_training(Scans("patches", patches, training), size, seed=settings.seed, workers=workers),
-        load_development(Scans("patches", patches, development), size, workers=workers),
-        folder,
-        hardware,
-    )
-    learner.load_state_dict(fitted.weights)
-    encoder = learner.network.encoder.cpu().eval()
-    tokens = encode_patches(encoder, patches[scans]).flatten(1)
-    readout, _ = find_axes(tokens[np.isin(scans, training)], settings.features, settings.seed)
-    features = np.full((len(patches), readout.count), np.nan, np.float32)
-    features[scans] = readout(tokens).numpy()
-    save_array(folder.path / FEATURES, features)
-    encoder.patch_embedding = components.embed_pixels(encoder.patch_embedding)
-    save_weights(folder.weights, CmrTower(encoder, readout).state_dict())
-    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
-    return folder
+    cines, scans = cohort.cines, np.union1d(training, development)
+
+    def learn(stage: RunningStage) -> dict[str, Any]:
+        components = fit_components(cines, training, settings.components, settings.seed)
+        patches = read_components(components, cines, scans)
+        fitted = stage.fit(
+            lambda: CmrMasker(settings, patches.shape[2]),
+            Scans("patches", patches, training),
+            Scans("patches", patches, development),
+        )
+        encoder = fitted.learner.network.encoder.cpu().eval()
+        tokens = encode_patches(encoder, patches[scans]).flatten(1)
+        readout, _ = find_axes(tokens[np.isin(scans, training)], settings.features, settings.seed)
+        features = np.full((len(patches), readout.count), np.nan, np.float32)
+        features[scans] = readout(tokens).numpy()
+        save_array(stage.folder.path / FEATURES, features)
+        encoder.patch_embedding = components.embed_pixels(encoder.patch_embedding)
+        save_weights(stage.folder.weights, CmrTower(encoder, readout).state_dict())
+        return fitted.result
+
+    return run_stage(out, STAGE, settings, cohort, hardware, learn=learn)
 
 
 def scans_of(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor  # noqa: TID253 - Lightning
 
@@ -11,12 +12,12 @@ from training.cohort.layout import Cohort
 from training.networks.masked_ecg import MaskedEcg
 from training.networks.weights_files import above, below, save_weights
 
-from .batches import Batch, MiddleCrops, TrainingCrops, load_development, load_training
+from .batches import Batch, MiddleCrops, TrainingCrops
 from .crops import open_resampled
-from .fit import Learner, fit
-from .seeds import seed_stage
+from .fit import Learner
+from .run_stage import RunningStage, run_stage
 from .settings import Hardware, PretrainEcg
-from .stage_folder import StageFolder, open_stage
+from .stage_folder import StageFolder
 
 STAGE = "pretrain-ecg"
 
@@ -35,21 +36,13 @@ class EcgMasker(Learner):
 
 def pretrain_ecg(cohort: Cohort, out: Path, settings: PretrainEcg, hardware: Hardware) -> StageFolder:
     """Pretrain on the training fold; leave the encoder's weights, `encoder.*`."""
-    folder = open_stage(out, STAGE, settings, cohort)
-    if folder.is_finished:
-        return folder
-    seed_stage(settings.seed)
-    signals = open_resampled(cohort)
-    size, seed, workers = settings.learning.batch_size, settings.seed, hardware.workers
-    drawn = TrainingCrops(signals, cohort.select("train"), {}, augmentation=None, seed=seed)
-    fixed = MiddleCrops(signals, cohort.select("development"), {})
-    fitted = fit(
-        EcgMasker(settings),
-        load_training(drawn, size, seed=seed, workers=workers),
-        load_development(fixed, size, workers=workers),
-        folder,
-        hardware,
-    )
-    save_weights(folder.weights, above("encoder.", below("network.encoder.", fitted.weights)))
-    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs)
-    return folder
+
+    def learn(stage: RunningStage) -> dict[str, Any]:
+        signals = open_resampled(cohort)
+        drawn = TrainingCrops(signals, cohort.select("train"), {}, augmentation=None, seed=settings.seed)
+        fixed = MiddleCrops(signals, cohort.select("development"), {})
+        fitted = stage.fit(lambda: EcgMasker(settings), drawn, fixed)
+        save_weights(stage.folder.weights, above("encoder.", below("network.encoder.", fitted.weights)))
+        return fitted.result
+
+    return run_stage(out, STAGE, settings, cohort, hardware, learn=learn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch  # noqa: TID253 - Lightning
@@ -19,12 +20,12 @@ from training.networks.segmenter import Segmenter
 from training.networks.weights_files import below, save_weights
 from training.simulation.cine_picture import PIXEL_MM
 
-from .batches import Batch, load_development, load_training
-from .fit import Learner, fit
+from .batches import Batch
+from .fit import Learner
 from .outlined_frames import OutlinedFrames, disturb, outline_frames
-from .seeds import seed_stage
+from .run_stage import RunningStage, run_stage
 from .settings import Hardware, TrainSegmenter
-from .stage_folder import StageFolder, open_stage
+from .stage_folder import StageFolder
 
 STAGE = "segmenter"
 
@@ -50,30 +51,21 @@ def train_segmenter(cohort: Cohort, out: Path, settings: TrainSegmenter, hardwar
     Raises:
         InvalidSettings: the cohort was not simulated, or has no cines or nobody in one of the two folds.
     """
-    folder = open_stage(out, STAGE, settings, cohort)
-    if folder.is_finished:
-        return folder
-    seed_stage(settings.seed)
-    rows, others = measured(cohort, "train"), measured(cohort, "development")
-    if not len(rows) or not len(others):
-        raise InvalidSettings(f"{cohort.folder} needs measured scans in both its training and its development fold")
-    size, workers = settings.learning.batch_size, hardware.workers
-    held_out = outline_frames(cohort, others, settings.frames)
-    fitted = fit(
-        Outliner(settings),
-        load_training(
-            OutlinedFrames(*outline_frames(cohort, rows, settings.frames)), size, seed=settings.seed, workers=workers
-        ),
-        load_development(OutlinedFrames(*held_out), size, workers=workers),
-        folder,
-        hardware,
-    )
-    weights = below("network.", fitted.weights)
-    save_weights(folder.weights, weights)
-    figures = judge_segmenter(_rebuild(weights), cohort, others, *held_out)
-    write_card(folder.path, _describe(cohort, len(rows)), figures)
-    folder.finish(development_loss=fitted.best_loss, epochs=fitted.epochs, **figures)
-    return folder
+
+    def learn(stage: RunningStage) -> dict[str, Any]:
+        rows, others = measured(cohort, "train"), measured(cohort, "development")
+        if not len(rows) or not len(others):
+            raise InvalidSettings(f"{cohort.folder} needs measured scans in both its training and its development fold")
+        held_out = outline_frames(cohort, others, settings.frames)
+        drawn = OutlinedFrames(*outline_frames(cohort, rows, settings.frames))
+        fitted = stage.fit(lambda: Outliner(settings), drawn, OutlinedFrames(*held_out))
+        weights = below("network.", fitted.weights)
+        save_weights(stage.folder.weights, weights)
+        figures = judge_segmenter(_rebuild(weights), cohort, others, *held_out)
+        write_card(stage.folder.path, _describe(cohort, len(rows)), figures)
+        return fitted.result | figures
+
+    return run_stage(out, STAGE, settings, cohort, hardware, learn=learn)
 
 
 def measured(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:

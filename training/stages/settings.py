@@ -5,7 +5,7 @@ A description here is also the help of the option that the field becomes: `cardi
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -21,7 +21,7 @@ KeptShare = Annotated[Share, Meta(description="Share of the ECG's patches that t
 
 
 class SavedStruct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is saved beside what was learned with them."""
+    """A struct that is saved as JSON: settings and results. A field that it does not know is refused."""
 
 
 class Learning(SavedStruct, frozen=True, kw_only=True):
@@ -35,6 +35,18 @@ class Learning(SavedStruct, frozen=True, kw_only=True):
     patience: Annotated[
         Count, Meta(description="Epochs without a better development loss after which learning ends.")
     ] = 10
+
+
+class StageSettings(Protocol):
+    """What the settings of every stage of learning have."""
+
+    @property
+    def seed(self) -> int:
+        """Of the first weights, of the order of the rows, and of all that is drawn while learning."""
+
+    @property
+    def learning(self) -> Learning:
+        """How to learn."""
 
 
 class Hardware(SavedStruct, frozen=True, kw_only=True):

@@ -15,8 +15,6 @@ from training.cohort.layout import DESCRIPTION, INDEX, Cohort, Fold
 from training.cohort.whole_file import write_json
 from training.networks.weights_files import WEIGHTS
 
-from .settings import SavedStruct
-
 CONFIG = "config.json"
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
@@ -51,7 +49,7 @@ class StageFolder:
 def open_stage(
     path: Path,
     stage: str,
-    settings: SavedStruct,
+    settings: object,
     cohort: Cohort,
     *,
     folds: Sequence[Fold] = ("train", "development"),
@@ -62,7 +60,7 @@ def open_stage(
     Args:
         path: created if need be.
         stage: its name.
-        settings: what decides the result, beside the inputs.
+        settings: what decides the result, beside the inputs; a struct.
         cohort: identified by its index, not by its place.
         folds: that must have somebody in them.
         inputs: files of earlier stages, identified by their content.

@@ -1,0 +1,96 @@
+"""The body that every stage of learning shares: its folder, its seed, how it learns, and its result.
+
+A stage of one's own is its settings, its learner, and a function that calls `run_stage`: see `pretrain_ecg.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from torch.utils.data import Dataset  # noqa: TID253 - Lightning
+
+from training.cohort.layout import Cohort
+
+from .batches import Batch, load_development, load_training
+from .fit import Fitted, Learner, fit
+from .seeds import seed_stage
+from .settings import Hardware, StageSettings
+from .stage_folder import StageFolder, open_stage
+
+AnyLearner = TypeVar("AnyLearner", bound=Learner)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStage:
+    """A stage while it runs."""
+
+    folder: StageFolder
+    settings: StageSettings
+    hardware: Hardware
+
+    def fit(
+        self,
+        make_learner: Callable[[], AnyLearner],
+        training: Dataset[Batch],
+        development: Dataset[Batch],
+        *,
+        epoch_rows: int | None = None,
+    ) -> Fitted[AnyLearner]:
+        """Learn, or resume where an interrupted start stopped.
+
+        Args:
+            make_learner: makes the network. It is called after the seed is set, so that the first weights depend on the
+                seed alone, and not on what the stage computed before.
+            training: what is drawn from in every epoch.
+            development: chooses the epoch.
+            epoch_rows: rows of an epoch; None: each row of `training` once.
+
+        Raises:
+            InvalidSettings: the development loss is no longer a number.
+        """
+        seed_stage(self.settings.seed)
+        size, workers = self.settings.learning.batch_size, self.hardware.workers
+        return fit(
+            make_learner(),
+            load_training(training, size, seed=self.settings.seed, workers=workers, length=epoch_rows),
+            load_development(development, size, workers=workers),
+            self.folder,
+            self.hardware,
+        )
+
+
+Learn: TypeAlias = Callable[[RunningStage], dict[str, Any]]
+"""Learns, writes what the next stage needs into the folder, and returns the result: `Fitted.result`, and more."""
+
+
+def run_stage(
+    out: Path,
+    stage: str,
+    settings: StageSettings,
+    cohort: Cohort,
+    hardware: Hardware,
+    *,
+    learn: Learn,
+    **inputs: Path | None,
+) -> StageFolder:
+    """Run a stage in its folder, unless it is finished, and return the folder.
+
+    Args:
+        out: the folder; created if need be.
+        stage: the name.
+        settings: what decides the result, beside the cohort and the inputs.
+        cohort: learned from.
+        hardware: where to learn.
+        learn: the part that no other stage has.
+        inputs: files of earlier stages, by name.
+
+    Raises:
+        InvalidSettings: the folder holds other work, or a fold is empty.
+    """
+    folder = open_stage(out, stage, settings, cohort, folds=("train", "development"), **inputs)
+    if not folder.is_finished:
+        folder.finish(**learn(RunningStage(folder, settings, hardware)))
+    return folder
