@@ -173,7 +173,8 @@ def start_our_worker(settings, folder):
 
 def start_newcomer(settings, folder):
     """Start the newcomer's loop."""
-    command = [sys.executable, str(Path(__file__).with_name("newcomer.py")), "worker", "-l", "error"]
+    program = str(Path(__file__).with_name("newcomer.py"))
+    command = [sys.executable, program, "--datadir", str(folder / "newcomer-data"), "worker", "-l", "error"]
     return Child(command, log=folder / "newcomer.log", environment={f"{PREFIX}BROKER": settings.kafka.broker})
 
 

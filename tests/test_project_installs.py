@@ -47,6 +47,18 @@ reveal_type(sent)
 encode_ecg("no record")
 """
 
+ROOMS = """
+import pkgutil, sys
+import stream
+rooms = ("stream.screening", "stream.cines", "stream.dashboard", "stream.runtime", "stream.broker")
+for found in pkgutil.walk_packages(stream.__path__, "stream."):
+    if found.name.startswith(rooms):
+        __import__(found.name)
+print(*sorted(name for name in sys.modules if name.partition(".")[0] == "training"))
+import stream.demo.stage
+print(*sorted({".".join(name.split(".")[:2]) for name in sys.modules if name.startswith("training.")}))
+"""
+
 
 class Installed:
     """An environment with the wheel in it, and a folder to run commands in."""
@@ -56,7 +68,7 @@ class Installed:
         self.python = folder / "bin" / "python"
         finished("-m", "venv", "--without-pip", folder)
         wanted = f"cardiacnets{extra} @ {wheel.as_uri()}"
-        self.pip("install", "--quiet", "--constraint", ROOT / "constraints.txt", wanted)
+        self.pip("install", "--quiet", "--no-compile", "--constraint", ROOT / "constraints.txt", wanted)
 
     def pip(self, *arguments):
         """Return what pip prints about this environment."""
@@ -195,7 +207,8 @@ def test_the_serving_install_is_consistent_and_has_nothing_that_learns(serve):
 
 
 def test_every_serving_command_explains_itself(serve):
-    assert all(f" {name} " in serve.command("--help").stdout for name in SERVING)
+    overview = serve.command("--help").stdout
+    assert all(f" {name} " in overview for name in SERVING)
     for name in SERVING:
         done = serve.command(name, "--help")
         assert (done.returncode, done.stderr) == (0, "")
@@ -213,6 +226,14 @@ def test_the_serving_install_draws_a_cine(serve, ecgs):
     done = serve.command("screen", ecgs[0], "--cine", "heart.gif")
     assert done.returncode == 0, done.stderr
     assert (serve.folder / "heart.gif").read_bytes().startswith(b"GIF8")
+
+
+def test_serving_loads_nothing_of_training_and_the_demonstration_only_what_simulates(serve):
+    done = serve.run("-c", ROOMS)
+    assert done.returncode == 0, done.stderr
+    served, demonstrated = done.stdout.splitlines()
+    assert served == ""
+    assert set(demonstrated.split()) == {"training.simulation", "training.arrays"}
 
 
 def test_the_demonstration_runs_in_the_serving_install(serve):
