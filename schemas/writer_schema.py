@@ -11,7 +11,7 @@ Our own schema gives two steps, header and samples, and a third one where a late
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count, groupby
@@ -111,10 +111,12 @@ class WriterSchema:
     Attributes:
         schema_id: the id that a registry gave the schema; None for one that we publish.
         required_steps: a value may end after so many steps: our schema's later versions have more.
+        defaults: of the optional fields that a value may lack.
     """
 
     steps: tuple[Step, ...]
     required_steps: int
+    defaults: Mapping[str, Any]
     schema_id: int | None = None
 
     def read(self, value: bytes, start: int, fields: dict[str, Any]) -> None:
@@ -123,7 +125,7 @@ class WriterSchema:
         Raises:
             MalformedRecord: they do not fit, or do not end where the record does.
         """
-        fields.update(_OPTIONAL)
+        fields.update(self.defaults)
         for number, step in enumerate(self.steps):
             if number >= self.required_steps and start == len(value):
                 return
@@ -145,7 +147,7 @@ def resolve_schema(text: str | bytes, schema_id: int | None = None) -> WriterSch
         steps = tuple(_foreign_step(kind, tuple(fields)) for kind, fields in runs)
     except (SchemaParseException, UnknownType) as error:
         raise UnusableSchema(f"the schema is not valid Avro: {error}") from error
-    return WriterSchema(steps, len(steps), schema_id)
+    return WriterSchema(steps, len(steps), _OPTIONAL, schema_id)
 
 
 def shipped_schema(reference: SchemaReference) -> WriterSchema:
@@ -236,10 +238,12 @@ SAMPLES_STEP = _step("samples", _types[FIRST_VERSION_FIELDS - 1 : FIRST_VERSION_
 LATER_STEP = _step("later", _types[FIRST_VERSION_FIELDS:], None)
 """How our own records are read, and written."""
 
-BARE = WriterSchema((HEADER_STEP, SAMPLES_STEP, LATER_STEP), required_steps=2)
+_LATER_DEFAULTS = {name: _OPTIONAL[name] for name, _ in _types[FIRST_VERSION_FIELDS:]}
+
+BARE = WriterSchema((HEADER_STEP, SAMPLES_STEP, LATER_STEP), required_steps=2, defaults=_LATER_DEFAULTS)
 """Of a value that names no schema: any version of ours."""
 SHIPPED = {
-    VERSION_1_0: WriterSchema((HEADER_STEP, SAMPLES_STEP), required_steps=2),
-    VERSION_1_1: WriterSchema((HEADER_STEP, SAMPLES_STEP, LATER_STEP), required_steps=3),
+    VERSION_1_0: WriterSchema((HEADER_STEP, SAMPLES_STEP), required_steps=2, defaults=_LATER_DEFAULTS),
+    VERSION_1_1: WriterSchema((HEADER_STEP, SAMPLES_STEP, LATER_STEP), required_steps=3, defaults={}),
 }
 """Of a value that names a schema which we publish."""

@@ -1,10 +1,12 @@
-"""A real schema registry for tests: Apicurio's, with Confluent's interface, from the folder shared/registry."""
+"""Schema registries for tests: a real one (Apicurio's, from the folder shared/registry), and one of a single answer."""
 
 import json
 import shutil
 import subprocess
+import threading
 import urllib.request
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,36 @@ def await_answer(url, process):
         return True
 
     wait_until(answers)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as its server's `answer` says, and remembers what it was asked."""
+
+    def do_GET(self):
+        """Answer."""
+        self.server.requests.append((self.path, dict(self.headers)))
+        status, headers, body = self.server.answer
+        self.send_response(status)
+        for name, text in headers.items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Write nothing."""
+
+
+@contextmanager
+def answering(answer, context=None, port=0):
+    """Serve one answer to every request; give the server, which remembers them, and its port."""
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as one:
+        one.answer, one.requests = answer, []
+        if context:
+            one.socket = context.wrap_socket(one.socket, server_side=True)
+        thread = threading.Thread(target=one.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield one, one.server_address[1]
+        finally:
+            one.shutdown()
+            thread.join()

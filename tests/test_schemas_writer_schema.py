@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.avro_types import MAX_DEPTH, MAX_SCHEMA_BYTES, MAX_TYPES
-from schemas.codec import AVRO_SCHEMA, decode_ecg
+from schemas.codec import AVRO_SCHEMA, decode_ecg, encode_ecg
 from schemas.errors import MalformedRecord, OversizedRecord, UnusableSchema
 from schemas.record_limits import MAX_VALUE_BYTES
 from schemas.writer_schema import resolve_schema
@@ -277,6 +277,34 @@ def test_a_named_type_may_be_used_again():
     types = {"left": battery, "right": "Battery", "spare": {"type": "array", "items": "org.example.Battery"}} | OURS
     volts = {"volts": 3.5}
     assert_read_right(read(types, left=volts, right=volts, spare=[volts, volts]))
+
+
+FOREIGN = schema_of(
+    {"tags": {"type": "map", "values": {"type": "array", "items": ["null", "string", "double"]}}}
+    | dict(reversed(OURS.items()))
+    | {"vitals": {"type": "record", "name": "V", "fields": [{"name": "rate", "type": ["null", "int"]}]}}
+)
+FOREIGN_VALUE = written(FOREIGN, RECORD | {"tags": {"a": ["x", None, 1.5], "b": []}, "vitals": {"rate": 61}})
+BY_FOREIGN = resolve_schema(json.dumps(FOREIGN), 7)
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_by_a_foreign_schema_are_refused(value):
+    with pytest.raises((MalformedRecord, OversizedRecord)):
+        decode_ecg(framed(value), None, lambda _: BY_FOREIGN)
+
+
+@given(st.data())
+def test_changed_bytes_by_a_foreign_schema_give_a_refusal_or_a_record_that_can_be_encoded(data):
+    assert_read_right(decode_ecg(framed(FOREIGN_VALUE), None, lambda _: BY_FOREIGN))
+    value = bytearray(FOREIGN_VALUE)
+    for _ in range(data.draw(st.integers(1, 3))):
+        value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decoded = decode_ecg(framed(bytes(value)), None, lambda _: BY_FOREIGN)
+    except (MalformedRecord, OversizedRecord):
+        return
+    assert decode_ecg(encode_ecg(decoded)) == decoded
 
 
 def zigzag(number):

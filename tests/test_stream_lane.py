@@ -1,6 +1,7 @@
 """The lane: every record answered, acknowledged in order and only after its answers are confirmed."""
 
 import asyncio
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -19,8 +20,8 @@ REGISTRY_TRIES = Tries(limit=6, backoff_s=0.0001)
 class FakeEvent:
     """A Faust event as far as a lane sees it."""
 
-    def __init__(self, offset, acked):
-        self.key, self.value, self.headers = None, b"%d" % offset, {}
+    def __init__(self, offset, acked, *, framed=False):
+        self.key, self.value, self.headers = None, b"\x00" * framed + b"%d" % offset, {}
         self.message = SimpleNamespace(topic="t", partition=0, offset=offset, timestamp=0.0)
         self._acked = acked
 
@@ -49,9 +50,9 @@ class Broker:
         assert self.acked[-1] == event.message.offset
 
 
-async def events(count, acked, *, until=None):
+async def events(count, acked, *, until=None, framed=False):
     for offset in range(count):
-        yield FakeEvent(offset, acked)
+        yield FakeEvent(offset, acked, framed=framed)
     if until:
         await until.wait()
 
@@ -60,7 +61,7 @@ def values_of(ecgs):
     return [ecg.message.value for ecg in ecgs]
 
 
-async def run_lane(count, run, *, broker=None, in_flight=64, prepare=values_of, until=None):
+async def run_lane(count, run, *, broker=None, in_flight=64, prepare=values_of, until=None, framed=False):
     broker = broker or Broker()
     async with Batcher(prepare=prepare, run=run, max_batch=4, max_queue=8, drain_s=1.0) as batcher:
         lane = ScreeningLane(
@@ -72,7 +73,7 @@ async def run_lane(count, run, *, broker=None, in_flight=64, prepare=values_of, 
             failures_in_a_row=4,
             registry_tries=REGISTRY_TRIES,
         )
-        await lane.run(events(count, broker.acked, until=until))
+        await lane.run(events(count, broker.acked, until=until, framed=framed))
     return broker, lane
 
 
@@ -181,13 +182,36 @@ async def test_a_record_whose_schema_cannot_be_had_at_the_moment_is_tried_for_lo
     assert broker.acked == [0, 1, 2, 3, 4]
 
 
+def away_for(*offsets, tries):
+    """Return a run that counts the tries, and has no schema for these values."""
+
+    def run(batch):
+        tries.update(batch)
+        return [RegistryUnavailable("away") if value.endswith(offsets) else value for value in batch]
+
+    return run
+
+
+async def test_one_record_waits_for_a_registry_that_is_away_and_those_after_it_wait_no_more():
+    tries = Counter()
+    broker, _ = await run_lane(8, away_for(b"1", b"3", b"4", tries=tries))
+    assert [n for n in range(8) if isinstance(broker.answers[n], Refused)] == [1, 3, 4]
+    assert [tries[b"%d" % n] for n in (1, 3, 4)] == [REGISTRY_TRIES.limit, TRIES.limit, TRIES.limit]
+
+
+async def test_once_the_registry_has_answered_a_record_waits_for_it_again():
+    tries = Counter()
+    await run_lane(8, away_for(b"1", b"5", tries=tries), framed=True)
+    assert [tries[b"\x00%d" % n] for n in (1, 5)] == [REGISTRY_TRIES.limit] * 2
+
+
 async def test_a_registry_that_stays_away_rejects_some_records_then_ends_the_lane_and_names_itself():
     broker = Broker()
     with pytest.raises(ExceptionGroup) as ended:
         await run_lane(50, lambda batch: [RegistryUnavailable("away") for _ in batch], broker=broker)
     (error,) = ended.value.exceptions
     assert isinstance(error, RegistryUnavailable)
-    assert str(error) == "the schema registry failed on 4 records in a row, each 6 times: away"
+    assert str(error) == "the schema registry failed on 4 records in a row: away"
     assert [broker.answers[n].error.code for n in range(3)] == ["schema_registry_unavailable"] * 3
 
 

@@ -4,11 +4,10 @@ import json
 import ssl
 import threading
 import time
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import trustme
+from registry import answering
 
 from schemas.codec import AVRO_SCHEMA, decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
@@ -163,6 +162,9 @@ ELSEWHERE = [
     f"{URL}/schemas/ids/٧",
     f"{URL}/subjects/x/versions/latest",
     f"{URL}/subjects/x/y/versions/1",
+    f"{URL}/subjects/ä/versions/1",
+    f"{URL}/subjects/x\x01/versions/1",
+    f"{URL}/subjects/x y/versions/1",
     f"{URL}/subjects/x versions/versions/1\r\nHost: evil.example",
     f"{URL}/config",
     "file:///etc/passwd",
@@ -241,37 +243,6 @@ def test_whoever_asks_waits_no_longer_than_the_limit_and_one_request_is_stuck_at
         release.set()
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers as its server's `answer` says, and remembers what it was asked."""
-
-    def do_GET(self):
-        self.server.requests.append((self.path, dict(self.headers)))
-        status, headers, body = self.server.answer
-        self.send_response(status)
-        for name, text in headers.items():
-            self.send_header(name, text)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
-def server(answer, context=None):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as one:
-        one.answer, one.requests = answer, []
-        if context:
-            one.socket = context.wrap_socket(one.socket, server_side=True)
-        thread = threading.Thread(target=one.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield one, one.server_address[1]
-        finally:
-            one.shutdown()
-            thread.join()
-
-
 @pytest.mark.parametrize(
     ("settings", "sent"),
     [
@@ -281,9 +252,9 @@ def server(answer, context=None):
     ],
 )
 def test_the_credentials_are_sent_and_go_along_with_no_redirect(settings, sent):
-    with server((200, {}, b"elsewhere")) as (other, other_port):
+    with answering((200, {}, b"elsewhere")) as (other, other_port):
         location = {"Location": f"http://127.0.0.1:{other_port}/"}
-        with server((302, location, b"")) as (one, port):
+        with answering((302, location, b"")) as (one, port):
             request = http_request(RegistrySettings(url=f"http://127.0.0.1:{port}/base/", **settings))
             assert request("/schemas/ids/7").status == 302
         ((path, headers),) = one.requests
@@ -292,7 +263,7 @@ def test_the_credentials_are_sent_and_go_along_with_no_redirect(settings, sent):
 
 
 def test_an_answer_without_end_is_cut():
-    with server((200, {}, b"x" * (3 * 2**20))) as (_, port):
+    with answering((200, {}, b"x" * (3 * 2**20))) as (_, port):
         assert len(http_request(RegistrySettings(url=f"http://127.0.0.1:{port}"))("/").body) == 2**20
 
 
@@ -301,7 +272,7 @@ def test_a_registry_behind_tls_is_asked_if_its_authority_is_known(tmp_path):
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    with server((200, {}, json.dumps({"schema": SCHEMA}).encode()), context) as (_, port):
+    with answering((200, {}, json.dumps({"schema": SCHEMA}).encode()), context) as (_, port):
         url = f"https://127.0.0.1:{port}"
         find = find_schema_by(RegistrySettings(url=url, ca_file=tmp_path / "ca.pem"))
         assert decode_ecg(encode_ecg(RECORD, schema_id=7), None, find) == RECORD

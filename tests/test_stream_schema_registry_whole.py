@@ -9,7 +9,8 @@ import fastavro
 import msgspec
 import pytest
 from harness import collect, good_values, ward
-from registry import running_registry
+from registry import answering, running_registry
+from waiting import wait_until
 
 from schemas.codec import AVRO_SCHEMA, decode_ecg, encode_ecg
 from schemas.ecg_record import EcgRecord
@@ -17,6 +18,7 @@ from schemas.errors import UnknownSchema
 from schemas.topics import ECG_RECORDS
 from stream.broker.clients import new_producer
 from stream.broker.schema_registry import find_schema_by
+from stream.demo.embedded_servers import free_port
 from stream.settings import RegistrySettings
 
 pytestmark = pytest.mark.servers
@@ -155,3 +157,16 @@ def test_a_worker_answers_framed_records_with_reports_and_unknown_schemas_with_a
     assert {rejection.code for rejection in said.values()} == {"unknown_schema"}
     assert "and the schema registry does not have it" in said['{"schema_id": 123456}'].detail
     assert "169.254.169.254" in said["{}"].detail
+
+
+def test_a_registry_that_is_away_for_a_moment_costs_no_record(tmp_path):
+    (record,) = good_records(1)
+    port, answer = free_port(), (200, {}, json.dumps({"schema": json.dumps(AVRO_SCHEMA)}).encode())
+    with ward(tmp_path, schema_registry=f"http://127.0.0.1:{port}", engine="onnxruntime") as here:
+        worker = here.start()
+        asyncio.run(publish(here.settings, [(b"framed", encode_ecg(record, schema_id=7), [])]))
+        wait_until(lambda: "schema_registry_unavailable" in worker.log.read_text())
+        with answering(answer, port=port) as (server, _):
+            answers = asyncio.run(collect(here.settings, until=lambda so_far: so_far.answered))
+    assert set(answers.reports) == {record.record_id}
+    assert [path for path, _ in server.requests] == ["/schemas/ids/7"]

@@ -54,7 +54,7 @@ KEPT_REFUSALS = 4096
 MAX_ANSWER_BYTES = 2**20
 MAX_SCHEMA_ID = 2**31 - 1
 
-ADDRESS = re.compile(r"/schemas/ids/(?P<id>[0-9]{1,10})|/subjects/[^/\s]+/versions/[0-9]{1,9}")
+ADDRESS = re.compile(r"/schemas/ids/(?P<id>[0-9]{1,10})|/subjects/[\w.~%!$&'()*+,;=:-]+/versions/[0-9]{1,9}", re.ASCII)
 """Where a schema lies in a registry. `versions/latest` is not taken, because it changes."""
 NOT_THERE = range(40_400, 40_500)
 """What Confluent's interface says, beside 404, of a subject, a version or a schema that it does not have."""
@@ -92,7 +92,7 @@ class SchemaRegistry:
 
     Args:
         url: the address below which `/schemas/ids/N` lies. Addresses that are not below it are not asked.
-        request: asks for a path below it; it may raise OSError or HTTPException.
+        request: asks for a path below it; it may raise OSError, ValueError or HTTPException.
         clock: seconds that only grow.
     """
 
@@ -173,7 +173,7 @@ class SchemaRegistry:
                 return answer.result(limit_s)
             except TimeoutError as error:
                 raise RegistryUnavailable(f"the schema registry did not answer within {limit_s:.1f} s") from error
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 raise RegistryUnavailable(f"the schema registry cannot be reached: {error}") from error
 
     def _read(self, reference: SchemaReference, path: str, answer: Answer) -> WriterSchema:

@@ -55,7 +55,7 @@ class ScreeningLane:
         in_flight: bounds the records between arrival and acknowledgement.
         failures_in_a_row: the lane ends when every try of this many records in a row has failed. Then the engine or
             the schema registry is at fault, and not the records.
-        registry_tries: of a record whose schema could not be had at the moment.
+        registry_tries: of the first record whose schema cannot be had at the moment; the lane waits for it.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class ScreeningLane:
         self._accepted: asyncio.Queue[_Pending | None] = asyncio.Queue()
         self._published: asyncio.Queue[tuple[Event, Sequence[Awaitable[object]]] | None] = asyncio.Queue()
         self._given_up = 0
+        self._registry_is_away = False
         self.held = 0
         self.finished = 0
 
@@ -112,7 +113,7 @@ class ScreeningLane:
         failed = 0
         while isinstance(outcome := await _outcome(pending), Refused) and isinstance(outcome.error, TransientError):
             failed += 1
-            tries = self._registry_tries if isinstance(outcome.error, RegistryUnavailable) else self._tries
+            tries = self._tries_after(outcome.error)
             if failed >= tries.limit:
                 return self._give_up(outcome, failed)
             await asyncio.sleep(tries.delay_s(failed))
@@ -120,16 +121,23 @@ class ScreeningLane:
             pending.screening = await self._batcher.admit(pending.ecg, lane=self._lane, alone=True)
         if not isinstance(outcome, Refused):
             self._given_up = 0
+            self._registry_is_away &= not pending.ecg.message.names_schema
         return outcome
+
+    def _tries_after(self, error: TransientError) -> Tries:
+        """Return how often to try: one record waits for the registry to come back, and those after it wait no more."""
+        patient = isinstance(error, RegistryUnavailable) and not self._registry_is_away
+        return self._registry_tries if patient else self._tries
 
     def _give_up(self, refused: Refused, failed: int) -> Refused:
         self._given_up += 1
+        self._registry_is_away |= isinstance(refused.error, RegistryUnavailable)
         if self._given_up < self._failures_in_a_row:
             return refused
-        how_often = f"failed on {self._given_up} records in a row, each {failed} times"
+        in_a_row = f"failed on {self._given_up} records in a row"
         if isinstance(refused.error, RegistryUnavailable):
-            raise RegistryUnavailable(f"the schema registry {how_often}: {refused.error}")
-        raise EngineFailed(f"the engine {how_often}")
+            raise RegistryUnavailable(f"the schema registry {in_a_row}: {refused.error}")
+        raise EngineFailed(f"the engine {in_a_row}, each {failed} times")
 
     async def _acknowledge(self) -> None:
         while answered := await self._published.get():
