@@ -54,11 +54,11 @@ bench: install ## measure speed, as ratios within one run (ARGS="--smoke" only s
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bundle: EXTRAS = dev
-bundle: install ## learn the reference bundle and its baselines anew, into run/ (two hours on two cores)
+bundle: install ## learn the reference bundle and its baselines into run/ (two hours on two cores)
 	$(BIN)/cardiacnets train reference --out run $(ARGS)
 
 contracts: EXTRAS = dev
-contracts: install ## write the JSON Schemas anew, for review
+contracts: install ## write the JSON Schemas of the messages, for review
 	$(BIN)/python -m schemas.json_schemas
 
 docs: EXTRAS = dev
