@@ -6,6 +6,7 @@ it, so that `cardiacnets --help` imports none of them.
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from typing import NoReturn
@@ -34,6 +35,11 @@ from .commands import (
 )
 
 FAILED, MISUSED = 1, 2
+OF_THE_PATH = {
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
+}  # fmt: skip
+"""What is wrong with a path that a person has named. Any other error of the system is a bug, and has a traceback."""
 
 app = typer.Typer(
     name="cardiacnets",
@@ -73,9 +79,13 @@ def main() -> None:
     try:
         app()
     except InvalidSettings as error:
-        _fail(error, MISUSED)
+        _fail(str(error), MISUSED)
     except CardiacNetsError as error:
-        _fail(error, FAILED)
+        _fail(str(error), FAILED)
+    except OSError as error:
+        if error.errno not in OF_THE_PATH or error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; name another path, or change its permissions", FAILED)
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
 
@@ -84,9 +94,9 @@ def _end(*_: object) -> NoReturn:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _fail(error: CardiacNetsError, code: int) -> NoReturn:
-    print(f"cardiacnets: {error}", file=sys.stderr)
-    raise SystemExit(code) from error
+def _fail(sentence: str, code: int) -> NoReturn:
+    print(f"cardiacnets: {sentence}", file=sys.stderr)
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 
 from stream.cli import app
 
+ROOT = Path(__file__).parent.parent
 HEAVY = ("aiokafka", "faust", "matplotlib", "numpy", "onnxruntime", "openvino", "scipy", "torch", "wfdb")
 OPTIONS_OF_EVERY_LEARNER = {
     "--cohort", "--out", "--seed",
@@ -90,3 +92,35 @@ def test_help_imports_nothing_heavy(words):
 def test_every_setting_of_a_stage_is_an_option_of_its_command(command, more):
     options = {option for parameter in find_command(("train", command)).params for option in parameter.opts}
     assert options == OPTIONS_OF_EVERY_LEARNER | more
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["screen", "a.hea", "--bundle", "nowhere"], 2, "'nowhere' does not exist"),
+        (["screen", "a.hea", "--cine", "c.avi"], 2, ".gif, .mp4"),
+        (["publish", "nowhere"], 2, "no such file or folder: nowhere"),
+        (["publish", ".", "--lane", "express"], 2, "'realtime', 'backfill'"),
+        (["publish", ".", "--broker", "127.0.0.1:1"], 1, "no Kafka broker answers at 127.0.0.1:1"),
+        (["dashboard", "--port", "70000"], 2, "65535"),
+        (["demo", "--once", "--ecgs", "empty"], 2, "there is no ECG file"),
+        (["demo", "--once", "--logs", "file"], 2, "'file' is a file"),
+        (["fhir", "nowhere"], 2, "give a file of reports"),
+        (["cine", "r", "--out", "c.gif", "--redis", "redis://127.0.0.1:1/0"], 1, "--redis"),
+        (["simulate", "--patients", "1", "--out", "file/cohort"], 1, "Not a directory; name another path"),
+        (["evaluate", "--report", "file"], 2, "name a folder"),
+        (["bundle", "import", "nowhere.pth", "--out", "b"], 2, "nowhere.pth"),
+        (["train", "pretrain-ecg", "--cohort", "empty", "--out", "o"], 2, "cardiacnets simulate"),
+        (["train", "align", "--cohort", "empty", "--out", "o", "--cmr", "c", "--keep", "0"], 2, "--keep"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_a_mistake_ends_in_a_sentence_that_says_what_to_do(arguments, code, words, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    done = cardiacnets(*arguments)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert words in " ".join(done.stderr.replace("│", " ").split())

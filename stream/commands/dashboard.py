@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
-from .options import Broker, RedisUrl, settings_with
+from .options import MAX_PORT, Broker, RedisUrl, settings_with
 
 
 def dashboard_command(
     broker: Broker = None,
     redis: RedisUrl = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Only this machine by default.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on. 0 takes any free port.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=MAX_PORT, help="Port to listen on. 0 takes any free port.")
+    ] = None,
 ) -> None:
     """Serve the dashboard until SIGTERM: alerts, ECGs, cines and measurements in a browser.
 

@@ -33,7 +33,7 @@ def demo_command(
     records: Annotated[int | None, typer.Option(min=1, help="Number of ECGs to publish.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the generated ECGs.")] = 0,
-    logs: Annotated[Path | None, typer.Option(help="Folder in which to keep the logs.")] = None,
+    logs: Annotated[Path | None, typer.Option(file_okay=False, help="Folder in which to keep the logs.")] = None,
     bundle: BundleFolder = None,
     engine: EngineName = None,
 ) -> None:
@@ -45,12 +45,13 @@ def demo_command(
 
     from rich.console import Console
 
+    from inference.files import find_ecgs
     from stream.demo.stage import demo_records, demo_stage, log_folder, run_live, run_once
 
     if as_json and not once:
         raise InvalidSettings("--json needs --once: without --once the demonstration has no end to report")
-    if ecgs is not None and not ecgs.exists():
-        raise InvalidSettings(f"--ecgs {ecgs}: no such file or folder")
+    if ecgs is not None and not (ecgs.exists() and any(find_ecgs([ecgs]))):
+        raise InvalidSettings(f"--ecgs {ecgs}: there is no ECG file; name an ECG file, or a folder that holds some")
     console = Console(stderr=as_json)
     limit = records or (RECORDS_ONCE if once and ecgs is None else None)
     with ExitStack() as stack:

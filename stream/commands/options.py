@@ -12,16 +12,24 @@ if TYPE_CHECKING:
     from stream.settings import Settings
 
 MAX_SEED = 2**32 - 1
+MAX_PORT = 65_535
 
 Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers: host:port[,host:port].")]
-BundleFolder = Annotated[Path | None, typer.Option(help="Folder of a model bundle. The shipped bundle by default.")]
+BundleFolder = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, help="Folder of a model bundle. The shipped bundle by default."),
+]
 EngineName = Annotated[
     str | None, typer.Option(help="Name of an engine. The fastest engine that passes its check by default.")
 ]
 GeneratorFolder = Annotated[
-    Path | None, typer.Option(help="Folder of a cine generator. The shipped generator by default.")
+    Path | None,
+    typer.Option(exists=True, file_okay=False, help="Folder of a cine generator. The shipped generator by default."),
 ]
-HttpPort = Annotated[int | None, typer.Option(help="Port of /metrics, /healthz and /readyz. 0 takes any free port.")]
+HttpPort = Annotated[
+    int | None,
+    typer.Option(min=0, max=MAX_PORT, help="Port of /metrics, /healthz and /readyz. 0 takes any free port."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 LaneName = Annotated[Literal["realtime", "backfill"], typer.Option(help="Lane that the records go to.")]
 PresetName = Annotated[Literal["reference", "paper"], typer.Option(help="Sizes of the networks.")]

@@ -92,7 +92,10 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        advice = "set CARDIACNETS_DASHBOARD_PORT to another port, or to 0 for any that is free"
+        advice = (
+            "set CARDIACNETS_DASHBOARD_HOST to an address of this machine, and CARDIACNETS_DASHBOARD_PORT to a free "
+            "port or to 0, which takes any free port"
+        )
         raise DeploymentError(f"the dashboard cannot listen on {host}:{port} ({error}); {advice}") from error
     return listener
 
