@@ -16,12 +16,12 @@ View: TypeAlias = Literal["four_chamber", "short_axis"]
 
 @dataclass(frozen=True, slots=True)
 class CineGeometry:
-    """What the frames' axes mean.
+    """The meaning of the frames' axes.
 
     Attributes:
-        frames, rows, columns: how many; the frames cover one beat, evenly, from end diastole.
+        frames, rows, columns: their numbers. The frames cover one beat evenly, from end diastole.
         pixel_mm: a pixel's edge, the same in both directions.
-        seconds_per_beat: how long the beat lasts; None where nobody knows.
+        seconds_per_beat: how long the beat lasts, or None if that is not known.
     """
 
     frames: int
@@ -39,12 +39,12 @@ class CineGeometry:
 
 @dataclass(frozen=True, slots=True)
 class CineProvenance:
-    """Where a cine comes from; the same record, report, generator and seed give the same frames.
+    """The origin of a cine. The same record, report, generator and seed give the same frames.
 
     Attributes:
-        model: of the report, whose embedding the cine was drawn from.
+        model: the report's model, which gave the embedding.
         generator: the model that drew it.
-        notice: to be shown wherever the cine is.
+        notice: must be shown with the cine.
     """
 
     record_id: str

@@ -1,4 +1,4 @@
-"""ECG files: WFDB, and every format that `ecgdatakit` reads, to the record that a device would publish."""
+"""ECG files as the records that a device would publish: WFDB, and every format that `ecgdatakit` reads."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 HEADER = ".hea"
 SIGNAL_SUFFIXES = (".dat", ".mat")
-"""WFDB's signal files: read through their headers."""
+"""WFDB's signal files. They are read through their headers."""
 ECG_SUFFIXES = (HEADER, ".xml", ".dcm", ".dicom", ".scp", ".ecg", ".mwf", ".edf", ".bdf", ".ishne")
-"""What a walk through a folder takes for an ECG."""
+"""In a folder, files with these endings are taken for ECGs."""
 
 MAX_FILE_BYTES = 64 * 2**20
 TO_MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}
@@ -36,22 +36,22 @@ _SUBJECT = re.compile(r"<subject_id>:?\s*([A-Za-z0-9_-]+)")
 _AGE = re.compile(r"\bage>?\s*[:=]?\s*(-?\d+(?:\.\d+)?)\b", re.IGNORECASE)
 _SEX = re.compile(r"\b(?:sex|gender)>?\s*[:=]?\s*(female|male|f|m)\b", re.IGNORECASE)
 _PACED = re.compile(r"\b(?:paced|pacing|pacemaker rhythm|10370003|251266004|251268003)\b", re.IGNORECASE)
-"""In words, or as the SNOMED CT codes of pacing rhythm, ventricular and atrial pacing."""
+"""Pacing in words, or as the SNOMED CT codes of pacing rhythm, ventricular and atrial pacing."""
 
 
 def read_ecg(path: Path) -> EcgRecord:
-    """Return the ECG of a file, by whose name the record is called; no name or birth date in it is ever taken.
+    """Return the ECG of a file. The record is named after the file. A patient's name or birth date is never read.
 
     Args:
         path: a WFDB header, signal file or record name without ending, or any file that `ecgdatakit` reads.
 
     Raises:
-        UnreadableFile: it is not there, too large, or holds no ECG that a reader understands; says what to do.
+        UnreadableFile: the file is missing, too large, or holds no ECG that a reader understands. Says what to do.
     """
     if not _is_text(path):
         raise UnreadableFile(f"{printable(path)}: a name that is not UTF-8 cannot be a record's id: rename the file")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the readers' remarks on odd files; ours are errors and quality warnings
+        warnings.simplefilter("ignore")  # the readers warn of odd files; we raise errors or add quality warnings
         try:
             return _read(path)
         except UnreadableFile:
@@ -61,7 +61,7 @@ def read_ecg(path: Path) -> EcgRecord:
 
 
 def read_or_refuse(path: Path) -> EcgRecord | UnreadableFile:
-    """Return the ECG of a file or why there is none, for those who go on with the next one."""
+    """Return the ECG of a file, or the refusal, for a caller that continues with the next file."""
     try:
         return read_ecg(path)
     except UnreadableFile as refusal:
@@ -69,7 +69,7 @@ def read_or_refuse(path: Path) -> EcgRecord | UnreadableFile:
 
 
 def find_ecgs(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield files as named; walk folders in sorted order, a folder at a time, for what looks like ECGs."""
+    """Yield the files as they are named. In folders, yield the files that look like ECGs, folder by folder, sorted."""
     for path in paths:
         if not path.is_dir():
             yield path
@@ -82,7 +82,7 @@ def find_ecgs(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def printable(path: Path) -> str:
-    """Return the path as text that can be written anywhere, whatever bytes it is made of."""
+    """Return the path as text that can be printed, even if its bytes are no text."""
     return os.fsencode(path).decode(errors="replace")
 
 
@@ -102,7 +102,7 @@ def _read(path: Path) -> EcgRecord:
 
 
 def _header_of(path: Path) -> Path | None:
-    """Return the WFDB header that a path stands for, or None where it stands for something else."""
+    """Return the WFDB header that a path means, or None if it means another kind of file."""
     if path.suffix == HEADER:
         header = path
     elif path.suffix in SIGNAL_SUFFIXES:
@@ -154,7 +154,7 @@ def _read_wfdb(header: Path) -> EcgRecord:
 
 
 def _wfdb_steps(record: Record) -> tuple[NDArray[np.int16], float]:
-    """Return the digital samples (leads, samples) and their step where one step fits all leads, else rescaled ones."""
+    """Return the digital samples (leads, samples) and their step, rescaled if the leads have different steps."""
     steps_mv = {
         TO_MILLIVOLTS.get(unit.lower(), 1.0) / gain for unit, gain in zip(record.units, record.adc_gain, strict=True)
     }
@@ -198,7 +198,7 @@ def _read_other(path: Path) -> EcgRecord:
 
 
 def _in_steps(millivolts: NDArray[Any]) -> tuple[NDArray[np.int16], float]:
-    """Return int16 steps (leads, samples) and their size in µV, as small as fits; NaN becomes `MISSING_SAMPLE`."""
+    """Return int16 steps (leads, samples) and the smallest step in µV that fits. NaN becomes `MISSING_SAMPLE`."""
     finite = np.isfinite(millivolts)
     highest_uv = float(np.abs(millivolts[finite]).max(initial=0.0)) * 1e3
     step_uv = max(MICROVOLTS_PER_STEP if highest_uv > MAX_STEP else 1.0, highest_uv / MAX_STEP)

@@ -1,7 +1,7 @@
-"""The gate: which signals can be screened, and with what doubts; every verdict has a code and its numbers.
+"""The gate: which signals can be screened, and with which warnings. Every verdict has a code and its numbers.
 
-The thresholds were set on the 274 records of LUDB, PTB-XL, Chapman-Ningbo, Georgia, CPSC and PTB that the developers
-have, none of which is refused but for flat leads, and on copies of PTB-XL whose headers' gain is wrong.
+The thresholds were set on 274 records of LUDB, PTB-XL, Chapman-Ningbo, Georgia, CPSC and PTB, and on copies of PTB-XL
+whose headers have a wrong gain. Of the 274 records, the gate refuses only those with flat leads.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from .waveform import MAX_DURATION_S
 Signals: TypeAlias = NDArray[np.float32]
 
 DECIMALS = 4
-"""Of the numbers that a verdict carries."""
+"""The numbers of a verdict are rounded to these places."""
 LOOK_RATE_HZ = 250
-"""The signals are looked at about this finely; what the gate asks does not need more."""
+"""The gate examines signals at about this rate. It does not need a higher one."""
 CHUNK_RECORDS = 8
-"""Records looked at in one go, so that the temporaries stay in the cache."""
+"""Records that are examined together. With this number, temporary arrays stay in the processor's cache."""
 
 STEEP_PERCENT = 98
-"""Of a lead's changes: the percentile that tells how steep it is."""
+"""A lead is as steep as this percentile of its changes."""
 TINY_MV2 = 1e-9
-"""Power of changes that stands for none, so that nothing is divided by 0."""
+"""The smallest power of changes that is used as a divisor, so that nothing is divided by 0."""
 
 LIMB_LEADS = LEADS[:6]
 
@@ -52,38 +52,40 @@ GOLDBERGER = _power_weights(
         for places in itertools.permutations(_AUGMENTED)
     ]
 )
-"""The three combinations that are 0 by Goldberger's laws, first as named and then for each exchange of the names."""
+"""The three combinations that are 0 by Goldberger's laws: first as the leads are named, then for each exchange."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the gate lets pass.
+    """The thresholds of the gate.
 
     Attributes:
-        min_duration_s: the network's crop.
-        min_rate_hz: below, the QRS complex is no longer there.
-        max_rate_hz: above, nothing is recorded for 12 leads at rest.
-        flat_mv: a lead that moves less than this within a second is flat there: the smallest real lead of the
-            developers' records moves 0.17 mV a second.
-        flat_of_largest: and less than this share of what the largest lead moves.
-        flat_share: of a lead's seconds, from which on the lead is refused.
-        missing_run_s: samples missing in one go; shorter gaps are bridged, with a warning.
-        missing_share: of all samples of a lead.
-        rail_share: of a lead's samples that stand at its very highest or lowest value; 1.2 % at most in real records.
-        rail_mv: how far from the lead's median that value lies at least; a quiet baseline is no rail.
-        steepest_mv: the 98th percentile of the change in 4 ms, in the median lead: 0.47 mV at most in real records (a
-            paced one), 0.53 mV at least in PTB-XL records made five times too large.
-        smallest_mv: how far a lead moves within a second, the median of all leads and seconds; 0.3 mV at least in real
-            records.
-        small_mv: the same, from which on it is no doubt. Between the two lies low voltage, a sign of the very diseases
-            that are screened for, and 85 % of records whose gain is five times too small.
-        peak_mv: a peak that is an artefact; screened with a warning.
-        einthoven: I + III - II, as the root mean square of its changes against those of I and II: 0 by law. LUDB,
-            whose leads were filtered apart, has up to 0.75 (0.37 at the median); I and II exchanged have 1.25.
-        lead_order: the same deviation of aVR, aVL and aVF from Goldberger's laws, against the least one under other
-            names; 0.74 at most in real records, 1.35 at least once two of them exchange their names.
-        reversal: the correlation of the changes of I and V6, which look at the heart from the same side: below it are
-            81 % of records with the arm electrodes exchanged, and two real ones of 274, both paced.
+        min_duration_s: the length of the network's crop. A shorter record is refused.
+        min_rate_hz: below this rate, a record no longer shows the QRS complex.
+        max_rate_hz: no device records 12 leads at rest at a higher rate.
+        flat_mv: a lead that moves less than this within a second may be flat. The smallest real lead of the 274
+            records moves 0.17 mV in a second.
+        flat_of_largest: a lead is only flat if it also moves less than this share of the largest lead's movement.
+        flat_share: a lead is refused if it is flat in at least this share of its seconds.
+        missing_run_s: a longer gap is refused. Shorter gaps are bridged, with a warning.
+        missing_share: a lead that misses more than this share of its samples is refused.
+        rail_share: the share of a lead's samples at exactly its highest or lowest value. In real records at most 1.2 %.
+        rail_mv: the least distance of that value from the lead's median. A quiet baseline is no rail.
+        steepest_mv: the 98th percentile of the change in 4 ms, in the median lead. It is at most 0.47 mV in real
+            records (a paced one) and at least 0.53 mV in PTB-XL records that were made five times too large.
+        smallest_mv: how far a lead moves within a second, as the median of all leads and seconds. A record below it is
+            refused. In real records it is at least 0.3 mV.
+        small_mv: at or above this, amplitude raises no warning. Between `smallest_mv` and `small_mv` are records of low
+            voltage, a sign of the diseases that are screened for, and 85 % of records whose gain is five times too
+            small.
+        peak_mv: a higher peak is an artefact. The record is screened with a warning.
+        einthoven: the root mean square of the changes of I + III - II, relative to that of I and II. By Einthoven's
+            law it is 0. In LUDB, whose leads were filtered separately, it is up to 0.75 (median 0.37). If I and II are
+            exchanged, it is 1.25.
+        lead_order: the same for aVR, aVL and aVF and Goldberger's laws, relative to the least deviation under exchanged
+            names. It is at most 0.74 in real records and at least 1.35 if two of the leads are exchanged.
+        reversal: the correlation of the changes of I and V6, which see the heart from the same side. It is lower in
+            81 % of records with exchanged arm electrodes and in two of the 274 real records, both paced.
     """
 
     min_duration_s: float = 9.0
@@ -110,7 +112,7 @@ LIMITS = Limits()
 
 @dataclass(slots=True)
 class Verdict:
-    """What the gate says of one record: a refusal, or its doubts."""
+    """The gate's verdict on one record: a refusal, or warnings."""
 
     refusal: UnusableSignal | None = None
     doubts: list[QualityWarning] = field(default_factory=list)
@@ -126,7 +128,7 @@ class Verdict:
 
 
 def check_extent(samples: int, sample_rate_hz: float, limits: Limits = LIMITS) -> None:
-    """Refuse what is too short or sampled at no rate that we know.
+    """Refuse a record that is too short or has an unsupported sample rate.
 
     Raises:
         UnusableSignal: `unsupported_rate` or `too_short`.
@@ -151,10 +153,10 @@ def examine(signals_mv: Signals, sample_rate_hz: float, limits: Limits = LIMITS)
     """Return a verdict for each record.
 
     Args:
-        signals_mv: (records, 12, samples) float32 in the order of `LEADS`, NaN where a sample is missing; of an
-            extent that `check_extent` lets pass. What lies beyond the 10 s that are screened is not looked at.
+        signals_mv: (records, 12, samples) float32 in the order of `LEADS`, NaN where a sample is missing.
+            `check_extent` must accept their extent. Only the 10 s that are screened are examined.
         sample_rate_hz: of the signals.
-        limits: what to let pass.
+        limits: the thresholds.
     """
     used = signals_mv[..., : round(MAX_DURATION_S * sample_rate_hz)]
     chunks = (used[start : start + CHUNK_RECORDS] for start in range(0, len(used), CHUNK_RECORDS))
@@ -196,7 +198,7 @@ def _judge_missing(verdicts: Sequence[Verdict], signals: Signals, rate_hz: float
 
 
 def _filled(look: Signals) -> Signals:
-    """Return signals in which each lead's median stands for what is missing, and zeros for a whole lead."""
+    """Return the signals with a lead's median in place of its missing samples. A lead without samples is 0."""
     missing = ~np.isfinite(look)
     known = np.where(missing, np.float32(np.nan), look)
     known[missing.all(axis=-1)] = 0
@@ -212,7 +214,7 @@ def _movements(look: Signals, rate_hz: float) -> Signals:
 
 
 def _judge_flatness(verdicts: Sequence[Verdict], movements: Signals, limits: Limits) -> None:
-    # Against the largest lead as well: an ECG that is small in all leads is a matter of gain.
+    # The largest lead counts too: if all leads are small, the gain is wrong and no lead is flat.
     largest = _medians(movements).max(axis=1)
     still = np.minimum(limits.flat_of_largest * largest, limits.flat_mv)
     share = ((movements < still[:, None, None]) | (movements == 0)).mean(axis=-1)
@@ -256,9 +258,9 @@ def _judge_amplitude(
 
 
 def _surely_calm(changes: Signals, limit: float) -> NDArray[np.bool_]:
-    """Tell of each record whether the percentile of most leads, and so their median, is within the limit.
+    """Return for each record whether the percentile of most leads, and so their median, is within the limit.
 
-    Counting is four times as quick as finding a percentile, and most records need no more.
+    Counting is four times as quick as finding a percentile, and for most records it is enough.
     """
     within = _counts(np.abs(changes) <= np.float32(limit))
     calm_leads = (within > _place(STEEP_PERCENT, changes.shape[-1])).sum(axis=1)
@@ -267,7 +269,7 @@ def _surely_calm(changes: Signals, limit: float) -> NDArray[np.bool_]:
 
 def _judge_peaks(verdicts: Sequence[Verdict], look: Signals, ends: tuple[Signals, Signals], limits: Limits) -> None:
     highest, lowest = ends
-    # From the lead's own level: electrodes have an offset. Few leads reach so far that it must be found.
+    # Electrodes have an offset, so a peak counts from the lead's own level. Few leads need this.
     for index in np.flatnonzero((highest - lowest).max(axis=1) > limits.peak_mv).tolist():
         level = np.median(look[index], axis=-1)
         high = float(np.maximum(highest[index] - level, level - lowest[index]).max())
@@ -305,7 +307,7 @@ def longest_run(flags: NDArray[np.bool_]) -> int:
 
 
 def _counts(flags: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return how many are true along the last axis: NumPy counts bits quicker than it sums flags."""
+    """Return the number of true values along the last axis. NumPy counts bits more quickly than it sums flags."""
     return np.asarray(np.bitwise_count(np.packbits(flags, axis=-1)).sum(axis=-1, dtype=np.int32))
 
 
@@ -316,13 +318,13 @@ def _medians(values: Signals) -> Signals:
 
 
 def _percentile(signals: Signals, percent: float) -> Signals:
-    """Return the percentile over time, as one of the samples: a partition, cheaper than interpolating."""
+    """Return the percentile over time as one of the samples. A partition is cheaper than interpolation."""
     place = _place(percent, signals.shape[-1])
     return np.asarray(np.partition(signals, place, axis=-1)[..., place])
 
 
 def _place(percent: float, samples: int) -> int:
-    """Return where among so many samples, from the least, the percentile stands."""
+    """Return the percentile's place among so many samples in rising order."""
     return round(percent / 100 * (samples - 1))
 
 

@@ -22,22 +22,22 @@ from .waveform import MAX_DURATION_S, preprocess
 Outcome: TypeAlias = Quality | RecordError
 RefusalT = TypeVar("RefusalT", bound=RecordError)
 Layout: TypeAlias = tuple[tuple[str, ...], float, int]
-"""Leads, rate and samples: records that share them are worked on together."""
+"""Leads, rate and number of samples. Records that share them are processed together."""
 Part: TypeAlias = tuple[list[int], NDArray[np.float32]]
 """The places of accepted records in the batch, and their crops."""
 
 BYTES_PER_SAMPLE = 2
 MAX_STEP_UV = 1e6
-"""A volt: what is finer goes to the gate, which knows a wrong gain."""
+"""One volt. A smaller step goes to the gate, which recognises a wrong gain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """A batch taken in.
+    """A batch after its intake.
 
     Attributes:
-        outcomes: one a record, in order: its quality, or why it is refused.
-        inputs: (accepted, crops, 12, 2250) float32, those accepted in order.
+        outcomes: for each record, in order: its quality, or its refusal.
+        inputs: (accepted, crops, 12, 2250) float32, the accepted records in order.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -45,7 +45,7 @@ class Intake:
 
 
 def take_in(records: Sequence[EcgRecord], n_crops: int) -> Intake:
-    """Examine and preprocess a batch; a record that cannot be screened is refused, its neighbours go on."""
+    """Examine and preprocess a batch. A record that cannot be screened is refused and does not affect the others."""
     alike: dict[Layout, list[int]] = defaultdict(list)
     outcomes: dict[int, Outcome] = {}
     for index, record in enumerate(records):
@@ -62,7 +62,7 @@ def take_in(records: Sequence[EcgRecord], n_crops: int) -> Intake:
 
 
 def _in_order(parts: Sequence[Part], n_crops: int) -> NDArray[np.float32]:
-    """Return the inputs of all parts in the order of the records; one part, as most batches have, is not copied."""
+    """Return the inputs of all parts in the order of the records. Most batches have one part, which is not copied."""
     filled = [part for part in parts if part[0]]
     if len(filled) == 1:
         return filled[0][1]
@@ -73,10 +73,10 @@ def _in_order(parts: Sequence[Part], n_crops: int) -> NDArray[np.float32]:
 
 
 def usable_signals(record: EcgRecord) -> NDArray[np.float32]:
-    """Return the signals of one record that the gate lets pass, for whoever keeps them rather than screens them.
+    """Return the signals of one record that the gate accepts, for callers that keep signals and do not screen them.
 
     Returns:
-        (12, samples) float32 in mV, in the order of `LEADS`, the first 10 s, missing samples bridged.
+        (12, samples) float32 in mV, in the order of `LEADS`. They are the first 10 s, with missing samples bridged.
 
     Raises:
         MalformedRecord: the record contradicts itself.
@@ -93,12 +93,12 @@ def usable_signals(record: EcgRecord) -> NDArray[np.float32]:
 
 
 def _contradiction(record: EcgRecord) -> MalformedRecord | None:
-    """Return what is wrong with a record that no decoder has checked, or whose scale float32 cannot hold."""
+    """Return the refusal of a record that contradicts itself or whose scale float32 cannot hold."""
     if not record.leads or len(record.samples) % (BYTES_PER_SAMPLE * len(record.leads)):
         return _named(MalformedRecord("the leads do not have equally many samples"), record)
     step_uv = record.microvolts_per_step
     if not 0 < step_uv <= MAX_STEP_UV:
-        sentence = f"a step of {step_uv:g} µV is none of an ECG"
+        sentence = f"a step of {step_uv:g} µV is impossible: an ECG's step is above 0 and at most {MAX_STEP_UV:g} µV"
         return _named(MalformedRecord(sentence, microvolts_per_step=step_uv), record)
     return None
 
@@ -106,7 +106,7 @@ def _contradiction(record: EcgRecord) -> MalformedRecord | None:
 def _take_in_alike(
     records: Sequence[EcgRecord], layout: Layout, n_crops: int
 ) -> tuple[list[Outcome], NDArray[np.float32]]:
-    """Return an outcome a record, and the crops of those accepted."""
+    """Return an outcome for each record, and the crops of the accepted records."""
     names, rate_hz, samples = layout
     nothing = np.empty((0, n_crops, len(LEADS), CROP_SAMPLES), np.float32)
     try:
@@ -126,20 +126,20 @@ def _outcome(record: EcgRecord, verdict: Verdict, derived: tuple[str, ...]) -> O
 
 
 def _millivolts(records: Sequence[EcgRecord], rate_hz: float) -> NDArray[np.float32]:
-    """Return (records, leads, samples) of what will be used, in mV; NaN where a sample is missing."""
+    """Return the part that will be used, (records, leads, samples) in mV. A missing sample is NaN."""
     used = round(MAX_DURATION_S * rate_hz)
     steps = np.stack(
         [np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)[:, :used] for record in records]
     )
     scales = np.array([record.microvolts_per_step / 1e3 for record in records], np.float32)
     signals = steps * scales[:, None, None]
-    if steps.min() == MISSING_SAMPLE:  # the least there is; quicker to find than all that equal it
+    if steps.min() == MISSING_SAMPLE:  # the lowest int16: a minimum is found more quickly than all values that equal it
         signals[steps == MISSING_SAMPLE] = np.nan
     return np.asarray(signals, np.float32)
 
 
 def _bridged(signals: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the signals with their missing samples interpolated from those beside them."""
+    """Return the signals with missing samples interpolated between their neighbours."""
     if not np.isnan(signals.min()):  # a minimum with a NaN among its values is NaN
         return signals
     missing = np.isnan(signals)
@@ -160,11 +160,11 @@ def _quality(record: EcgRecord, verdict: Verdict, derived: tuple[str, ...]) -> Q
 
 
 def _remarks(record: EcgRecord, derived: tuple[str, ...]) -> list[QualityWarning]:
-    """Return what is no fault of the signal, and still worth knowing."""
+    """Return warnings that do not come from the gate."""
     remarks = []
     duration_s = record.n_samples / record.sample_rate_hz
     if record.paced:
-        remarks.append(QualityWarning(code="paced", detail="a paced rhythm: the network knows few of them"))
+        remarks.append(QualityWarning(code="paced", detail="a paced rhythm: the network has seen few of them"))
     if duration_s > MAX_DURATION_S:
         sentence = f"only the first {MAX_DURATION_S:g} s of {duration_s:.1f} s were screened"
         remarks.append(QualityWarning(code="longer_than_10s", detail=sentence, numbers={"duration_s": duration_s}))
@@ -177,12 +177,12 @@ def _remarks(record: EcgRecord, derived: tuple[str, ...]) -> list[QualityWarning
 
 
 def _of_record(refusal: UnusableSignal, record: EcgRecord) -> UnusableSignal:
-    """Return the refusal under the record's name; a shared one must not be renamed."""
+    """Return a copy of the refusal that names the record. Other records may share the original."""
     again = UnusableSignal(refusal.detail, code=refusal.wire_code, record_id=record.record_id, **refusal.numbers)
     return _named(again, record)
 
 
 def _named(refusal: RefusalT, record: EcgRecord) -> RefusalT:
-    """Return the refusal, which now says whose record it is."""
+    """Return the refusal after it was given the record's names."""
     refusal.record_id, refusal.device_id, refusal.site = record.record_id, record.device_id, record.site
     return refusal

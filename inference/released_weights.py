@@ -1,7 +1,7 @@
-"""The released CardioNets weights: from their checkpoints to a bundle, tensor by tensor, or not at all.
+"""Turns checkpoints of the released CardioNets weights into a bundle. Every tensor must fit, or nothing is written.
 
-A released checkpoint is `{epoch, model, optimizer, scaler, config, …}`; its `model` holds one encoder and one head. A
-bundle answers more questions than that: what no checkpoint brought is answered by a constant, and the manifest says so.
+A released checkpoint is `{epoch, model, optimizer, scaler, config, …}`. Its `model` holds one encoder and one head. A
+bundle has more heads. Heads that no checkpoint has answer a constant, and the manifest says so.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ Names: TypeAlias = dict[str, str]
 """Published name → ours."""
 
 MAX_CHECKPOINT_BYTES = 4 * 2**30
-"""Four times the paper's encoder with the two moments that its optimizer keeps of each weight."""
+"""Four times the paper's encoder together with its optimizer's two moments of each weight."""
 MAX_PICKLE_BYTES = 16 * 2**20
-"""Of the part that is no tensor: names, shapes, the run's configuration."""
+"""The bound on everything that is not a tensor: names, shapes, the run's configuration."""
 MAX_SCALER_BYTES = 2**20
 
 ENCODER_TENSORS: Names = {"pos_embedding": "positions", "sep_embedding": "separator"}
@@ -69,7 +69,7 @@ TRAINED_ON = (
 
 
 class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What turned a phenotype into the z-score that was learned: z = (value - mean) / sd, in the manifest's unit."""
+    """The scale of a phenotype's learned z-score: z = (value - mean) / sd, in the manifest's unit."""
 
     mean: Finite
     sd: Positive
@@ -80,9 +80,9 @@ class Checkpoint:
     """One released checkpoint whose names and shapes were verified.
 
     Attributes:
-        path: the file; the tensors are views of it.
-        head: what its head answers.
-        tensors: the encoder and the head, under our names; a disease head has one row.
+        path: the file. The tensors are views of it.
+        head: what the head answers.
+        tensors: the encoder and the head under our names. A disease head has one row.
     """
 
     path: Path
@@ -107,15 +107,15 @@ def import_bundle(
     """Write a bundle of released checkpoints that share one encoder.
 
     Args:
-        folder: created if need be; the bundle that lies there is replaced.
-        paths: one checkpoint a head.
+        folder: created if it is missing. A bundle in it is replaced.
+        paths: one checkpoint for each head.
         probe_crops: (k, 12, 2250) float32, standardised crops of at least two ECGs.
         diseases: which disease each checkpoint with a disease head is for, in the order of `paths`.
-        scales: of the phenotypes, by name; without them a report carries plain z-scores.
+        scales: of the phenotypes, by name. Without them, a report carries plain z-scores.
         preset: the sizes of the network in the checkpoints.
 
     Raises:
-        CorruptBundle: a file is no checkpoint of that layout, or the folder holds other things than a bundle.
+        CorruptBundle: a file is not a checkpoint of that layout, or the folder holds other things than a bundle.
         InvalidSettings: the checkpoints do not belong together, or not to the diseases and scales.
         EngineUnavailable: torch is not installed.
     """
@@ -128,11 +128,11 @@ def import_bundle(
 
 
 def open_checkpoint(path: Path, preset: Preset = PAPER) -> Checkpoint:
-    """Return what a released checkpoint holds; no code that may lie in it is run.
+    """Return a released checkpoint. Code in it is never run.
 
     Raises:
-        CorruptBundle: it is no such checkpoint, or its tensors are not the preset's; every key that is unknown,
-            missing or of another shape is named.
+        CorruptBundle: it is not such a checkpoint, or its tensors are not the preset's. The error names every key that
+            is unknown, missing or of another shape.
         InvalidSettings: there is no such file.
         EngineUnavailable: torch is not installed.
     """
@@ -159,7 +159,7 @@ def name_heads(checkpoints: Sequence[Checkpoint], diseases: Sequence[str]) -> tu
     """Return what each checkpoint's head answers: a disease, "phenotypes" or "subtype".
 
     Raises:
-        InvalidSettings: the diseases are not one a disease head, or a head comes twice.
+        InvalidSettings: there is not one disease for each disease head, or a head comes twice.
     """
     if unknown := [name for name in diseases if name not in DISEASES]:
         raise InvalidSettings(f"there is no disease {', '.join(unknown)}: choose of {', '.join(DISEASES)}")
@@ -177,7 +177,7 @@ def name_heads(checkpoints: Sequence[Checkpoint], diseases: Sequence[str]) -> tu
 
 
 def join_checkpoints(checkpoints: Sequence[Checkpoint], heads: Sequence[str], preset: Preset = PAPER) -> EcgNetwork:
-    """Return one network of all the checkpoints, in evaluation mode; heads that none has answer a constant.
+    """Return one network of all the checkpoints, in evaluation mode. Heads that no checkpoint has answer a constant.
 
     Args:
         checkpoints: at least one.
@@ -255,7 +255,7 @@ def read_scales(path: Path) -> dict[str, Scale]:
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    """Return the state dict as the file has it: keys and values may still be anything that is no code."""
+    """Return the file's state dict. Its keys and values are not checked yet, but none of them is code."""
     _require_file(path, MAX_CHECKPOINT_BYTES)
     with wrapped_errors(EngineUnavailable, "this needs torch (pip install 'cardiacnets[train]')"):
         import torch
@@ -286,7 +286,7 @@ def _require_file(path: Path, max_bytes: int) -> None:
 
 
 def _require_plain_archive(path: Path) -> None:
-    """Refuse what torch could not map into memory, and what would unfold to more than the file's size."""
+    """Refuse files that torch cannot map into memory or that would unpack to more than their size."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -299,7 +299,7 @@ def _require_plain_archive(path: Path) -> None:
 
 
 def _head_of(state: Mapping[str, Tensor]) -> Head:
-    """Return which head this most likely is; the check of all names and shapes decides whether it is."""
+    """Return the most likely head. The check of all names and shapes then decides."""
     if "head.weight" in state:
         return "subtype" if getattr(state["head.weight"], "shape", ())[:1] == (3,) else "disease"
     return "phenotypes" if any(name in state for name in _with_kinds(HEAD_LAYERS["phenotypes"])) else "disease"
@@ -310,7 +310,7 @@ def _with_kinds(layers: Names) -> Names:
 
 
 def _hollow_network(preset: Preset) -> EcgNetwork:
-    """Return a network whose parameters have shapes and no memory."""
+    """Return a network whose parameters have shapes but take no memory."""
     import torch
 
     from .models.network import EcgNetwork

@@ -5,14 +5,14 @@
 3. Butterworth filters of order 5, high-pass 0.67 Hz and then low-pass 40 Hz, each forwards and backwards
 4. one mean and one standard deviation over all leads and times of a crop
 
-Step 3 is linear, and at 250 Hz always the same: a matrix of 2250 × 2250. Away from the edges each of its rows is the
-same impulse response, shifted. So a crop, filtered, is nearly the same piece of the whole record, filtered in a circle:
-of C x, where C is the circular convolution with that response. What the edges of a crop add (the padding and initial
-states of `sosfiltfilt`, and what C sees beyond the crop) has a small rank, since the filters have few states: 20. So a
-record is resampled and filtered by one FFT and its inverse, whatever the number of crops, and each crop is corrected by
-two thin matrix products, the first of them on the spectrum. A record of 12 × 5000 takes 0.4 ms of one core for three
-crops, and 6 ms by SciPy. `preprocess_reference` is the same by SciPy in float64; over the developers' 274 records they
-agree to 7e-6 of a standard deviation.
+Step 3 is linear and always the same at 250 Hz: a matrix of 2250 × 2250. Away from the edges, each row of the matrix is
+the same impulse response, shifted. A filtered crop is therefore nearly a piece of C x: of the whole record x, filtered
+in a circle, where C is the circular convolution with that response. The edges of a crop add a difference: the padding
+and the initial states of `sosfiltfilt`, and the samples beyond the crop that C uses. This difference has a rank of only
+20, because the filters have few states. A record is therefore resampled and filtered by one FFT and its inverse for any
+number of crops, and two thin matrix products correct each crop. The first product works on the spectrum. A record of
+12 × 5000 with three crops takes one core 0.4 ms, and 6 ms with SciPy. `preprocess_reference` does the same by SciPy in
+float64. On 274 real records the two agree to 7e-6 of a standard deviation.
 
 Source: Ding et al., arXiv 2411.13602, and the authors' released preprocessing.
 """
@@ -40,16 +40,16 @@ HIGH_PASS_HZ = 0.67
 LOW_PASS_HZ = 40.0
 
 SPAN = 2500
-"""Samples at 250 Hz of the circle that a record is filtered in; a shorter record is followed by zeros."""
+"""The length of the circle that a record is filtered in, in samples at 250 Hz. Zeros follow a shorter record."""
 IMPULSE_TURNS = 15
-"""How many circles long the impulse response is taken: the slowest pole of the high-pass decays by e every 0.8 s."""
+"""The impulse response is this many circles long. The slowest pole of the high-pass decays by e every 0.8 s."""
 SKETCH_RANK = 64
 EDGE_TOLERANCE = 1e-9
 LEVEL_STRIDE = 16
 STILL_MV = 1e-5
-"""A crop that deviates less does not vary: less is rounding."""
+"""A crop with a smaller deviation does not vary: the deviation comes from rounding."""
 CHUNK_RECORDS = 2
-"""Records worked on at a time, so that the temporaries stay in the cache."""
+"""Records that are processed together. With this number, temporary arrays stay in the processor's cache."""
 BLOCKS = 9
 """Parts of a spectrum and of a crop in a matrix product. In one piece, OpenBLAS would share it among its threads, which
 then spin beside the engine: twice the CPU time, no faster. Products of up to 2^18 multiplications it leaves to the
@@ -60,7 +60,7 @@ def preprocess(signals_mv: NDArray[np.float32], sample_rate_hz: float, n_crops: 
     """Return standardised crops.
 
     Args:
-        signals_mv: (records, 12, samples) float32, finite. What lies beyond 10 s is not used.
+        signals_mv: (records, 12, samples) float32, finite. Only the first 10 s are used.
         sample_rate_hz: of the signals, 100 to 1000.
         n_crops: spread evenly between the first and the last place where 9 s fit; of 10 s, three start at
             samples 0, 125 and 250.
@@ -80,7 +80,7 @@ def preprocess(signals_mv: NDArray[np.float32], sample_rate_hz: float, n_crops: 
 
 
 def preprocess_reference(signals_mv: NDArray[np.float64], sample_rate_hz: float, n_crops: int) -> NDArray[np.float64]:
-    """Return what `preprocess` returns, by SciPy's own functions in float64: the reference, for tests."""
+    """Return what `preprocess` returns, by SciPy's own functions in float64. Tests use it as the reference."""
     from scipy.signal import resample
 
     signals = _first_seconds(np.asarray(signals_mv, np.float64), sample_rate_hz)
@@ -91,12 +91,12 @@ def preprocess_reference(signals_mv: NDArray[np.float64], sample_rate_hz: float,
 
 
 def resampled_length(samples: int, sample_rate_hz: float) -> int:
-    """Return how many samples there are at 250 Hz."""
+    """Return the number of samples at 250 Hz."""
     return round(samples * SAMPLE_RATE_HZ / sample_rate_hz)
 
 
 def crop_offsets(samples: int, n_crops: int) -> list[int]:
-    """Return where the crops start in so many samples at 250 Hz."""
+    """Return the places at which the crops start in this many samples at 250 Hz."""
     last = samples - CROP_SAMPLES
     if last < 0:
         raise ValueError(f"{samples} samples at {SAMPLE_RATE_HZ} Hz are less than a crop of {CROP_SAMPLES}")
@@ -159,7 +159,7 @@ def _edge_weights(operator: FilterOperator, offsets: tuple[int, ...]) -> NDArray
 
 @cache
 def filter_operator() -> FilterOperator:
-    """Return the operator, made once a process (about a second)."""
+    """Return the operator. It is made once in a process, which takes about a second."""
     response = _circular_response()
     matrix = -_circulant(response)[:CROP_SAMPLES]
     matrix[:, :CROP_SAMPLES] += _filter_by_scipy(np.eye(CROP_SAMPLES)).T

@@ -1,7 +1,7 @@
-"""The masked autoregressive model of latents: what a hidden token may be, given the ECG and the tokens drawn so far.
+"""The masked autoregressive model of latents: hidden tokens, given the ECG and the tokens that are drawn already.
 
-Li et al., "Autoregressive Image Generation without Vector Quantization", NeurIPS 2024, from the description; in the
-sizes, and with the condition in buffer tokens, of Ding et al., arXiv 2411.13602.
+It was written from the description in Li et al., "Autoregressive Image Generation without Vector Quantization",
+NeurIPS 2024. The sizes, and the condition in buffer tokens, are those of Ding et al., arXiv 2411.13602.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .token_diffusion import TokenDenoiser
 
 
 class CineMar(nn.Module):
-    """The transformer, and the denoiser of the tokens it has made up its mind about."""
+    """The transformer, and the denoiser that draws tokens from the transformer's contexts."""
 
     def __init__(self, preset: CinePreset) -> None:
         super().__init__()
@@ -29,10 +29,10 @@ class CineMar(nn.Module):
 
 
 class TokenTransformer(nn.Module):
-    """An encoder of the known tokens and a decoder of all; the order of the tokens is the caller's.
+    """An encoder of the known tokens and a decoder of all tokens. The caller chooses the order of the tokens.
 
-    Embeddings lie close together on their sphere, so that what sets a heart apart would be a hundredth of what stands
-    in the buffers: they are standardised first.
+    Embeddings lie close together on their sphere, so what sets a heart apart would be a hundredth of the numbers in the
+    buffers. The embeddings are therefore standardised first.
     """
 
     def __init__(self, preset: CinePreset) -> None:
@@ -56,10 +56,10 @@ class TokenTransformer(nn.Module):
         self.answer_positions = nn.Parameter(torch.randn(preset.n_tokens, width) * EMBEDDING_DEVIATION)
 
     def forward(self, known: Tensor, order: Tensor, embeddings: Tensor, guided: Tensor) -> Tensor:
-        """Return what is known of each hidden token, (row, n − k, width), in their order.
+        """Return a context (row, n − k, width) for each hidden token, in their order.
 
         Args:
-            known: (row, k, token), the tokens of the first k places of the order; k may be 0.
+            known: (row, k, token), the tokens of the first k places of the order. k may be 0.
             order: (row, n) int64, a permutation of the places of all tokens.
             embeddings: (row, 256) of length 1.
             guided: (row,), 1 where the embedding counts and 0 where it is dropped.
@@ -89,7 +89,7 @@ class TokenTransformer(nn.Module):
 
 
 def _with_buffers(positions: Tensor, buffers: int, places: Tensor) -> Tensor:
-    """Return the positions (row, buffer + k, width) of the buffers and then of the tokens at `places` (row, k)."""
+    """Return the positions (row, buffer + k, width) of the buffers, then of the tokens at `places` (row, k)."""
     first = repeat(positions[:buffers], "buffer width -> row buffer width", row=places.shape[0])
     return torch.cat([first, positions[buffers:][places]], dim=1)
 

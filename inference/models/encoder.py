@@ -1,8 +1,8 @@
 """The ECG encoder: a vision transformer over patches of all leads at once.
 
 The architecture is that of ST-MEM (Na et al., "Guiding Masked Representation Learning to Capture Spatio-Temporal
-Relationship of Electrocardiogram", ICLR 2024) in the size that CardioNets (Ding et al., arXiv 2411.13602) uses, written
-from the description in those papers.
+Relationship of Electrocardiogram", ICLR 2024) in the size that CardioNets (Ding et al., arXiv 2411.13602) uses. It was
+written from the description in those papers.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class EcgEncoder(nn.Module):
         return self.pool(tokens)
 
     def embed(self, crops: Tensor) -> Tensor:
-        """Return the tokens (row, 12, 32, width): each lead's patches between two separators, told where they are."""
+        """Return the tokens (row, 12, 32, width): each lead's patches between two separators, with positions added."""
         patches = self.patch_embedding(crops)
         separators = repeat(self.separator, "width -> row lead 1 width", row=crops.shape[0], lead=N_LEADS)
         tokens = torch.cat([separators, patches, separators], dim=2)
@@ -61,14 +61,14 @@ class EcgEncoder(nn.Module):
         return tokens + self.positions + leads
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """Return (row, width): the mean of the patches of all leads, normalised; the separators are dropped."""
+        """Return (row, width): the normalised mean of the patches of all leads. The separators are dropped."""
         slots = rearrange(tokens, "row (lead slot) width -> row lead slot width", lead=N_LEADS)
         pooled: Tensor = self.norm(reduce(slots[:, :, 1:-1], "row lead slot width -> row width", "mean"))
         return pooled
 
 
 class Block(nn.Module):
-    """Attention of every token to every token of the 12 leads, then an MLP a token; both pre-normalised, both added."""
+    """Attention among all tokens of the 12 leads, then an MLP. Each normalises its input and adds its output to it."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; queries, keys and values have biases."""
+    """Multi-head self-attention. Queries, keys and values have biases."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

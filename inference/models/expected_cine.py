@@ -1,7 +1,7 @@
 """The expected cine: the mean of the cines that fit an ECG, as far as it is linear in the ECG's embedding.
 
-A regression of pixels on the embedding, of reduced rank: a mean cine, and a few patterns through the whole beat, each
-as strong as a direction of the embedding says. It is found in closed form (`training.networks.expectation`).
+It is a regression of pixels on the embedding, of reduced rank: a mean cine plus a few patterns over the whole beat. A
+direction of the embedding gives the strength of each pattern. `training.networks.expectation` finds it in closed form.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ LARGEST_STEP = 127
 
 
 class ExpectedCine(nn.Module):
-    """Embeddings (row, 256) to cines (row, 1, frame, y, x) in [-1, 1], not clamped; until it is fitted, all are grey.
+    """Turns embeddings (row, 256) into cines (row, 1, frame, y, x) in about [-1, 1]. Before `fit`, all are grey.
 
     Attributes:
         mean_embedding: (256,).
-        directions: (256, pattern); what each coordinate of an embedding adds to the strength of each pattern.
+        directions: (256, pattern), what each coordinate of an embedding adds to the strength of each pattern.
         mean_cine: (frame × y × x,).
-        patterns: (pattern, frame × y × x) int8, since there are millions of them.
-        steps: (pattern,) what a step of each pattern is worth.
+        patterns: (pattern, frame × y × x) int8, because they are millions of numbers.
+        steps: (pattern,) the size of a step of each pattern.
     """
 
     mean_embedding: Tensor
@@ -47,7 +47,7 @@ class ExpectedCine(nn.Module):
         self.register_buffer("steps", torch.zeros(PATTERNS))
 
     def fit(self, mean_embedding: Tensor, directions: Tensor, mean_cine: Tensor, patterns: Tensor) -> None:
-        """Take what was found: (256,), (256, k), (pixels,) and (k, pixels), k at most `PATTERNS`."""
+        """Take the regression: (256,), (256, k), (pixels,) and (k, pixels), where k is at most `PATTERNS`."""
         count = len(patterns)
         steps = patterns.abs().amax(dim=1) / LARGEST_STEP
         self.mean_embedding.copy_(mean_embedding)

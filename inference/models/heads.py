@@ -1,4 +1,4 @@
-"""What is read off the encoder's vector: risks, phenotypes, subtype, and the embedding shared with cardiac MR."""
+"""The heads on the encoder's vector: risks, phenotypes, subtype, and the embedding that is shared with cardiac MR."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ N_PHENOTYPES = 82
 N_DISEASES = 5
 N_SUBTYPES = 3
 CONSTANT_EMBEDDING_BIAS = EMBEDDING_SIZE**-0.5
-"""Of a projection that learned nothing: with zeros it would point nowhere, and every record's readout would fail."""
+"""The bias of a projection that learned nothing. Zeros would have no direction, and every readout would fail."""
 
 
 def disease_head(width: int) -> nn.Linear:
-    """Return width → 5 logits, one a disease, each trained by binary cross-entropy."""
+    """Return width → 5 logits, one for each disease, each trained by binary cross-entropy."""
     return nn.Linear(width, N_DISEASES)
 
 

@@ -1,4 +1,4 @@
-"""The sizes in which the networks come."""
+"""The sizes of the networks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PresetT = TypeVar("PresetT")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The sizes of one network; the shape of its input and its answers is always the same.
+    """The sizes of one network. The shapes of its input and of its answers are always the same.
 
     Attributes:
         width: the size of a token.
         depth: transformer blocks.
-        heads: attention heads, which share the width evenly.
+        heads: attention heads. They share the width evenly.
         mlp_width: the hidden layer of a block's MLP.
     """
 
@@ -30,7 +30,7 @@ class Preset:
 
 
 PAPER = Preset("paper", width=768, depth=12, heads=12, mlp_width=3072)
-"""As published: 85.2 million parameters in the encoder."""
+"""The published size: 85.2 million parameters in the encoder."""
 
 REFERENCE = Preset("reference", width=64, depth=4, heads=2, mlp_width=256)
 """The same architecture, small enough to train and to serve on two cores."""
