@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, ModelReference, Risk
-from stream.dashboard.alert_book import AlertBook
+from stream.dashboard.alert_book import AlertBook, rank_of
 from stream.settings import AlertSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -192,6 +192,27 @@ def test_acknowledgements_without_an_alert_are_bounded_too():
         there.receive_ack(ack(f"a{n}"))
     assert there.receive_alert(alert("a0")).acknowledgement is None
     assert there.receive_alert(alert("a49")).acknowledgement == ack("a49")
+
+
+def test_a_full_book_tells_which_alerts_it_drops():
+    dropped = []
+    there = book(limit=20, dropped=dropped.append)
+    for n in range(25):
+        there.receive_alert(alert(f"a{n}", onset=at(n)))
+    kept = {entry.alert.identifier for entry in there.entries()}
+    assert sorted(dropped + list(kept)) == sorted(f"a{n}" for n in range(25))
+    assert set(dropped) == {f"a{n}" for n in range(len(dropped))}  # the oldest
+
+
+def test_the_rank_puts_the_escalated_before_the_raised_the_urgent_before_the_rest_and_the_closed_last():
+    there = book()
+    for n, (status, priority) in enumerate(itertools.product(ALERT_STATUSES, ("low", "medium", "high"))):
+        there.receive_alert(alert(f"a{n}", status, priority=priority))
+    ranked = sorted(there.entries(), key=rank_of)
+    opened = [(entry.alert.status, entry.alert.priority) for entry in ranked if entry.open]
+    assert opened == list(itertools.product(("escalated", "raised"), ("high", "medium", "low")))
+    assert {rank_of(entry) for entry in ranked if not entry.open} == {6}
+    assert ranked == there.entries()
 
 
 def test_the_times_are_the_settings():

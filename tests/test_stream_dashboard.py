@@ -23,13 +23,13 @@ from schemas.errors import UnusableSignal
 from schemas.messages import Acknowledgement, CmrRequest, Rejection, Risk, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK, ECG_REJECTED, ECG_RISK
 from stream.cines.store import RedisUnavailable
-from stream.dashboard.alert_book import AlertBook
 from stream.dashboard.app import Pages, make_app
 from stream.dashboard.events import CHARACTERS_KEPT, EVENTS_KEPT, WAITING, Hub
 from stream.dashboard.explanations import explain, put_in_words
-from stream.dashboard.feed import Overview
-from stream.dashboard.records import arrange_ecg, compose_page
+from stream.dashboard.feed import Header
+from stream.dashboard.record_page import arrange_ecg, compose_page
 from stream.dashboard.state import DashboardState
+from stream.settings import AlertSettings
 
 HOME = "http://127.0.0.1:8081"
 NOW = datetime.now(UTC)
@@ -44,8 +44,7 @@ def case():
 
 
 def new_state(capacity=100, started_at=0.0):
-    book = AlertBook(escalates_s=900, expires_s=43_200, limit=capacity)
-    return DashboardState(capacity, book, started_at=started_at)
+    return DashboardState(capacity, AlertSettings(escalates_s=900, expires_s=43_200), started_at=started_at)
 
 
 def feed_all(state, messages, now=NOW):
@@ -73,8 +72,8 @@ def test_the_order_and_the_repetition_of_messages_make_no_difference(case, order
     ordered, other = (feed_all(new_state(), some) for some in (messages, shuffled))
     name = case.record.record_id
     assert compose_page(other, name) == compose_page(ordered, name)
-    assert other.alert_rows() == ordered.alert_rows()
-    assert other.request(name) == ordered.request(name)
+    assert other.alerts.all() == ordered.alerts.all()
+    assert other.records.request(name) == ordered.records.request(name)
     assert other.overview(NOW.timestamp()).records == 1
 
 
@@ -82,11 +81,36 @@ def test_the_newest_records_are_kept_and_the_rest_is_dropped(case):
     state = new_state(capacity=50)
     for copied in copies(case, 1000):
         feed_all(state, copied.messages())
-    rows = state.record_rows(1000)
+    rows = state.records.rows(1000)
     assert 50 <= len(rows) <= 50 + 50 + 256  # the newest, those of open alerts, and the slack
     assert [row.record_id for row in rows[:50]] == [f"replay-{i}" for i in range(999, 949, -1)]
-    assert len(state.alert_rows()) <= 50
+    assert len(state.alerts.all()) <= 50
     assert state.overview(NOW.timestamp()).records == 1000
+
+
+def test_the_pages_are_told_what_changed_and_what_was_dropped_and_hold_what_the_server_holds(case):
+    state, page = new_state(capacity=50), {}
+    for copied in copies(case, 400):
+        feed_all(state, copied.messages())
+        for identifier in state.alerts.take_dropped():
+            page.pop(identifier, None)
+        page |= {row.identifier: row for row in state.alerts.take_changed()}
+    assert 0 < len(page) <= 50
+    assert sorted(page.values(), key=lambda row: (row.rank, -row.onset, row.identifier)) == state.alerts.all()
+    assert state.alerts.take_changed() == state.alerts.take_dropped() == []
+
+
+def test_an_alert_that_is_dropped_and_comes_back_is_not_told_as_dropped(case):
+    state = new_state(capacity=1)
+    old, new = (
+        msgspec.structs.replace(case.alerts[0], identifier=name, onset=NOW + timedelta(seconds=seconds))
+        for name, seconds in (("old", 0), ("new", 1))
+    )
+    feed_all(state, [(ECG_ALERTS, b"x", old), (ECG_ALERTS, b"x", new)])
+    escalated = msgspec.structs.replace(old, status="escalated")
+    feed_all(state, [(ECG_ALERTS, b"x", escalated)])
+    assert state.alerts.take_dropped() == ["new"]
+    assert [row.identifier for row in state.alerts.take_changed()] == ["old"]
 
 
 def test_what_is_no_message_of_ours_is_counted_and_passed_over():
@@ -95,7 +119,7 @@ def test_what_is_no_message_of_ours_is_counted_and_passed_over():
         for value in (None, b"", b"<script>", b"\xff\x00", b"[" * 10_000, b"{}", b" " * 300_000):
             assert not state.receive(topic, None, value, 0.0)
     assert state.overview(0.0).unreadable == 42
-    assert state.alert_rows() == state.record_rows(10) == []
+    assert state.alerts.all() == state.records.rows(10) == []
 
 
 def test_an_alert_without_a_risk_is_none(case):
@@ -136,7 +160,7 @@ def test_a_latency_of_long_ago_does_not_stand_for_now(case):
 def test_an_alert_of_an_old_ecg_is_late_and_so_is_one_that_does_not_tell(case, before, late):
     recorded_at = before if before is None else NOW - before
     alert = msgspec.structs.replace(case.alerts[0], recorded_at=recorded_at)
-    (row,) = feed_all(new_state(), [(ECG_ALERTS, b"x", alert)]).alert_rows()
+    (row,) = feed_all(new_state(), [(ECG_ALERTS, b"x", alert)]).alerts.all()
     assert row.late is late
     assert row.recorded_at == (recorded_at and recorded_at.timestamp())
 
@@ -149,14 +173,14 @@ def test_a_backfill_leaves_the_record_of_an_alert_until_it_is_closed(case):
     assert compose_page(state, urgent.record.record_id).report == urgent.report
     feed_all(state, [(ECG_ALERTS_ACK, b"x", ack_of(alert)) for alert in urgent.alerts])
     feed_all(state, reports[500:])
-    assert state.report(urgent.record.record_id) is None
+    assert state.records.report(urgent.record.record_id) is None
 
 
 @pytest.mark.parametrize(("topic", "value"), [(ECG_RISK, b"of a later version"), (ECG_REJECTED, b"")])
 def test_what_a_worker_says_is_an_answer_whether_it_is_understood_or_not(topic, value):
     state = new_state()
     for at in (100, 103, 106):
-        state.silence.see({0: at}, at)
+        state.unanswered.note_ends({0: at}, at)
     assert state.overview(300).unanswered_since == 103
     state.receive(topic, None, value, 301)
     assert state.overview(600).unanswered_since is None
@@ -173,10 +197,10 @@ def test_records_and_rejections_are_found_by_what_they_carry(case):
         created_at=NOW,
     )
     state = feed_all(new_state(), [*case.messages(), (ECG_REJECTED, b"x", rejection), (ECG_REJECTED, b"x", rejection)])
-    assert [row.record_id for row in state.record_rows(5, case.record.patient_id.lower())] == [case.record.record_id]
-    assert state.record_rows(5, "nobody") == []
-    assert state.rejections(5, "FLAT") == [rejection]
-    assert state.rejections(5, "noise") == []
+    assert [row.record_id for row in state.records.rows(5, case.record.patient_id.lower())] == [case.record.record_id]
+    assert state.records.rows(5, "nobody") == []
+    assert state.rejections.find(5, "FLAT") == [rejection]
+    assert state.rejections.find(5, "noise") == []
     assert state.overview(0.0).rejected == 1
 
 
@@ -257,8 +281,8 @@ class StubFeed:
     def __init__(self, state):
         self.state, self.hub, self.sent, self.failure = state, Hub(list), [], None
 
-    def overview(self):
-        return Overview(self.state.overview(NOW.timestamp()), 0, kafka=self.failure is None, redis=True)
+    def header(self):
+        return Header(self.state.overview(NOW.timestamp()), 0, kafka=self.failure is None, redis=True)
 
     async def publish(self, topic, message, identifier, key):
         encode_message(message)
@@ -396,7 +420,7 @@ def test_an_acknowledgement_is_published_and_the_alert_in_its_new_state_is_due(s
     ((topic, ack, key),) = site.feed.sent  # and nothing else: hundreds of alerts may be due
     assert (topic, key) == (ECG_ALERTS_ACK, case.key)
     assert (ack.acknowledged_by, ack.comment, ack.record_id) == ("Dr Okoro", "echo ordered", alert.record_id)
-    (due,) = site.feed.state.due(NOW)
+    (due,) = site.feed.state.alerts.due(NOW)
     assert (due.key, due.alert) == (case.key, msgspec.structs.replace(alert, status="acknowledged"))
     rows = {row["identifier"]: row for row in site.get("/api/record", params={"id": alert.record_id}).json()["alerts"]}
     assert rows[alert.identifier]["acknowledged_by"] == "Dr Okoro"
@@ -408,7 +432,7 @@ def test_what_kafka_did_not_take_is_not_acknowledged(site, case):
     site.feed.failure = KafkaTimeoutError()
     answer = site.post("/api/acknowledge", json={"identifier": case.alerts[0].identifier, "by": "x"})
     assert answer.status_code == 503
-    assert {row.status for row in site.feed.state.alert_rows()} == {"raised"}
+    assert {row.status for row in site.feed.state.alerts.all()} == {"raised"}
     assert site.get("/healthz").status_code == 503
 
 

@@ -94,7 +94,7 @@ async def test_ecgs_that_nobody_answers_are_noticed_until_one_is_answered(ward):
             await publish(ward, (ECG_RECORDS, case.key, encode_ecg(case.record)))
             await asyncio.sleep(0.5)
         assert began < since < time.time()
-        assert feed.overview().state.unanswered_since is None  # it is not long yet
+        assert feed.header().state.unanswered_since is None  # it is not long yet
         await publish(ward, (ECG_RISK, case.key, case.report))
         while unanswered():
             await asyncio.sleep(0.1)

@@ -16,8 +16,7 @@ from waiting import PATIENCE_S
 
 from schemas.messages import Acknowledgement
 from schemas.topics import ECG_ALERTS_ACK, ECG_RISK
-from stream.dashboard.alert_book import AlertBook
-from stream.dashboard.feed import Feed, Overview
+from stream.dashboard.feed import Feed, Header
 from stream.dashboard.state import DashboardState
 
 pytest_plugins = ["browser_fixtures"]
@@ -187,9 +186,9 @@ def test_a_worker_that_is_down_is_told_with_the_age_of_its_last_report(site):
     page.locator("#connection[data-state=live]").wait_for()
     site.run(publish(site.settings, *flagged_case(39).messages()))
     page.get_by_text(re.compile(r"last report \d+ s ago")).wait_for()
-    state = DashboardState(10, AlertBook.from_settings(site.settings.alerts, limit=10), started_at=0.0).overview(0.0)
+    state = DashboardState(10, site.settings.alerts, started_at=0.0).overview(0.0)
     state = msgspec.structs.replace(state, last_report=time.time() - 780, unanswered_since=time.time() - 720)
-    data = msgspec.json.encode(Overview(state, 0, kafka=True, redis=True)).decode()
+    data = msgspec.json.encode(Header(state, 0, kafka=True, redis=True)).decode()
     trouble, visible = page.evaluate(
         """data => {
             lines[0].dispatchEvent(new MessageEvent('overview', { data }));

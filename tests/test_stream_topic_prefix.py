@@ -128,4 +128,4 @@ async def test_a_dashboard_shows_what_has_its_prefix(sites):
             async with Redis.from_url(settings.redis.url) as redis, Feed(settings, redis) as feed:
                 while not feed.caught_up:
                     await asyncio.sleep(0.02)
-                assert (feed.state.report(case.record.record_id) is not None) == shown
+                assert (feed.state.records.report(case.record.record_id) is not None) == shown

@@ -1,21 +1,20 @@
-"""The alerts that a ward has to know of, and the state of each: raised, escalated, expired, acknowledged.
+"""The alerts of a ward, and the state of each: raised, escalated, expired, acknowledged.
 
-    raised ──(of high priority, and nobody took note)──▶ escalated
-      │                                                     │
-      ├──────────────(nobody took note)─────────────────────┴──▶ expired
-      │                                                             │
-      └───────────────────(somebody took note)──────────────────────┴──▶ acknowledged
+    raised ──(high priority, and nobody acknowledged it)──▶ escalated
+      │                                                        │
+      ├─────────────(nobody acknowledged it)───────────────────┴──▶ expired
+      │                                                                │
+      └────────────────────(somebody acknowledged it)──────────────────┴──▶ acknowledged
 
 An alert only moves forward, in the order of `ALERT_STATUSES`. So messages may come in any order and any number of
-times, from the topics' beginning or live: the book is the same in the end. Whoever takes note of an expired alert
-acknowledges it all the same.
+times, replayed or live: the book is the same in the end. A person can still acknowledge an alert that has expired.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
@@ -28,12 +27,17 @@ from stream.settings import AlertSettings
 
 OPEN: tuple[AlertStatus, ...] = ("raised", "escalated")
 REPEAT_AFTER = timedelta(seconds=60)
-"""What was due and has not come back from its topic by then is due again."""
+"""A new state that has not come back from its topic by then is due again."""
 DROPPED_AT_ONCE = 0.05
-"""Of a full book, so that it is not sorted for every further alert."""
+"""The share of a full book that is dropped together, so that the book is not sorted for every further alert."""
 
-_RANKS = {status: rank for rank, status in enumerate(ALERT_STATUSES)}
+_STEPS = {status: step for step, status in enumerate(ALERT_STATUSES)}
 _PRIORITIES = {"high": 0, "medium": 1, "low": 2}
+_CLOSED = 2 * len(_PRIORITIES)
+
+
+def _ignore(_identifier: str) -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,10 @@ class AlertEntry:
     """One alert as it stands.
 
     Attributes:
-        alert: as it was first raised, with its present status.
-        acknowledgement: the earliest, if anybody took note.
-        key: of the alert's Kafka message; what follows from it is published under the same.
-        announced: the furthest status that its topic has carried.
+        alert: the alert as it was first raised, with its present status.
+        acknowledgement: the earliest acknowledgement, if there is one.
+        key: the key of the alert's Kafka message. Its later states are published under the same key.
+        announced: the furthest status that came from the topic of alerts.
     """
 
     alert: Alert
@@ -54,49 +58,55 @@ class AlertEntry:
 
     @property
     def open(self) -> bool:
-        """Whether somebody still has to look."""
+        """Whether somebody still has to look at the alert."""
         return self.alert.status in OPEN
 
 
 class AlertBook:
-    """Keeps alerts and their acknowledgements; does no input or output, and is told the time.
+    """Keeps alerts and their acknowledgements. It does no input or output, and its caller tells it the time.
 
     Args:
         escalates_s: the age at which an open alert of high priority is escalated.
-        expires_s: the age at which an open alert is expired.
-        limit: how many alerts are kept; beyond it the oldest closed ones are dropped, then the least urgent open ones.
+        expires_s: the age at which an open alert expires.
+        limit: how many alerts are kept. Beyond it the oldest closed alerts are dropped, then the least urgent open
+            ones.
+        dropped: called with the identifier of each alert that is dropped.
     """
 
-    def __init__(self, *, escalates_s: float, expires_s: float, limit: int = 10_000) -> None:
+    def __init__(
+        self,
+        *,
+        escalates_s: float,
+        expires_s: float,
+        limit: int = 10_000,
+        dropped: Callable[[str], object] = _ignore,
+    ) -> None:
         self._escalates = timedelta(seconds=escalates_s)
         self._expires = timedelta(seconds=expires_s)
         self._limit = limit
+        self._dropped = dropped
         self._entries: dict[str, AlertEntry] = {}
         self._early: RecentDict[str, Acknowledgement] = RecentDict(limit)
         self._handed_out: dict[str, tuple[AlertStatus, datetime]] = {}
 
     @classmethod
-    def from_settings(cls, settings: AlertSettings, *, limit: int) -> Self:
+    def from_settings(cls, settings: AlertSettings, *, limit: int, dropped: Callable[[str], object] = _ignore) -> Self:
         """Return an empty book with the operator's times."""
-        return cls(
-            escalates_s=settings.escalates_s,
-            expires_s=settings.expires_s,
-            limit=limit,
-        )
+        return cls(escalates_s=settings.escalates_s, expires_s=settings.expires_s, limit=limit, dropped=dropped)
 
     def __len__(self) -> int:
         """Return how many alerts are kept."""
         return len(self._entries)
 
     def receive_alert(self, alert: Alert, key: bytes | None = None) -> AlertEntry:
-        """Take a message of `ecg.alerts.v1` in; return how its alert stands now."""
+        """Take in a message of `ecg.alerts.v1`; return how its alert stands now."""
         known = self._entries.get(alert.identifier)
         if known is None:
             entry = AlertEntry(alert, None, key, alert.status)
             if early := self._early.pop(alert.identifier):
                 entry = _acknowledged(entry, early)
         else:
-            first = min(known.alert, alert, key=lambda one: one.onset)  # a redelivered record may be screened anew
+            first = min(known.alert, alert, key=lambda one: one.onset)  # a redelivered record may be screened again
             entry = replace(
                 known,
                 alert=_with_status(first, _further(known.alert.status, alert.status)),
@@ -107,10 +117,10 @@ class AlertBook:
         return entry
 
     def receive_ack(self, ack: Acknowledgement) -> Alert | None:
-        """Take a message of `ecg.alerts.ack.v1`, or a person's click, in; return the acknowledged alert.
+        """Take in a message of `ecg.alerts.ack.v1`, or a person's click; return the acknowledged alert.
 
-        An acknowledgement that comes before its alert is kept for it, and None returned. The alert is for showing; what
-        is to be published comes from `due`.
+        If the acknowledgement comes before its alert, it is kept for the alert, and None is returned. The returned
+        alert is for the pages. `due` returns what is to be published.
         """
         known = self._entries.get(ack.identifier)
         if known is None:
@@ -120,10 +130,10 @@ class AlertBook:
         return entry.alert
 
     def due(self, now: datetime) -> list[AlertEntry]:
-        """Return what is to be published now, each with its new status: acknowledged, escalated or expired.
+        """Return the alerts whose new status is to be published now: acknowledged, escalated or expired.
 
-        Each is returned once, and again after `REPEAT_AFTER` as long as `receive_alert` has not seen it. Do not ask
-        while topics are being replayed: what is already published would be due.
+        Each is returned once, and again after `REPEAT_AFTER` until `receive_alert` has seen its new status. Do not call
+        this during a replay: states that are on the topic already would be due.
         """
         return [entry for entry in self._aged(now) if self._is_owed(entry, now)]
 
@@ -140,7 +150,7 @@ class AlertBook:
         statuses: Collection[AlertStatus] = ALERT_STATUSES,
         limit: int = 100,
     ) -> list[AlertEntry]:
-        """Return the alerts that fit: the open ones by urgency, then the closed ones; among equals the newest first.
+        """Return the alerts that match, in the order of their ranks; among equal ranks the newest comes first.
 
         Args:
             patient: the pseudonym.
@@ -155,7 +165,7 @@ class AlertBook:
             )
 
         matches = (entry for entry in self._entries.values() if fits(entry.alert))
-        return heapq.nsmallest(limit, matches, key=_urgency)
+        return heapq.nsmallest(limit, matches, key=_order)
 
     def open_records(self) -> set[str]:
         """Return the ids of the records that have an open alert."""
@@ -167,7 +177,7 @@ class AlertBook:
         return {status: numbers[status] for status in ALERT_STATUSES}
 
     def _aged(self, now: datetime) -> Iterator[AlertEntry]:
-        """Yield every alert, moved on as its age demands."""
+        """Yield every alert with the status that it has at its present age."""
         for identifier, entry in self._entries.items():
             status = self._status_at(entry.alert, now)
             if status != entry.alert.status:
@@ -198,13 +208,21 @@ class AlertBook:
         if len(self._entries) <= self._limit:
             return
         kept = self._limit - int(self._limit * DROPPED_AT_ONCE)
-        for entry in sorted(self._entries.values(), key=_urgency)[kept:]:
+        for entry in sorted(self._entries.values(), key=_order)[kept:]:
             del self._entries[entry.alert.identifier]
             self._handed_out.pop(entry.alert.identifier, None)
+            self._dropped(entry.alert.identifier)
+
+
+def rank_of(entry: AlertEntry) -> int:
+    """Return the alert's place in the list: escalated alerts by priority, raised ones by priority, then closed ones."""
+    if not entry.open:
+        return _CLOSED
+    return (0 if entry.alert.status == "escalated" else len(_PRIORITIES)) + _PRIORITIES[entry.alert.priority]
 
 
 def _further(one: AlertStatus, other: AlertStatus) -> AlertStatus:
-    return max(one, other, key=_RANKS.__getitem__)
+    return max(one, other, key=_STEPS.__getitem__)
 
 
 def _with_status(alert: Alert, status: AlertStatus) -> Alert:
@@ -217,15 +235,12 @@ def _acknowledged(entry: AlertEntry, ack: Acknowledgement) -> AlertEntry:
 
 
 def _earlier(one: Acknowledgement | None, other: Acknowledgement) -> Acknowledgement:
-    """Return the earlier one, by its text where the times are the same."""
+    """Return the earlier acknowledgement. If the times are equal, the text decides."""
     if one is None:
         return other
     return min(one, other, key=lambda ack: (ack.acknowledged_at, ack.acknowledged_by, ack.comment))
 
 
-def _urgency(entry: AlertEntry) -> tuple[int, int, int, float]:
-    alert = entry.alert
-    age = -alert.onset.timestamp()
-    if not entry.open:
-        return (1, 0, 0, age)
-    return (0, int(alert.status != "escalated"), _PRIORITIES[alert.priority], age)
+def _order(entry: AlertEntry) -> tuple[int, float, str]:
+    """Return what alerts are sorted by; the pages sort their rows by the same."""
+    return rank_of(entry), -entry.alert.onset.timestamp(), entry.alert.identifier

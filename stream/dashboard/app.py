@@ -26,13 +26,12 @@ from schemas.messages import Acknowledgement, CmrRequest, Identifier, RiskReport
 from stream.cines.store import CineStore, CorruptCine
 
 from .access import Guard
+from .events import BEAT_S
 from .feed import Feed
-from .records import compose_page, fetch_ecg
+from .record_page import compose_page, fetch_ecg
 
 STATIC = Path(__file__).parent / "static"
 MAX_ROWS = 1000
-BEAT_S = 10
-"""A page takes a line for dead on which nothing came for 30 s."""
 BINARY = "application/octet-stream"
 
 T = TypeVar("T")
@@ -96,8 +95,8 @@ class Pages:
 
     async def health(self, _: Request) -> Response:
         """Return whether the topics are being read; open to everybody, so no more than that."""
-        overview = self._feed.overview()
-        return _json({"status": "ok" if overview.kafka else "no broker answers"}, 200 if overview.kafka else 503)
+        kafka = self._feed.header().kafka
+        return _json({"status": "ok" if kafka else "no broker answers"}, 200 if kafka else 503)
 
     async def events(self, request: Request) -> Response:
         """Return the stream of events, from where the page was if it tells."""
@@ -106,11 +105,11 @@ class Pages:
 
     async def records(self, request: Request) -> Response:
         """Return the newest records as rows."""
-        return _json(self._feed.state.record_rows(_limit(request), request.query_params.get("q", "")))
+        return _json(self._feed.state.records.rows(_limit(request), request.query_params.get("q", "")))
 
     async def rejections(self, request: Request) -> Response:
         """Return the newest rejections."""
-        return _json(self._feed.state.rejections(_limit(request), request.query_params.get("q", "")))
+        return _json(self._feed.state.rejections.find(_limit(request), request.query_params.get("q", "")))
 
     async def record(self, request: Request) -> Response:
         """Return what a record's page is drawn from."""
@@ -142,7 +141,7 @@ class Pages:
 
     async def fhir(self, request: Request) -> Response:
         """Return the report as a FHIR R4 bundle, to be saved as a file."""
-        value = _required(self._feed.state.report(_record_id(request)), "the report is not kept")
+        value = _required(self._feed.state.records.report(_record_id(request)), "the report is not kept")
         report = decode_message(RiskReport, value)
         attachment = {"Content-Disposition": f'attachment; filename="report-{_file_name(report.report_id)}.fhir.json"'}
         return Response(encode_bundle(report), media_type=FHIR_JSON, headers=attachment)
@@ -150,7 +149,7 @@ class Pages:
     async def acknowledge(self, request: Request) -> Response:
         """Publish that somebody took note of an alert; the feed publishes the alert in its new state."""
         form = await _form(request, AcknowledgeForm)
-        entry = _required(self._feed.state.book.get(form.identifier), "there is no such alert any more")
+        entry = _required(self._feed.state.alerts.get(form.identifier), "there is no such alert any more")
         acknowledgement = Acknowledgement(
             identifier=form.identifier,
             record_id=entry.alert.record_id,
@@ -159,13 +158,15 @@ class Pages:
             acknowledged_at=datetime.now(UTC),
         )
         await self._publish(topics.ECG_ALERTS_ACK, acknowledgement, form.identifier, entry.key)
-        self._feed.state.acknowledge(acknowledgement)
+        self._feed.state.alerts.acknowledge(acknowledgement)
         return _json({"status": "acknowledged"})
 
     async def regenerate(self, request: Request) -> Response:
         """Publish a record's request for a cine again."""
         form = await _form(request, RegenerateForm)
-        key, value = _required(self._feed.state.request(form.record_id), "the request for this cine is not kept")
+        key, value = _required(
+            self._feed.state.records.request(form.record_id), "the request for this cine is not kept"
+        )
         kept = decode_message(CmrRequest, value)
         await self._publish(topics.CMR_REQUESTS, kept, kept.request_id, key)
         return _json({"status": "requested"})

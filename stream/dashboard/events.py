@@ -17,6 +17,9 @@ CHARACTERS_KEPT = 2**20
 WAITING = 128
 """Events a page may be behind; a slower one is cut off, and comes back for what it missed."""
 RETRY_MS = 1000
+BEAT_S = 10
+SILENCE_S = 3 * BEAT_S
+"""A page that has heard nothing for this long takes its connection for dead, and connects again."""
 NUMBER = re.compile(r"[0-9]{1,15}")
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 import structlog
@@ -24,9 +24,9 @@ from stream.broker.clients import ensure_topics, new_consumer, new_producer, unu
 from stream.broker.event_producer import EventProducer
 from stream.settings import Settings
 
-from .alert_book import AlertBook
-from .events import Hub
-from .state import READ_TOPICS, AlertRow, DashboardState
+from .alert_rows import AlertRow
+from .events import SILENCE_S, Hub
+from .state import READ_TOPICS, DashboardState, Overview
 
 SOURCE = "urn:cardiacnets:dashboard"
 TICK_S = 0.1
@@ -45,12 +45,12 @@ log = structlog.get_logger(__name__)
 _json = msgspec.json.Encoder()
 
 
-class Overview(msgspec.Struct, frozen=True):
+class Header(msgspec.Struct, frozen=True):
     """The header of the pages."""
 
-    state: Any
+    state: Overview
     behind: int
-    """Messages on the topics that have not been read yet."""
+    """How many messages on the topics have not been read yet."""
     kafka: bool
     redis: bool
 
@@ -63,8 +63,7 @@ class Feed:
     """
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
-        book = AlertBook.from_settings(settings.alerts, limit=settings.dashboard.records)
-        self.state = DashboardState(settings.dashboard.records, book, started_at=time.time())
+        self.state = DashboardState(settings.dashboard.records, settings.alerts, started_at=time.time())
         self.hub = Hub(self._snapshot)
         self._settings = settings
         self._redis = redis
@@ -123,9 +122,9 @@ class Feed:
         """
         await self._events.publish(topic, identifier, message, key)
 
-    def overview(self) -> Overview:
+    def header(self) -> Header:
         """Return the header of the pages."""
-        return Overview(self.state.overview(time.time()), self._behind, self._kafka_up, self._redis_up)
+        return Header(self.state.overview(time.time()), self._behind, self._kafka_up, self._redis_up)
 
     # --- jobs
 
@@ -144,22 +143,29 @@ class Feed:
             await self._measure_lag()
 
     async def _tell(self) -> None:
-        """Send what changed every tick, and the header when it changed."""
-        told, due = b"", 0.0
+        """Send what changed every tick, and the header if it changed."""
+        last_sent, due = b"", 0.0
         while True:
             await asyncio.sleep(TICK_S)
-            for name, data in _as_events("alerts", self.state.take_changed()):
-                self.hub.publish(name, data)
-            changed_records = self.state.take_changed_records()
-            if self._caught_up:  # until then pages are few, and the records many; "ready" stands for them all
-                for name, data in _as_events("records", changed_records):
-                    self.hub.publish(name, data)
+            self._send_changes()
             if time.monotonic() < due:
                 continue
             due = time.monotonic() + OVERVIEW_S
-            if (overview := _json.encode(self.overview())) != told:
-                told = overview
-                self.hub.publish("overview", overview.decode())
+            if (header := _json.encode(self.header())) != last_sent:
+                last_sent = header
+                self.hub.publish("overview", header.decode())
+
+    def _send_changes(self) -> None:
+        # Dropped alerts go first: one that was dropped and came back is among the changed ones.
+        self._send("dropped", self.state.alerts.take_dropped())
+        self._send("alerts", self.state.alerts.take_changed())
+        changed_records = self.state.records.take_changed()
+        if self._caught_up:  # during a replay there are few pages and many records; "ready" stands for all of them
+            self._send("records", changed_records)
+
+    def _send(self, name: str, items: Sequence[AlertRow | str]) -> None:
+        for chunk in _chunks(items):
+            self.hub.publish(name, chunk)
 
     async def _follow_up(self) -> None:
         """Publish the states that alerts come to: nobody else does."""
@@ -170,7 +176,7 @@ class Feed:
 
     async def _publish_due(self) -> None:
         """Publish the alerts that were acknowledged, or left alone for too long; what fails now is due again later."""
-        for entry in self.state.due(datetime.now(UTC)):
+        for entry in self.state.alerts.due(datetime.now(UTC)):
             try:
                 await self.publish(topics.ECG_ALERTS, entry.alert, alert_event_id(entry.alert), entry.key)
             except KafkaError as error:
@@ -201,7 +207,7 @@ class Feed:
         with contextlib.suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 ends = await self._consumer.end_offsets([TopicPartition(topic, n) for n in partitions])
-            self.state.silence.see({partition.partition: end for partition, end in ends.items()}, asked_at)
+            self.state.unanswered.note_ends({partition.partition: end for partition, end in ends.items()}, asked_at)
 
     async def _redis_answers(self) -> bool:
         try:
@@ -237,10 +243,12 @@ class Feed:
 
     def _snapshot(self) -> Iterable[tuple[str, str]]:
         """Yield all that a page starts from."""
-        yield "reset", _json.encode({"kept": self._settings.dashboard.records}).decode()
-        yield "overview", _json.encode(self.overview()).decode()
-        yield from _as_events("alerts", self.state.alert_rows())
+        yield "reset", _json.encode({"silence_s": SILENCE_S}).decode()
+        yield "overview", _json.encode(self.header()).decode()
+        for chunk in _chunks(self.state.alerts.all()):
+            yield "alerts", chunk
 
 
-def _as_events(name: str, items: Sequence[AlertRow | str]) -> Iterable[tuple[str, str]]:
-    return ((name, _json.encode(items[start : start + CHUNK]).decode()) for start in range(0, len(items), CHUNK))
+def _chunks(items: Sequence[AlertRow | str]) -> Iterable[str]:
+    """Yield the items as JSON, so many in each that an event stays small."""
+    return (_json.encode(items[start : start + CHUNK]).decode() for start in range(0, len(items), CHUNK))

@@ -1,4 +1,4 @@
-"""Notices that ECGs arrive and nobody answers: a worker that is down sends no message that says so."""
+"""Notices that ECGs arrive and nobody answers. A worker that is down sends no message that says so."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 PATIENCE_S = 120.0
 
 
-class Silence:
-    """Compares where the input topic ends with when the last report or rejection came; times are seconds since 1970.
+class UnansweredInput:
+    """Compares the end of the input topic with the time of the last answer; times are seconds since 1970.
 
-    Only that an end has moved is taken from it: how far is the broker's own affair (Tansu's counts whole batches).
+    It only looks at whether an end has moved. How far an end moves depends on the broker: Tansu counts whole batches.
     """
 
     def __init__(self) -> None:
@@ -19,16 +19,16 @@ class Silence:
         self._answered_at = 0.0
         self._since: float | None = None
 
-    def answered(self, now: float) -> None:
+    def note_answer(self, now: float) -> None:
         """Take note of a report or a rejection."""
         self._answered_at, self._since = now, None
 
-    def see(self, ends: Mapping[int, int], asked_at: float) -> None:
+    def note_ends(self, ends: Mapping[int, int], asked_at: float) -> None:
         """Take note of where the input's partitions ended when the broker was asked.
 
-        What has arrived since the last time may have been answered since the last time: it waits only if nothing was.
+        Records that arrived since the last check count as unanswered only if no answer came since then.
         """
-        if asked_at < self._asked_at:  # the clock was set back: what was noted by it before compares with nothing
+        if asked_at < self._asked_at:  # the clock was set back, so earlier times cannot be compared with later ones
             self._asked_at = self._answered_at = asked_at
             self._since = None if self._since is None else asked_at
         arrived = any(end > self._ends.get(partition, end) for partition, end in ends.items())
@@ -38,5 +38,5 @@ class Silence:
         self._asked_at = asked_at
 
     def since(self, now: float) -> float | None:
-        """Return since when ECGs have arrived without an answer, None while that is not long."""
+        """Return since when ECGs have arrived without an answer; None if that is not long ago."""
         return self._since if self._since is not None and now - self._since > PATIENCE_S else None

@@ -1,4 +1,4 @@
-// The list of alerts: all rows are here, the most pressing of those that match are drawn.
+// The list of alerts. The page holds the rows that the server keeps, and draws the most urgent ones that match the filters.
 
 import { DISEASES, byId, diseaseName, foreign, h, meter, percent, priorityOf, stateOf, timeOf } from "./dom.js";
 
@@ -9,25 +9,24 @@ const POINTER_REST_MS = 700;
 const rows = new Map();
 const drawn = new Map(); // identifier -> {row, element}
 let shown = STEP;
-let most = Infinity; // of rows kept: as many as the server keeps
 let pointerMoved = -Infinity;
 
 export const filters = { text: "", disease: "all", state: "open", order: "urgent" };
 
-export function clearAlerts(kept) {
+export function clearAlerts() {
   rows.clear();
-  most = kept;
 }
 
-// Take rows in; return those that are new.
+// Take changed rows in, and return the new ones among them.
 export function mergeAlerts(changed) {
   const fresh = changed.filter((row) => !rows.has(row.identifier));
   for (const row of changed) rows.set(row.identifier, row);
-  if (rows.size > most) { // as on the server
-    const leastUrgent = [...rows.values()].sort(urgent).slice(Math.ceil(0.95 * most));
-    for (const row of leastUrgent) rows.delete(row.identifier);
-  }
   return fresh;
+}
+
+// Forget the alerts that the server has dropped.
+export function dropAlerts(identifiers) {
+  for (const identifier of identifiers) rows.delete(identifier);
 }
 
 export const alertOf = (identifier) => rows.get(identifier);
@@ -74,12 +73,8 @@ function matches(row) {
 
 const newest = (a, b) => b.onset - a.onset || (a.identifier < b.identifier ? -1 : 1);
 
-function urgent(a, b) {
-  const [left, right] = [stateOf(a), stateOf(b)];
-  return Number(right.open) - Number(left.open)
-    || (left.open ? right.rank - left.rank || priorityOf(b).rank - priorityOf(a).rank : 0)
-    || newest(a, b);
-}
+// The server gives each row its rank.
+const urgent = (a, b) => a.rank - b.rank || newest(a, b);
 
 // Keep the elements of rows that stay, so that focus and selection stay with them.
 function place(list, visible) {

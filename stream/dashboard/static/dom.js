@@ -46,17 +46,17 @@ const SHORT = {
   pericarditis: "PC",
 };
 export const PRIORITIES = {
-  high: { rank: 2, sign: "▲", words: "High" },
-  medium: { rank: 1, sign: "◆", words: "Medium" },
-  low: { rank: 0, sign: "●", words: "Low" },
+  high: { sign: "▲", words: "High" },
+  medium: { sign: "◆", words: "Medium" },
+  low: { sign: "●", words: "Low" },
 };
 export const STATES = {
-  escalated: { open: true, rank: 1, sign: "⇧", words: "Escalated" },
-  raised: { open: true, rank: 0, sign: "!", words: "Raised" },
-  acknowledged: { open: false, rank: 0, sign: "✓", words: "Acknowledged" },
-  expired: { open: false, rank: 0, sign: "○", words: "Expired" },
+  escalated: { open: true, sign: "⇧", words: "Escalated" },
+  raised: { open: true, sign: "!", words: "Raised" },
+  acknowledged: { open: false, sign: "✓", words: "Acknowledged" },
+  expired: { open: false, sign: "○", words: "Expired" },
 };
-export const stateOf = (row) => STATES[row.status] ?? STATES.raised; // a state that we do not know counts as raised
+export const stateOf = (row) => STATES[row.status] ?? STATES.raised; // an unknown state counts as raised
 export const priorityOf = (row) => PRIORITIES[row.priority] ?? PRIORITIES.low;
 export const diseaseName = (code) => DISEASES[code] ?? code.replaceAll("_", " ");
 export const diseaseShort = (code) => SHORT[code] ?? code;

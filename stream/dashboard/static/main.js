@@ -2,8 +2,8 @@
 
 import { askToAcknowledge, prepareAcknowledge } from "./acknowledge.js";
 import {
-  alertOf, announce, clearAlerts, drawAlerts, fillDiseases, filters, forgetDrawn, handIsMoving, mergeAlerts, resetShown,
-  showMore, watchPointer,
+  alertOf, announce, clearAlerts, drawAlerts, dropAlerts, fillDiseases, filters, forgetDrawn, handIsMoving, mergeAlerts,
+  resetShown, showMore, watchPointer,
 } from "./alerts.js";
 import { age, byId, h, timeOf, Turns } from "./dom.js";
 import { closeRecord, currentAlert, openRecord, recordChanged } from "./record.js";
@@ -39,7 +39,7 @@ function handle(name, data) {
   heard = Date.now();
   if (name === "reset") {
     ready = false;
-    clearAlerts(data.kept);
+    clearAlerts();
   } else if (name === "ready") {
     ready = true;
     if (record) recordChanged([record]);
@@ -48,6 +48,9 @@ function handle(name, data) {
     const fresh = mergeAlerts(data);
     if (ready) announce(fresh);
     if (record) recordChanged(data.map((row) => row.record_id));
+    schedule();
+  } else if (name === "dropped") {
+    dropAlerts(data);
     schedule();
   } else if (name === "records" && record) {
     recordChanged(data);
@@ -71,7 +74,7 @@ function showOverview({ state, behind, kafka, redis }) {
   byId("figure-last").replaceChildren(...(state.last_report ? ["last report ", timeOf(state.last_report, "time"), " ago"] : []));
   byId("figure-latency").textContent = latency ? seconds(latency.p50) : "–";
   byId("latency-label").textContent = state.recorded ? "recording to screen" : "report to screen";
-  const bound = state.recorded ? "; ECGs recorded more than 10 minutes before are left out" : "";
+  const bound = state.recorded ? `; ECGs recorded more than ${state.live_s / 60} minutes before are left out` : "";
   byId("figure-latency").parentElement.title = latency ? `Median; 95 of 100 within ${seconds(latency.p95)}${bound}` : "Of live records";
   byId("figure-records").textContent = state.records.toLocaleString("en-GB");
   byId("figure-rejected").textContent = state.rejected.toLocaleString("en-GB");

@@ -1,17 +1,18 @@
-// Server-sent events. The browser reconnects after a broken line; where it gives up (an answer that is no stream), or does
-// not notice (a line on which nothing comes), we go on. A page that may rest lets go of its line while nobody sees it, for a
-// browser has six to a server, for all its tabs; what it misses it gets when it is seen again.
+// Server-sent events. The browser reconnects a broken connection by itself. This module reconnects where the browser gives
+// up (an answer that is not a stream) or does not notice (a connection on which nothing arrives). A page that may rest closes
+// its connection while nobody sees it, because all tabs of a browser share six connections to a server. The page gets the
+// events that it missed when it is seen again.
 
 import { PATIENCE_MS } from "./dom.js";
 
-const EVENTS = ["reset", "ready", "overview", "alerts", "records", "beat"];
+const EVENTS = ["reset", "ready", "overview", "dropped", "alerts", "records", "beat"];
 const RETRY_MS = 2000;
-const SILENCE_MS = 30_000; // the server sends a beat every 10 s
 
 export function follow(handle, tellState, mayRest) {
   let source = null;
   let lastId = "";
   let due = 0; // when to connect again
+  let silenceMs = PATIENCE_MS; // until the server says how often it sends something
 
   function connect() {
     source?.close();
@@ -20,12 +21,14 @@ export function follow(handle, tellState, mayRest) {
     source.addEventListener("error", lost);
     for (const name of EVENTS) {
       source.addEventListener(name, (event) => {
-        connectAfter(SILENCE_MS);
+        const data = JSON.parse(event.data);
+        if (name === "reset") silenceMs = 1000 * data.silence_s;
+        connectAfter(silenceMs);
         if (event.lastEventId) lastId = event.lastEventId;
-        handle(name, JSON.parse(event.data));
+        handle(name, data);
       });
     }
-    connectAfter(SILENCE_MS);
+    connectAfter(silenceMs);
   }
 
   function connectAfter(ms) {

@@ -15,8 +15,9 @@ from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord
 from schemas.messages import CmrResult, RiskReport, decode_message
 from stream.screening.waveform_cache import waveform_key
 
+from .alert_rows import AlertRow
 from .explanations import Meaning, explain
-from .state import AlertRow, DashboardState
+from .state import DashboardState
 
 
 class RecordPage(msgspec.Struct, kw_only=True):
@@ -46,8 +47,8 @@ class EcgHead(msgspec.Struct, frozen=True, kw_only=True):
 
 def compose_page(state: DashboardState, record_id: str) -> RecordPage | None:
     """Return a record's page, None where nothing is known of it."""
-    value, result = state.report(record_id), state.result(record_id)
-    alerts, requested = state.alerts_of(record_id), state.request(record_id) is not None
+    value, result = state.records.report(record_id), state.records.result(record_id)
+    alerts, requested = state.alerts.of_record(record_id), state.records.request(record_id) is not None
     if value is None and result is None and not alerts and not requested:
         return None
     report = None if value is None else decode_message(RiskReport, value)

@@ -1,0 +1,122 @@
+"""The alerts as the pages show them: one row an alert, and what changed since the pages were told last."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from schemas.messages import Acknowledgement, Alert
+from stream.settings import AlertSettings
+
+from .alert_book import AlertBook, AlertEntry, rank_of
+from .traffic import LIVE_S
+
+
+class AlertRow(msgspec.Struct, kw_only=True):
+    """An alert as the list shows it; times are seconds since 1970."""
+
+    identifier: str
+    rank: int
+    """The alert's place in the list: the lowest rank stands on top, and the newest alert among equal ranks."""
+    record_id: str
+    patient_id: str | None
+    disease: str
+    probability: float
+    threshold: float
+    priority: str
+    status: str
+    onset: float
+    recorded_at: float | None
+    late: bool
+    """Whether the ECG was old when it was screened. True as well if the ECG does not say when it was recorded."""
+    trained: bool
+    acknowledged_by: str | None = None
+    acknowledged_at: float | None = None
+    comment: str | None = None
+
+
+class AlertRows:
+    """Keeps the alerts in a book, and notes what the pages have to be told.
+
+    Args:
+        limit: how many alerts are kept.
+    """
+
+    def __init__(self, settings: AlertSettings, *, limit: int) -> None:
+        self._book = AlertBook.from_settings(settings, limit=limit, dropped=self._note_dropped)
+        self._limit = limit
+        self._changed: dict[str, None] = {}
+        self._dropped: dict[str, None] = {}
+
+    def receive(self, alert: Alert, key: bytes | None) -> None:
+        """Take a message of the topic of alerts in."""
+        self._book.receive_alert(alert, key)
+        self._changed[alert.identifier] = None
+
+    def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        """Take an acknowledgement in; one that comes before its alert is kept for the alert."""
+        if self._book.receive_ack(acknowledgement):
+            self._changed[acknowledgement.identifier] = None
+
+    def due(self, now: datetime) -> list[AlertEntry]:
+        """Return the alerts whose new state is to be published now."""
+        entries = self._book.due(now)
+        self._changed |= dict.fromkeys(entry.alert.identifier for entry in entries)
+        return entries
+
+    def get(self, identifier: str) -> AlertEntry | None:
+        """Return one alert as it stands."""
+        return self._book.get(identifier)
+
+    def all(self) -> list[AlertRow]:
+        """Return the rows of all alerts, the most urgent first."""
+        return [_row(entry) for entry in self._book.entries(limit=self._limit)]
+
+    def of_record(self, record_id: str) -> list[AlertRow]:
+        """Return the rows of one record, the most probable disease first."""
+        rows = [_row(entry) for entry in self._book.entries(record_id=record_id)]
+        return sorted(rows, key=lambda row: -row.probability)
+
+    def take_changed(self) -> list[AlertRow]:
+        """Return the rows that changed since the last call."""
+        changed, self._changed = self._changed, {}
+        return [_row(entry) for identifier in changed if (entry := self._book.get(identifier))]
+
+    def take_dropped(self) -> list[str]:
+        """Return the identifiers of the alerts that were dropped since the last call, and did not come back."""
+        dropped, self._dropped = self._dropped, {}
+        return [identifier for identifier in dropped if self._book.get(identifier) is None]
+
+    def open_records(self) -> set[str]:
+        """Return the ids of the records that have an open alert."""
+        return self._book.open_records()
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of alerts by status."""
+        return {str(status): number for status, number in self._book.counts().items()}
+
+    def _note_dropped(self, identifier: str) -> None:
+        self._dropped[identifier] = None
+
+
+def _row(entry: AlertEntry) -> AlertRow:
+    alert, acknowledgement = entry.alert, entry.acknowledgement
+    return AlertRow(
+        identifier=alert.identifier,
+        rank=rank_of(entry),
+        record_id=alert.record_id,
+        patient_id=alert.subject,
+        disease=alert.code,
+        probability=alert.risks[0].probability,
+        threshold=alert.risks[0].threshold,
+        priority=alert.priority,
+        status=alert.status,
+        onset=alert.onset.timestamp(),
+        recorded_at=alert.recorded_at.timestamp() if alert.recorded_at else None,
+        late=alert.recorded_at is None or (alert.onset - alert.recorded_at).total_seconds() > LIVE_S,
+        trained=alert.model.trained,
+        acknowledged_by=acknowledgement.acknowledged_by if acknowledgement else None,
+        acknowledged_at=acknowledgement.acknowledged_at.timestamp() if acknowledgement else None,
+        comment=acknowledgement.comment if acknowledgement else None,
+    )
