@@ -165,7 +165,7 @@ class Rejection(Message, frozen=True, kw_only=True):
     device_id: Identifier | None = None
     """The device that recorded the ECG; None where the bytes could not be read that far."""
     site: Identifier | None = None
-    """Where the ECG was recorded, such as a hospital and its ward; None likewise."""
+    """Where the ECG was recorded, such as a hospital and its ward; None where that is not known."""
     code: Code
     """For a program: 'malformed_record', 'missing_lead', …"""
     detail: str

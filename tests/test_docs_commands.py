@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import typer.main
-from documents import ROOT, documents, name_of, shell_blocks
+from documents import ROOT, documents, name_of, prose, shell_blocks
 from typer import BadParameter
 from waiting import PATIENCE_S
 
@@ -38,6 +38,14 @@ def where(block):
 
 
 CARDIACNETS = [command[1:] for block in BLOCKS for command in commands_of(block) if command[0] == "cardiacnets"]
+INLINE = sorted(
+    {
+        " ".join(words.split())
+        for document in documents()
+        if document.name != "CHANGELOG.md"
+        for words in re.findall(r"`cardiacnets ([a-z][^`…]+)`", prose(document))
+    }
+)
 MAKE = {command[1] for block in BLOCKS for command in commands_of(block) if command[0] == "make" and len(command) > 1}
 
 
@@ -57,6 +65,15 @@ def parse(words):
 @pytest.mark.parametrize("words", CARDIACNETS, ids=" ".join)
 def test_a_commands_arguments_and_options_exist(words):
     parse(words)
+
+
+@pytest.mark.parametrize("line", INLINE)
+def test_a_command_that_a_sentence_names_exists_with_its_options(line):
+    try:
+        parse([word for word in shlex.split(line) if word != "--help"])
+    except BadParameter as error:  # a sentence may leave out what must be given
+        if not type(error).__name__.startswith("Missing"):
+            raise
 
 
 def test_an_option_that_does_not_exist_is_found():

@@ -5,6 +5,7 @@ import re
 import pytest
 from documents import ROOT, text_of
 
+from inference.bundle import default_bundle, load_bundle
 from schemas.messages import Rejection, decode_message
 from schemas.topics import TOPICS
 from stream.settings import CONFIG_VARIABLE, load_settings
@@ -45,3 +46,7 @@ def test_the_rejection_that_is_shown_is_one():
     (text,) = blocks(DEVICES, "json")
     rejection = decode_message(Rejection, text.encode())
     assert (rejection.code, rejection.numbers["flat_leads"]) == ("flat_lead", 3)
+
+
+def test_the_model_card_is_about_the_bundle_that_is_shipped():
+    assert f"`{load_bundle(default_bundle()).manifest.version}`" in text_of(ROOT / "docs" / "model-card.md")
