@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,11 +23,33 @@ SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP)(_\w
 Positive = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=86_400)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
-Addresses = Annotated[str, Meta(pattern=r"^[^\s/,]+(, ?[^\s/,]+)*$", max_length=2048)]
-RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://", max_length=2048)]
-RegistryUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$", max_length=2048)]
-TopicPrefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", max_length=128)]
-HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$", max_length=253)]
+Addresses = Annotated[
+    str,
+    Meta(pattern=r"^[^\s/,]+(, ?[^\s/,]+)*$", max_length=2048, description="host:port, with commas between several"),
+]
+RedisUrl = Annotated[
+    str, Meta(pattern=r"^(rediss?|unix)://", max_length=2048, description="a URL with redis://, rediss:// or unix://")
+]
+RegistryUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$",
+        max_length=2048,
+        description="a URL with http:// or https://, without user, password and query",
+    ),
+]
+TopicPrefix = Annotated[
+    str,
+    Meta(pattern=r"^[A-Za-z0-9._-]*$", max_length=128, description="letters, digits, dots, underscores, hyphens"),
+]
+HostName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$",
+        max_length=253,
+        description="a host name, without scheme, port and path",
+    ),
+]
 
 
 class _Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -359,12 +381,23 @@ def as_environment(settings: Settings) -> dict[str, str]:
 
 
 def _complaint(error: msgspec.ValidationError) -> str:
-    """Return msgspec's complaint with the variable's name in place of the path to the field."""
+    """Return msgspec's complaint with the variable's name for the path to the field, and words for its pattern."""
     complaint, _, path = str(error).partition(" - at ")
     name = path.strip("`").rpartition(".")[2]
-    if any(name in names for names in FLAT_NAMES.values()):
-        return f"{PREFIX}{name.upper()} has an impossible value: {complaint}"
+    for group, names in FLAT_NAMES.items():
+        if name in names:
+            if "regex" in complaint:
+                complaint = f"write {_description(group, names[name])}"
+            return f"{PREFIX}{name.upper()} has an impossible value: {complaint}"
     return f"a setting has an impossible value: {complaint}"
+
+
+def _description(group: str, field: str) -> str:
+    """Return what the type of a field says of the values that it takes."""
+    kind = get_type_hints(type(getattr(Settings(), group)), include_extras=True)[field]
+    kinds = (kind, *get_args(kind))  # an optional field is a union
+    rules = (rule for kind in kinds for rule in getattr(kind, "__metadata__", ()) if isinstance(rule, Meta))
+    return next((rule.description for rule in rules if rule.description), "another value")
 
 
 def _is_service_link(name: str, value: str) -> bool:

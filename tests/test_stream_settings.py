@@ -134,3 +134,19 @@ def test_settings_pass_through_the_environment_of_a_child_and_win_over_what_it_i
 
 def test_an_empty_variable_is_as_good_as_none():
     assert load_settings({"CARDIACNETS_BROKER": "", "CARDIACNETS_BUNDLE": "", "CARDIACNETS_CONFIG": ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("REDIS", "http://redis", "write a URL with redis://, rediss:// or unix://"),
+        ("BROKER", "kafka 9092", "write host:port"),
+        ("DASHBOARD_NAME", "http://ward", "write a host name"),
+        ("TOPIC_PREFIX", "a b", "write letters, digits"),
+        ("SCHEMA_REGISTRY", "ftp://registry", "write a URL with http:// or https://"),
+    ],
+)
+def test_a_value_of_another_form_is_refused_in_words_and_not_by_a_pattern(name, value, words):
+    with pytest.raises(InvalidSettings, match=f"CARDIACNETS_{name} has an impossible value: {words}") as refused:
+        load_settings({f"CARDIACNETS_{name}": value})
+    assert "regex" not in str(refused.value)

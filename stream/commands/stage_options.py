@@ -8,7 +8,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Concatenate,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 import typer
@@ -16,6 +27,9 @@ import typer
 from training.stages.settings import Hardware, SavedStruct
 
 from .optional_packages import need_modules
+
+if TYPE_CHECKING:
+    from training.cohort.layout import Cohort
 
 SettingsT = TypeVar("SettingsT", bound=SavedStruct)
 P = ParamSpec("P")
@@ -33,6 +47,13 @@ def need_learning() -> None:
         EngineUnavailable: a package is missing; the sentence says what to install.
     """
     need_modules("learning", "torch", "lightning", "sklearn", "einops")
+
+
+def open_cohort(folder: Path) -> Cohort:
+    """Return the cohort of a folder; see `training.cohort.layout.open_cohort`, which imports what is heavy."""
+    from training.cohort import layout
+
+    return layout.open_cohort(folder)
 
 
 def stage_command(settings: type[SettingsT]) -> Callable[[Stage[SettingsT, P]], Callable[..., None]]:
