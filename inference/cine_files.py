@@ -60,12 +60,14 @@ def cine_writer(path: Path) -> Callable[[Cine, Path], None]:
     """Return what writes files of that name.
 
     Raises:
-        InvalidSettings: the name asks for none of the four formats.
+        InvalidSettings: the name has another ending.
     """
     for suffix, write in WRITERS.items():
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return write
-    raise InvalidSettings(f"{path}: a cine is written as one of {', '.join(WRITERS)}; name the file so")
+    raise InvalidSettings(
+        f"{path}: a cine is written as {', '.join(WRITERS)}; give the file a name with one of these endings"
+    )
 
 
 def beat_s(cine: Cine) -> float:

@@ -162,7 +162,7 @@ def name_heads(checkpoints: Sequence[Checkpoint], diseases: Sequence[str]) -> tu
         InvalidSettings: there is not one disease for each disease head, or a head comes twice.
     """
     if unknown := [name for name in diseases if name not in DISEASES]:
-        raise InvalidSettings(f"there is no disease {', '.join(unknown)}: choose of {', '.join(DISEASES)}")
+        raise InvalidSettings(f"there is no disease {', '.join(unknown)}: the diseases are {', '.join(DISEASES)}")
     needed = [checkpoint.path.name for checkpoint in checkpoints if checkpoint.head == "disease"]
     if len(needed) != len(diseases):
         raise InvalidSettings(
@@ -266,7 +266,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # of TorchScript archives, which are refused here
             content = None if foreign else torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise CorruptBundle(f"{path} is no checkpoint of tensors and plain values; nothing in it was run") from error
+        raise CorruptBundle(f"{path} is not a checkpoint of tensors and plain values; no code in it was run") from error
     if foreign:
         raise CorruptBundle(
             f"{path} holds more than tensors and plain values, which may be code and was not run: "
@@ -274,13 +274,13 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         )
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict):
-        raise CorruptBundle(f"{path} is no released checkpoint: it has no state dict under 'model'")
+        raise CorruptBundle(f"{path} is not a released checkpoint: it has no state dict under 'model'")
     return state
 
 
 def _require_file(path: Path, max_bytes: int) -> None:
     if not path.is_file():
-        raise InvalidSettings(f"there is no file {str(path)!r}")
+        raise InvalidSettings(f"there is no file {str(path)!r}: check its name")
     if (size := path.stat().st_size) > max_bytes:
         raise InvalidSettings(f"{path} has {size} bytes, and at most {max_bytes} are read")
 
@@ -291,9 +291,11 @@ def _require_plain_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise CorruptBundle(f"{path} is no checkpoint as torch.save writes it since version 1.6: {error}") from error
+        raise CorruptBundle(
+            f"{path} is not a checkpoint that torch.save of version 1.6 or newer wrote: {error}"
+        ) from error
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise CorruptBundle(f"{path} is compressed, as torch.save never does: it is not read")
+        raise CorruptBundle(f"{path} is compressed, which torch.save never does: it is not read")
     if any(entry.file_size > MAX_PICKLE_BYTES for entry in entries if entry.filename.endswith(".pkl")):
         raise CorruptBundle(f"{path} holds more than {MAX_PICKLE_BYTES} bytes beside its tensors: it is not read")
 

@@ -39,8 +39,8 @@ def new_redis(settings: RedisSettings, *, retries: int) -> Redis:
         raise InvalidSettings(f"CARDIACNETS_REDIS has an option that redis-py does not know: {error}") from error
     except ValueError:  # its text may hold a piece of the password
         raise InvalidSettings(
-            "CARDIACNETS_REDIS is no URL: look at its port, at its options, and at the password, in which # is written "
-            "%23 and / %2F"
+            "CARDIACNETS_REDIS is not a URL: check its port, its options and its password. In the password, write %23 "
+            "for # and %2F for /"
         ) from None
     return client
 

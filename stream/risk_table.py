@@ -1,4 +1,4 @@
-"""Risks as a terminal shows them: short headings, one cell a disease, and what the weights are."""
+"""Risks in a terminal: short headings, one cell for each disease, and a note on the weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEGEND = ", ".join(f"{short} {disease.replace('_', ' ')}" for disease, short in 
 
 
 def risk_cells(report: RiskReport) -> list[Text]:
-    """Return the probabilities in the order of the columns; a flagged one is bold and marked, not coloured alone."""
+    """Return the probabilities in the order of the columns. A flagged probability is marked, not only coloured."""
     return [
         Text(f"▲ {risk.probability:.2f}", style="bold red") if risk.flagged else Text(f"{risk.probability:.2f}")
         for risk in report.risks
@@ -25,5 +25,5 @@ def risk_cells(report: RiskReport) -> list[Text]:
 
 
 def weights_note(model: ModelReference) -> str:
-    """Return a sentence on what the weights are, with a space behind."""
+    """Return a sentence about the weights, followed by a space."""
     return f"Weights: {model.weights}. " if model.trained else "The weights are untrained: the numbers mean nothing. "

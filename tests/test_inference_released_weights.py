@@ -336,7 +336,7 @@ def test_code_in_a_file_is_refused_and_not_run(network, tmp_path, where):
     else:
         write_checkpoint(path, state, **{where: Payload(mark)})
 
-    with pytest.raises(CorruptBundle, match="not run" if where in {"config", "model"} else "no checkpoint"):
+    with pytest.raises(CorruptBundle, match="not run" if where in {"config", "model"} else "not a checkpoint"):
         open_checkpoint(path, TINY)
     assert not mark.exists()
     if where == "plain pickle":
@@ -356,7 +356,7 @@ def test_files_that_are_no_checkpoint_are_refused(network, tmp_path):
 def test_archives_that_are_no_checkpoint_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("letter.txt", "dear reader")
-    with pytest.raises(CorruptBundle, match="no checkpoint"):
+    with pytest.raises(CorruptBundle, match="not a checkpoint"):
         open_checkpoint(tmp_path / "a.pth", TINY)
     torch.save([torch.zeros(2)], tmp_path / "list.pth")
     with pytest.raises(CorruptBundle, match="no state dict under 'model'"):

@@ -57,9 +57,10 @@ def _what(reason: Exception, broker: str, protocol: str) -> str:
         case UnsupportedSaslMechanismError():
             return f"Kafka at {broker} does not know CARDIACNETS_SASL_MECHANISM"
         case ssl.SSLCertVerificationError():
-            return f"the certificate of Kafka at {broker} is not trusted; CARDIACNETS_TLS_CA_FILE names who signs it"
+            advice = "set CARDIACNETS_TLS_CA_FILE to the authority that signed it"
+            return f"the certificate of Kafka at {broker} is not trusted; {advice}"
         case KafkaConnectionError() | ssl.SSLError():
             advice = f"does it expect another CARDIACNETS_SECURITY_PROTOCOL than {protocol}, or a client's certificate?"
             return f"Kafka at {broker} hangs up: {advice}"
         case _:
-            return f"no Kafka broker answers at {broker}; CARDIACNETS_BROKER names it"
+            return f"no Kafka broker answers at {broker}; set its address by --broker or CARDIACNETS_BROKER"

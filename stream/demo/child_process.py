@@ -1,4 +1,4 @@
-"""Child processes that never outlive us."""
+"""Child processes that end when this process ends."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ KILL_S = 5.0
 
 
 class Child:
-    """A guarded child process, stopped on leaving the `with` block: SIGTERM, then, past a deadline, SIGKILL.
+    """A child process that stops when the `with` block ends: by SIGTERM and, after a deadline, by SIGKILL.
 
-    Start children from the main thread: on Linux they are bound to the life of the thread that starts them.
+    Start children from the main thread. On Linux, a child ends with the thread that started it.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Child:
         guardian = [sys.executable, "-m", "stream.demo.die_with_parent", str(os.getpid()), *command]
         output: IO[bytes] | int = log.open("ab") if log else subprocess.DEVNULL
         try:
-            # A session of its own: Ctrl-C in the terminal reaches us alone, and we stop the children in our order.
+            # In its own session the child gets no Ctrl-C of the terminal: this process stops its children in order.
             self.process = subprocess.Popen(  # noqa: S603
                 guardian,
                 stdin=subprocess.DEVNULL,
@@ -55,11 +55,11 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether the process is still there."""
+        """Whether the process is running."""
         return self.process.poll() is None
 
     def stop(self) -> int:
-        """End the child, gently first; return its exit code."""
+        """Stop the child, first by SIGTERM. Return its exit code."""
         if self.running:
             self.process.terminate()
             try:

@@ -1,7 +1,7 @@
 """Run a command that dies with its parent: `python -m stream.demo.die_with_parent PARENT_PID COMMAND…`.
 
-On Linux the kernel does it (PR_SET_PDEATHSIG survives the exec below, which replaces this process). Elsewhere this
-process stays, watches its parent and passes signals on.
+On Linux the kernel ends the command: PR_SET_PDEATHSIG survives the exec that replaces this process by the command.
+On other systems this process stays, watches its parent and passes signals on.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ STOP_S = 10.0
 
 
 def main(arguments: list[str]) -> int:
-    """Replace this process by the command, or watch over it; return its exit code."""
+    """Replace this process by the command, or watch the command and return its exit code."""
     parent, command = int(arguments[0]), arguments[1:]
     if platform.system() == "Linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
             return os.EX_OSERR
-        if os.getppid() != parent:  # it died between our start and the call above
+        if os.getppid() != parent:  # the parent died before the call above
             return os.EX_TEMPFAIL
         os.execvp(command[0], command)  # noqa: S606
     return _watch(parent, command)

