@@ -49,3 +49,7 @@ def test_the_image_holds_every_package_and_sets_what_exists():
     packages = re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE)
     assert packages == ["schemas", "engines", "inference", "training", "stream"]
     load_settings(dict(re.findall(rf"({PREFIX}\w+)=(\S+)", DOCKERFILE)))
+
+
+def test_the_image_installs_what_serving_needs_within_the_constraints():
+    assert re.findall(r"pip install .*-c constraints.txt (.+)$", DOCKERFILE, re.MULTILINE) == ["'.[serve]'"]
