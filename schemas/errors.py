@@ -136,9 +136,17 @@ class Overloaded(TransientError):
 
 
 class RegistryUnavailable(TransientError):
-    """The schema registry does not answer, or not as a registry does."""
+    """The schema registry does not answer, or not as a registry does.
+
+    Attributes:
+        outage: the number of the outage. The number changes when the registry has answered in between.
+    """
 
     code = "schema_registry_unavailable"
+
+    def __init__(self, message: str, *, outage: int = 0) -> None:
+        super().__init__(message)
+        self.outage = outage
 
 
 class ShuttingDown(TransientError):

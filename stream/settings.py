@@ -40,8 +40,17 @@ RegistryUrl = Annotated[
 ]
 TopicPrefix = Annotated[
     str,
-    Meta(pattern=r"^[A-Za-z0-9._-]*$", max_length=128, description="letters, digits, dots, underscores, hyphens"),
+    Meta(pattern=r"^[A-Za-z0-9._-]*\Z", max_length=128, description="letters, digits, dots, underscores, hyphens"),
 ]
+BearerToken = Annotated[
+    str,
+    Meta(
+        pattern=r"^[!-~]+\Z",
+        max_length=8192,
+        description="printable ASCII characters, without a space and without a new line at the end",
+    ),
+]
+"""What a header may hold: an error about another token would show the token."""
 HostName = Annotated[
     str,
     Meta(
@@ -137,7 +146,7 @@ class RegistrySettings(
     """The user of the registry's login."""
     password: str | None = None
     """The password of the registry's login."""
-    token: str | None = None
+    token: BearerToken | None = None
     """A bearer token, in place of user and password."""
     ca_file: Path | None = None
     """The certificate authority that signed the registry's certificate. The system's authorities where not set."""

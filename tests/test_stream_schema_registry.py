@@ -24,7 +24,7 @@ from stream.broker.schema_registry import (
     find_schema_by,
     http_request,
 )
-from stream.settings import RegistrySettings, load_settings
+from stream.settings import RegistrySettings, Settings, load_settings
 
 URL = "https://registry.example:8081/apis"
 SCHEMA = json.dumps(AVRO_SCHEMA)
@@ -211,6 +211,24 @@ def test_look_ups_that_take_long_are_rationed():
         ward.find(1001)
 
 
+def test_many_unknown_ids_at_a_quick_registry_are_all_looked_up():
+    ward = Ward(NOT_THERE)
+    ward.costs_s = 0.01
+    for schema_id in range(2000):
+        with pytest.raises(UnknownSchema):
+            ward.find(schema_id)
+    assert len(ward.asked) == 2000
+
+
+def test_an_outage_keeps_its_number_until_the_registry_answers():
+    ward, outages = Ward(OSError("away"), OSError("away"), NOT_THERE, OSError("away")), []
+    for schema_id in (1, 2, 3, 4):
+        with pytest.raises((UnknownSchema, RegistryUnavailable)) as refused:
+            ward.find(schema_id)
+        outages.append(getattr(refused.value, "outage", None))
+    assert outages == [1, 1, None, 2]
+
+
 def test_what_is_kept_is_bounded_and_what_is_used_stays():
     ward = Ward(there())
     for schema_id in range(1, KEPT_SCHEMAS + 100):
@@ -305,3 +323,10 @@ def test_without_a_registry_our_own_schemas_are_known():
 def test_settings_of_a_registry_that_would_be_ignored_are_refused(changes, said):
     with pytest.raises(InvalidSettings, match=said):
         load_settings({f"CARDIACNETS_SCHEMA_REGISTRY{name}": value for name, value in changes.items()})
+
+
+@pytest.mark.parametrize("token", ["top-secret\n", "top secret", "top-\u20acsecret", ""])
+def test_a_token_that_no_header_takes_is_refused_before_an_error_can_show_it(token):
+    with pytest.raises(InvalidSettings, match="CARDIACNETS_SCHEMA_REGISTRY_TOKEN") as refused:
+        Settings.of(schema_registry="https://registry", schema_registry_token=token)
+    assert "secret" not in str(refused.value)

@@ -39,7 +39,7 @@ def test_without_a_prefix_topics_and_groups_are_called_as_ever():
     assert (settings.kafka.screening_group, settings.cine_group) == ("cardiacnets-screening", "cardiacnets-cines")
 
 
-@pytest.mark.parametrize("prefix", ["staging/", "a b", "ä", "x" * 129])
+@pytest.mark.parametrize("prefix", ["staging/", "a b", "ä", "x" * 129, "staging.\n"])
 def test_a_prefix_that_no_topic_may_have_is_refused(prefix):
     with pytest.raises(InvalidSettings, match="CARDIACNETS_TOPIC_PREFIX"):
         load_settings({"CARDIACNETS_TOPIC_PREFIX": prefix})

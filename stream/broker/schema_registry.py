@@ -6,6 +6,7 @@ The thread that prepares batches asks, and it must not wait for long. So
 - what the registry does not have is remembered for 10 s, and an outage for 1 s: a backlog of such records costs one
   request, not one a record;
 - a look-up may take 2 s; together they may take 2 s, and a fifth of the time from then on;
+- the first 20 ms of a look-up do not count: with a quick registry, many unknown ids cost no more than many ECGs;
 - the request runs in a thread of its own, because a name server that does not answer heeds no time limit.
 """
 
@@ -44,6 +45,9 @@ LOOK_UP_S = 2.0
 """How long one look-up may take, and all of them together before they are rationed."""
 SHARE = 0.2
 """The share of the time that look-ups may take from then on."""
+UNCOUNTED_S = 0.02
+"""Of each look-up. Otherwise a device that sends a new unknown id with every record would use up the ration, and every
+record of that lane would have to wait a second for its own look-up."""
 UNKNOWN_S = 10.0
 OUTAGE_S = 1.0
 LEAST_S = 0.2
@@ -105,6 +109,8 @@ class SchemaRegistry:
         self._refusals: RecentDict[str, tuple[float, Refusal]] = RecentDict(KEPT_REFUSALS)
         self._ration = _Ration(clock)
         self._asked: Future[Answer] | None = None
+        self._is_away = False
+        self._outages = 0
         self._quiet_until = 0.0
 
     def __call__(self, reference: SchemaReference) -> WriterSchema:
@@ -146,22 +152,31 @@ class SchemaRegistry:
         found: WriterSchema | UnusableSchema
         try:
             found = self._read(reference, path, self._ask(path))
+        except RegistryUnavailable as error:
+            self._note_outage(error)
+            return self._refuse(path, error, OUTAGE_S)
+        except UnknownSchema as error:
+            self._is_away = False
+            return self._refuse(path, error, UNKNOWN_S)
         except UnusableSchema as error:
             found = error
-        except (UnknownSchema, RegistryUnavailable) as refusal:
-            keep_s = UNKNOWN_S if isinstance(refusal, UnknownSchema) else OUTAGE_S
-            self._refusals.put(path, (self._clock() + keep_s, refusal))
-            self._log(refusal)
-            return refusal
+        self._is_away = False
         self._schemas.put(path, found)
         log.info("schema_loaded", path=path, usable=isinstance(found, WriterSchema))
         return found
 
-    def _log(self, refusal: Refusal) -> None:
-        """Log an outage, now and then; what the registry does not have is in the rejections."""
-        if isinstance(refusal, RegistryUnavailable) and self._clock() >= self._quiet_until:
+    def _refuse(self, path: str, refusal: Refusal, keep_s: float) -> Refusal:
+        self._refusals.put(path, (self._clock() + keep_s, refusal))
+        return refusal
+
+    def _note_outage(self, error: RegistryUnavailable) -> None:
+        """Number the outage, and log it now and then; what the registry does not have is in the rejections."""
+        self._outages += not self._is_away
+        self._is_away = True
+        error.outage = self._outages
+        if self._clock() >= self._quiet_until:
             self._quiet_until = self._clock() + LOG_EVERY_S
-            log.warning(refusal.code, reason=str(refusal))
+            log.warning(error.code, reason=str(error))
 
     def _ask(self, path: str) -> Answer:
         """Return the registry's answer, in time."""
@@ -212,7 +227,7 @@ class _Ration:
 
     def __exit__(self, *_: object) -> None:
         now = self.clock()
-        self.spent_s += now - self._since
+        self.spent_s += max(0.0, now - self._since - UNCOUNTED_S)
         self._since = now
 
 

@@ -79,7 +79,7 @@ class ScreeningLane:
         self._accepted: asyncio.Queue[_Pending | None] = asyncio.Queue()
         self._published: asyncio.Queue[tuple[Event, Sequence[Awaitable[object]]] | None] = asyncio.Queue()
         self._given_up = 0
-        self._registry_is_away = False
+        self._outage_waited_for: int | None = None  # the registry's, through which a record has waited in vain
         self.held = 0
         self.finished = 0
 
@@ -121,17 +121,17 @@ class ScreeningLane:
             pending.screening = await self._batcher.admit(pending.ecg, lane=self._lane, alone=True)
         if not isinstance(outcome, Refused):
             self._given_up = 0
-            self._registry_is_away &= not pending.ecg.message.names_schema
         return outcome
 
     def _tries_after(self, error: TransientError) -> Tries:
-        """Return how often to try: one record waits for the registry to come back, and those after it wait no more."""
-        patient = isinstance(error, RegistryUnavailable) and not self._registry_is_away
+        """Return how often to try: one record waits for an outage of the registry to end, and no other record does."""
+        patient = isinstance(error, RegistryUnavailable) and error.outage != self._outage_waited_for
         return self._registry_tries if patient else self._tries
 
     def _give_up(self, refused: Refused, failed: int) -> Refused:
         self._given_up += 1
-        self._registry_is_away |= isinstance(refused.error, RegistryUnavailable)
+        if isinstance(refused.error, RegistryUnavailable):
+            self._outage_waited_for = refused.error.outage
         if self._given_up < self._failures_in_a_row:
             return refused
         in_a_row = f"failed on {self._given_up} records in a row"
