@@ -9,6 +9,16 @@ import pytest
 import typer
 
 from stream.cli import app
+from stream.commands.stage_options import options_of, take_settings
+from training.stages.settings import (
+    Align,
+    Finetune,
+    PretrainCmr,
+    PretrainEcg,
+    TrainGenerator,
+    TrainSegmenter,
+    TrainVae,
+)
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("aiokafka", "faust", "matplotlib", "numpy", "onnxruntime", "openvino", "scipy", "torch", "wfdb")
@@ -124,3 +134,14 @@ def test_a_mistake_ends_in_a_sentence_that_says_what_to_do(arguments, code, word
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert words in " ".join(done.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("stage", [PretrainEcg, PretrainCmr, Align, Finetune, TrainVae, TrainGenerator, TrainSegmenter])
+def test_options_arrive_in_the_settings_and_the_others_keep_their_defaults(stage):
+    defaults = {option.name: option.default.default for option in options_of(stage())}
+    assert take_settings(stage(), dict(defaults)) == stage()
+    chosen = take_settings(stage(), defaults | {"seed": 7, "patience": 2, "cmr": "of the stage itself"})
+    assert (chosen.seed, chosen.learning.patience) == (7, 2)
+    assert chosen.learning.epochs == stage().learning.epochs
+    with pytest.raises(typer.BadParameter, match="int"):
+        take_settings(stage(), defaults | {"epochs": 0})

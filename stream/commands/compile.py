@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from .optional_packages import need_modules
 from .options import BundleFolder, Json, settings_with
 from .output import print_json
 
@@ -47,6 +48,7 @@ def compile_command(
     settings = settings_with(bundle=bundle, threads=threads)
     loaded = load_bundle(settings.model.bundle or default_bundle())
     if export:
+        need_modules("exporting the graph", "torch", "onnxscript")
         probe = load_probe(loaded)
         loaded = package_network(loaded.folder, restore_network(loaded), loaded.manifest, probe.inputs)
     rows = settings.screening.max_batch * loaded.manifest.input.n_crops
