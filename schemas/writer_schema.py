@@ -181,7 +181,8 @@ def _check_resolution(written: WrittenRecord) -> None:
         UnusableSchema: it has another name, lacks a field that we need, or has one of a type that ours cannot take.
     """
     if written.name != AVRO_SCHEMA["name"]:
-        raise UnusableSchema(f"the schema's record is called {written.name!r}, not {AVRO_SCHEMA['name']!r}")
+        called = written.name[:MAX_SHOWN_CHARACTERS]
+        raise UnusableSchema(f"the schema's record is called {called!r}, not {AVRO_SCHEMA['name']!r}")
     types = dict(written.fields)
     if missing := [name for name in _REQUIRED if name not in types]:
         raise UnusableSchema(f"the schema lacks fields that every record needs: {', '.join(missing)}")

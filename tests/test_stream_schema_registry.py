@@ -4,6 +4,7 @@ import json
 import ssl
 import threading
 import time
+import tracemalloc
 
 import pytest
 import trustme
@@ -209,6 +210,19 @@ def test_look_ups_that_take_long_are_rationed():
         ward.find(1000)
     with pytest.raises(RegistryUnavailable, match="too slow"):
         ward.find(1001)
+
+
+@pytest.mark.parametrize("status", [200, 502])
+def test_what_is_kept_of_a_refusal_does_not_keep_the_answer(status):
+    find = SchemaRegistry(URL, lambda _path: Answer(status, b'{"schema": "' + bytes(b"x" * 2**19) + b'"}'))
+    tracemalloc.start()
+    try:
+        for schema_id in range(100):
+            with pytest.raises((UnusableSchema, RegistryUnavailable)):
+                find(schema_id)
+        assert tracemalloc.get_traced_memory()[0] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_many_unknown_ids_at_a_quick_registry_are_all_looked_up():

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from harness import collect, good_values, ward
 from registry import answering, running_registry
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from schemas.codec import AVRO_SCHEMA, decode_ecg, encode_ecg
 from schemas.ecg_record import EcgRecord
@@ -170,3 +170,19 @@ def test_a_registry_that_is_away_for_a_moment_costs_no_record(tmp_path):
             answers = asyncio.run(collect(here.settings, until=lambda so_far: so_far.answered))
     assert set(answers.reports) == {record.record_id}
     assert [path for path, _ in server.requests] == ["/schemas/ids/7"]
+
+
+def test_a_worker_whose_record_waits_for_the_registry_ends_in_order_and_the_next_one_screens_it(tmp_path):
+    (record,) = good_records(1)
+    port, answer = free_port(), (200, {}, json.dumps({"schema": json.dumps(AVRO_SCHEMA)}).encode())
+    with ward(tmp_path, schema_registry=f"http://127.0.0.1:{port}", engine="onnxruntime") as here:
+        worker = here.start()
+        asyncio.run(publish(here.settings, [(b"framed", encode_ecg(record, schema_id=7), [])]))
+        wait_until(lambda: "schema_registry_unavailable" in worker.log.read_text())
+        worker.process.terminate()
+        assert worker.process.wait(PATIENCE_S) == 0
+        with answering(answer, port=port):
+            here.start()
+            answers = asyncio.run(collect(here.settings, until=lambda so_far: so_far.answered))
+    assert set(answers.reports) == {record.record_id}
+    assert not answers.rejections

@@ -159,15 +159,16 @@ class SchemaRegistry:
             self._is_away = False
             return self._refuse(path, error, UNKNOWN_S)
         except UnusableSchema as error:
-            found = error
+            found = _again(error)
         self._is_away = False
         self._schemas.put(path, found)
         log.info("schema_loaded", path=path, usable=isinstance(found, WriterSchema))
         return found
 
     def _refuse(self, path: str, refusal: Refusal, keep_s: float) -> Refusal:
-        self._refusals.put(path, (self._clock() + keep_s, refusal))
-        return refusal
+        kept = _again(refusal)
+        self._refusals.put(path, (self._clock() + keep_s, kept))
+        return kept
 
     def _note_outage(self, error: RegistryUnavailable) -> None:
         """Number the outage, and log it now and then; what the registry does not have is in the rejections."""
@@ -332,5 +333,5 @@ def _resolved(text: str, schema_id: int, fields: dict[str, Any]) -> WriterSchema
 
 
 def _again(refusal: Refusal) -> Refusal:
-    """Return the same refusal as an error of its own: one that is kept must not gather the traces of every record."""
+    """Return the same refusal as an error of its own: one that is kept must keep no trace, which holds an answer."""
     return copy.copy(refusal)

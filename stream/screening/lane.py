@@ -80,6 +80,7 @@ class ScreeningLane:
         self._published: asyncio.Queue[tuple[Event, Sequence[Awaitable[object]]] | None] = asyncio.Queue()
         self._given_up = 0
         self._outage_waited_for: int | None = None  # the registry's, through which a record has waited in vain
+        self.waits_for_registry = False
         self.held = 0
         self.finished = 0
 
@@ -115,10 +116,13 @@ class ScreeningLane:
             failed += 1
             tries = self._tries_after(outcome.error)
             if failed >= tries.limit:
-                return self._give_up(outcome, failed)
+                outcome = self._give_up(outcome, failed)
+                break
+            self.waits_for_registry = tries is self._registry_tries
             await asyncio.sleep(tries.delay_s(failed))
             # Alone, so that one poisonous record cannot fail its neighbours a second time.
             pending.screening = await self._batcher.admit(pending.ecg, lane=self._lane, alone=True)
+        self.waits_for_registry = False
         if not isinstance(outcome, Refused):
             self._given_up = 0
         return outcome

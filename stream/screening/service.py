@@ -65,6 +65,11 @@ class ScreeningService(TopicService):
         )
         return self._lanes[lane]
 
+    @property
+    def waits_for_registry(self) -> bool:
+        """Whether a lane has stopped until the schema registry answers again."""
+        return any(lane.waits_for_registry for lane in self._lanes.values())
+
     async def _start_parts(self, stack: AsyncExitStack) -> Batcher[Any, Any, Any]:
         self._waveforms = await stack.enter_async_context(WaveformCache(self._settings.redis, self.metrics))
         self._batcher: Batcher[ReceivedEcg, PreparedBatch, ScreenedOrRefused] = await stack.enter_async_context(

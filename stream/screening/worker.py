@@ -40,8 +40,19 @@ def serve(settings: Settings, screener: Screener) -> NoReturn:
     service = ScreeningService(settings, screener, lag=lambda: consumer_lag(app), ready=lambda: has_joined(app))
     add_lanes(app, service, settings.kafka)
     gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
-    ServingWorker(app, service, service.shutdown_begins).execute_from_commandline()
+    ServingWorker(app, service, lambda: begin_shutdown(app, service)).execute_from_commandline()
     raise AssertionError("execute_from_commandline exits")
+
+
+def begin_shutdown(app: App, service: ScreeningService) -> None:
+    """Give the process its deadline, and wait for the records in flight only if they can be finished by then.
+
+    A record may wait for the schema registry longer than that. Then the records in flight stay unacknowledged, and the
+    next worker screens them.
+    """
+    service.shutdown_begins()
+    if service.waits_for_registry:
+        app.conf.stream_wait_empty = False
 
 
 def add_lanes(app: App, service: ScreeningService, settings: KafkaSettings) -> None:
