@@ -23,7 +23,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock, Thread
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import structlog
@@ -67,6 +67,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 log = structlog.get_logger(__name__)
 
 Refusal: TypeAlias = RecordError | RegistryUnavailable
+RefusalT = TypeVar("RefusalT", bound=Refusal)
 
 
 class Answer(NamedTuple):
@@ -332,6 +333,6 @@ def _resolved(text: str, schema_id: int, fields: dict[str, Any]) -> WriterSchema
         raise UnusableSchema(f"schema {schema_id}: {error.detail}", schema_id=schema_id) from error
 
 
-def _again(refusal: Refusal) -> Refusal:
+def _again(refusal: RefusalT) -> RefusalT:
     """Return the same refusal as an error of its own: one that is kept must keep no trace, which holds an answer."""
     return copy.copy(refusal)
