@@ -1,8 +1,9 @@
-"""A report as FHIR R4: a Bundle of a DiagnosticReport, an Observation a number, and the Device that is the model.
+"""A report as FHIR R4: a Bundle of a DiagnosticReport, one Observation for each number, and a Device for the model.
 
-Everything is "preliminary": a physician has yet to look. Codes are of LOINC, SNOMED CT and UCUM where one means exactly
-what the number is, and of our own `CODES` for the rest. A risk has our code alone: the SNOMED CT code of its disease
-stands in a component, for as the Observation's own code it would say that the patient has the disease.
+Everything is "preliminary", since no physician has looked yet. Where LOINC, SNOMED CT or UCUM has a code that means
+exactly the number, that code is used; all other numbers have codes of our own system `CODES`. A risk has only our own
+code. The SNOMED CT code of its disease is in a component: as the code of the Observation it would say that the patient
+has the disease.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ SNOMED_DISEASES: dict[Disease, tuple[str, str]] = {
     "pericarditis": ("3238004", "Pericarditis"),
 }
 LOINC_PHENOTYPES = {"LVEF": ("10230-1", "Left ventricular Ejection fraction")}
-"""The only one that no method is part of; the others name ultrasound, or are ambiguous."""
+"""LOINC's only code without a method. The codes of other phenotypes name ultrasound, or are ambiguous."""
 UCUM_UNITS = {
     "mL": "mL",
     "%": "%",
@@ -64,7 +65,7 @@ def encode_bundle(report: RiskReport) -> bytes:
 
 
 def compose_bundle(report: RiskReport) -> Json:
-    """Return the Bundle (type `collection`), ready for JSON: the same report gives the same one, ids included."""
+    """Return the Bundle (type `collection`), ready for JSON. Equal reports give equal Bundles, including the ids."""
     subtype = report.cardiomyopathy_subtype
     numbers = [
         *map(_risk, report.risks),
@@ -100,7 +101,7 @@ def _diagnostic_report(report: RiskReport, observations: list[Json]) -> Json:
 
 
 def _conclusion(report: RiskReport) -> str:
-    """Return the finding in words, with everything that a reader must not miss."""
+    """Return the result in words, with everything that a reader must know."""
     flagged = [
         f"{_words(risk.disease)} {risk.probability:.2f} (threshold {risk.threshold:.2f})"
         for risk in report.risks
@@ -133,7 +134,7 @@ def _device(report: RiskReport) -> Json:
 
 
 def _shared(report: RiskReport, part: str) -> Json:
-    """Return what all Observations of a report share."""
+    """Return the part that all Observations of a report have in common."""
     return {
         "resourceType": "Observation",
         "id": resource_id(report.report_id, part),
@@ -195,7 +196,7 @@ def _subtype(probabilities: dict[CardiomyopathySubtype, Probability]) -> Json:
 
 
 def _subject_and_time(report: RiskReport) -> Json:
-    """Return whom and when it is about; the time is the ECG's, and said to be unknown where it is."""
+    """Return the patient and the time of the ECG. If the time is unknown, the resource says so."""
     patient = {"type": "Patient", "identifier": {"system": PATIENTS, "value": _visible(report.patient_id or "")}}
     unknown = {"extension": [{"url": ABSENT, "valueCode": "unknown"}]}
     at = report.recorded_at
@@ -236,5 +237,5 @@ def _words(name: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Return a text that FHIR takes: one without a single visible character is none."""
+    """Return a text that FHIR accepts: it must have at least one visible character."""
     return text if text.strip() else "(blank)"

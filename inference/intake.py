@@ -1,4 +1,4 @@
-"""The intake of a batch of ECGs: from the wire's integers through the gate to the network's crops, in order."""
+"""Takes in a batch of ECGs: turns their integers into signals, asks the gate, and prepares the network's crops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RefusalT = TypeVar("RefusalT", bound=RecordError)
 Layout: TypeAlias = tuple[tuple[str, ...], float, int]
 """Leads, rate and number of samples. Records that share them are processed together."""
 Part: TypeAlias = tuple[list[int], NDArray[np.float32]]
-"""The places of accepted records in the batch, and their crops."""
+"""The places of the accepted records in the batch, and the crops of these records."""
 
 BYTES_PER_SAMPLE = 2
 MAX_STEP_UV = 1e6
@@ -80,7 +80,7 @@ def usable_signals(record: EcgRecord) -> NDArray[np.float32]:
 
     Raises:
         MalformedRecord: the record contradicts itself.
-        UnusableSignal: the gate's verdict.
+        UnusableSignal: the gate refuses the signals.
     """
     if (refusal := _contradiction(record)) is not None:
         raise refusal

@@ -1,4 +1,4 @@
-"""The readout: from the network's numbers to probabilities, flags, measurements and an embedding for each record."""
+"""The readout: turns the network's numbers into probabilities, flags, measurements and an embedding for each record."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from schemas.messages import CardiomyopathySubtype, Disease, Phenotype, Risk
 from .manifest import Calibration, Manifest, TemperatureCalibration
 
 PROBABILITY_DECIMALS = 6
-"""Probabilities are held against thresholds as they are reported, so thresholds are fixed on rounded ones too."""
+"""A probability is compared with its threshold as it is reported, so thresholds are chosen on rounded ones as well."""
 DECIMALS = {"disease_logits": PROBABILITY_DECIMALS, "phenotypes": 4, "subtype_logits": 6, "embedding": 6}
-"""Of what is read off each output; finer differences are rounding errors of the engine."""
+"""How many decimals of each output are kept. Smaller differences are rounding errors of the engine."""
 
 MIN_NORM = 1e-6
-"""A mean of unit vectors that is shorter than this points nowhere."""
+"""A mean of unit vectors that is shorter than this has no direction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the network says of one record.
+    """What the network says about one record.
 
     Attributes:
-        risks: one a disease, in the order of the manifest.
+        risks: one for each disease, in the order of the manifest.
         phenotypes: all 82.
-        subtype: the probability of each kind of cardiomyopathy, given that there is one.
+        subtype: the probability of each kind of cardiomyopathy, if there is one.
         embedding: (256,) of length 1.
         logits: (5,) of the diseases, averaged over the crops, before calibration; for evaluation, and not in reports.
     """
@@ -48,7 +48,7 @@ class Finding:
 
 
 class Readout:
-    """Reads batches of answers as one manifest says."""
+    """Reads batches of outputs in the way that one manifest describes."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._diseases = manifest.diseases
@@ -65,16 +65,16 @@ class Readout:
         }
 
     def read(self, outputs: Mapping[str, NDArray[np.float32]], n_crops: int) -> list[Finding | EngineFailed]:
-        """Return what was found in each record, or an error where the network's numbers are none.
+        """Return what was found in each record, or an error if the network's numbers are not finite.
 
-        Logits, z-scores and embeddings are averaged over a record's crops before anything else, as published.
+        Logits, z-scores and embeddings are first averaged over the crops of a record, as published.
 
         Args:
-            outputs: (records × crops, …) by name, the crops of a record side by side.
-            n_crops: of each record.
+            outputs: (records × crops, …) by name; the crops of a record follow each other.
+            n_crops: the number of crops of each record.
 
         Raises:
-            EngineFailed: an output is missing or has the wrong shape, or they disagree on the number of records.
+            EngineFailed: an output is missing or has the wrong shape, or the outputs differ in their number of records.
         """
         means = {name: self._averaged(outputs, name, n_crops) for name in self._sizes}
         if len({len(values) for values in means.values()}) > 1:
@@ -83,7 +83,7 @@ class Readout:
             )
         broken = self._broken(means)
         for values in means.values():
-            values[broken] = 0.0  # so that nothing below meets an infinity
+            values[broken] = 0.0  # so that no infinity reaches the code below
         findings = self._findings(means)
         return [_not_numbers() if bad else found for bad, found in zip(broken, findings, strict=True)]
 
@@ -92,7 +92,7 @@ class Readout:
         if output is None or output.ndim != 2 or output.shape[1] != size or len(output) % n_crops:
             shape = None if output is None else output.shape
             raise EngineFailed(f"the engine's {name} must have the shape (records × {n_crops}, {size}), not {shape}")
-        with np.errstate(invalid="ignore"):  # infinities of both signs; found below
+        with np.errstate(invalid="ignore"):  # infinities of both signs, which are found below
             return np.asarray(output.reshape(-1, n_crops, size).mean(axis=1, dtype=np.float64))
 
     def _broken(self, means: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
@@ -139,7 +139,7 @@ class Readout:
 
 
 def calibrate(logits: NDArray[np.float64], calibration: Calibration | None) -> NDArray[np.float64]:
-    """Return the probabilities of any logits: in [0, 1], never falling where a logit rises."""
+    """Return the probabilities of any logits: in [0, 1]. A higher logit never gives a lower probability."""
     if calibration is None:
         return np.asarray(expit(logits))
     if isinstance(calibration, TemperatureCalibration):
@@ -152,8 +152,8 @@ def _normalised(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _rounded(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    return np.round(values, DECIMALS[name]) + 0.0  # + 0.0 makes -0.0 plain
+    return np.round(values, DECIMALS[name]) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
 def _not_numbers() -> EngineFailed:
-    return EngineFailed("the network's answer to this record is not made of finite numbers")
+    return EngineFailed("the network's output for this record has numbers that are not finite")

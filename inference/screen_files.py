@@ -1,6 +1,6 @@
-"""Screens archives without Kafka: ECG files in, one answer a file out, in order.
+"""Screens ECG files without Kafka, and answers each file in order.
 
-While the engine runs one batch, one thread reads and prepares the next: reading is about as slow as the network.
+While the engine runs one batch, a thread reads and prepares the next batch, since reading takes as long as the network.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Screened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a file that could not be."""
+    """The answer to a file that could not be screened."""
 
     source: str
     record_id: str | None
@@ -57,7 +57,7 @@ class _Batch(NamedTuple, Generic[Source]):
 
 
 def screen_files(screener: Screener, paths: Iterable[Path]) -> Iterator[FileAnswer]:
-    """Yield one answer a file, in order; a file that cannot be read is answered too."""
+    """Yield the answer to each file, in order. A file that cannot be read has an answer as well."""
     for path, outcome in screen_sources(screener, paths, read_or_refuse):
         yield _file_answer(path, outcome)
 
@@ -69,17 +69,17 @@ def screen_sources(
     *,
     records_a_batch: int = RECORDS_A_BATCH,
 ) -> Iterator[tuple[Source, ScreenedOrRefused]]:
-    """Yield each source with its answer, in order. One batch at most is read ahead, so memory stays bounded.
+    """Yield each source with its answer, in order. At most one batch is read ahead, so memory stays bounded.
 
     Args:
         screener: its `prepare` is called in the reading thread, its `run` in the caller's.
         sources: whatever `read` takes; the reading thread iterates over it.
-        read: returns the ECG, or why there is none; called in the reading thread.
-        records_a_batch: sources a batch.
+        read: returns the ECG of a source, or why it has none; called in the reading thread.
+        records_a_batch: how many sources make a batch.
 
     Raises:
         EngineFailed: the engine failed for a whole batch.
-        Exception: whatever else `sources` or `read` raises, after the answers of the batches before it.
+        Exception: whatever else `sources` or `read` raises. It comes after the answers of the batches before it.
     """
     remaining = iter(sources)
 

@@ -49,10 +49,10 @@ def test_an_alert_appears_within_two_seconds(site):
         seconds.append(time.monotonic() - sent)
     assert min(seconds) < 2, seconds
     text = row_of(page, case).inner_text()
-    for word in ("Heart failure", "90 %", "flagged from 21 %", case.record.patient_id, "High", "Raised"):
+    for word in ("Heart failure", "90 %", "threshold 21 %", case.record.patient_id, "High", "Raised"):
         assert word in text
     page.locator("#announcer", has_text="New alert: Heart failure, 90 %").wait_for(state="attached")
-    page.locator("[title$='ECGs recorded more than 10 minutes before are left out']").wait_for()
+    page.locator("[title$='ECGs recorded more than 10 minutes earlier are left out.']").wait_for()
     assert page.get_by_text("records screened").is_visible()
 
 
@@ -190,7 +190,7 @@ def test_risks_and_measurements_are_put_in_words(site):
     for word in (
         "Of 100 patients with this estimate, about 90 have heart failure.",
         "LV ejection fraction",
-        "No doubts about the signal",
+        "No warnings about the signal",
         case.report.model.version,
         "Not a medical device",
     ):
@@ -276,7 +276,7 @@ def test_an_expired_cine_is_asked_for_again_and_appears_by_itself(site):
     page = site.open_record(case)
     page.get_by_text("The cine has expired.").wait_for()
     page.get_by_role("button", name="Regenerate").click()
-    asked = page.get_by_role("button", name="appears here by itself")
+    asked = page.get_by_role("button", name="appears here automatically")
     asked.wait_for()
     for _ in range(2):  # the record is drawn again, and what was asked for stays
         with page.expect_response("**/api/record?*"):

@@ -161,9 +161,9 @@ def test_a_record_that_is_not_found_any_more_keeps_its_patient_above_it(site):
     case = site.show(flagged_case(24))
     page = site.open_record(case)
     page.locator("canvas.cine").wait_for()
-    page.route("**/api/record?*", lambda route: route.fulfill(status=404, json={"error": "nothing is known"}))
+    page.route("**/api/record?*", lambda route: route.fulfill(status=404, json={"error": "this record is unknown"}))
     site.run(publish(site.settings, (ECG_RISK, case.key, case.report)))
-    page.get_by_text("nothing is known").wait_for()
+    page.get_by_text("this record is unknown").wait_for()
     assert page.locator("h1", has_text=case.record.patient_id).is_visible()
     site.faults.clear()  # the 404
 
@@ -196,7 +196,7 @@ def test_a_worker_that_is_down_is_told_with_the_age_of_its_last_report(site):
         }""",
         data,  # looked at before the server's own overview can come
     )
-    assert re.search(r"ECGs arrive, and none has been answered since \d\d:\d\d: is a worker running\?", trouble)
+    assert re.search(r"ECGs arrive, but none has been answered since \d\d:\d\d\. Is a worker running\?", trouble)
     assert "last report 13 min ago" in visible
 
 
@@ -329,7 +329,7 @@ def _see(page, hidden):
 def test_what_cannot_be_read_is_told_and_the_log_says_where_it_lies(site, ground):
     page = site.open()
     site.run(publish(site.settings, (ECG_RISK, b"key", b"a patient's secret")))
-    page.locator("#trouble", has_text="could not be read: 1; see the dashboard's log").wait_for()
+    page.locator("#trouble", has_text="could not be read: 1. The dashboard's log says where").wait_for()
     log = ground[2].read_text()
     assert re.search(r"messages_unreadable.*offsets=\[\d+\].*partition=\d.*topic=ecg.risk", log)
     assert "secret" not in log

@@ -48,7 +48,7 @@ def test_what_the_broker_confirmed_before_it_went_is_told_and_need_not_be_sent_a
         sent = asyncio.run(
             publish_files(there.settings.kafka, [archive], lane=Lane.BACKFILL, rate_hz=10, progress=break_off)
         )
-    assert "confirms no more" in sent.trouble
+    assert "no longer confirms records" in sent.trouble
     assert 0 < sent.skip <= sent.published <= FILES // 2
 
 

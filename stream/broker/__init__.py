@@ -1,1 +1,1 @@
-"""Kafka clients as the settings describe them, and what a broker may say against us."""
+"""Kafka clients as the settings describe them, and why a broker may refuse us."""

@@ -1,4 +1,4 @@
-"""Kafka connections as the settings describe them, and the topics on them."""
+"""Kafka clients as the settings describe them, and how missing topics are created."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ REQUEST_TIMEOUT_MS = 30_000
 MAX_MESSAGE_BYTES = 8 * 2**20
 FETCH_BYTES = 8 * 2**20
 FETCH_WAIT_MS = 20
-"""How long a broker may hold an empty fetch. Tansu lets a record that comes meanwhile wait for the end of it."""
+"""How long a broker may hold an empty fetch. With Tansu, a record that arrives meanwhile waits until the end."""
 LINGER_MS = 5
 BATCH_BYTES = 2**19
-"""Of messages that go to a partition together; aiokafka's default of 16 KiB holds a single report. Apache Kafka takes
-up to a mebibyte unless told otherwise."""
+"""How many bytes of messages go to a partition together. aiokafka's default of 16 KiB holds a single report. Apache
+Kafka accepts up to a mebibyte by default."""
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
@@ -53,10 +53,10 @@ def _manners(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
-    """Return the TLS context where the protocol asks for one.
+    """Return the TLS context; None if the protocol does not use TLS.
 
     Raises:
-        DeploymentError: a file that the settings name cannot be used.
+        DeploymentError: the settings name a file that cannot be used.
     """
     if not settings.security_protocol.endswith("SSL"):
         return None
@@ -65,7 +65,7 @@ def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
     except OSError as error:
         raise DeploymentError(f"CARDIACNETS_TLS_CA_FILE={settings.tls_ca_file} cannot be used: {error}") from error
     if settings.tls_certificate_file:
-        # Without a password OpenSSL would ask the terminal for one, and wait.
+        # Without a password OpenSSL would ask for one on the terminal, and wait.
         password = settings.tls_key_password or ""
         try:
             context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file, password)
@@ -88,7 +88,7 @@ class ContractProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is u
 
 
 def new_producer(settings: KafkaSettings) -> AIOKafkaProducer:
-    """Return a producer that waits for all replicas; start it yourself."""
+    """Return a producer that waits for all replicas. The caller starts it."""
     return ContractProducer(
         settings,
         **connection(settings),
@@ -113,10 +113,10 @@ def new_consumer(settings: KafkaSettings, topics: Iterable[str], **options: Any)
 
 
 async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPICS) -> None:
-    """Create the topics that are not there yet; those that are need no right to create any, and stay as they are.
+    """Create missing topics. Topics that exist stay as they are, and then no right to create topics is needed.
 
     Raises:
-        DeploymentError: the broker cannot be reached, or refuses; the message says which, and what to look at.
+        DeploymentError: the broker cannot be reached, or refuses; the message says which, and what to check.
     """
     admin = AIOKafkaAdminClient(**connection(settings))
     try:
@@ -132,12 +132,12 @@ async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPI
 
 
 def ensure_topics_now(settings: KafkaSettings) -> None:
-    """Create the topics that are not there yet, before a process has an event loop of its own.
+    """Create missing topics, before the process has its own event loop.
 
     Raises:
         DeploymentError: as `ensure_topics` does.
     """
-    # Not asyncio.run, which would leave the thread without a loop; Faust asks for one.
+    # Not asyncio.run: it would leave the thread without a loop, and Faust needs one.
     with closing(asyncio.new_event_loop()) as loop:
         loop.run_until_complete(ensure_topics(settings))
 

@@ -1,4 +1,4 @@
-"""Publishes ECGs to a lane's topic: the sending side of a device fleet or an archive."""
+"""Publishes ECGs to the topic of a lane, as a device fleet or an archive does."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ from .rate_limit import Pace
 
 SOURCE = "urn:cardiacnets:publish"
 UNCONFIRMED = 512
-"""Records on their way to the broker at once: a bound on memory."""
+"""How many records may be on their way to the broker at once: a bound on memory."""
 TOO_LARGE = (
-    "the broker takes no message as large as this: raise the topic's max.message.bytes (see schemas/asyncapi.yaml)"
+    "the record is larger than the broker accepts: raise the topic's max.message.bytes (see schemas/asyncapi.yaml)"
 )
 
 
 @dataclass(slots=True)
 class Sent:
-    """What a run of publishing came to."""
+    """The result of one run of publishing."""
 
     published: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Source and reason of each file that was not sent, or that the broker took for too large."""
+    """Name and reason of each file that was not sent, or that was too large for the broker."""
     trouble: str | None = None
-    """Why it ended before its time: the broker confirmed no more."""
+    """Why the run ended early, if the broker confirmed no more records."""
     skip: int | None = None
-    """Then, how many files need not be published again."""
+    """Then: how many files at the beginning need not be published again."""
 
 
 class File(NamedTuple):
-    """Where a record came from: the how manieth file, from 1, and what to call it."""
+    """The file of a record: its position (from 1) and its name."""
 
     number: int
     name: str
@@ -59,8 +59,8 @@ class EcgPublisher:
     """Publishes records to one topic, with a bounded number of unconfirmed ones.
 
     Attributes:
-        confirmed: how many the broker has.
-        too_large: what the broker's limit for a message has kept out, by name.
+        confirmed: how many records the broker has confirmed.
+        too_large: the names of the records that exceed the broker's limit for a message.
     """
 
     def __init__(self, settings: KafkaSettings, lane: Lane) -> None:
@@ -81,15 +81,15 @@ class EcgPublisher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Flush and disconnect."""
+        """Send what waits, and disconnect."""
         await self._producer.stop()
 
     async def send(self, record: EcgRecord) -> None:
-        """Publish one record, as soon as the unconfirmed ones allow."""
+        """Publish one record, after waiting until few enough are unconfirmed."""
         await self.send_value(encode_ecg(record), key=record_key(record), record_id=record.record_id)
 
     async def send_value(self, value: bytes, *, key: bytes | None, record_id: str, file: File | None = None) -> None:
-        """Publish a record that is already encoded; `file` is where it came from.
+        """Publish a record that is encoded already; `file` says where the record came from.
 
         Raises:
             KafkaError: an earlier record was not confirmed in time.
@@ -106,7 +106,7 @@ class EcgPublisher:
         """Wait until every record is confirmed.
 
         Raises:
-            KafkaError: one was not.
+            KafkaError: one record was not confirmed.
         """
         await self._producer.flush()
         if self._failure:
@@ -114,7 +114,7 @@ class EcgPublisher:
 
     @property
     def unconfirmed(self) -> int | None:
-        """The first file that the broker has not confirmed, by its number."""
+        """The number of the first file that the broker has not confirmed; None if there is none."""
         return self._unconfirmed[0].number if self._unconfirmed else None
 
     def _delivered(self, file: File, delivery: asyncio.Future[object]) -> None:
@@ -131,21 +131,21 @@ class EcgPublisher:
 
 
 class _RecordIds:
-    """Which ECG each record id stands for, 16 bytes of digest a record."""
+    """Which ECG each record id stands for. It takes 16 bytes of digests a record."""
 
     def __init__(self) -> None:
         self._ecgs: dict[bytes, bytes] = {}
 
     def claim(self, record_id: str, value: bytes) -> None:
-        """Take a record in.
+        """Note that a record id stands for an ECG.
 
         Raises:
-            UnreadableFile: its id stands for another ECG.
+            UnreadableFile: the id stands for another ECG already.
         """
         if self._ecgs.setdefault(_digest(record_id.encode()), ecg := _digest(value)) != ecg:
             raise UnreadableFile(
-                f"its record id {record_id} is that of another file with another ECG, and would be taken for the same "
-                "record: give the file a name of its own"
+                f"another file with another ECG has the same record id {record_id}, so both would be taken for one "
+                "record: rename one of the files"
             )
 
 
@@ -162,12 +162,12 @@ async def publish_files(
     skip: int = 0,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Sent:
-    """Publish every ECG under `paths`; a file that cannot be sent is reported, and the rest goes on.
+    """Publish every ECG under `paths`. A file that cannot be sent is reported, and the others are sent.
 
-    Two files with one record id and different ECGs would be taken for one record: the second is not sent.
+    Two files with one record id and different ECGs would be taken for one record, so the second is not sent.
 
     Args:
-        skip: so many files at the beginning are passed over: an earlier run has published them.
+        skip: how many files at the beginning to skip, because an earlier run has published them.
         progress: called with the number of files done so far.
     """
     sent, pace, known = Sent(), Pace(rate_hz), _RecordIds()
@@ -188,7 +188,7 @@ async def publish_files(
                 progress(done)
             await publisher.flush()
         except KafkaError as error:
-            sent.trouble = f"the broker confirms no more records: {error!r}"
+            sent.trouble = f"the broker no longer confirms records: {error!r}"
             sent.skip = (publisher.unconfirmed or done + 1) - 1
         sent.published = publisher.confirmed
     sent.unreadable += [(source, TOO_LARGE) for source in publisher.too_large]

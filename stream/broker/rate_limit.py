@@ -7,14 +7,14 @@ import time
 
 
 class Pace:
-    """Lets a loop go round at most `rate_hz` times a second; without a rate, as fast as it can."""
+    """Lets a loop run at most `rate_hz` times a second. Without a rate, the loop runs as fast as it can."""
 
     def __init__(self, rate_hz: float | None) -> None:
         self._interval_s = 1 / rate_hz if rate_hz else 0.0
         self._next_at = 0.0
 
     async def step(self) -> None:
-        """Wait for the next turn; a loop that fell behind by more than a turn does not catch up in a burst."""
+        """Wait for the next turn. A loop that is more than one turn late does not catch up in a burst."""
         if not self._interval_s:
             return
         now = time.monotonic()

@@ -1,6 +1,6 @@
-"""Why a Kafka broker cannot be used, and which setting to look at.
+"""Why a Kafka broker cannot be used, and which setting to check.
 
-aiokafka raises one and the same error for a broker that is not there and for one that refuses us, and logs the reason.
+aiokafka raises the same error for a broker that is not there and for a broker that refuses us. It only logs the reason.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ KNOCK_S = 5.0
 
 
 async def explain(options: Mapping[str, Any], broker: str, error: KafkaConnectionError) -> DeploymentError:
-    """Return the error to raise: knock once more at the first address, and say what comes of it.
+    """Return the error to raise, after one more connection to the first address has shown the reason.
 
     Args:
-        options: the keyword arguments of a connection, but for its address.
-        broker: the addresses, as the setting gives them.
+        options: the keyword arguments of a connection, without its address.
+        broker: the addresses, as the setting has them.
         error: what aiokafka raised.
     """
     host, port, _ = collect_hosts(broker.split(","))[0]
@@ -37,7 +37,7 @@ async def explain(options: Mapping[str, Any], broker: str, error: KafkaConnectio
 
 
 async def _knock(connection: AIOKafkaConnection) -> Exception | None:
-    """Return why the connection is not made, or None; it is closed in any case."""
+    """Return why the connection fails, or None if it succeeds. The connection is closed in either case."""
     reason = None
     try:
         async with asyncio.timeout(KNOCK_S):
@@ -61,6 +61,6 @@ def _what(reason: Exception, broker: str, protocol: str) -> str:
             return f"the certificate of Kafka at {broker} is not trusted; {advice}"
         case KafkaConnectionError() | ssl.SSLError():
             advice = f"does it expect another CARDIACNETS_SECURITY_PROTOCOL than {protocol}, or a client's certificate?"
-            return f"Kafka at {broker} hangs up: {advice}"
+            return f"Kafka at {broker} closes the connection: {advice}"
         case _:
             return f"no Kafka broker answers at {broker}; set its address by --broker or CARDIACNETS_BROKER"

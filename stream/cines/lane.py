@@ -1,14 +1,15 @@
-"""The cine lane: takes requests from the topic, one at a time a partition, and acknowledges each in its turn.
+"""The cine lane: takes requests from the topic, one at a time in each partition, and acknowledges each in order.
 
 Each request passes four steps:
 
-1. accept       wait for a place (the bound on memory), line up behind the others of its partition
-2. make         read it and have its cine made; a failure is an outcome like another
+1. accept       wait for room (the bound on memory), then queue behind the other requests of the partition
+2. make         read the request and make its cine; a failure is a result as well
 3. publish      send the result, and wait until the broker has confirmed it
-4. acknowledge  only then, so that a worker that dies leaves the request to the next one
+4. acknowledge  only then, so that a worker that dies leaves the request to another worker
 
-A value that is no request is answered as failed where its ids can be read, logged where not, and passed over: it never
-holds up its partition. Anything unforeseen ends the lane with its error, unacknowledged, as in `ScreeningLane`.
+A value that is not a request never blocks its partition. If its ids can be read, it is answered by a failed result;
+otherwise it is only logged. An unforeseen error ends the lane, and its requests stay unacknowledged, as in
+`ScreeningLane`.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from .maker import CineMaker, failure
 
 MALFORMED_REQUEST = "malformed_request"
 MAX_REQUEST_BYTES = 64 * 2**10
-"""Ten times what 256 numbers in JSON come to."""
+"""Ten times the size of 256 numbers in JSON."""
 LENGTH_TOLERANCE = 1e-2
 HELD = 16
-"""Requests held at once: one a partition at work, the rest in line."""
+"""How many requests are held at once: one of each partition at work, and the others in the queue."""
 
 log = structlog.get_logger(__name__)
 
 
 class _Ids(msgspec.Struct, frozen=True):
-    """As much of a request as an answer needs."""
+    """The part of a request that an answer needs."""
 
     request_id: Identifier
     report_id: Identifier
@@ -51,9 +52,9 @@ class CineLane:
     """Runs the lane over one maker.
 
     Args:
-        publish: sends one result with the request's key, or the record's id where that is no key of ours; returns once
-            the broker has confirmed it.
-        count: told of every outcome: 'generated', or the failure's code.
+        publish: sends one result with the key of its request, or with the record's id if that key is not one of ours;
+            returns after the broker has confirmed it.
+        count: called with every outcome: 'generated', or the code of the failure.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class CineLane:
         self.finished = 0
 
     async def run(self, events: AsyncIterable[Event]) -> None:
-        """Work until the events end, then finish what was accepted."""
+        """Work until the events end, then finish the accepted requests."""
         async with asyncio.TaskGroup() as tasks:
             async for event in events:
                 await self._places.acquire()
@@ -89,7 +90,7 @@ class CineLane:
                 line.put_nowait(None)
 
     async def finish(self, within_s: float) -> None:
-        """Take up nothing more, and wait for what is being worked on; the rest stays unacknowledged."""
+        """Start no more requests, and wait for the one at work in each partition; the rest stays unacknowledged."""
         self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
@@ -141,14 +142,14 @@ def read_request(value: bytes) -> CmrRequest:
     """Return the request that a message holds.
 
     Raises:
-        MalformedRecord: it holds none, or one that nothing can be drawn from.
+        MalformedRecord: it holds no request, or a request that no cine can be drawn from.
     """
     if len(value) > MAX_REQUEST_BYTES:
-        raise MalformedRecord(f"a request of {len(value)} bytes; {MAX_REQUEST_BYTES} are the most")
+        raise MalformedRecord(f"the request has {len(value)} bytes; at most {MAX_REQUEST_BYTES} are allowed")
     request = decode_message(CmrRequest, value)
-    length = math.hypot(*request.embedding)  # which raises on no number, however large
-    if not abs(length - 1) <= LENGTH_TOLERANCE:  # infinity is caught here, too
-        raise MalformedRecord("the embedding is not of length 1")
+    length = math.hypot(*request.embedding)  # this does not raise, however large the numbers are
+    if not abs(length - 1) <= LENGTH_TOLERANCE:  # this catches infinity as well
+        raise MalformedRecord("the embedding does not have length 1")
     return request
 
 

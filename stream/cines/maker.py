@@ -1,4 +1,4 @@
-"""Makes the cine of one request: drawn once, stored in Redis, told by a result; whatever goes wrong has a code."""
+"""Makes the cine of one request: draws it once, stores it in Redis, and returns a result. Every failure has a code."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ class Generator(Protocol):
 
     @property
     def reference(self) -> ModelReference:
-        """Its name and version."""
+        """The generator's name and version."""
 
     @property
     def ecg_model(self) -> EcgModel | None:
-        """The model whose embeddings it reads."""
+        """The model whose embeddings the generator reads."""
 
     @property
     def geometry(self) -> CineGeometry:
-        """Of every cine that it draws."""
+        """The geometry of every cine that the generator draws."""
 
     def draw(self, embeddings: NDArray[np.float32], seeds: Sequence[int]) -> NDArray[np.uint8]:
-        """Return (n, frames, rows, columns) for (n, 256) embeddings of length 1; the same for the same seeds."""
+        """Return (n, frames, rows, columns) for (n, 256) embeddings of length 1. Equal seeds give equal cines."""
 
     def close(self) -> None:
-        """Let go of memory."""
+        """Release memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The frames of one cine, and how long its drawing took, in the company that it had."""
+    """The frames of one cine, and how long the drawing of its batch took."""
 
     frames: NDArray[np.uint8]
     seconds: float
 
 
 class CineBatcher(Batcher[CmrRequest, Sequence[CmrRequest], Drawn]):
-    """Draws cines in a thread of its own; those that wait meanwhile are drawn together."""
+    """Draws cines in its own thread. Requests that wait meanwhile are drawn together."""
 
     def __init__(self, generator: Generator, *, cines_a_batch: int, max_queue: int, drain_s: float) -> None:
         super().__init__(prepare=tuple, run=self._draw, max_batch=cines_a_batch, max_queue=max_queue, drain_s=drain_s)
@@ -76,7 +76,7 @@ class CineBatcher(Batcher[CmrRequest, Sequence[CmrRequest], Drawn]):
 
 
 class Patience:
-    """How long one request may wait, in all, for what is not its own doing."""
+    """The total time that a request may spend waiting for Redis, or for another worker's lock."""
 
     def __init__(self, limit_s: float, step: Callable[[], object]) -> None:
         self._left_s = limit_s
@@ -85,7 +85,7 @@ class Patience:
 
     @property
     def over(self) -> bool:
-        """Whether it has waited long enough."""
+        """Whether the request has waited long enough."""
         return self._left_s <= 0
 
     async def wait(self) -> None:
@@ -96,7 +96,7 @@ class Patience:
         self._step()
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """Return the answer, asking again while the moment is bad and patience lasts; then raise the last error."""
+        """Return the answer. After a `TransientError` ask again; when the patience is over, raise the last error."""
         while True:
             asked = time.monotonic()
             try:
@@ -111,14 +111,14 @@ class Patience:
 class CineMaker:
     """Answers requests, several at once, each in these steps.
 
-    1. claim    the lock on the request; while another worker has it, wait, and look again
-    2. look     a cine of this request by this generator that is there already is answered again
-    3. draw     with bounded further tries
-    4. store    in Redis; gone or full, it is asked again until patience is over
-    5. release  the lock, and say where the cine lies
+    1. claim    take the lock on the request; while another worker has it, wait and try again
+    2. look     if this generator has drawn the request's cine already, answer with that cine
+    3. draw     draw the cine, with bounded further tries
+    4. store    put the cine into Redis; while Redis is away or full, try again until the patience is over
+    5. release  release the lock, and return where the cine is
 
     Args:
-        step: called after every step that came to an end, so that a watchdog sees a long wait move.
+        step: called after every step, so that a watchdog sees progress during a long wait.
     """
 
     def __init__(
@@ -138,14 +138,14 @@ class CineMaker:
 
     @property
     def reference(self) -> ModelReference:
-        """The generator's."""
+        """The generator's name and version."""
         return self._batcher.generator.reference
 
     async def make(self, request: CmrRequest) -> CmrResult:
-        """Return where the cine lies, or why there is none.
+        """Return a result that says where the cine is, or why there is none.
 
         Raises:
-            ShuttingDown: serving stopped first; the request is as if it had not been taken.
+            ShuttingDown: serving stopped first, so the request stays for another worker.
         """
         try:
             check_embedding(self._batcher.generator.ecg_model, request.model)
@@ -166,7 +166,7 @@ class CineMaker:
             if claim:
                 async with claim:
                     return await self._found_or_drawn(request, patience)
-            if patience.over:  # an owner that lives and does not finish: the lock saves work, and need not stop it
+            if patience.over:  # the lock's owner lives but does not finish; the lock only saves work, so draw anyway
                 return await self._found_or_drawn(request, patience)
             await patience.wait()
 
@@ -179,11 +179,11 @@ class CineMaker:
         return _success(request, size, drawn.seconds, self.reference)
 
     async def _find(self, request: CmrRequest) -> StoredCine | None:
-        """Return the cine of this very request, with its full time to live again."""
+        """Return the cine of this request if it is stored, and give it its full time to live again."""
         try:
             stored = await self._store.find(request.record_id)
         except CorruptCine as error:
-            log.warning("cine_unreadable", reason=str(error), effect="it is drawn again")
+            log.warning("cine_unreadable", reason=str(error), effect="the cine is drawn again")
             return None
         if stored is None or not self._answers(stored, request):
             return None
@@ -234,19 +234,19 @@ def compose_cine(
 
 
 class RequestIds(Protocol):
-    """Which request a result answers."""
+    """The ids of the request that a result answers."""
 
     @property
     def request_id(self) -> str:
-        """The request's."""
+        """The id of the request."""
 
     @property
     def report_id(self) -> str:
-        """The report's."""
+        """The id of the report."""
 
     @property
     def record_id(self) -> str:
-        """The record's."""
+        """The id of the record."""
 
 
 def failure(request: RequestIds, code: str, detail: str, generator: ModelReference) -> CmrResult:

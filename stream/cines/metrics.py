@@ -10,19 +10,22 @@ DRAWING_BUCKETS_S = (0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 300)
 
 
 class CineMetrics:
-    """All metrics of one cmr-worker, in a registry of their own. No label ever names a patient or a record."""
+    """All metrics of one cmr-worker, in their own registry. No label ever names a patient or a record."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
-        self.model = Info("cardiacnets_generator", "The generator that draws", registry=r)
+        self.model = Info("cardiacnets_generator", "The generator that draws cines", registry=r)
         self.requests = Counter(
-            "cardiacnets_cine_requests", "Requests answered: 'generated', or a failure's code", ["outcome"], registry=r
+            "cardiacnets_cine_requests",
+            "Requests answered: 'generated', or the code of the failure",
+            ["outcome"],
+            registry=r,
         )
         self.seconds = Histogram(
-            "cardiacnets_cine_seconds", "What a cine's drawing took", buckets=DRAWING_BUCKETS_S, registry=r
+            "cardiacnets_cine_seconds", "Seconds that the drawing of a cine took", buckets=DRAWING_BUCKETS_S, registry=r
         )
-        self.held = Gauge("cardiacnets_held_requests", "Requests admitted and not yet acknowledged", registry=r)
+        self.held = Gauge("cardiacnets_held_requests", "Requests accepted and not yet acknowledged", registry=r)
         self.lag = Gauge("cardiacnets_lag_requests", "Requests on the topic not yet acknowledged", registry=r)
 
     def count(self, outcome: str, result: CmrResult | None) -> None:

@@ -1,6 +1,6 @@
-"""The cmr-worker: a Faust app with one agent, which has cines drawn for flagged ECGs.
+"""The cmr-worker: a Faust app with one agent, which makes cines for flagged ECGs.
 
-It lowers its own priority, so that on a shared machine screening goes first.
+The process lowers its own priority, so that screening goes first on a shared machine.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ log = structlog.get_logger(__name__)
 
 
 class CineService(TopicService):
-    """Owns what the lane needs.
+    """Owns the parts that the lane needs.
 
     Args:
-        lag: requests on the topic that the group has not yet acknowledged.
-        ready: whether the group has been joined.
+        lag: returns the number of requests that the group has not acknowledged yet.
+        ready: returns whether the worker has joined its group.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class CineService(TopicService):
         self._steps = 0
 
     async def finish(self) -> None:
-        """Finish what is being drawn and take up nothing more."""
+        """Finish the cines that are being drawn, and start no more."""
         if self._lane:
             await self._lane.finish(self._settings.process.drain_s)
 
@@ -126,7 +126,7 @@ async def publish_result(events: EventProducer, key: bytes | None, result: CmrRe
 
 
 def run_cine_worker(settings: Settings) -> NoReturn:
-    """Load the generator and serve.
+    """Load the generator, and draw cines.
 
     Raises:
         DeploymentError: the broker, Redis's URL, the port or the generator cannot be used.
@@ -153,11 +153,12 @@ def serve_cines(settings: Settings, generator: Generator) -> NoReturn:
 
 
 def create_cine_app(settings: Settings) -> App:
-    """Return a Faust app as the screening worker's, in a group of its own.
+    """Return a Faust app like the screening worker's, in its own group.
 
-    Faust would wait, before it hands partitions on or ends, until every request that it has fetched is acknowledged:
-    minutes of drawing, in which the group would take this worker for dead. What is being drawn, the service finishes;
-    the rest stays unacknowledged, and a request that two workers hold is drawn once because of its lock.
+    By default Faust waits until every fetched request is acknowledged, before it gives partitions away or ends. That
+    would be minutes of drawing, in which the group would take this worker for dead. Instead the service finishes the
+    cines that are being drawn, and the rest stays unacknowledged. If two workers then hold a request, its lock makes
+    sure that it is drawn once.
     """
     app = create_app(settings.kafka, settings.cine_group, buffer=settings.screening.in_flight)
     app.conf.stream_wait_empty = False
@@ -165,9 +166,9 @@ def create_cine_app(settings: Settings) -> App:
 
 
 def add_lane(app: App, service: CineService, requests: str) -> None:
-    """Give the app its agent on the topic of requests: acknowledgement is the lane's, and any error stops the process.
+    """Give the app its agent on the topic of requests: the lane acknowledges, and any error stops the process.
 
-    The signal comes between the last fetch and the last commit, when what is finished can still be acknowledged.
+    The signal comes between the last fetch and the last commit, when finished requests can still be acknowledged.
     """
     topic = app.topic(requests, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 

@@ -1,4 +1,4 @@
-"""The dashboard: what the topics say, on a page that a ward can read.
+"""The dashboard: shows a ward what is on the topics.
 
-`feed` reads the topics into `state` and tells `events` what changed; `app` serves both behind `access`.
+`feed` reads the topics into `state`, and tells `events` what changed. `app` serves both, and `access` guards it.
 """

@@ -1,8 +1,11 @@
-"""Who may speak to the dashboard, and what a browser may do with its answers.
+"""Who may use the dashboard, and what a browser may do with its answers.
 
-Four locks, each of its own: the Host header must be one of ours (DNS rebinding), a token opens (compared in constant
-time, kept in an HttpOnly SameSite=Strict cookie), a change needs our own page as its Origin (cross-site requests), and
-the content-security policy lets nothing run but our own files.
+Four locks, each independent of the others:
+
+- the Host header must name this dashboard (against DNS rebinding)
+- a token opens the dashboard; it is compared in constant time, and kept in an HttpOnly SameSite=Strict cookie
+- a change must come from the dashboard's own page (against cross-site requests)
+- the content-security policy lets a browser run nothing but the dashboard's own files
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN_PATHS = ("/healthz",)
 OPEN_FOLDER = "/static/"
-"""Our own files hold no secret, and the page that asks for the token needs its style."""
+"""These files hold no secret, and the page that asks for the token needs its style."""
 SAFE_METHODS = ("GET", "HEAD")
 MAX_BODY_BYTES = 16 * 1024
-UNKNOWN_HOST = "this host name is not the dashboard's; if it is a proxy's, set CARDIACNETS_DASHBOARD_NAME to it"
+UNKNOWN_HOST = (
+    "the dashboard does not know this host name: if it is the name of a proxy, set CARDIACNETS_DASHBOARD_NAME to it"
+)
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -41,12 +46,12 @@ SECURITY_HEADERS = {
 
 
 class Guard:
-    """ASGI middleware: lets in who has the token, and adds the headers to every answer.
+    """ASGI middleware: lets in who has the token, and adds the security headers to every answer.
 
     Args:
-        token: that opens the dashboard.
-        hosts: names that the Host header may have, beside this machine's: the address that is listened on, a proxy's.
-        sign_in: the page for who has no token.
+        token: the token that opens the dashboard.
+        hosts: further names that the Host header may have: the address that the dashboard listens on, and a proxy's.
+        sign_in: the page that asks for the token.
     """
 
     def __init__(self, app: ASGIApp, *, token: str, hosts: Iterable[str], sign_in: bytes) -> None:
@@ -57,7 +62,7 @@ class Guard:
         self._sign_in = sign_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
+        """Answer the request, or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -67,7 +72,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
-                # Our own files may be kept, and are asked after each time; what tells of patients may not.
+                # A browser may keep our own files, and asks whether they changed. It keeps nothing about patients.
                 headers.setdefault("Cache-Control", "no-cache" if scope["path"].startswith(OPEN_FOLDER) else "no-store")
             await send(message)
 
@@ -75,7 +80,7 @@ class Guard:
         await answer(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """Return the answer to who is not let through."""
+        """Return the answer to a request that is not let through."""
         headers = Headers(scope=scope)
         if not self._is_ours(headers.get("host", "")):
             return PlainTextResponse(UNKNOWN_HOST, 421)
@@ -88,7 +93,7 @@ class Guard:
         return None if scope["method"] in SAFE_METHODS else _forgery(headers)
 
     def _is_ours(self, host: str) -> bool:
-        """Return whether a Host header cannot come from rebinding: an address, or a name of ours."""
+        """Return whether a Host header is safe from rebinding: it is an address, or a name of this dashboard."""
         try:
             name = (urlsplit(f"//{host}").hostname or "").lower()
         except ValueError:
@@ -121,20 +126,20 @@ class Guard:
 
 
 def _forgery(headers: Headers) -> Response | None:
-    """Return the refusal of a change that our own page did not ask for.
+    """Return the refusal of a change that does not come from the dashboard's own page.
 
-    Browsers tell the relation of page and server in Sec-Fetch-Site, but over TLS and on loopback only; elsewhere the
-    page's Origin must be the host that it spoke to.
+    Over TLS and on loopback, browsers say in Sec-Fetch-Site whether the page belongs to the server. Elsewhere the
+    page's Origin must be the host that it sent the request to.
     """
     site = headers.get("sec-fetch-site")
     ours = urlsplit(headers.get("origin", "")).netloc == headers["host"] if site is None else site == "same-origin"
     if not ours:
-        return JSONResponse({"error": "changes are taken from the dashboard's own page only"}, 403)
+        return JSONResponse({"error": "only the dashboard's own page may change anything"}, 403)
     if headers.get("content-type", "").split(";")[0] != "application/json":
-        return JSONResponse({"error": "a change is JSON"}, 415)
+        return JSONResponse({"error": "a change must be JSON, with the content type application/json"}, 415)
     length = headers.get("content-length", "")
     if not length.isdecimal() or len(length) > 9 or int(length) > MAX_BODY_BYTES:
-        return JSONResponse({"error": f"a change has at most {MAX_BODY_BYTES} bytes"}, 413)
+        return JSONResponse({"error": f"a change may have at most {MAX_BODY_BYTES} bytes"}, 413)
     return None
 
 
@@ -143,7 +148,7 @@ def _token_of(scope: Scope) -> str | None:
 
 
 def _without_token(scope: Scope) -> str:
-    """Return where to go on: here, on this host whatever the path begins with, and without the token."""
+    """Return the same address without the token. It always stays on this host."""
     pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     query = urlencode([pair for pair in pairs if pair[0] != "token"])
     path = "/record" if scope["path"] == "/record" else "/"
@@ -151,6 +156,6 @@ def _without_token(scope: Scope) -> str:
 
 
 def _cookie_name(scope: Scope) -> str:
-    """Return a name for each port: cookies know hosts only, and two dashboards may share one."""
+    """Return a name that differs by port: cookies do not, and two dashboards may run on one host."""
     server = scope.get("server")
     return f"cardiacnets_{server[1] if server else 0}"

@@ -1,4 +1,4 @@
-"""The dashboard as an ASGI application: pages, server-sent events, what a page asks for, what a person does."""
+"""The dashboard as an ASGI application: the page, its events, what it fetches, and what a person does on it."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class AcknowledgeForm(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RegenerateForm(msgspec.Struct, forbid_unknown_fields=True):
-    """What the page sends when somebody wants a cine drawn again."""
+    """What the page sends when somebody requests a cine again."""
 
     record_id: Identifier
 
 
-class Refused(Exception):  # noqa: N818 -- it is an answer, not a failure
-    """An answer that is a refusal, with a sentence for the person."""
+class RefusedRequest(Exception):  # noqa: N818 -- it is an answer, not a failure
+    """A request that is refused, with a sentence for the person."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -78,7 +78,7 @@ def make_app(feed: Feed, redis: Redis, cines: CineStore, *, token: str, hosts: I
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     guard = Middleware(Guard, token=token, hosts=hosts, sign_in=(STATIC / "sign_in.html").read_bytes())
-    return Starlette(routes=routes, middleware=[guard], exception_handlers={Refused: _refusal})
+    return Starlette(routes=routes, middleware=[guard], exception_handlers={RefusedRequest: _refusal})
 
 
 class Pages:
@@ -90,16 +90,16 @@ class Pages:
         self._cines = cines
 
     async def shell(self, _: Request) -> Response:
-        """Return the page; all else it fetches."""
+        """Return the page, which fetches everything else."""
         return FileResponse(STATIC / "index.html")
 
     async def health(self, _: Request) -> Response:
-        """Return whether the topics are being read; open to everybody, so no more than that."""
+        """Return whether Kafka answers. Everybody may ask, so nothing else is said."""
         kafka = self._feed.header().kafka
         return _json({"status": "ok" if kafka else "no broker answers"}, 200 if kafka else 503)
 
     async def events(self, request: Request) -> Response:
-        """Return the stream of events, from where the page was if it tells."""
+        """Return the stream of events, from the last event that the page has seen."""
         last_id = request.headers.get("last-event-id") or request.query_params.get("last")
         return EventSourceResponse(self._feed.hub.stream(last_id), ping=BEAT_S, ping_message_factory=_beat)
 
@@ -112,44 +112,46 @@ class Pages:
         return _json(self._feed.state.rejections.find(_limit(request), request.query_params.get("q", "")))
 
     async def record(self, request: Request) -> Response:
-        """Return what a record's page is drawn from."""
+        """Return everything that the page of a record shows."""
         page = compose_page(self._feed.state, _record_id(request))
-        return _json(_required(page, "nothing is known of this record; it may be older than what is kept"))
+        return _json(_required(page, "this record is unknown: it may be older than the records that are kept"))
 
     async def ecg(self, request: Request) -> Response:
-        """Return the samples, and how to read them in the header X-Head."""
+        """Return the samples. The header X-Head says how to read them."""
         try:
             found = await fetch_ecg(self._redis, _record_id(request))
         except RedisError as error:
-            raise Refused(503, "Redis does not answer: the ECG cannot be drawn now") from error
+            raise RefusedRequest(503, "Redis does not answer, so the ECG cannot be shown now") from error
         except RecordError as error:
-            raise Refused(422, f"what is kept of this ECG cannot be drawn: {error}") from error
-        head, samples = _required(found, "the ECG is not kept: only those of flagged records are, for a time")
+            raise RefusedRequest(422, f"the stored ECG cannot be drawn: {error}") from error
+        head, samples = _required(
+            found, "the ECG is not stored: only the ECGs of flagged records are, for a limited time"
+        )
         return Response(samples, media_type=BINARY, headers={"X-Head": msgspec.json.encode(head).decode()})
 
     async def cine(self, request: Request) -> Response:
-        """Return the frames, uint8, and geometry and provenance in the header X-Head."""
+        """Return the frames as uint8. The header X-Head holds geometry and provenance."""
         try:
             cine = await self._cines.get(_record_id(request))
         except TransientError as error:
-            raise Refused(503, f"the cine cannot be fetched now: {error}") from error
+            raise RefusedRequest(503, f"the cine cannot be fetched now: {error}") from error
         except CorruptCine as error:
-            raise Refused(422, f"what is kept of this cine cannot be shown: {error}") from error
-        cine = _required(cine, "the cine has expired, or was not drawn yet")
+            raise RefusedRequest(422, f"the stored cine cannot be shown: {error}") from error
+        cine = _required(cine, "the cine has expired, or has not been drawn yet")
         head = _ascii_json({"geometry": cine.geometry, "provenance": cine.provenance})
         return Response(cine.frames.tobytes(), media_type=BINARY, headers={"X-Head": head})
 
     async def fhir(self, request: Request) -> Response:
         """Return the report as a FHIR R4 bundle, to be saved as a file."""
-        value = _required(self._feed.state.records.report(_record_id(request)), "the report is not kept")
+        value = _required(self._feed.state.records.report(_record_id(request)), "the report is no longer kept")
         report = decode_message(RiskReport, value)
         attachment = {"Content-Disposition": f'attachment; filename="report-{_file_name(report.report_id)}.fhir.json"'}
         return Response(encode_bundle(report), media_type=FHIR_JSON, headers=attachment)
 
     async def acknowledge(self, request: Request) -> Response:
-        """Publish that somebody took note of an alert; the feed publishes the alert in its new state."""
+        """Publish an acknowledgement. The feed then publishes the alert in its new state."""
         form = await _form(request, AcknowledgeForm)
-        entry = _required(self._feed.state.alerts.get(form.identifier), "there is no such alert any more")
+        entry = _required(self._feed.state.alerts.get(form.identifier), "this alert is no longer kept")
         acknowledgement = Acknowledgement(
             identifier=form.identifier,
             record_id=entry.alert.record_id,
@@ -162,10 +164,10 @@ class Pages:
         return _json({"status": "acknowledged"})
 
     async def regenerate(self, request: Request) -> Response:
-        """Publish a record's request for a cine again."""
+        """Publish the request for a record's cine again."""
         form = await _form(request, RegenerateForm)
         key, value = _required(
-            self._feed.state.records.request(form.record_id), "the request for this cine is not kept"
+            self._feed.state.records.request(form.record_id), "the request for this cine is no longer kept"
         )
         kept = decode_message(CmrRequest, value)
         await self._publish(topics.CMR_REQUESTS, kept, kept.request_id, key)
@@ -177,18 +179,18 @@ class Pages:
         try:
             await self._feed.publish(topic, message, identifier, key)
         except ValueError as error:
-            raise Refused(422, str(error)) from error
+            raise RefusedRequest(422, str(error)) from error
         except KafkaError as error:
-            raise Refused(503, "Kafka does not answer: nothing was noted, try again") from error
+            raise RefusedRequest(503, "Kafka does not answer, so nothing was saved: try again") from error
 
 
 def _beat() -> ServerSentEvent:
-    """Return an event, for a page is not told of a comment."""
+    """Return an event: a browser does not show a page the comments of a stream."""
     return ServerSentEvent(data="{}", event="beat")
 
 
 async def _refusal(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)  # noqa: S101 -- registered for this kind alone
+    assert isinstance(error, RefusedRequest)  # noqa: S101 -- registered for this kind alone
     return _json({"error": str(error)}, error.status)
 
 
@@ -196,12 +198,12 @@ async def _form(request: Request, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(await request.body(), type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Refused(422, f"not what the page sends: {error}") from error
+        raise RefusedRequest(422, f"this is not what the page sends: {error}") from error
 
 
 def _required(found: T | None, sentence: str) -> T:
     if found is None:
-        raise Refused(404, sentence)
+        raise RefusedRequest(404, sentence)
     return found
 
 
@@ -219,7 +221,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 def _ascii_json(value: Any) -> str:
-    """Return JSON for a header, which carries ASCII alone."""
+    """Return JSON for a header, which may hold only ASCII."""
     import json
 
     return json.dumps(msgspec.to_builtins(value))

@@ -1,4 +1,4 @@
-"""Server-sent events to the pages: numbered, kept for a while so that a page that comes back misses nothing."""
+"""Server-sent events to the pages: numbered, and kept for a while, so that a page that comes back misses nothing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sse_starlette import ServerSentEvent
 
 EVENTS_KEPT = 512
 CHARACTERS_KEPT = 2**20
-"""Of all events that are kept: in a replay, one may carry hundreds of alerts."""
+"""The bound on all events that are kept. In a replay, one event may carry hundreds of alerts."""
 WAITING = 128
-"""Events a page may be behind; a slower one is cut off, and comes back for what it missed."""
+"""How many events a page may be behind. A slower page is disconnected, and comes back for the events that it missed."""
 RETRY_MS = 1000
 BEAT_S = 10
 SILENCE_S = 3 * BEAT_S
-"""A page that has heard nothing for this long takes its connection for dead, and connects again."""
+"""A page that receives nothing for this long takes its connection for dead, and connects again."""
 NUMBER = re.compile(r"[0-9]{1,15}")
 
 
@@ -30,12 +30,13 @@ class _Event(NamedTuple):
 
 
 class Hub:
-    """Hands each event to every page.
+    """Sends each event to every page.
 
-    An id is `boot-number`: the numbers of another process mean nothing here, so its pages get a snapshot.
+    An event's id is `boot-number`. A number of another process means nothing here, so a page that brings one gets a
+    snapshot.
 
     Args:
-        snapshot: returns the events (name, data) from which a page that knows nothing starts.
+        snapshot: returns the events (name, data) that a new page starts from.
     """
 
     def __init__(self, snapshot: Callable[[], Iterable[tuple[str, str]]]) -> None:
@@ -61,13 +62,13 @@ class Hub:
             self._hand(page, event)
 
     def close(self) -> None:
-        """End every stream, and begin no other."""
+        """End every stream, and start no new one."""
         self._closed = True
         for page in list(self._pages):
             self._cut(page)
 
     async def stream(self, last_id: str | None) -> AsyncIterator[ServerSentEvent]:
-        """Yield what a page needs: all that it missed, or a snapshot; then what happens."""
+        """Yield the events that a page missed, or a snapshot; then each new event."""
         page: asyncio.Queue[_Event | None] = asyncio.Queue(WAITING)
         missed, start = self._missed(last_id), self._number
         self._pages.add(page)
@@ -98,14 +99,14 @@ class Hub:
             self._cut(page)
 
     def _cut(self, page: asyncio.Queue[_Event | None]) -> None:
-        """End a page's stream now, whatever waits in its queue."""
+        """End a page's stream now, and drop what waits in its queue."""
         self._pages.discard(page)
         while not page.empty():
             page.get_nowait()
         page.put_nowait(None)
 
     def _missed(self, last_id: str | None) -> list[_Event] | None:
-        """Return the events after the page's last one; None where they are not known any more."""
+        """Return the events after the page's last event; None if they are no longer kept."""
         boot, _, number = (last_id or "").partition("-")
         if boot != self._boot or not NUMBER.fullmatch(number):
             return None

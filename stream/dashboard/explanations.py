@@ -1,4 +1,4 @@
-"""What the numbers of a report mean: risks in words, measurements beside what healthy hearts measure."""
+"""What the numbers of a report mean: risks in words, measurements beside the ranges of healthy hearts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.messages import ModelReference, Phenotype, Risk, RiskReport
 
 UNTRAINED = "The weights are untrained: this number means nothing yet."
 NORMAL_SDS = 1.96
-"""A range holds 95 % of healthy people."""
+"""A range covers 95 % of healthy people."""
 MIDDLE_SEGMENTS = AHA_SEGMENTS[6:12]
 LABELS = {
     "LVEDV": "LV end-diastolic volume",
@@ -50,7 +50,7 @@ LABELS = {
 
 
 class Range(msgspec.Struct, frozen=True):
-    """What 95 % of healthy women or men measure."""
+    """The range that covers 95 % of healthy women, or men."""
 
     low: float
     high: float
@@ -58,7 +58,7 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement; a range is None where none was published for it, or the report's unit is another."""
+    """One measurement. A range is None if none is published for it, or if the report uses another unit."""
 
     name: str
     label: str
@@ -76,7 +76,7 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Bullseye(msgspec.Struct, frozen=True):
-    """The 16 segments of the AHA's model of the left ventricle, of one quantity."""
+    """One quantity in the 16 segments of the AHA's model of the left ventricle."""
 
     title: str
     unit: str
@@ -84,7 +84,7 @@ class Bullseye(msgspec.Struct, frozen=True):
 
 
 class RiskMeaning(msgspec.Struct, frozen=True, kw_only=True):
-    """A risk, and a sentence on it."""
+    """A risk, and a sentence that explains it."""
 
     disease: str
     probability: float
@@ -94,7 +94,7 @@ class RiskMeaning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Meaning(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page of a record says beside the bare report."""
+    """What the page of a record adds to the report."""
 
     risks: tuple[RiskMeaning, ...]
     groups: tuple[Group, ...]
@@ -112,7 +112,7 @@ def explain(report: RiskReport) -> Meaning:
 
 
 def put_in_words(risk: Risk, model: ModelReference) -> str:
-    """Return a sentence on what a calibrated probability means, if the model was trained at all."""
+    """Return a sentence that says what a calibrated probability means. Untrained weights get a warning instead."""
     if not model.trained:
         return UNTRAINED
     percent = 100 * risk.probability
@@ -153,7 +153,7 @@ def _titles() -> dict[str, tuple[str, ...]]:
 
 
 def _derived(phenotypes: Mapping[str, Phenotype]) -> dict[str, Phenotype]:
-    """Return the one measurement that follows from others and has a published range."""
+    """Return the one measurement that is computed from others and has a published range."""
     middle = [phenotypes.get(f"LV_wall_thickness_AHA_{segment}") for segment in MIDDLE_SEGMENTS]
     known = [phenotype for phenotype in middle if phenotype is not None]
     if len(known) < len(middle):
@@ -163,7 +163,7 @@ def _derived(phenotypes: Mapping[str, Phenotype]) -> dict[str, Phenotype]:
 
 
 def _line(phenotype: Phenotype, *, trained: bool) -> Line:
-    """Return a line; numbers of untrained weights are not held against ranges, for they have no unit yet."""
+    """Return a line. Numbers of untrained weights get no ranges, since such numbers have no meaning."""
     comparable = trained and phenotype.unit == _units().get(phenotype.name)
     women, men = (_ranges().get((phenotype.name, female)) if comparable else None for female in (True, False))
     return Line(

@@ -1,4 +1,4 @@
-"""Reads the topics into the dashboard's state, tells the pages, and publishes what people do."""
+"""Reads the topics into the dashboard's state, tells the pages what changed, and publishes what people do."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from .state import READ_TOPICS, DashboardState, Overview
 
 SOURCE = "urn:cardiacnets:dashboard"
 TICK_S = 0.1
-"""Changes within it go to the pages together."""
+"""Changes within one tick go to the pages together."""
 OVERVIEW_S = 1.0
 FOLLOW_UP_S = 1.0
 PROBE_S = 3.0
 PROBE_TIMEOUT_S = 2.0
 CANCEL_S = 0.5
 MAX_RECORDS = 500
-"""Messages taken from the client at once; between them the pages are served."""
+"""How many messages are taken from the client at once. In between, the pages are served."""
 CHUNK = 400
-"""Rows an event."""
+"""How many rows an event carries."""
 
 log = structlog.get_logger(__name__)
 _json = msgspec.json.Encoder()
@@ -56,10 +56,10 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Feed:
-    """Follows the topics for as long as it is entered.
+    """Follows the topics while it is entered.
 
-    There is no consumer group and nothing is committed: whatever starts reads the newest messages again, at most so
-    many a partition as records are kept.
+    It has no consumer group and commits nothing. Each start reads the newest messages of every partition again, at most
+    as many as the dashboard keeps records.
     """
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
@@ -72,7 +72,7 @@ class Feed:
         self._caught_up = False
 
     async def __aenter__(self) -> Self:
-        """Connect and begin to read.
+        """Connect, and start to read.
 
         Raises:
             DeploymentError: Kafka cannot be reached.
@@ -94,9 +94,9 @@ class Feed:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the pages' streams and disconnect."""
+        """Close the streams of the pages, and disconnect."""
         self.hub.close()
-        # More than once: Python 3.11's wait_for, which redis-py calls, may swallow it.
+        # More than once: in Python 3.11 `wait_for`, which redis-py calls, may swallow a cancellation.
         while not all(task.done() for task in self._tasks):
             for task in self._tasks:
                 task.cancel()
@@ -105,12 +105,12 @@ class Feed:
         await self._disconnect()
 
     async def watch(self) -> None:
-        """Return never; raise what ended one of the jobs."""
+        """Wait for ever; raise the error that ends one of the jobs."""
         await asyncio.gather(*self._tasks)
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything that was there at the start, or when partitions were added, has been read."""
+        """Whether all messages have been read that were there at the start, or when a partition was added."""
         return self._caught_up
 
     async def publish(self, topic: str, message: Message, identifier: str, key: bytes | None) -> None:
@@ -132,13 +132,15 @@ class Feed:
         assigned = self._consumer.assignment()
         while True:
             batches = await self._consumer.getmany(timeout_ms=1000, max_records=MAX_RECORDS)
-            if assigned != self._consumer.assignment():  # a topic has more partitions: the client reads all anew
+            if (
+                assigned != self._consumer.assignment()
+            ):  # a topic has a new partition, so the client reads everything again
                 assigned, self._caught_up = self._consumer.assignment(), False
             now = time.time()
             for partition, messages in batches.items():
                 name = self._settings.kafka.name_of(partition.topic)
                 unreadable = [m.offset for m in messages if not self.state.receive(name, m.key, m.value, now)]
-                if unreadable:  # where they lie, and never what they hold
+                if unreadable:  # the log names their offsets, and never their content
                     log.warning("messages_unreadable", **partition._asdict(), offsets=unreadable)
             await self._measure_lag()
 
@@ -168,22 +170,24 @@ class Feed:
             self.hub.publish(name, chunk)
 
     async def _follow_up(self) -> None:
-        """Publish the states that alerts come to: nobody else does."""
+        """Publish the new states of alerts. No other process does."""
         while True:
             await asyncio.sleep(FOLLOW_UP_S)
             if self._caught_up:
                 await self._publish_due()
 
     async def _publish_due(self) -> None:
-        """Publish the alerts that were acknowledged, or left alone for too long; what fails now is due again later."""
+        """Publish the alerts that were acknowledged, escalated or expired. What cannot be published is due again."""
         for entry in self.state.alerts.due(datetime.now(UTC)):
             try:
                 await self.publish(topics.ECG_ALERTS, entry.alert, alert_event_id(entry.alert), entry.key)
             except KafkaError as error:
-                log.warning("alert_not_published", error=type(error).__name__, effect="it is due again later")
+                log.warning(
+                    "alert_not_published", error=type(error).__name__, effect="the alert will be published again later"
+                )
 
     async def _probe(self) -> None:
-        """Look whether Kafka and Redis answer: the clients reconnect by themselves, but do not tell."""
+        """Check whether Kafka and Redis answer. The clients reconnect by themselves, and do not report an outage."""
         while True:
             self._kafka_up = await self._kafka_answers()
             if self._kafka_up:
@@ -200,9 +204,9 @@ class Feed:
         return True
 
     async def _look_at_input(self) -> None:
-        """Note where the topic that we do not read ends; whoever may not ask is not warned of a worker that is down."""
+        """Note where the input topic ends. Without the right to ask, no warning about a missing worker is given."""
         topic = self._settings.kafka.topic(topics.ECG_RECORDS)
-        partitions = self._consumer.partitions_for_topic(topic) or {0}  # by asking, the client learns all
+        partitions = self._consumer.partitions_for_topic(topic) or {0}  # after this question the client knows them all
         asked_at = time.time()
         with contextlib.suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(PROBE_TIMEOUT_S):
@@ -217,18 +221,18 @@ class Feed:
             return False
 
     async def _measure_lag(self) -> None:
-        """Compare what was read with the ends that fetches tell: end offsets leave out most of Tansu's last batch."""
+        """Compare what was read with the ends that fetches return. Tansu's end offsets lack most of the last batch."""
         read = {partition: await self._consumer.position(partition) for partition in self._consumer.assignment()}
         ends = {partition: self._consumer.highwater(partition) for partition in read}
         self._behind = sum(max(0, end - read[partition]) for partition, end in ends.items() if end is not None)
         if self._behind == 0 and None not in ends.values() and not self._caught_up:
             self._caught_up = True
-            self.hub.publish("ready", "{}")  # pages that came during the replay may have asked too early
+            self.hub.publish("ready", "{}")  # pages that connected during the replay may have fetched too early
 
-    # --- the beginning and the end
+    # --- start and end
 
     async def _rewind(self) -> None:
-        """Begin where the newest records of each partition begin; the rest would be dropped again."""
+        """Start each partition at the messages that the dashboard can keep; older ones would be dropped again."""
         partitions = self._consumer.assignment()
         first = await self._consumer.beginning_offsets(partitions)
         ends = await self._consumer.end_offsets(partitions)
@@ -242,7 +246,7 @@ class Feed:
                 await client.stop()
 
     def _snapshot(self) -> Iterable[tuple[str, str]]:
-        """Yield all that a page starts from."""
+        """Yield the events that a new page starts from."""
         yield "reset", _json.encode({"silence_s": SILENCE_S}).decode()
         yield "overview", _json.encode(self.header()).decode()
         for chunk in _chunks(self.state.alerts.all()):
@@ -250,5 +254,5 @@ class Feed:
 
 
 def _chunks(items: Sequence[AlertRow | str]) -> Iterable[str]:
-    """Yield the items as JSON, so many in each that an event stays small."""
+    """Yield the items as JSON arrays of at most `CHUNK` items."""
     return (_json.encode(items[start : start + CHUNK]).decode() for start in range(0, len(items), CHUNK))

@@ -1,4 +1,4 @@
-"""What the page of one record is drawn from: report, alerts, ECG, cine."""
+"""What the page of one record shows: report, alerts, ECG, cine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .state import DashboardState
 
 
 class RecordPage(msgspec.Struct, kw_only=True):
-    """A record's page; None stands for what has not come, or is not kept any more."""
+    """The page of a record. None stands for what has not come yet, or is no longer kept."""
 
     record_id: str
     report: RiskReport | None
@@ -29,11 +29,11 @@ class RecordPage(msgspec.Struct, kw_only=True):
     alerts: list[AlertRow]
     result: CmrResult | None
     requested: bool
-    """Whether a cine was asked for, so that it can be asked for again."""
+    """Whether a cine was requested, so that it can be requested again."""
 
 
 class EcgHead(msgspec.Struct, frozen=True, kw_only=True):
-    """How to read the samples that follow: int16, little-endian, lead after lead."""
+    """How to read the samples: int16, little-endian, lead after lead."""
 
     leads: tuple[str, ...]
     derived: tuple[str, ...]
@@ -46,7 +46,7 @@ class EcgHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compose_page(state: DashboardState, record_id: str) -> RecordPage | None:
-    """Return a record's page, None where nothing is known of it."""
+    """Return the page of a record; None if nothing is known about it."""
     value, result = state.records.report(record_id), state.records.result(record_id)
     alerts, requested = state.alerts.of_record(record_id), state.records.request(record_id) is not None
     if value is None and result is None and not alerts and not requested:
@@ -63,10 +63,10 @@ def compose_page(state: DashboardState, record_id: str) -> RecordPage | None:
 
 
 async def fetch_ecg(redis: Redis, record_id: str) -> tuple[EcgHead, bytes] | None:
-    """Return the ECG of a record from Redis, None where it is not there (any more).
+    """Return the ECG of a record from Redis; None if it is not there, or no longer there.
 
     Raises:
-        RecordError: what lies there is no 12-lead ECG.
+        RecordError: the stored value is not a 12-lead ECG.
         RedisError: Redis does not answer.
     """
     value: Any = await redis.get(waveform_key(record_id))
@@ -74,10 +74,10 @@ async def fetch_ecg(redis: Redis, record_id: str) -> tuple[EcgHead, bytes] | Non
 
 
 def arrange_ecg(record: EcgRecord) -> tuple[EcgHead, bytes]:
-    """Return the 12 leads in their usual order, the seconds that were screened, otherwise as they were recorded.
+    """Return the 12 leads in their usual order, as recorded, and only the seconds that were screened.
 
     Raises:
-        RecordError: leads are missing, or come twice.
+        RecordError: a lead is missing, or appears twice.
     """
     used = round(MAX_DURATION_S * record.sample_rate_hz)
     steps = np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)[:, :used].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Runs the dashboard: feed and web server together, until asked to end."""
+"""Runs the dashboard: feed and web server together, until a signal ends them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ BACKLOG = 128
 
 
 class PlainServer(uvicorn.Server):
-    """Uvicorn, which leaves the signals to us: we close the pages' streams before it waits for them."""
+    """Uvicorn without its signal handlers: the streams of the pages must be closed before Uvicorn waits for them."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signal."""
         yield
 
 
@@ -37,7 +37,7 @@ async def serve_dashboard(settings: Settings, started: Callable[[str], object]) 
     """Serve until SIGTERM or Ctrl-C.
 
     Args:
-        started: is told the address, token included, once it answers.
+        started: called with the address, including the token, when the dashboard answers.
 
     Raises:
         DeploymentError: Kafka cannot be reached, or the port is taken.

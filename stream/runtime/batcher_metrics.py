@@ -14,7 +14,7 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class BatcherCollector(Collector):
-    """Reads what the batcher counts anyway, whenever Prometheus asks: nothing is done per batch."""
+    """Reads the batcher's counts when Prometheus asks, so metrics add no work to a batch."""
 
     def __init__(self, batcher: Batcher[Any, Any, Any]) -> None:
         self._batcher = batcher
@@ -22,7 +22,7 @@ class BatcherCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the batcher's figures."""
         counts = self._batcher.counts
-        yield CounterMetricFamily("cardiacnets_engine_seconds", "Seconds the engine was at work", counts.busy_s)
+        yield CounterMetricFamily("cardiacnets_engine_seconds", "Seconds that the engine worked", counts.busy_s)
         yield CounterMetricFamily("cardiacnets_engine_failures", "Batches that the engine failed", counts.failures)
         queued = GaugeMetricFamily("cardiacnets_queued_records", "Records waiting for a batch", labels=["lane"])
         for lane in Lane:
@@ -32,7 +32,7 @@ class BatcherCollector(Collector):
         buckets = [(str(le), float(sum(n for size, n in sizes.items() if size <= le))) for le in BATCH_BUCKETS]
         yield HistogramMetricFamily(
             "cardiacnets_batch_records",
-            "Records a batch",
+            "Records in a batch",
             [*buckets, ("+Inf", float(sum(sizes.values())))],
             float(sum(size * n for size, n in sizes.items())),
         )

@@ -1,4 +1,4 @@
-"""What a lane needs of a Faust event, and how often a lane tries again."""
+"""The part of a Faust event that a lane uses, and how often a lane tries a record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BACKOFF_GROWTH = 2.0
 
 
 class Event(Protocol):
-    """What a lane needs of Faust's event."""
+    """The part of a Faust event that a lane uses."""
 
     @property
     def key(self) -> Any:
@@ -17,7 +17,7 @@ class Event(Protocol):
 
     @property
     def value(self) -> Any:
-        """The record as it came, bytes or None."""
+        """The record's bytes as they came, or None."""
 
     @property
     def headers(self) -> Any:
@@ -25,7 +25,7 @@ class Event(Protocol):
 
     @property
     def message(self) -> Any:
-        """Where it came from: topic, partition, offset, timestamp in seconds."""
+        """Where the record came from: topic, partition, offset, timestamp in seconds."""
 
     def ack(self) -> bool:
         """Let the offset be committed."""
@@ -33,7 +33,7 @@ class Event(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How often a record is tried while the moment is bad, and how long to wait between."""
+    """How often a record is tried after a `TransientError`, and how long to wait between two tries."""
 
     limit: int
     backoff_s: float

@@ -1,4 +1,4 @@
-"""The Faust app of each process that serves a topic: made from the settings, asked for its lag, ended in order."""
+"""The Faust app of a process that serves a topic: how it is made from the settings, its lag, and its orderly end."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .faust_transport import PromptConsumer, use_prompt_transport
 from .health import check_port
 
 STREAM_BUFFER = 64
-"""Records Faust may hold a topic before it stops fetching; its default of 4096 would be half a gigabyte of ECGs."""
+"""How many records of a topic Faust holds before it stops fetching. Its default, 4096, is half a gigabyte of ECGs."""
 
 
 class StatelessApp(faust.App):
-    """A Faust app that writes nothing to disk: where a container may not, Faust's folder for tables would stop it."""
+    """A Faust app that writes nothing to disk. A container that may not write would fail on Faust's table folder."""
 
     def _create_directories(self) -> None:
         pass
 
 
 class ServingWorker(faust.Worker):
-    """Faust's worker, which tells the service when the end begins."""
+    """Faust's worker, which tells the service when the shutdown begins."""
 
     def __init__(self, app: faust.App, service: Service, shutdown_begins: Callable[[], None]) -> None:
-        # Our own logging is configured; Faust's would replace it.
+        # Faust would replace the logging that is configured already.
         super().__init__(app, service, quiet=True, redirect_stdouts=False, override_logging=False)
         self._shutdown_begins = shutdown_begins
 
@@ -46,23 +46,25 @@ class ServingWorker(faust.Worker):
 
 
 def check_surroundings(settings: Settings) -> None:
-    """Make sure, before the model is loaded, of what Faust would end with a traceback for after it; create the topics.
+    """Check Redis's URL, the HTTP port and the broker before the slow model load, and create missing topics.
+
+    So a mistake ends in one sentence before the load, and not in Faust's traceback after it.
 
     Raises:
-        DeploymentError: something is wrong with it.
+        DeploymentError: one of them cannot be used.
     """
-    new_redis(settings.redis, retries=0)  # which connects to nothing, and refuses a URL that cannot be used
+    new_redis(settings.redis, retries=0)  # this connects to nothing, and refuses a URL that cannot be used
     check_port(settings.process.http_host, settings.process.http_port)
     ensure_topics_now(settings.kafka)
 
 
 def create_app(settings: KafkaSettings, group: str, *, buffer: int) -> faust.App:
-    """Return the Faust app: consuming only, at least once, without tables and without Faust's web server.
+    """Return a Faust app that only consumes, at least once, without tables and without Faust's web server.
 
     Args:
         settings: of the broker.
         group: the consumer group.
-        buffer: records of a topic that Faust may hold before it stops fetching.
+        buffer: how many records of a topic Faust holds before it stops fetching.
     """
     app = StatelessApp(
         group,
@@ -87,10 +89,10 @@ def create_app(settings: KafkaSettings, group: str, *, buffer: int) -> faust.App
 
 
 def consumer_lag(app: faust.App) -> dict[str, int]:
-    """Return the records not yet committed, by topic, of the partitions assigned here.
+    """Return how many records are not committed yet, by topic, in the partitions that are assigned here.
 
-    Once the lanes have every record of a partition, the last one is its end, and not what the broker calls so: between
-    the two may lie the mark that ends a transaction, which nobody will ever take.
+    When the lanes have every record of a partition, the partition ends for us after the last record. The broker's end
+    may lie further on: a transaction ends with a mark that no consumer ever receives.
     """
     monitor = app.monitor
     lag: dict[str, int] = {}
@@ -102,7 +104,7 @@ def consumer_lag(app: faust.App) -> dict[str, int]:
 
 
 def has_joined(app: faust.App) -> bool:
-    """Return whether the app has joined its group and knows its partitions (none, if there are more workers)."""
+    """Return whether the app has joined its group and knows its partitions; among many workers it may have none."""
     return app.rebalancing_count > 0 and not app.rebalancing
 
 

@@ -1,11 +1,11 @@
 """Faust's Kafka transport, with a short fetch wait, and with realtime before backfill.
 
-Faust asks the broker to hold an empty fetch for 1.5 s. Apache Kafka answers as soon as a record arrives, all the same;
-Tansu looks again only when the wait is over, so that a lone ECG would lie there for most of a second.
+Faust asks the broker to hold an empty fetch for 1.5 s. Apache Kafka still answers as soon as a record arrives. Tansu
+looks again only after the wait, so a single ECG would wait there for most of a second.
 
-And Faust takes at once all that has been fetched, which of an archive is a thousand records, and looks for more only
-when the lanes have taken every one of them: an ECG from a bedside would wait for them all, before the batcher's two
-lanes ever saw it.
+Faust also takes everything at once that was fetched. From an archive that is a thousand records, and Faust looks for
+more only after the lanes have taken all of them. An ECG from a bedside would wait for them all, before the batcher's
+two lanes could put it first.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from schemas.topics import ECG_BACKFILL
 from stream.broker.clients import FETCH_WAIT_MS
 
 TAKEN_AT_ONCE = 8
-"""Records that are taken before it is looked again whether anything urgent has come."""
+"""How many records are taken before the next look for urgent ones."""
 FULL_WAIT_S = 0.02
-"""How long until it is looked again whether a full lane has room; Faust would wait for a second."""
+"""How long to wait before the next look whether a full lane has room. Faust would wait for a second."""
 
 
 class PromptConsumerThread(AIOKafkaConsumerThread):
-    """Makes aiokafka's consumer as Faust does, but for the wait, and takes what is urgent first.
+    """Makes aiokafka's consumer as Faust does, except for the fetch wait, and takes urgent records first.
 
     Attributes:
-        record_ends: of the partitions of which every record was fetched, the offset after the last one; replaced as a
-            whole, for other threads read it. The partition may end later: a transaction leaves marks that nobody takes.
+        record_ends: the offset after the last record, for each partition whose records were all fetched. The mapping is
+            replaced as a whole, because other threads read it. A partition may end later: a transaction leaves marks
+            that no consumer receives.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -51,7 +52,7 @@ class PromptConsumerThread(AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109  Faust's
         max_records: int | None = None,  # noqa: ARG002  there is a better bound
     ) -> Any:
-        active = active_partitions.copy()  # which lanes that run full change, in the other thread
+        active = active_partitions.copy()  # the other thread changes it when a lane is full
         records = await self._fetch_urgent_first(consumer, active, timeout)
         self._fetched |= {partition: some[-1].offset + 1 for partition, some in (records or {}).items() if some}
         self.record_ends = {
@@ -86,7 +87,7 @@ class PromptConsumer(Consumer):
 
     @property
     def record_ends(self) -> Mapping[TP, int]:
-        """Where the records end, of the partitions of which every one was fetched."""
+        """The offset after the last record, for each partition whose records were all fetched."""
         return self._thread.record_ends
 
 
@@ -97,5 +98,5 @@ class PromptTransport(Transport):
 
 
 def use_prompt_transport(app: faust.App) -> None:
-    """Have the app consume by it."""
+    """Make the app consume through this transport."""
     app.transport = PromptTransport(app.conf.broker_consumer, app)

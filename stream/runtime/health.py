@@ -19,7 +19,7 @@ Check = Callable[[], str | None]
 async def health_server(
     host: str, port: int, *, registry: CollectorRegistry, healthy: Check, ready: Check
 ) -> AsyncIterator[int]:
-    """Serve until the block ends; give the port (a free one where `port` is 0).
+    """Serve until the block ends, and yield the port. If `port` is 0, a free port is chosen.
 
     Raises:
         DeploymentError: the port is taken.
@@ -46,10 +46,10 @@ async def health_server(
 
 
 def check_port(host: str, port: int) -> None:
-    """Find out whether the port can be had, before anything slow is done.
+    """Check that the port is free, before anything slow is done.
 
     Raises:
-        DeploymentError: it cannot.
+        DeploymentError: the port is taken.
     """
     try:
         socket.create_server((host, port), family=_family(host)).close()
@@ -62,7 +62,9 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _taken(host: str, port: int, error: OSError) -> DeploymentError:
-    return DeploymentError(f"cannot serve HTTP on {host}:{port} ({error}); set CARDIACNETS_HTTP_PORT or --http-port")
+    return DeploymentError(
+        f"cannot serve HTTP on {host}:{port} ({error}); set CARDIACNETS_HTTP_PORT or --http-port to a free port"
+    )
 
 
 def _answer(check: Check) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

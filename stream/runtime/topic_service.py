@@ -1,4 +1,4 @@
-"""What stands around the lanes of a process that works off a topic: producer, metrics, health, watchdog, gauges."""
+"""The parts around the lanes of a process that works on a topic: producer, metrics, health, watchdog, gauges."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ log = structlog.get_logger(__name__)
 
 
 class TopicService(Service):
-    """Starts and stops the parts in order; a subclass says what its lanes share.
+    """Starts and stops the parts in order. A subclass says which parts its lanes share.
 
     Args:
-        registry: of the process's metrics.
+        registry: holds the metrics of the process.
         source: the URI of the process, in the envelope of what it sends.
-        ready: whether the group has been joined.
+        ready: returns whether the process has joined its consumer group.
         progress_word: what counts as progress, as `/healthz` says it: 'record finished'.
         drain_phases: how many times the shutdown may wait for `drain_s`, one after the other.
     """
@@ -61,26 +61,26 @@ class TopicService(Service):
 
     @abstractmethod
     async def _start_parts(self, stack: AsyncExitStack) -> Batcher[Any, Any, Any]:
-        """Enter what the lanes share, and return the batcher; the producer is there already."""
+        """Start the parts that the lanes share, and return the batcher. The producer runs already."""
 
     @abstractmethod
     def _close(self) -> None:
-        """Let go of the model, after the parts have stopped."""
+        """Release the model, after the parts have stopped."""
 
     @abstractmethod
     def _pending(self) -> int:
-        """Return how much work is there: held, or known to wait on the topics."""
+        """Return how much work there is: held here, or known to wait on the topics."""
 
     @abstractmethod
     def _finished(self) -> int:
-        """Return a count that grows with what moves."""
+        """Return a count that grows with every step of progress."""
 
     @abstractmethod
     def _measure(self) -> None:
         """Set the gauges."""
 
     async def on_start(self) -> None:
-        """Start the parts, the most basic first."""
+        """Start the parts, those that others need first."""
         settings, enter = self._settings, self._stack.enter_async_context
         self._events = EventProducer(await enter(new_producer(settings.kafka)), self._source)
         self._registry.register(BatcherCollector(await self._start_parts(self._stack)))
@@ -97,13 +97,13 @@ class TopicService(Service):
         log.info("service_started", http=f"http://{settings.process.http_host}:{port}")
 
     async def on_stop(self) -> None:
-        """Stop the parts in the opposite order."""
+        """Stop the parts in reverse order."""
         await self._stack.aclose()
         self._watchdog.stop()
         self._close()
 
     def shutdown_begins(self) -> None:
-        """Give the process a deadline to end by itself."""
+        """Give the process a deadline by which it must have ended."""
         self._watchdog.allow(self._shutdown_s)
 
     def _unhealthy(self) -> str | None:

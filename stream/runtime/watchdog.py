@@ -1,4 +1,4 @@
-"""Ends a worker that has work and finishes none of it, so that its group hands its partitions on."""
+"""Ends a worker that has work but makes no progress, so that its group gives its partitions to other workers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ log = structlog.get_logger(__name__)
 
 
 class Watchdog:
-    """A thread of its own, since a blocked event loop is one of the things it watches for.
+    """Watches in its own thread, because a blocked event loop is one of the things that it watches for.
 
     Args:
-        pending: how much work is there: records held, or known to wait on the topics.
-        finished: a count that grows with every finished record.
-        patience_s: how long work may be pending without any being finished.
-        end: ends the process; another one for tests.
+        pending: returns how much work there is: records held here, or known to wait on the topics.
+        finished: returns a count that grows with every finished record.
+        patience_s: how long work may wait without any progress.
+        end: ends the process; tests give another function.
     """
 
     def __init__(
@@ -44,15 +44,15 @@ class Watchdog:
         self.stalled_s = 0.0
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start to watch."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._stop.set()
 
     def allow(self, seconds: float) -> None:
-        """Give the whole process `seconds` from now to end by itself (a shutdown has begun)."""
+        """Give the process `seconds` from now to end by itself, because a shutdown has begun."""
         self._deadline = time.monotonic() + seconds
 
     def _watch(self) -> None:
@@ -61,8 +61,8 @@ class Watchdog:
             now = time.monotonic()
             try:
                 finished, pending = self._finished(), self._pending()
-            except Exception:  # whatever it is: a thread that it ended would watch no longer, and nobody would know
-                log.exception("work_not_measured", effect="it counts as not moving")
+            except Exception:  # whatever the error is: it must not end this thread, or nobody would watch any longer
+                log.exception("work_not_measured", effect="this counts as no progress")
             else:
                 if finished != seen or not pending:
                     seen, since = finished, now

@@ -27,7 +27,7 @@ from schemas.errors import EngineFailed, RegistryUnavailable, ShuttingDown, Tran
 from stream.runtime.event import Event, Tries
 
 REGISTRY_TRIES = Tries(limit=6, backoff_s=1.0)
-"""Half a minute in all: a registry that restarts must not cost a record."""
+"""Half a minute in all: a registry that restarts must not cost a record its screening."""
 
 
 @dataclass(slots=True)
@@ -41,18 +41,18 @@ class Publisher(Protocol):
     """Where a lane sends its answers."""
 
     async def publish(self, event: Event, outcome: ScreenedOrRefused) -> Sequence[Awaitable[object]]:
-        """Hand the answers to the producer; return one awaitable a delivery."""
+        """Hand the messages of an answer to the producer; return the delivery of each."""
 
     def acknowledged(self, event: Event) -> None:
-        """Take note that every answer to the event is confirmed."""
+        """Take note that the broker has confirmed every message of the answer."""
 
 
 class ScreeningLane:
     """Runs one lane over one batcher.
 
     Args:
-        tries: of a record whose engine failed.
-        in_flight: bounds the records between arrival and acknowledgement.
+        tries: how often a record is tried whose engine failed.
+        in_flight: how many records may be between arrival and acknowledgement.
         failures_in_a_row: the lane ends when every try of this many records in a row has failed. Then the engine or
             the schema registry is at fault, and not the records.
         registry_tries: of the first record whose schema cannot be had at the moment; the lane waits for it.
@@ -85,7 +85,7 @@ class ScreeningLane:
         self.finished = 0
 
     async def run(self, events: AsyncIterable[Event]) -> None:
-        """Work until the events end, then finish what was accepted."""
+        """Work until the events end, then finish the accepted records."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._answer())
             tasks.create_task(self._acknowledge())

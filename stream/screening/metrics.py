@@ -8,18 +8,22 @@ LATENCY_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
 
 class Metrics:
-    """All metrics of one worker, in a registry of their own. No label ever names a patient or a record."""
+    """All metrics of one worker, in their own registry. No label ever names a patient or a record."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
-        self.model = Info("cardiacnets_model", "The model and the engine that answer", registry=r)
+        self.model = Info("cardiacnets_model", "The model and the engine that screen records", registry=r)
         self.screened = Counter("cardiacnets_screened_records", "Records answered by a report", ["lane"], registry=r)
-        self.rejected = Counter("cardiacnets_rejected_records", "Records refused", ["lane", "code"], registry=r)
-        self.flagged = Counter("cardiacnets_flagged_risks", "Risks over their threshold", ["disease"], registry=r)
+        self.rejected = Counter(
+            "cardiacnets_rejected_records", "Records answered by a rejection", ["lane", "code"], registry=r
+        )
+        self.flagged = Counter(
+            "cardiacnets_flagged_risks", "Risks at or above their threshold", ["disease"], registry=r
+        )
         self.alerts = Counter(
             "cardiacnets_alerts",
-            "Alerts: raised, or held back as repeated, over the budget, or of an archive",
+            "Alerts: raised, or suppressed as repeated, over the budget, or from an archive",
             ["outcome"],
             registry=r,
         )
@@ -30,8 +34,11 @@ class Metrics:
             buckets=LATENCY_BUCKETS_S,
             registry=r,
         )
-        self.held = Gauge("cardiacnets_held_records", "Records admitted and not yet acknowledged", ["lane"], registry=r)
+        self.held = Gauge("cardiacnets_held_records", "Records accepted and not yet acknowledged", ["lane"], registry=r)
         self.lag = Gauge("cardiacnets_lag_records", "Records on the topic not yet acknowledged", ["topic"], registry=r)
         self.waveforms = Counter(
-            "cardiacnets_waveforms", "Flagged waveforms: stored, or dropped for want of Redis", ["outcome"], registry=r
+            "cardiacnets_waveforms",
+            "Waveforms of flagged records: stored, or dropped because Redis was not available",
+            ["outcome"],
+            registry=r,
         )

@@ -1,4 +1,4 @@
-"""The model as the settings ask for it: the bundle verified, the engine chosen, the screener warm."""
+"""Loads the model that the settings name: verifies the bundle, chooses the engine, warms the screener up."""
 
 from __future__ import annotations
 

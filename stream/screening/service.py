@@ -1,4 +1,4 @@
-"""The screening service: the batcher and all that stands around it, alive from before the first event to the last."""
+"""The screening service: the batcher and the parts around it. It lives from before the first event until the last."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .waveform_cache import WaveformCache
 
 
 class ScreeningService(TopicService):
-    """Owns what the lanes share.
+    """Owns the parts that the lanes share.
 
     Args:
-        lag: records on the topics that the group has not yet acknowledged, by topic.
-        ready: whether the group has been joined.
+        lag: returns the number of records that the group has not acknowledged yet, by topic.
+        ready: returns whether the worker has joined its group.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class ScreeningService(TopicService):
         self._screener.engine.close()
 
     def _pending(self) -> int:
-        # A copy: the watchdog asks from its own thread, and a lane may come meanwhile.
+        # A copy: the watchdog asks from its own thread, and a lane may be added meanwhile.
         return sum(lane.held for lane in list(self._lanes.values())) + sum(self._lag().values())
 
     def _finished(self) -> int:
@@ -101,7 +101,7 @@ class ScreeningService(TopicService):
     def _measure(self) -> None:
         for lane, worker in self._lanes.items():
             self.metrics.held.labels(lane.value).set(worker.held)
-        # A topic of which no partition is left here is not among them.
+        # The lag does not name a topic that has no partition here.
         ours = map(self._settings.kafka.topic, LANE_TOPICS.values())
         for topic, records in (dict.fromkeys(ours, 0) | self._lag()).items():
             self.metrics.lag.labels(topic).set(records)

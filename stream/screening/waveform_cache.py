@@ -1,4 +1,4 @@
-"""Keeps the waveforms of flagged ECGs in Redis for drawing; screening never waits for it."""
+"""Keeps the waveforms of flagged ECGs in Redis for the dashboard. Screening never waits for Redis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def waveform_key(record_id: str) -> str:
 
 
 class WaveformCache:
-    """Stores in the background: a bounded queue, short time-outs, no retries. Without Redis, waveforms are dropped."""
+    """Stores waveforms in the background, with a bounded queue, short time-outs and no retries.
+
+    While Redis does not answer, waveforms are dropped.
+    """
 
     def __init__(self, settings: RedisSettings, metrics: Metrics) -> None:
         self._ttl_s = settings.waveform_ttl_s
@@ -44,14 +47,14 @@ class WaveformCache:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop storing; what still waits is dropped."""
+        """Stop storing, and drop the waveforms that still wait."""
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         await self._redis.aclose()
 
     def store(self, record_id: str, value: bytes) -> None:
-        """Have a waveform stored soon; drop it if too many wait already."""
+        """Store a waveform soon. If too many wait already, drop it."""
         try:
             self._waiting.put_nowait((record_id, value))
         except asyncio.QueueFull:

@@ -1,4 +1,4 @@
-"""The worker: a Faust app with one agent a lane, around one screening service."""
+"""The worker: a Faust app with one agent for each lane, and one screening service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run_worker(settings: Settings) -> NoReturn:
-    """Load the model and serve.
+    """Load the model, and screen records.
 
     Raises:
         DeploymentError: the broker, Redis's URL, the port, the bundle, the engine or a certificate cannot be used.
@@ -56,7 +56,7 @@ def begin_shutdown(app: App, service: ScreeningService) -> None:
 
 
 def add_lanes(app: App, service: ScreeningService, settings: KafkaSettings) -> None:
-    """Give the app one agent a lane: acknowledgement is the lane's, and any error stops the process."""
+    """Give the app one agent for each lane. The lane acknowledges its records, and any error stops the process."""
     for lane, name in LANE_TOPICS.items():
         topic = app.topic(
             settings.topic(name), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"

@@ -1,4 +1,4 @@
-// The dialogue that acknowledges an alert. The name is remembered on this machine, the comment is not.
+// The dialogue that acknowledges an alert. The browser remembers the name, and does not remember the comment.
 
 import { byId, diseaseName, percent, postJson } from "./dom.js";
 
@@ -9,7 +9,7 @@ export function askToAcknowledge(row) {
   current = row;
   setSending(false);
   byId("acknowledge-what").textContent =
-    `${diseaseName(row.disease)}, ${percent(row.probability)}: patient ${row.patient_id ?? "without id"}`;
+    `${diseaseName(row.disease)}, ${percent(row.probability)}: patient ${row.patient_id ?? "without an id"}`;
   byId("acknowledge-error").textContent = "";
   byId("acknowledge-name").value = localStorage.getItem(NAME) ?? "";
   byId("acknowledge-comment").value = "";
@@ -32,25 +32,25 @@ async function send(event) {
   event.preventDefault();
   const by = byId("acknowledge-name").value.trim();
   if (!by) {
-    byId("acknowledge-error").textContent = "An acknowledgement needs a name.";
+    byId("acknowledge-error").textContent = "Enter your name to acknowledge the alert.";
     return;
   }
   const row = current;
-  const isHere = () => current === row; // a browser lets a second Escape close what the first one may not
+  const isHere = () => current === row; // a second Escape closes the dialogue although the first one was prevented
   setSending(true);
   try {
     await postJson("/api/acknowledge", { identifier: row.identifier, by, comment: byId("acknowledge-comment").value });
     localStorage.setItem(NAME, by);
     if (isHere()) byId("acknowledge").close();
   } catch (error) {
-    const outcome = error.status ? "Not acknowledged" : "Perhaps not acknowledged"; // no answer is no refusal
+    const outcome = error.status ? "Not acknowledged" : "Possibly not acknowledged"; // without an answer, nobody knows
     if (isHere()) byId("acknowledge-error").textContent = `${outcome}: ${error.message}`;
   } finally {
     if (isHere()) setSending(false);
   }
 }
 
-// What was sent cannot be taken back.
+// An acknowledgement that was sent cannot be taken back.
 function setSending(sending) {
   byId("acknowledge-send").disabled = byId("acknowledge-cancel").disabled = sending;
 }

@@ -3,7 +3,7 @@
 import { DISEASES, byId, diseaseName, foreign, h, meter, percent, priorityOf, stateOf, timeOf } from "./dom.js";
 
 const STEP = 100;
-const NEW_S = 10; // for so long the row of an alert appears with a glow
+const NEW_S = 10; // the row of an alert that is younger than this glows when it appears
 const POINTER_REST_MS = 700;
 
 const rows = new Map();
@@ -45,15 +45,15 @@ export function drawAlerts(list) {
   byId("untrained").hidden = visible.every((row) => row.trained);
   byId("empty").hidden = matching.length > 0;
   byId("empty").textContent = rows.size === 0
-    ? "No alert so far. They appear here by themselves."
-    : "No alert matches these filters.";
+    ? "No alerts yet. New alerts appear here automatically."
+    : "No alerts match these filters.";
 }
 
 export function showMore() {
   shown += STEP;
 }
 
-// Rows must not jump from under a hand that is about to click; for a moment after it moved, the list waits.
+// Rows must not jump away while a hand is about to click, so the list waits for a moment after the pointer moved.
 export function watchPointer(list) {
   list.addEventListener("pointermove", () => {
     pointerMoved = performance.now();
@@ -76,7 +76,7 @@ const newest = (a, b) => b.onset - a.onset || (a.identifier < b.identifier ? -1 
 // The server gives each row its rank.
 const urgent = (a, b) => a.rank - b.rank || newest(a, b);
 
-// Keep the elements of rows that stay, so that focus and selection stay with them.
+// Rows that stay keep their elements, so they keep focus and selection as well.
 function place(list, visible) {
   const wanted = new Set(visible.map((row) => row.identifier));
   for (const [identifier, { element }] of drawn) {
@@ -101,7 +101,7 @@ function elementOf(row) {
   if (known?.row === row) return known.element;
   const element = known?.element ?? h(isNew(row) ? "li.new" : "li", {
     "data-alert": row.identifier,
-    animationend: (event) => event.currentTarget.classList.remove("new"), // or it would glow again when it is moved
+    animationend: (event) => event.currentTarget.classList.remove("new"), // else the row would glow again when it is moved
   });
   const focused = element.contains(document.activeElement);
   element.replaceChildren(link(row));
@@ -126,12 +126,12 @@ function link(row) {
     h("span.who", {}, row.patient_id === null ? h("em", {}, "no patient id") : foreign(row.patient_id),
       h("span.record-id", {}, foreign(row.record_id)), lateness(row))),
   h("span.risk", {}, h("span.number", {}, percent(row.probability)), meter(row.probability, row.threshold, true),
-    h("span.against", {}, `flagged from ${percent(row.threshold)}`)),
+    h("span.against", {}, `threshold ${percent(row.threshold)}`)),
   stateChip(row),
   timeOf(row.onset));
 }
 
-// An alert may be new and its ECG of last night.
+// A new alert may come from an ECG of last night.
 function lateness(row) {
   if (!row.late) return null;
   return h("span.late", {}, row.recorded_at === null
@@ -150,7 +150,7 @@ export function fillDiseases(select) {
     ...Object.entries(DISEASES).map(([code, name]) => h("option", { value: code }, name)));
 }
 
-// What a screen reader hears of new alerts.
+// What a screen reader says about new alerts.
 export function announce(fresh) {
   const open = fresh.filter((row) => stateOf(row).open);
   if (open.length === 0) return;

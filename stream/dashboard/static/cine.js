@@ -1,4 +1,4 @@
-// The cine: one beat in a loop, with play, pause and scrub. The words on what it is are part of the picture.
+// The cine: one beat in a loop, with play, pause and scrub. The words that say it is synthetic are part of the picture.
 
 import { h } from "./dom.js";
 
@@ -62,7 +62,7 @@ export function makePlayer({ head, bytes }) {
     h("figcaption.quiet", {},
       `${VIEWS[head.geometry.view] ?? head.geometry.view}, ${frames} frames of one beat, drawn by ${head.provenance.generator.name} `
       + `${head.provenance.generator.version} (${head.provenance.generator.weights}). `,
-      beat ? "" : "The beat's length is not known; it is shown as one second."));
+      beat ? "" : "The length of the beat is unknown, so it is shown as one second."));
   return {
     element,
     stop() {

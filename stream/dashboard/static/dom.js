@@ -1,10 +1,10 @@
-// Elements and words. Text goes in as text nodes only, so that whatever a record carries stays text.
+// Elements and words. All text is inserted as text nodes, so whatever a record carries stays text.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 export const byId = (id) => document.getElementById(id);
 
-// h("p.quiet", {title: "…"}, "text", child, …); functions become listeners, false and null are left out.
+// h("p.quiet", {title: "…"}, "text", child, …): functions become listeners; false and null are left out.
 export function h(name, attributes = {}, ...children) {
   const [tag, ...classes] = name.split(".");
   return filled(document.createElement(tag), classes, attributes, children);
@@ -28,7 +28,7 @@ function filled(element, classes, attributes, children) {
   return element;
 }
 
-// A name from outside, kept from turning the direction of the text around it.
+// A name from outside. It cannot turn the direction of the text around it.
 export const foreign = (text) => h("bdi", {}, text);
 
 export const DISEASES = {
@@ -86,7 +86,7 @@ export const when = (seconds) => moment.format(new Date(1000 * seconds));
 export const timeOf = (seconds, name = "time.age") =>
   h(name, { datetime: new Date(1000 * seconds).toISOString(), title: when(seconds), "data-since": seconds }, age(seconds));
 
-// A bar from 0 to 1 with its threshold; the numbers stand beside it, so the bar is decoration.
+// A bar from 0 to 1 with its threshold. The numbers stand beside the bar, so a screen reader does not need it.
 export function meter(probability, threshold, flagged) {
   const fill = h("span.fill");
   const mark = h("span.threshold");
@@ -106,11 +106,11 @@ export const getJson = (path) => ask(path, json);
 export const postJson = (path, body) =>
   ask(path, json, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 
-// Bytes, and the head that says how to read them.
+// Return bytes, and the head that says how to read them.
 export const getBytes = (path) => ask(path, async (response) =>
   ({ head: JSON.parse(response.headers.get("x-head")), bytes: await response.arrayBuffer() }));
 
-// Fetches of one place on the page: an answer that is older than what is drawn there, or of another view, comes too late.
+// The fetches for one place on the page. An answer is too late if a newer one, or another view, is drawn there already.
 export class Turns {
   #taken = 0;
   #settled = 0;
@@ -145,12 +145,12 @@ async function ask(path, read, { headers, ...options } = {}) {
     return await read(response);
   } catch (error) {
     if (error.name === "TimeoutError") throw new Refusal(0, `the server did not answer within ${PATIENCE_MS / 1000} seconds`);
-    if (error.name === "TypeError") throw new Refusal(0, "the server cannot be reached"); // fetch's word for it
+    if (error.name === "TypeError") throw new Refusal(0, "the server cannot be reached"); // what fetch throws then
     throw error;
   }
 }
 
 async function refusal(response) {
   const body = await response.json().catch(() => ({}));
-  return new Refusal(response.status, body.error ?? `the server answered ${response.status}`);
+  return new Refusal(response.status, body.error ?? `the server answered with status ${response.status}`);
 }

@@ -1,10 +1,10 @@
-// The ECG on its paper: 25 mm a second, 10 mm a millivolt, lines every millimetre and every five.
+// The ECG on its paper: 25 mm per second, 10 mm per millivolt, lines every millimetre and every five millimetres.
 
 const MM_PER_S = 25;
 const MM_PER_MV = 10;
 const ROW_MM = 30;
 const TOP_MM = 8;
-const PULSE_MM = 10; // what a row leaves for the calibration pulse
+const PULSE_MM = 10; // the room of a row for the calibration pulse
 const SIDE_MM = 3;
 const NARROW_PX = 760;
 const STANDARD = [["I", "aVR", "V1", "V4"], ["II", "aVL", "V2", "V5"], ["III", "aVF", "V3", "V6"]];
@@ -17,7 +17,8 @@ const PAPERS = {
   light: { paper: "#fff7f3", fine: "#fadcd3", coarse: "#eda694", trace: "#16130f", words: "#4a3b35" },
 };
 
-// Samples in millivolts by lead, NaN where there is none; each lead centred on its median, otherwise as recorded.
+// Return the samples of each lead in millivolts, NaN where a sample is missing. Each lead is centred on its median, and
+// otherwise as recorded.
 export function readEcg({ head, bytes }) {
   const steps = new Int16Array(bytes);
   const leads = {};
@@ -35,7 +36,7 @@ function median(values) {
   return known.length ? known[known.length >> 1] : 0;
 }
 
-// Draw to fill the width of the canvas's parent; a millimetre is a whole number of device pixels, so that lines are sharp.
+// Draw the ECG as wide as the parent of the canvas. A millimetre is a whole number of device pixels, so lines are sharp.
 export function drawEcg(canvas, ecg, paperName) {
   const width = canvas.parentElement.clientWidth;
   const narrow = width < NARROW_PX;
@@ -118,7 +119,7 @@ function words({ pen, mm, words: colour, scale, paper }, text, x, y, align = "le
   pen.font = `600 ${Math.round(13 * scale)}px system-ui, sans-serif`;
   pen.textAlign = align;
   pen.lineWidth = 4 * scale;
-  pen.strokeStyle = paper; // an edge of paper keeps the name legible on the lines
+  pen.strokeStyle = paper; // an edge in the colour of the paper keeps the name readable
   pen.strokeText(text, x * mm, y * mm);
   pen.fillStyle = colour;
   pen.fillText(text, x * mm, y * mm);

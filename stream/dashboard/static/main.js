@@ -1,4 +1,4 @@
-// The frame: which view is shown, what arrives, which key does what.
+// The frame of the page: which view is shown, what is done with each event, and what each key does.
 
 import { askToAcknowledge, prepareAcknowledge } from "./acknowledge.js";
 import {
@@ -12,13 +12,13 @@ import { follow } from "./stream.js";
 
 const AGES_MS = 1000;
 const LIST_REFRESH_MS = 2000;
-const HAND_MS = 3000; // an alert waits for a hand that does not rest, but no longer
+const HAND_MS = 3000; // how long an alert waits at most for a pointer that keeps moving
 const LISTS = { alerts: "Alerts", records: "Records", rejected: "Rejected" };
 const CONNECTIONS = { connecting: "connecting", live: "live", lost: "reconnecting…", paused: "paused", closed: "signed out" };
 const TITLES = { lost: "disconnected", paused: "paused", closed: "signed out" };
 const AWAY = {
   lost: () => `No connection since ${clock(heard)}: this page may be out of date.`,
-  closed: () => "The token is no longer the right one, as after a restart with a new one. Open the address that the terminal printed.",
+  closed: () => "The token is no longer valid: the dashboard may have restarted with a new one. Open the address that the terminal printed.",
 };
 
 let list = "alerts";
@@ -30,8 +30,8 @@ let counted = "";
 let listDue = 0;
 const turns = new Turns();
 let openAlerts = 0;
-let troubles = []; // of which the server told last
-let heard = Date.now(); // when the server told anything
+let troubles = []; // in the last header from the server
+let heard = Date.now(); // when the last event came from the server
 
 // --- what arrives
 
@@ -74,17 +74,17 @@ function showOverview({ state, behind, kafka, redis }) {
   byId("figure-last").replaceChildren(...(state.last_report ? ["last report ", timeOf(state.last_report, "time"), " ago"] : []));
   byId("figure-latency").textContent = latency ? seconds(latency.p50) : "–";
   byId("latency-label").textContent = state.recorded ? "recording to screen" : "report to screen";
-  const bound = state.recorded ? `; ECGs recorded more than ${state.live_s / 60} minutes before are left out` : "";
-  byId("figure-latency").parentElement.title = latency ? `Median; 95 of 100 within ${seconds(latency.p95)}${bound}` : "Of live records";
+  const bound = state.recorded ? ` ECGs recorded more than ${state.live_s / 60} minutes earlier are left out.` : "";
+  byId("figure-latency").parentElement.title = latency ? `Median. 95 of 100 are within ${seconds(latency.p95)}.${bound}` : "Measured on live records";
   byId("figure-records").textContent = state.records.toLocaleString("en-GB");
   byId("figure-rejected").textContent = state.rejected.toLocaleString("en-GB");
   tellTitle();
   troubles = [
-    kafka ? null : "Kafka does not answer: nothing new arrives, and nothing can be acknowledged.",
-    redis ? null : "Redis does not answer: ECGs and cines cannot be drawn. Alerts go on.",
-    behind > 500 ? `Catching up: ${behind.toLocaleString("en-GB")} messages to read.` : null,
-    state.unreadable ? `Messages that could not be read: ${state.unreadable}; see the dashboard's log. The dashboard may be older than the workers.` : null,
-    state.unanswered_since ? `ECGs arrive, and none has been answered since ${clock(1000 * state.unanswered_since)}: is a worker running?` : null,
+    kafka ? null : "Kafka does not answer: no new alerts arrive, and none can be acknowledged.",
+    redis ? null : "Redis does not answer: ECGs and cines cannot be shown. Alerts still arrive.",
+    behind > 500 ? `Catching up: ${behind.toLocaleString("en-GB")} messages are still to be read.` : null,
+    state.unreadable ? `Messages that could not be read: ${state.unreadable}. The dashboard's log says where they are. The dashboard may be older than the workers.` : null,
+    state.unanswered_since ? `ECGs arrive, but none has been answered since ${clock(1000 * state.unanswered_since)}. Is a worker running?` : null,
   ].filter(Boolean);
   tellTrouble();
   const count = `${state.records} ${state.rejected}`;
@@ -101,7 +101,7 @@ function tellCount(id, number, sign, words) {
   byId(id).replaceChildren(`${sign}${number}`, h("span.unseen", {}, ` ${words}`));
 }
 
-// A page that is told nothing names no number.
+// Without a connection, the title names no number.
 function tellTitle() {
   const mark = TITLES[byId("connection").dataset.state] ?? openAlerts;
   document.title = mark ? `(${mark}) CardiacNets` : "CardiacNets";
@@ -137,7 +137,7 @@ function schedule() {
   });
 }
 
-// Records and rejections are fetched: at most once in a while, and only while they are looked at.
+// Records and rejections are fetched only while they are on screen, and not too often.
 function scheduleList() {
   if (listDue || record !== null) return;
   listDue = setTimeout(() => {
@@ -181,7 +181,7 @@ function showList(name) {
   else drawFetched();
 }
 
-// --- where we are
+// --- which view
 
 function route() {
   const query = new URLSearchParams(location.search);
@@ -226,7 +226,7 @@ function readFilters(query) {
   for (const name of ["disease", "state", "order"]) byId(`filter-${name}`).value = filters[name];
 }
 
-// The filters stand in the address, so that a reload keeps them.
+// The address holds the filters, so a reload keeps them.
 function filtersChanged() {
   const query = new URLSearchParams();
   const text = byId("filter-text").value.trim();
@@ -315,4 +315,4 @@ setInterval(() => {
 }, AGES_MS);
 history.scrollRestoration = "manual";
 route();
-follow(handle, tellConnection, () => record !== null); // the list counts on in its title, for whoever works in another tab
+follow(handle, tellConnection, () => record !== null); // a list never rests: its title shows the count to whoever works in another tab

@@ -1,11 +1,11 @@
-// The 82 measurements: a line each beside what healthy women and men measure, and the 16 segments as bullseyes.
+// The 82 measurements: each on a line beside the range of healthy women and men; the 16 segments as bullseyes.
 
 import { h, svg } from "./dom.js";
 
 const WIDTH = 150;
-const MARGIN = 0.25; // of the ranges' reach, on either side
+const MARGIN = 0.25; // on either side, as a share of what the ranges span
 
-// `sex` is "female", "male", or unknown: then both ranges are shown.
+// `sex` is "female" or "male". Without it, both ranges are shown.
 export function measurementGroup(group, sex) {
   const ranged = group.lines.some((line) => line.women || line.men);
   const heading = h("tr", {}, h("th", { scope: "col" }, group.title), h("th.value", { scope: "col" }, "Estimate"),
@@ -37,7 +37,7 @@ function range(value, ranges, digits) {
     verdict(value, ranges));
 }
 
-// What is outside is said with a sign and a word, for each range that is shown.
+// A value outside a range gets a sign and a word, for each range that is shown.
 function verdict(value, ranges) {
   const sides = ranges.map(({ who, low, high }) => [who, value < low ? "▼ below" : value > high ? "▲ above" : null]);
   const outside = sides.filter(([, side]) => side);
@@ -70,7 +70,7 @@ function rounded(value, digits = digitsFor([value])) {
   return value.toFixed(digits).replace("-", "−");
 }
 
-// The AHA's model of 16 segments: anterior on top, septum to the left; base outside, apex inside.
+// The AHA's model of 16 segments: anterior on top, septum on the left, base outside, apex inside.
 const RINGS = [
   { from: 68, to: 98, first: 1, count: 6, start: 60 },
   { from: 38, to: 68, first: 7, count: 6, start: 60 },

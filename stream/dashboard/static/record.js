@@ -32,7 +32,7 @@ export function closeRecord() {
   shown = null;
 }
 
-// The record's page is drawn again when a message about it has come.
+// The page of the record is drawn again after a message about the record.
 export function recordChanged(ids) {
   if (!shown || refreshDue || !ids.includes(shown.id)) return;
   refreshDue = setTimeout(() => {
@@ -41,7 +41,7 @@ export function recordChanged(ids) {
   }, REFRESH_MS);
 }
 
-// The alert that a key acts on: the one in focus, else the first that is open.
+// The alert that a key acts on: the one in focus, else the first that is not acknowledged.
 export function currentAlert(identifier) {
   const alerts = shown?.page?.alerts ?? [];
   return alerts.find((row) => row.identifier === identifier) ?? alerts.find((row) => row.status !== "acknowledged");
@@ -72,7 +72,7 @@ async function refresh(id) {
   turns.settle(turn);
   shown.page = page;
   const { parts } = shown;
-  fillHead(parts.head, id, page, page.report ? null : "The report of this record is not kept any more.");
+  fillHead(parts.head, id, page, page.report ? null : "The report of this record is no longer kept.");
   parts.alerts.replaceChildren(...page.alerts.map(alertCard));
   if (page.report) {
     fillRisks(parts.pair.children[0], page);
@@ -90,7 +90,7 @@ function fillHead(head, id, page, trouble) {
   head.replaceChildren(
     h("a.back", { href: "/" }, "← List"),
     h("div.title", {},
-      h("h1", {}, patient ? foreign(patient) : page ? "Patient without id" : "Record"),
+      h("h1", {}, patient ? foreign(patient) : page ? "Patient without an id" : "Record"),
       h("p.quiet", {}, "record ", foreign(id),
         report?.recorded_at ? `, recorded ${when(Date.parse(report.recorded_at) / 1000)}` : "",
         report ? `, screened ${when(Date.parse(report.created_at) / 1000)}` : "")),
@@ -114,7 +114,7 @@ function alertCard(row) {
 async function showEcg(id) {
   const { ecg: panel } = shown.parts;
   const title = h("h2", { id: "ecg-title" }, "ECG");
-  panel.replaceChildren(title, h("p.quiet", {}, "Fetching…"));
+  panel.replaceChildren(title, h("p.quiet", {}, "Loading…"));
   try {
     const ecg = readEcg(await getBytes(`/api/ecg?id=${encodeURIComponent(id)}`));
     if (shown?.id !== id) return;
@@ -128,7 +128,7 @@ async function showEcg(id) {
   const button = h("button.plain", { type: "button", click: turnPaper });
   panel.replaceChildren(
     h("div.panel-head", {}, title,
-      h("p.quiet", {}, `${person(shown.ecg)}${shown.ecg.seconds.toFixed(1)} s at ${shown.ecg.rate} Hz, unfiltered, each lead centred; a small square is 1 mm: 40 ms, 0.1 mV`), button),
+      h("p.quiet", {}, `${person(shown.ecg)}${shown.ecg.seconds.toFixed(1)} s at ${shown.ecg.rate} Hz, unfiltered, each lead centred. A small square is 40 ms wide and 0.1 mV high.`), button),
     h("div.paper", {}, canvas));
   drawPaper();
 }
@@ -172,19 +172,20 @@ function fillRisks(panel, { report, meaning }) {
         h("span.flag", {}, risk.flagged ? "▲ Flagged" : "Not flagged"),
         ` (threshold ${percent(risk.threshold)}). `, risk.sentence)))),
     subtypes(report),
-    report.model.trained ? h("p.basis.quiet", {}, `“Of 100 patients”: of such as the weights learned from (${report.model.weights}).`) : "");
+    report.model.trained ? h("p.basis.quiet", {}, `“Of 100 patients” means patients like those that the weights learned from (${report.model.weights}).`) : "");
 }
 
 function subtypes(report) {
   if (!report.cardiomyopathy_subtype) return "";
   const shares = Object.entries(report.cardiomyopathy_subtype).sort((a, b) => b[1] - a[1]);
-  return h("p.subtypes", {}, "If it is a cardiomyopathy, of which kind: ",
+  return h("p.subtypes", {}, "Kind of cardiomyopathy, if there is one: ",
     shares.map(([name, share]) => `${name} ${percent(share)}`).join(", "), ".");
 }
 
 // --- cine
 
-// Fetched once for what the topics say of it: drawing the record again must not take away what a person asked for here.
+// The cine is fetched again only after a new message about it. Drawing the record again must not remove what a person
+// requested here.
 async function showCine(id) {
   const panel = shown.parts.pair.children[1];
   const { result, requested } = shown.page;
@@ -205,7 +206,7 @@ async function showCine(id) {
   } catch (error) {
     if (isStale()) return;
     shown.player?.stop();
-    const passes = error.status !== 404 && error.status !== 422; // Redis, or the network, may be back the next time
+    const passes = error.status !== 404 && error.status !== 422; // Redis or the network may be back at the next try
     if (passes) shown.cineOf = null;
     panel.replaceChildren(title, h("p.nothing", {}, why(error, result, requested)),
       requested && !passes ? regenerate(id, result) : "", h("p.quiet", {}, "A cine is synthetic: drawn from an ECG, not a measurement."));
@@ -216,7 +217,7 @@ function why(error, result, requested) {
   if (error.status !== 404) return sentence(error.message);
   if (result?.status === "failed") return `The cine could not be drawn: ${result.detail ?? result.code}.`;
   if (result) return "The cine has expired.";
-  return requested ? "The cine is being drawn." : "No cine was asked for: nothing was flagged, or the request is not kept any more.";
+  return requested ? "The cine is being drawn." : "No cine was requested: nothing was flagged, or the request is no longer kept.";
 }
 
 function regenerate(id, result) {
@@ -224,12 +225,12 @@ function regenerate(id, result) {
     button.disabled = true;
     try {
       await postJson("/api/regenerate", { record_id: id });
-      button.textContent = "Asked for; it appears here by itself";
+      button.textContent = "Requested. The cine appears here automatically.";
     } catch (error) {
       button.disabled = false;
       button.after(h("p.error", { role: "alert" }, error.message));
     }
-  } }, result ? "Regenerate" : "Ask again");
+  } }, result ? "Regenerate" : "Request again");
   return button;
 }
 
@@ -239,15 +240,15 @@ function fillMeasurements(panel, { meaning, report }, sex) {
   panel.replaceChildren(
     h("div.panel-head", {}, h("h2", {}, `Estimated measurements (${report.phenotypes.length})`),
       h("p.quiet", {}, report.model.trained
-        ? `${sex ? "" : "The record does not tell the sex, so both ranges are shown. "}A dash where no range is published; sources show on pointing.`
-        : "The weights are untrained: these numbers are no measurements, and are held against no range.")),
+        ? `${sex ? "" : "The record does not state the sex, so both ranges are shown. "}A dash means that no range is published. Point at a range to see its source.`
+        : "The weights are untrained. These numbers are not measurements, so no ranges are shown.")),
     h("div.bullseyes", {}, meaning.bullseyes.map(bullseye)),
     h("div.groups", {}, meaning.groups.map((group) => measurementGroup(group, sex))));
 }
 
 function fillQuality(panel, { quality }) {
   panel.replaceChildren(h("h2", {}, "Signal quality"),
-    quality.warnings.length === 0 ? h("p", {}, "✓ No doubts about the signal.")
+    quality.warnings.length === 0 ? h("p", {}, "✓ No warnings about the signal.")
       : h("ul.warnings", {}, quality.warnings.map((warning) => h("li", {},
         h("span.sign", { "aria-hidden": "true" }, "⚠ "), foreign(warning.detail), h("code", {}, warning.code)))),
     h("p.quiet", {}, `${quality.duration_s.toFixed(1)} s at ${quality.sample_rate_hz} Hz`,

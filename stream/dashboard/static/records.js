@@ -1,20 +1,20 @@
-// The lists of records and of rejections: fetched when they are looked at, the newest first.
+// The lists of records and of rejections, the newest first. They are fetched while they are on screen.
 
 import { diseaseName, diseaseShort, foreign, getJson, h, meter, percent, timeOf, byId } from "./dom.js";
 
 const ROWS = 200;
 const PATHS = { records: "/api/records", rejected: "/api/rejections" };
-const CINES = { generated: "cine drawn", requested: "cine asked for", failed: "cine failed" };
+const CINES = { generated: "cine drawn", requested: "cine requested", failed: "cine failed" };
 
 export const fetchRows = (name, text) => getJson(`${PATHS[name]}?limit=${ROWS}&q=${encodeURIComponent(text)}`);
 
 export function drawRecords(list, rows, text) {
   byId("untrained").hidden = rows.every((row) => row.trained);
-  fill(list, rows.map(recordRow), text, "No record so far.", rows.length === ROWS);
+  fill(list, rows.map(recordRow), text, "No records yet.", rows.length === ROWS);
 }
 
 export function drawRejections(list, rows, text) {
-  fill(list, rows.map(rejectionRow), text, "No record was rejected.", rows.length === ROWS);
+  fill(list, rows.map(rejectionRow), text, "No records were rejected.", rows.length === ROWS);
 }
 
 function fill(list, items, text, nothing, cut) {
@@ -23,7 +23,7 @@ function fill(list, items, text, nothing, cut) {
   if (focused) [...list.querySelectorAll("a.row")].find((row) => row.dataset.record === focused)?.focus();
   byId("more").hidden = true;
   byId("empty").hidden = items.length > 0 && !cut;
-  byId("empty").textContent = cut ? `The newest ${ROWS} are shown; search to find others.`
+  byId("empty").textContent = cut ? `Only the newest ${ROWS} are shown. Search to find others.`
     : text ? "Nothing matches." : nothing;
 }
 
@@ -38,7 +38,7 @@ function recordRow(row) {
         h("span.disease", {}, row.patient_id === null ? h("em", {}, "no patient id") : foreign(row.patient_id)),
         h("span.who", {}, foreign(row.record_id), notes.length ? h("span.record-id", {}, notes.join(", ")) : null)),
       h("span.five", {}, row.risks.map(([disease, probability, threshold, flagged]) =>
-        h("span.small-risk", { title: `${diseaseName(disease)}: ${percent(probability)}, flagged from ${percent(threshold)}`, "data-flagged": flagged },
+        h("span.small-risk", { title: `${diseaseName(disease)}: ${percent(probability)}, threshold ${percent(threshold)}`, "data-flagged": flagged },
           h("span.short", {}, diseaseShort(disease)), meter(probability, threshold, flagged),
           h("span.number", {}, flagged ? "▲ " : "", percent(probability))))),
       timeOf(row.created_at)));

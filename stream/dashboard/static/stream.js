@@ -66,7 +66,7 @@ export function follow(handle, tellState, mayRest) {
   attend();
 }
 
-// Whether the token is no longer the right one: then only a person can go on.
+// Whether the token is no longer valid. Then only a person can help.
 async function turnedAway() {
   const options = { headers: { accept: "application/json" }, signal: AbortSignal.timeout(PATIENCE_MS) };
   try {
