@@ -1,16 +1,15 @@
-"""The model card: what a model is, what it is for, what it is not for, and how good it was (Mitchell et al., 2019)."""
+"""The model card: what a model is, its intended use, and its performance (Mitchell et al., 2019)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from inference.bundle import Bundle
 from schemas.messages import DISEASES, NOTICE
 from training.cohort.provenance import SIMULATED
 
 from .evaluation import Evaluation
 from .real_ecgs import RealEcgFigures
-from .wording import figure, full, readable
+from .wording import describe_calibration, figure, full, readable
 
 
 def write_model_card(evaluation: Evaluation, real: RealEcgFigures | None) -> str:
@@ -26,36 +25,30 @@ def _identity(evaluation: Evaluation) -> Iterator[str]:
     yield f"- **Version** {manifest.version}, preset {manifest.preset}; licence {manifest.licence}"
     yield f"- **Weights** {manifest.weights}"
     yield f"- **Trained on** {manifest.trained_on}"
-    yield f"- **Input** a 12-lead ECG of 9 to 10 s at rest, 100-1000 Hz; {manifest.input.n_crops} crops are averaged"
-    calibration = tell_calibration(evaluation.bundle)
-    yield f"- **Output** probabilities of {diseases} ({calibration}); 82 cardiac MR measurements; an embedding"
+    crops = manifest.input.n_crops
+    yield f"- **Input** a 12-lead ECG at rest, of 9 to 10 s and 100 to 1000 Hz; {crops} crops are averaged"
+    yield f"- **Output** probabilities of {diseases}; 82 cardiac MR measurements; an embedding"
+    yield f"- **Calibration** {describe_calibration(evaluation.bundle)}"
     yield f"- **Notes** {manifest.notes}"
     yield ""
 
 
-def tell_calibration(bundle: Bundle) -> str:
-    """Return what the bundle's probabilities and thresholds rest on."""
-    if all(head.calibration for head in bundle.manifest.diseases):
-        return "probabilities calibrated and thresholds fixed on development data"
-    return "some or all of them not calibrated, with a placeholder for a threshold"
-
-
 def _use(evaluation: Evaluation) -> Iterator[str]:
-    yield from ("## Meant for", "")
-    yield "Showing how ECG screening with CMR-aligned representations works, developing it, and teaching it."
-    yield from ("", "## Not meant for", "")
-    yield f"Any decision about a person. {NOTICE}"
+    yield from ("## Intended use", "")
+    yield "To show how ECG screening with CMR-aligned representations works, to develop it, and to teach it."
+    yield from ("", "## Not intended", "")
+    yield f"No decision about a person may rest on this model. {NOTICE}"
     if evaluation.bundle.manifest.trained_on.startswith(SIMULATED):
-        yield "Paced rhythms, children, ECGs on exertion and leads placed otherwise were not learned from."
+        yield "The model learned from no paced rhythms, no children, no exercise ECGs and no other lead positions."
     else:
-        yield "Children, ECGs on exertion and leads placed otherwise: how good it is there was not looked at."
+        yield "Nobody has measured how good the model is for children, exercise ECGs or other lead positions."
     yield ""
 
 
 def _figures(evaluation: Evaluation, real: RealEcgFigures | None) -> Iterator[str]:
-    yield from ("## How good it was", "")
+    yield from ("## Performance", "")
     cohort, agreements = evaluation.cohort, evaluation.measures.agreements
-    yield f"{cohort['evaluated']} ECGs of a {cohort['source']} cohort, 95 % intervals; more in `report.md`."
+    yield f"On {cohort['evaluated']} ECGs of a {cohort['source']} cohort, with 95 % intervals. `report.md` has more."
     yield from (
         "",
         "| disease | AUROC | sensitivity | specificity | PPV | calibration slope |",
@@ -83,8 +76,8 @@ def _figures(evaluation: Evaluation, real: RealEcgFigures | None) -> Iterator[st
 def _caveats(evaluation: Evaluation) -> Iterator[str]:
     yield from ("## Caveats", "")
     if evaluation.cohort["source"] == SIMULATED:
-        yield "- Simulated patients judge what was learned from simulated patients; a real clinic differs."
-    yield "- Calibration and thresholds hold at the prevalence of the development data; elsewhere, calibrate again."
+        yield "- The model was evaluated on simulated patients. In a real clinic its performance is different."
+    yield "- Calibration and thresholds hold at the prevalence of the development data. Elsewhere, calibrate again."
     if groups := ", ".join(name.replace("_", " ") for name in evaluation.subgroups):
-        yield f"- Subgroups by {groups} are in the report; ethnicity is not known."
-    yield "- A probability below the threshold rules nothing out."
+        yield f"- The report has subgroups by {groups}. Ethnicity is not known."
+    yield "- A probability below the threshold does not rule a disease out."

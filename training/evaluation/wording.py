@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from inference.bundle import Bundle
+
 from .bootstrap import Estimate
 
 
@@ -49,3 +51,10 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[st
     yield f"|{'|'.join(['---', *['---:'] * (len(headings) - 1)])}|"
     for row in rows:
         yield f"| {' | '.join(row)} |"
+
+
+def describe_calibration(bundle: Bundle) -> str:
+    """Return a sentence on where the probabilities and thresholds of a bundle come from."""
+    if all(head.calibration for head in bundle.manifest.diseases):
+        return "Probabilities were calibrated and thresholds fixed on development data."
+    return "Some or all probabilities are not calibrated, and their thresholds are placeholders."

@@ -1,0 +1,265 @@
+"""The results of an evaluation's report: one table or plot for each kind of figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from schemas.messages import DISEASES
+from training.cohort.provenance import SIMULATED
+
+from .agreement import GROUPS
+from .baselines import READABLE, MissingBaseline
+from .discrimination import OperatingPoint
+from .evaluation import Baseline, Evaluation
+from .measures import DiseaseMeasures
+from .real_ecgs import Contrast, RealEcgFigures
+from .wording import figure, full, percent, readable, signed, table, with_interval
+
+POINTS = {
+    "sensitivity_90": "90 % sensitivity on development data",
+    "specificity_95": "95 % specificity on development data",
+}
+RATES = ("sensitivity", "specificity", "PPV", "NPV")
+
+
+def write_results(evaluation: Evaluation, plots: dict[str, str], real: RealEcgFigures | None) -> Iterator[str]:
+    """Yield the lines of the results: tables and plots."""
+    yield from ("## Results", "", "### Participants", "", *_participants(evaluation), "")
+    yield from ("### Diseases", "", *_performance(evaluation), "")
+    yield from (_picture(plots, "roc", "ROC curves"), "")
+    yield from (_picture(plots, "precision_recall", "Precision-recall curves"), "")
+    for point in ("sensitivity_90", "specificity_95"):
+        yield from _operating_table(evaluation, point)
+    yield from ("### Calibration", "", *_calibration(evaluation), "")
+    yield from (_picture(plots, "reliability", "Reliability curves"), "")
+    yield from ("### Decision curves", "", _picture(plots, "decision_curves", "Decision curves"), "")
+    yield from ("### Measurements", "", *_measurements(evaluation), "")
+    yield from (_picture(plots, "phenotype_groups", "R² by kind of measurement"), "")
+    yield from (_picture(plots, "bland_altman", "Bland-Altman plots"), "")
+    yield (
+        "Estimates from the ECG vary less than the measurements do, as the estimates of every regression. So the cloud "
+        "falls from left to right: small hearts are overestimated, and large hearts are underestimated."
+    )
+    yield ""
+    yield from ("### Baselines", "", *_baselines(evaluation), "", _picture(plots, "models", "Models compared"), "")
+    yield from ("### Subgroups", "", *_subgroups(evaluation), "", _picture(plots, "subgroups", "Subgroups"), "")
+    yield from ("### Retrieval", "", *_retrieval(evaluation), "")
+    if real is not None:
+        yield from ("### Real ECGs", "", *_real(real, evaluation), "")
+    yield from ("### All measurements", "", *_all_measurements(evaluation), "")
+
+
+def _participants(evaluation: Evaluation) -> Iterator[str]:
+    people = evaluation.participants
+    columns = (people.everybody, people.healthy, people.ill)
+    rows: list[Sequence[str]] = [
+        ("records", *(str(column.records) for column in columns)),
+        ("patients", *(str(column.patients) for column in columns)),
+        ("age, years", *(_mean(column.age_years) for column in columns)),
+        ("female", *(_count(column.female) for column in columns)),
+        ("atrial fibrillation", *(_count(column.atrial_fibrillation) for column in columns)),
+        *((readable(name), *(_count(column.diseases[name]) for column in columns)) for name in DISEASES),
+        *(
+            (f"{name}, by CMR", *(_mean(column.measurements[name]) for column in columns))
+            for name in people.everybody.measurements
+        ),
+    ]
+    yield from table(("", "all", "no disease", "at least one disease"), rows)
+    yield ""
+    yield "Count (share) or mean ± standard deviation, over the records in which the value is known."
+
+
+def _performance(evaluation: Evaluation) -> Iterator[str]:
+    rows = [
+        (
+            readable(name),
+            f"{found.discrimination.positives} ({100 * found.discrimination.prevalence:.1f} %)",
+            full(found.discrimination.auroc),
+            full(found.discrimination.auprc),
+            *_flagging(found.flagging),
+        )
+        for name, found in evaluation.measures.diseases.items()
+    ]
+    headings = ("disease", "cases", "AUROC", "AUPRC", "threshold", *RATES, "scans per case")
+    yield from table(headings, rows)
+    yield ""
+    yield f"Macro AUROC {full(evaluation.measures.macro_auroc)}. The threshold is the one at which the bundle flags."
+    if (subtype := evaluation.measures.subtype) is not None:
+        yield (
+            f"The kind of cardiomyopathy is right in {100 * subtype.accuracy:.0f} % of {subtype.records} patients "
+            f"(balanced: {100 * subtype.balanced_accuracy:.0f} %)."
+        )
+
+
+def _flagging(point: OperatingPoint | None) -> tuple[str, ...]:
+    if point is None:
+        return ("-",) * (len(RATES) + 2)
+    return (
+        f"{point.threshold:.3f}",
+        with_interval(point.sensitivity, point.sensitivity_interval),
+        with_interval(point.specificity, point.specificity_interval),
+        with_interval(point.ppv, point.ppv_interval),
+        with_interval(point.npv, point.npv_interval),
+        figure(point.number_needed_to_image, 1),
+    )
+
+
+def _operating_table(evaluation: Evaluation, point: str) -> Iterator[str]:
+    rows = [
+        (
+            readable(name),
+            *_flagging(found.operating_points[point]),
+            f"{100 * found.operating_points[point].flagged_share:.1f} %",
+        )
+        for name, found in evaluation.measures.diseases.items()
+        if point in found.operating_points
+    ]
+    if rows:
+        yield f"At the threshold of {POINTS[point]}:"
+        yield ""
+        yield from table(("disease", "threshold", *RATES, "scans per case", "flagged"), rows)
+        yield ""
+
+
+def _calibration(evaluation: Evaluation) -> Iterator[str]:
+    rows = [_calibration_row(name, found) for name, found in evaluation.measures.diseases.items()]
+    yield from table(("disease", "slope", "intercept", "in the large", "observed / expected", "Brier"), rows)
+    yield ""
+    yield "The best slope is 1, and the best intercept is 0. With a slope below 1, the probabilities are too extreme."
+
+
+def _calibration_row(name: str, found: DiseaseMeasures) -> tuple[str, ...]:
+    one = found.calibration
+    return (
+        readable(name),
+        with_interval(one.calibration_slope, one.calibration_slope_interval),
+        figure(one.calibration_intercept),
+        figure(one.calibration_in_the_large),
+        figure(one.observed_over_expected),
+        figure(one.brier, 4),
+    )
+
+
+def _measurements(evaluation: Evaluation) -> Iterator[str]:
+    agreements = evaluation.measures.agreements
+    yield f"Mean R² over {len(agreements.phenotypes)} measurements: {full(agreements.mean_r2)}. By kind:"
+    yield ""
+    rows = [(group, figure(agreements.groups[group], 3)) for group in GROUPS if group in agreements.groups]
+    yield from table(("kind", "mean R²"), rows)
+
+
+def _all_measurements(evaluation: Evaluation) -> Iterator[str]:
+    rows = [
+        (name, one.unit, *(figure(value, 3) for value in (one.r2, one.mae, one.r, one.bias, *one.limits)))
+        for name, one in evaluation.measures.agreements.phenotypes.items()
+    ]
+    yield from table(("measurement", "unit", "R²", "MAE", "r", "bias", "lower limit", "upper limit"), rows)
+
+
+def _baselines(evaluation: Evaluation) -> Iterator[str]:
+    mine = evaluation.measures
+    rows = [("**This model**", full(mine.macro_auroc), full(mine.agreements.mean_r2), "", "")]
+    for name, baseline in evaluation.baselines.items():
+        if isinstance(baseline, MissingBaseline):
+            rows.append((READABLE[name], "absent", baseline.reason, "", ""))
+            continue
+        measures, comparison = baseline.measures, baseline.comparison
+        rows.append(
+            (
+                READABLE[name],
+                full(measures.macro_auroc),
+                full(measures.agreements.mean_r2),
+                signed(comparison.macro_auroc_difference),
+                percent(comparison.mean_r2_gain),
+            )
+        )
+    yield from table(("model", "macro AUROC", "mean R²", "AUROC: lead of this model", "R²: gain of this model"), rows)
+    yield ""
+    yield from _disease_by_model(evaluation)
+
+
+def _disease_by_model(evaluation: Evaluation) -> Iterator[str]:
+    there = {name: found for name, found in evaluation.baselines.items() if isinstance(found, Baseline)}
+    rows = [
+        (
+            readable(disease),
+            full(found.discrimination.auroc),
+            *(full(beside.measures.diseases[disease].discrimination.auroc) for beside in there.values()),
+        )
+        for disease, found in evaluation.measures.diseases.items()
+    ]
+    yield from table(("AUROC", "this model", *(READABLE[name] for name in there)), rows)
+
+
+def _subgroups(evaluation: Evaluation) -> Iterator[str]:
+    rows = [
+        (
+            f"{attribute}: {group}",
+            str(found.records),
+            *(full(found.auroc[name]) if name in found.auroc else "-" for name in DISEASES),
+            full(found.mean_r2),
+        )
+        for attribute, groups in evaluation.subgroups.items()
+        for group, found in groups.items()
+    ]
+    yield from table(("subgroup", "records", *(readable(name) for name in DISEASES), "mean R²"), rows)
+    yield ""
+    yield (
+        "AUROC by disease. An AUROC is left out where fewer than five records have the disease, or where fewer than "
+        "five do not have it."
+    )
+
+
+def _retrieval(evaluation: Evaluation) -> Iterator[str]:
+    if not evaluation.retrieval:
+        yield "Retrieval was not measured: it needs the CMR encoder and a cohort with scans."
+        return
+    rows = [
+        (
+            direction.replace("_", " ").replace("ecg", "ECG").replace("cmr", "CMR"),
+            str(found.gallery),
+            *(f"{100 * recall:.1f} %" for recall in (found.recall_at_1, found.recall_at_5, found.recall_at_10)),
+            f"{found.median_rank:.0f}",
+        )
+        for direction, found in evaluation.retrieval.items()
+    ]
+    yield from table(("direction", "candidates", "first", "among 5", "among 10", "median rank"), rows)
+
+
+def _real(real: RealEcgFigures, evaluation: Evaluation) -> Iterator[str]:
+    alone = " This is the only evidence on real hearts in this report, and it is small."
+    refused = ", ".join(f"{count} {code.replace('_', ' ')}" for code, count in real.refusals.items()) or "none"
+    yield (
+        f"{real.records} labelled public records of several data sets. The model learned from no record of them. Each "
+        f"patient counts once, where the patient is known: {real.repeated} records were left out. Refused: {refused}."
+        f"{alone if evaluation.cohort['source'] == SIMULATED else ''} Data sets differ in more than disease, so each "
+        "data set has figures of its own beside the pooled ones."
+    )
+    yield ""
+    contrasts = (
+        ("MI or scar, ranked by the probability of CAD", real.mi_or_scar_by_cad_probability),
+        ("LVH, ranked by predicted LV mass", real.lvh_by_predicted_lv_mass),
+    )
+    rows = [row for name, contrast in contrasts for row in _contrast_rows(name, contrast)]
+    yield from table(
+        ("against normal records", "cases", "normal", "AUROC", "median of cases", "median of normal"), rows
+    )
+
+
+def _contrast_rows(name: str, contrast: Contrast) -> Iterator[tuple[str, ...]]:
+    medians = f"{contrast.median_positive:.3g}", f"{contrast.median_negative:.3g}"
+    yield f"**{name}**", str(contrast.positives), str(contrast.negatives), full(contrast.auroc), *medians
+    for dataset, group in contrast.datasets.items():
+        yield f"  {dataset}", str(group.positives), str(group.negatives), full(group.auroc), "", ""
+
+
+def _picture(plots: dict[str, str], name: str, title: str) -> str:
+    return f"![{title}]({plots[name]})"
+
+
+def _mean(pair: tuple[float, float]) -> str:
+    return f"{figure(pair[0], 1)} ± {figure(pair[1], 1)}"
+
+
+def _count(pair: tuple[int, float]) -> str:
+    return f"{pair[0]} ({figure(100 * pair[1], 1)} %)"
