@@ -117,7 +117,7 @@ class BrokenMasker(EcgMasker):
 
 def test_what_has_diverged_is_not_taken_for_finished(small, tmp_path):
     for _ in range(2):  # nor when it is started again
-        with pytest.raises(InvalidSettings, match="no number any more.*remove"):
+        with pytest.raises(InvalidSettings, match="no longer a number: remove"):
             masked_fit(small, tmp_path, BrokenMasker)
 
 

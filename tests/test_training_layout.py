@@ -171,7 +171,7 @@ def test_a_run_that_is_killed_leaves_nothing_that_opens_and_does_not_hinder_the_
         os.kill(process.pid, signal.SIGKILL)
     (left,) = tmp_path.iterdir()
     for folder in (tmp_path / "c", left):
-        with pytest.raises(InvalidSettings, match="no cohort"):
+        with pytest.raises(InvalidSettings, match="not a cohort"):
             open_cohort(folder)
     assert len(open_cohort(write(tmp_path / "c"))) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
@@ -193,7 +193,7 @@ def test_a_cohort_is_replaced_by_another(tmp_path):
 @pytest.mark.parametrize("name", ["absent", "file"])
 def test_a_path_that_is_no_cohort_is_refused(tmp_path, name):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InvalidSettings, match="no cohort"):
+    with pytest.raises(InvalidSettings, match="not a cohort"):
         open_cohort(tmp_path / name)
 
 

@@ -86,7 +86,7 @@ def test_a_folder_is_kept_for_one_recipe(tmp_path):
         begin_recipe(tmp_path, Recipe(seed=2))
     assert json.loads((tmp_path / "recipe.json").read_text())["seed"] == 1
     (tmp_path / "recipe.json").write_text('{"seed": 1, "of_another_version": true}')
-    with pytest.raises(InvalidSettings, match="no recipe of this version"):
+    with pytest.raises(InvalidSettings, match="not a recipe of this version"):
         begin_recipe(tmp_path, Recipe(seed=1))
 
 

@@ -273,7 +273,7 @@ def test_a_cohort_without_cines_cannot_teach_the_cmr_encoder(small, tmp_path):
 def test_an_encoder_of_another_preset_is_refused(learned, tmp_path):
     from training.cohort.layout import open_cohort
 
-    with pytest.raises(InvalidSettings, match="no weights of an encoder of this preset"):
+    with pytest.raises(InvalidSettings, match="weights do not fit an encoder of this preset"):
         align(
             open_cohort(learned / "cohort"),
             tmp_path,
@@ -366,4 +366,4 @@ def test_a_broken_configuration_is_named(small, tmp_path):
 def test_a_cohort_that_is_not_there_is_a_misuse_that_is_named(tmp_path):
     run = CliRunner().invoke(app, ["train", "finetune", "--cohort", str(tmp_path / "none"), "--out", str(tmp_path)])
     assert isinstance(run.exception, CardiacNetsError)
-    assert "is no cohort" in str(run.exception)
+    assert "is not a cohort" in str(run.exception)

@@ -1,9 +1,9 @@
-"""`cardiacnets train reference`: everything from nothing to a bundle and its baselines, in one go.
+"""`cardiacnets train reference`: simulates a cohort, trains on it, and leaves a bundle with its baselines.
 
-What is finished is not done again: the same command after an interruption goes on where it stopped, with the epoch.
+Finished steps are not run again: after an interruption the same command resumes, within a step at its last epoch.
 
-Steps that do not need each other run at the same time, each in a process of its own and on its share of the cores: a
-network this small does not keep two cores busy with one step.
+Steps that do not need each other run at the same time, each in a process of its own and on its share of the cores: one
+step with a network this small does not keep two cores busy.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ SECONDS_A_MINUTE = 60
 
 
 class Recipe(SavedStruct, frozen=True, kw_only=True):
-    """What decides the result: together with the code, everything.
+    """What decides the result, together with the code.
 
     Attributes:
-        patients: of the simulated cohort, scanned and measured; eight in ten are learned from.
-        unmeasured: more of them, with a scan that nobody has measured.
-        unscanned: more of them, with an ECG and diagnoses alone: a hospital's archive.
+        patients: simulated, scanned and measured. Eight of ten are in the training fold.
+        unmeasured: further patients, with a scan that nobody has measured.
+        unscanned: further patients, with an ECG and diagnoses alone, as in a hospital's archive.
         seed: of the cohort and of all learning.
     """
 
@@ -72,7 +72,7 @@ class Recipe(SavedStruct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class RecipeFolders:
-    """Where everything lies below the recipe's folder."""
+    """The folders inside the recipe's folder."""
 
     out: Path
 
@@ -83,12 +83,12 @@ class RecipeFolders:
 
     @property
     def bundle(self) -> Path:
-        """What serves."""
+        """The bundle that serves."""
         return self.out / "bundle"
 
     @property
     def baselines(self) -> Path:
-        """What the evaluation compares with."""
+        """The baselines that the evaluation compares with."""
         return self.out / "baselines"
 
     def stage(self, name: str) -> Path:
@@ -98,13 +98,13 @@ class RecipeFolders:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step.
+    """One step of the recipe.
 
     Attributes:
-        name: of it.
-        minutes: that it takes on one core, another step on the other; the simulation has both.
-        run: does it.
-        needs: names of the steps that must be finished before.
+        name: of the step.
+        minutes: estimated, on one core while another step uses the other core. The simulation uses both cores.
+        run: runs the step.
+        needs: the names of the steps that must be finished before this step.
     """
 
     name: str
@@ -122,8 +122,8 @@ def run_recipe(
         out: gets the cohort, a folder a stage, the bundle and the baselines.
         recipe: what decides the result.
         hardware: where to learn.
-        say: note the plan, and how each step went.
-        at_once: so many steps run at the same time; the program must guard its own entry by
+        say: called with the plan, and with a line for each finished step.
+        at_once: how many steps run at the same time. The program must guard its entry with
             `if __name__ == "__main__"`.
 
     Raises:
@@ -131,7 +131,7 @@ def run_recipe(
     """
     begin_recipe(out, recipe)
     steps = list(plan_steps(RecipeFolders(out), recipe, hardware))
-    say(f"about {sum(step.minutes for step in steps):.0f} minutes of work, {at_once} at a time:")
+    say(f"about {sum(step.minutes for step in steps):.0f} minutes of work; steps at the same time: {at_once}")
     for step in steps:
         say(f"  {step.minutes:5.1f}  {step.name}")
     run = partial(_run_step, out, recipe, hardware)
@@ -151,7 +151,7 @@ def run_recipe(
 
 
 def steps_at_once(hardware: Hardware) -> int:
-    """Return how many steps are best run at the same time: two, where each can have a core."""
+    """Return how many steps to run at the same time: two, where each of them gets a core."""
     import torch
 
     on_processor = hardware.accelerator == "cpu" or (hardware.accelerator == "auto" and not torch.cuda.is_available())
@@ -173,10 +173,10 @@ def _share_cores(at_once: int) -> None:
 
 
 def begin_recipe(out: Path, recipe: Recipe) -> None:
-    """Write down which recipe works in the folder.
+    """Record the recipe in the folder.
 
     Raises:
-        InvalidSettings: another one does.
+        InvalidSettings: the folder records another recipe.
     """
     file = out / RECIPE
     if not file.exists():
@@ -190,11 +190,11 @@ def _read_recipe(file: Path) -> Recipe:
     try:
         return msgspec.json.decode(file.read_bytes(), type=Recipe)
     except msgspec.DecodeError as error:
-        raise InvalidSettings(f"{file} is no recipe of this version ({error}): choose another folder") from error
+        raise InvalidSettings(f"{file} is not a recipe of this version ({error}): choose another folder") from error
 
 
 def plan_steps(folders: RecipeFolders, recipe: Recipe, hardware: Hardware) -> Iterator[Step]:
-    """Yield the steps, the longest way to the bundle first, with what the reference preset took on two slow cores."""
+    """Yield the steps, first those on the longest path to the bundle. Times were measured on two slow cores."""
     main, baselines = folders.stage, folders.baselines
     scans = recipe.patients + recipe.unmeasured
     rows, scanned_rows = 0.8 * (scans + recipe.unscanned), 0.8 * scans
@@ -231,7 +231,7 @@ def plan_steps(folders: RecipeFolders, recipe: Recipe, hardware: Hardware) -> It
 
 @dataclass(frozen=True, slots=True)
 class _Baseline:
-    """A network with another beginning, the same labels and the same time: a bundle beside the one that serves."""
+    """A baseline network: it begins with other weights, and has the same labels and the same time."""
 
     learn: _Learner
     bundle: Path
@@ -248,7 +248,7 @@ class _Baseline:
 
 @dataclass(frozen=True, slots=True)
 class _Learner:
-    """The stages with the recipe's settings; imports of torch wait until one is run."""
+    """The stages with the settings of the recipe. Torch is imported when a stage runs."""
 
     folders: RecipeFolders
     recipe: Recipe
@@ -304,7 +304,7 @@ class _Learner:
         finetune(self._cohort, out, settings, self.hardware, encoder=encoder, aligned=aligned)
 
     def package(self, finetuned: Path, calibrated: Path, bundle: Path, note: str | None) -> None:
-        """Calibrate and write a bundle, unless it is there; `note` is what sets a baseline apart."""
+        """Calibrate and write a bundle, unless it is there. The `note` says how a baseline differs."""
         from .stages.calibrate import Calibrate, calibrate
         from .stages.package_bundle import describe, package
 

@@ -1,1 +1,1 @@
-"""Simulated patients, by NumPy and SciPy alone."""
+"""Cohorts on disk: their layout, their writer, and the readers of MIMIC-IV-ECG, UK Biobank and labelled ECG files."""

@@ -31,11 +31,11 @@ MEASUREMENT_TAGS = {
 
 @dataclass(frozen=True, slots=True)
 class CardiosoftEcg:
-    """An ECG, and what the device said of it.
+    """An ECG, and what the device measured and said.
 
     Attributes:
-        measurements: by the layout's names; those that the device took.
-        atrial_fibrillation: whether a line of its interpretation begins so; None where there is no interpretation.
+        measurements: that the device took, by the names of the layout.
+        atrial_fibrillation: whether a line of the interpretation begins so; None without an interpretation.
     """
 
     record: EcgRecord
@@ -44,16 +44,16 @@ class CardiosoftEcg:
 
 
 def read_cardiosoft(path: Path) -> CardiosoftEcg:
-    """Return the rhythm strip of a file; names and birth dates are never taken from it.
+    """Return the rhythm strip of a file. Names and birth dates are never read.
 
     Raises:
-        UnreadableFile: it is not there, too large, or no such file.
+        UnreadableFile: the file is not there, is too large, or is not a CardioSoft ECG.
     """
     from defusedxml import DefusedXmlException, ElementTree
 
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise UnreadableFile(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: not an ECG at rest")
+            raise UnreadableFile(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB, and so not an ECG at rest")
         root: Element = ElementTree.parse(path, forbid_dtd=True).getroot()
         return CardiosoftEcg(
             record=_record(root, path.stem),
@@ -61,7 +61,7 @@ def read_cardiosoft(path: Path) -> CardiosoftEcg:
             atrial_fibrillation=_fibrillates(root),
         )
     except (OSError, ElementTree.ParseError, DefusedXmlException, ValueError, OverflowError) as error:
-        raise UnreadableFile(f"{path} is no CardioSoft ECG: {error}") from error
+        raise UnreadableFile(f"{path} is not a CardioSoft ECG: {error}") from error
 
 
 def _record(root: Element, record_id: str) -> EcgRecord:

@@ -40,7 +40,7 @@ def read_labelled_ecgs(folder: Path, *needs: str) -> list[LabelledEcg]:
     """Return the lines of the `labels.csv` in a folder of ECG files.
 
     Args:
-        folder: the files' paths in the table are relative to it.
+        folder: the table's paths are relative to it.
         needs: columns that the table must have beside `COLUMNS`.
 
     Raises:

@@ -5,13 +5,13 @@ cohort.json       what it is: `Description`
 index.parquet     one row an ECG, see `index_columns`
 ecgs.npy          (rows, 12, 5000) int16 in steps of `MICROVOLTS_PER_STEP`, 500 Hz, leads in the order of `LEADS`
 cines.npy         (scans, 50, 96, 96) uint8: four-chamber cines; absent where there are none
-short_axis.npy    the same of the middle of the left ventricle; absent where there are none
+short_axis.npy    cines through the middle of the left ventricle, of the same shape; absent where there are none
 ```
 
-A row's `cine` is its scan's place in `cines.npy`, or -1; a scan may belong to several ECGs. What is not known of a row
-is null: a label, a phenotype, the sex. All rows of a patient lie in one fold.
+The `cine` of a row is the place of its scan in `cines.npy`, or -1. A scan may belong to several ECGs. An unknown value
+of a row is null: a label, a phenotype, the sex. All rows of a patient are in one fold.
 
-`writer.py` writes it, `open_cohort` reads it.
+`writer.py` writes a cohort, and `open_cohort` reads it.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ CINE_SHAPE = (50, 96, 96)
 
 DESCRIPTION, INDEX, ECGS, CINES, SHORT_AXIS = "cohort.json", "index.parquet", "ecgs.npy", "cines.npy", "short_axis.npy"
 PERSON = ("age_years", "female", "atrial_fibrillation", "noise")
-"""Columns on the patient and the recording; `noise` is 1 in a typical recording, and known of simulated ones alone."""
+"""Columns on patient and recording. `noise` is known of simulated recordings alone, and 1 in a typical one."""
 MACHINE_MEASUREMENTS = ("heart_rate_bpm", "pr_ms", "qrs_ms", "qt_ms", "p_axis_deg", "qrs_axis_deg", "t_axis_deg")
 """What the recording device measured, where it did."""
 PHENOTYPES = tuple(measurement.name for measurement in MEASUREMENTS)
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a cohort is: `cohort.json`.
+    """The description of a cohort: `cohort.json`.
 
     Attributes:
         source: 'simulated', 'mimic-iv-ecg', 'uk-biobank'.
-        seed: of a simulated one.
+        seed: of a simulated cohort.
         fold_patients: patients by fold.
-        skipped: records of the source that were not taken, by the code of what was wrong with them.
+        skipped: how many records of the source were left out, by code.
     """
 
     format: int = FORMAT
@@ -75,7 +75,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What the index says of one ECG; None and NaN where it is not known.
+    """The line of the index for one ECG; None and NaN where a value is not known.
 
     Attributes:
         machine: by name, some of `MACHINE_MEASUREMENTS`.
@@ -99,7 +99,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """A cohort that was opened: its index in memory, its arrays mapped.
+    """An open cohort: the index in memory, the arrays mapped.
 
     Attributes:
         record_ids, patient_ids, folds: (n,) str.
@@ -140,11 +140,11 @@ class Cohort:
 
 
 def assign_fold(patient_id: str, shares: tuple[float, float] = SHARES) -> Fold:
-    """Return the fold of a patient: always the same, from the identifier alone.
+    """Return the fold of a patient. It depends on the identifier alone.
 
     Args:
         patient_id: so that all ECGs of a patient lie in one fold.
-        shares: of the patients, for training and for development; (0, 0) puts everybody into the test.
+        shares: of the patients, for training and for development; (0, 0) puts all patients into the test fold.
     """
     digest = hashlib.blake2b(patient_id.encode(), digest_size=8).digest()
     place = int.from_bytes(digest, "big") / 2**64
@@ -171,7 +171,7 @@ def index_columns() -> dict[str, str]:
 
 
 def is_cohort(folder: Path) -> bool:
-    """Say whether a folder is a cohort, or was one."""
+    """Return whether a folder is a cohort, or a damaged one."""
     return (folder / DESCRIPTION).is_file()
 
 
@@ -179,12 +179,13 @@ def open_cohort(folder: Path) -> Cohort:
     """Return the cohort of a folder.
 
     Raises:
-        InvalidSettings: there is no such folder, or it is no cohort.
+        InvalidSettings: the folder is not there, or is not a cohort.
         UnreadableCohort: a file is missing, of another version, or contradicts the others.
     """
     if not is_cohort(folder):
         raise InvalidSettings(
-            f"{folder} is no cohort: it has no {DESCRIPTION}; make one with `cardiacnets simulate` or `cohort import`"
+            f"{folder} is not a cohort: it has no {DESCRIPTION}. "
+            "Make one with `cardiacnets simulate` or `cardiacnets cohort import`"
         )
     description = _read_description(folder / DESCRIPTION)
     table = _read_index(folder / INDEX, description)
@@ -245,7 +246,7 @@ def _from_index(table: pa.Table) -> dict[str, Any]:
 
 
 def _numbers(table: pa.Table, names: Sequence[str]) -> Floats:
-    """Return columns as (rows, names) float64, NaN where they are null; no memory where all of them are."""
+    """Return columns as (rows, names) float64, NaN where they are null. Columns of nulls take no memory."""
     if all(table[name].null_count == table.num_rows for name in names):
         return np.broadcast_to(np.nan, (table.num_rows, len(names)))
     columns = [table[name].cast("int8") if table[name].type == "bool" else table[name] for name in names]
@@ -269,18 +270,18 @@ def _map_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> N
 
 
 def _check(cohort: Cohort) -> None:
-    """Refuse an index that leaks or points nowhere."""
+    """Refuse an index in which folds share a patient, or in which a scan does not exist."""
     if strange := sorted(set(cohort.folds.tolist()) - set(FOLDS)):
         raise UnreadableCohort(f"{cohort.folder} has folds of other names than {', '.join(FOLDS)}: {strange[:4]}")
     if torn := patients_in_several_folds(cohort.patient_ids.tolist(), cohort.folds.tolist()):
         raise UnreadableCohort(f"{cohort.folder} has patients in several folds: {', '.join(torn[:4])}")
     scans = 0 if cohort.cines is None and cohort.short_axis is None else cohort.description.scans
     if not -1 <= cohort.cine.min() <= cohort.cine.max() < scans:
-        raise UnreadableCohort(f"{cohort.folder} has rows whose scan is not there")
+        raise UnreadableCohort(f"{cohort.folder} has rows with a scan that is not there")
 
 
 def patients_in_several_folds(patient_ids: Iterable[str], folds: Iterable[object]) -> list[str]:
-    """Return the patients that have rows in more than one fold: none, if nothing leaks."""
+    """Return the patients that have rows in more than one fold."""
     first: dict[str, object] = {}
     pairs = zip(patient_ids, folds, strict=True)
     return sorted({patient for patient, fold in pairs if first.setdefault(patient, fold) != fold})

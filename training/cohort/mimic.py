@@ -111,9 +111,9 @@ def import_mimic(
     """
     table = labels or root / LABELS
     if not (root / "files").is_dir():
-        raise InvalidSettings(f"{root} is no MIMIC-IV-ECG archive: it has no folder 'files'")
+        raise InvalidSettings(f"{root} is not a MIMIC-IV-ECG archive: it has no folder 'files'")
     if not table.is_file():
-        raise InvalidSettings(f"{table} is not there: name the diagnoses of MIMIC-IV-ECG-Ext-ICD with --labels")
+        raise InvalidSettings(f"{table} is not there: name the table of MIMIC-IV-ECG-Ext-ICD with --labels")
     archive = Archive(
         root=root,
         split=read_split(table),
@@ -176,7 +176,7 @@ class Archive:
         """
         place = _PATH.search(texts["file_name"] or "")  # the table puts the release's name before it
         if place is None:
-            raise MalformedRecord(f"{texts['file_name']!r} is no place in the archive")
+            raise MalformedRecord(f"{texts['file_name']!r} is not a path in the archive")
         record = read_ecg(self.root / f"{place[0]}.hea")
         if record.patient_id not in (None, texts["subject_id"]):
             raise MalformedRecord("the header names another patient", code="other_patient")

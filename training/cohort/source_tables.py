@@ -105,7 +105,7 @@ def table_columns(path: Path) -> list[str]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
-        raise UnreadableCohort(f"{path} is no table: {error}") from error
+        raise UnreadableCohort(f"{path} is not a table: {error}") from error
 
 
 def _batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:

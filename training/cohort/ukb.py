@@ -86,7 +86,7 @@ def import_ukb(
     total = sum(map(len, visits.values()))
     scans = sum(visit.scan is not None for of_one in visits.values() for visit in of_one)
     if not total:
-        raise InvalidSettings(f"{root} holds no ECG: none is named like 1234567_{ECG}_2_0.xml")
+        raise InvalidSettings(f"{root} holds no ECG: no file has a name like 1234567_{ECG}_2_0.xml")
     if scans and find_spec("pydicom") is None:
         raise EngineUnavailable("reading the scans needs pydicom: pip install 'cardiacnets[train]'")
     names = table_columns(table)
@@ -127,10 +127,10 @@ def find_visits(root: Path) -> dict[str, list[Visit]]:
 
 def _only_table(root: Path) -> Path:
     if not root.is_dir():
-        raise InvalidSettings(f"{root} is no folder")
+        raise InvalidSettings(f"{root} is not a folder")
     tables = [path for path in sorted(root.iterdir()) if path.suffix in (".csv", ".parquet")]
     if len(tables) != 1:
-        raise InvalidSettings(f"{root} has {len(tables)} tables in it, not one: name the main table with --table")
+        raise InvalidSettings(f"{root} has {len(tables)} tables, not one: name the main table with --table")
     return tables[0]
 
 

@@ -52,7 +52,7 @@ def read_four_chamber(path: Path) -> NDArray[np.uint8]:
         RuntimeError,
         NotImplementedError,
     ) as error:
-        raise UnreadableFile(f"{path} holds no cine that can be read: {error}") from error
+        raise UnreadableFile(f"{path} holds no readable cine: {error}") from error
 
 
 def fit_cine(frames: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -1,1 +1,1 @@
-"""How good a model is: on whom, how sure, how well calibrated, for whom, and against which baselines."""
+"""The evaluation of a model: figures with intervals, calibration, subgroups, and baselines."""

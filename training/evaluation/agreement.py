@@ -1,4 +1,4 @@
-"""How well measurements read off the ECG agree with those of CMR: R², error, correlation, Bland-Altman."""
+"""How well measurements from the ECG agree with measurements by CMR: R², error, correlation, Bland-Altman."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ GROUPS: dict[str, slice] = {
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of one measurement, in its unit.
+    """The agreement of one measurement, in its unit.
 
     Attributes:
-        r2: 1 - squared error / variance of the evaluated patients themselves; negative: worse than their mean.
+        r2: 1 - squared error / variance of the evaluated patients. Negative: worse than answering their mean.
         mae: mean absolute error.
         r: Pearson's correlation; NaN where either side does not vary.
         bias: mean of estimate - measurement.
@@ -51,10 +51,10 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Agreements:
-    """Of all measurements.
+    """The agreement of all measurements.
 
     Attributes:
-        phenotypes: by name; those that nobody has measured are missing.
+        phenotypes: by name, without those that nobody has measured.
         mean_r2: over them.
         groups: mean R² by kind.
     """
@@ -65,7 +65,7 @@ class Agreements:
 
 
 def agree(estimates: Floats, measured: Floats, weights: NDArray[np.uint16]) -> tuple[Agreements, Floats]:
-    """Return how well estimates agree, and the mean R² of each bootstrap draw.
+    """Return the agreement of estimates with measurements, and the mean R² of each bootstrap draw.
 
     Args:
         estimates: (n, 82) in the units of `MEASUREMENTS`.
@@ -92,7 +92,7 @@ def agree(estimates: Floats, measured: Floats, weights: NDArray[np.uint16]) -> t
 
 
 def weighted_r2(estimates: Floats, measured: Floats, weights: Floats) -> Floats:
-    """Return `sklearn.metrics.r2_score` of each column for each row of weights; pairs with a NaN do not count.
+    """Return `sklearn.metrics.r2_score` of each column for each row of weights; pairs with a NaN are left out.
 
     Args:
         estimates, measured: (n, k).
@@ -132,7 +132,7 @@ def _agreement(estimates: Floats, measured: Floats, unit: str) -> Agreement:
 
 
 def _mean(r2: Floats) -> Floats:
-    """Return the mean of each row without its NaN, NaN where there is nothing else."""
+    """Return the mean of each row without its NaN; NaN for rows of NaN."""
     known = np.isfinite(r2)
     counts = known.sum(axis=1)
     sums = np.where(known, r2, 0.0).sum(axis=1)

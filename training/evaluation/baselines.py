@@ -1,4 +1,4 @@
-"""What a model is compared with: the folder that the recipe leaves beside its bundle.
+"""The baselines that a model is compared with: the folder that the recipe writes beside its bundle.
 
 ```
 classic/            logistic and ridge regression on what an electrocardiograph prints
@@ -43,7 +43,7 @@ READABLE = {
 
 @dataclass(frozen=True, slots=True)
 class MissingBaseline:
-    """A baseline that is not there, and why: nothing is said of it."""
+    """A baseline that is not there, and the reason."""
 
     reason: str
 
@@ -70,7 +70,7 @@ def find_network(folder: Path, name: str, trained_on: str) -> Bundle | MissingBa
     """Return the bundle of a baseline network, if it learned from the same patients as the model.
 
     Raises:
-        CorruptBundle: there is one, and it is broken.
+        CorruptBundle: the bundle is broken.
     """
     place = folder / name
     if not place.is_dir():
@@ -83,7 +83,7 @@ def find_network(folder: Path, name: str, trained_on: str) -> Bundle | MissingBa
 
 
 def learned_from(folder: Path) -> str | None:
-    """Return what the folder's networks say that they learned from, and so what lies beside them did.
+    """Return what the networks in the folder were trained on; the other baselines there were trained on the same.
 
     Raises:
         CorruptBundle: a network is broken.
@@ -95,16 +95,16 @@ def learned_from(folder: Path) -> str | None:
 
 
 def find_classic(folder: Path, cohort: Cohort, learned: str | None) -> Path | MissingBaseline:
-    """Return the folder of the regressions, if what they `learned_from` are patients of the cohort's kind."""
+    """Return the folder of the regressions, if they were trained on patients of the cohort's kind."""
     place = folder / CLASSIC
     return (_strange(learned, cohort) or place) if place.is_dir() else _missing(place)
 
 
 def find_oracle(folder: Path, cohort: Cohort, learned: str | None) -> CmrOracle | MissingBaseline:
-    """Return the CMR-side oracle, if the cohort has scans for it to see.
+    """Return the CMR-side oracle, if the cohort has scans that it can read.
 
     Raises:
-        InvalidSettings: there is one, and it is broken.
+        InvalidSettings: the oracle's files are broken.
     """
     place = folder / ORACLE
     if not place.is_dir():
@@ -121,7 +121,7 @@ def find_oracle(folder: Path, cohort: Cohort, learned: str | None) -> CmrOracle 
 
 
 def read_scans(oracle: CmrOracle, cohort: Cohort, rows: NDArray[np.intp], embedding: Floats | None) -> ScanSide:
-    """Return what the oracle reads off the scans of those rows that have one, and how well both sides find each other.
+    """Return the oracle's answers to the scans of the rows, and how well ECGs and scans retrieve each other.
 
     Args:
         oracle: see `training.evaluation.cmr_oracle`.
@@ -156,11 +156,11 @@ def _missing(place: Path) -> MissingBaseline:
 def _strange(learned: str | None, cohort: Cohort) -> MissingBaseline | None:
     if learned is None or learned.startswith(cohort.description.source):
         return None
-    return MissingBaseline(f"it learned from another kind of patients: {learned}")
+    return MissingBaseline(f"it learned from patients of another kind: {learned}")
 
 
 def _spread(values: Floats, rows: NDArray[np.bool_]) -> Floats:
-    """Return values (k, m) in the k rows where they belong, NaN in the others."""
+    """Return values (k, m) placed in the k rows that are true, and NaN in the others."""
     spread = np.full((len(rows), values.shape[1]), np.nan)
     spread[rows] = values
     return spread

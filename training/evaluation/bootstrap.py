@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
 
 
 def draw_patients(patient_ids: NDArray[np.str_], draws: int, seed: int) -> NDArray[np.uint16]:
-    """Return how often each row counts in each draw, (draws, rows): as often as its patient was drawn."""
+    """Return how often each row counts in each draw (draws, rows): as often as its patient was drawn."""
     _, patient = np.unique(patient_ids, return_inverse=True)
     patients = int(patient.max(initial=-1)) + 1
     rng = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ def bootstrap(metric: Metric, weights: NDArray[np.uint16]) -> Floats:
 
 
 def estimate(value: float | np.floating, draws: Floats) -> Estimate:
-    """Return a figure with the percentile interval of its draws, those left out in which it does not exist."""
+    """Return a figure with the percentile interval of its draws. Draws without the figure are left out."""
     return Estimate(rounded(value), *interval(draws))
 
 

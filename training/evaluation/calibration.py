@@ -1,4 +1,4 @@
-"""Whether the probabilities are true: slope and intercept, Brier score, reliability (Van Calster et al., 2019)."""
+"""How well probabilities are calibrated: slope, intercept, Brier score, reliability (Van Calster et al., 2019)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STEEPEST = 50.0
 
 @dataclass(frozen=True, slots=True)
 class CalibrationMeasures:
-    """Of one disease.
+    """How well the probabilities of one disease are calibrated.
 
     Attributes:
         calibration_slope, calibration_intercept: of the regression of the outcome on the logit; 1 and 0 are best.
@@ -43,7 +43,7 @@ class CalibrationMeasures:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityCurve:
-    """By tenths of the patients, in the order of their probability: what was predicted and what came, on average."""
+    """The mean prediction and the mean outcome of each tenth of the patients, in the order of their probability."""
 
     predicted: tuple[float, ...]
     observed: tuple[float, ...]
@@ -79,7 +79,7 @@ def regress_on_logit(
 ) -> tuple[float, float]:
     """Return slope and intercept of the unpenalised logistic regression of outcomes on the logits of probabilities.
 
-    NaN where there is none: all outcomes alike, all logits alike, or the logits part the outcomes.
+    NaN where there is no such regression: all outcomes or all logits are alike, or the logits separate the outcomes.
     """
     from sklearn.linear_model import LogisticRegression
 

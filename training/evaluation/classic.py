@@ -1,4 +1,4 @@
-"""The baseline that a network must beat: regressions on what an electrocardiograph prints, and nothing else.
+"""The baseline that a network must beat: regressions on the measurements that an electrocardiograph prints.
 
 `logistic.npz` answers the five diseases, `ridge.npz` the 82 measurements; both are fitted on the training fold.
 """
@@ -25,7 +25,7 @@ from .predictions import Predictions
 
 LOGISTIC, RIDGE = "logistic.npz", "ridge.npz"
 TURNS = ("p_axis_deg", "qrs_axis_deg", "t_axis_deg")
-"""Angles: 179° and -179° are neighbours, so the regressions get sine and cosine."""
+"""Angles. As 179° and -179° are neighbours, the regressions get sine and cosine."""
 FEATURES = (*CLASSIC_MEASUREMENTS, *(f"{part}_{name}" for name in TURNS for part in ("sin", "cos")))
 
 CHUNK_RECORDS = 64
@@ -34,11 +34,11 @@ Progress: TypeAlias = Callable[[int], object]
 
 
 def fit_classic(cohort: Cohort, folder: Path, *, progress: Progress = lambda _: None) -> None:
-    """Fit the baseline on the cohort's training fold and write it; what is there already is left as it is.
+    """Fit the baseline on the training fold of the cohort and write it, unless it is there.
 
     Args:
-        cohort: with labels; measurements that are not known are left out row by row.
-        folder: gets the two models.
+        cohort: with labels. Each regression leaves out the rows in which its target is not known.
+        folder: for the two models.
         progress: called with the number of ECGs measured.
     """
     if (folder / LOGISTIC).is_file() and (folder / RIDGE).is_file():
@@ -52,15 +52,15 @@ def fit_classic(cohort: Cohort, folder: Path, *, progress: Progress = lambda _: 
 def predict_classic(
     folder: Path, ecgs: NDArray[np.int16], rows: NDArray[np.intp], *, progress: Progress = lambda _: None
 ) -> Predictions:
-    """Return what the baseline answers to n rows of ECGs (…, 12, 5000) int16; it answers to every one.
+    """Return the baseline's answers to n rows of ECGs (…, 12, 5000) int16. It answers to every ECG.
 
     Raises:
-        InvalidSettings: the folder's models are broken, or made for other measurements.
+        InvalidSettings: the models in the folder are broken, or were fitted on other measurements.
     """
     logistic, ridge = load_linear(folder / LOGISTIC), load_linear(folder / RIDGE)
     for model, outputs in ((logistic, DISEASES), (ridge, PHENOTYPES)):
         if tuple(model.inputs) != FEATURES or tuple(model.outputs) != outputs:
-            raise InvalidSettings(f"{folder} was made for other measurements: fit it again with `cardiacnets train`")
+            raise InvalidSettings(f"{folder} was fitted on other measurements: fit it again with `cardiacnets train`")
     features = classic_features(ecgs, rows, progress=progress)
     logits = logistic.predict(features)
     return Predictions(

@@ -1,6 +1,6 @@
-"""The CMR-side oracle: what the frozen CMR encoder's features say by linear models, from the scan instead of the ECG.
+"""The CMR-side oracle: linear models on the features that the frozen CMR encoder reads off the scan.
 
-No ECG model can be expected to do better: it is the ceiling that the evaluation shows.
+No model of the ECG is expected to do better, so the evaluation shows the oracle as the ceiling.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class CmrOracle:
 
 
 def fit_oracle(cohort: Cohort, out: Path, cmr: Path, aligned: Path) -> None:
-    """Fit on the training fold and write the oracle's folder; what is there already is left as it is.
+    """Fit on the training fold and write the folder of the oracle, unless it is there.
 
     Args:
         cohort: with labels and scans.
@@ -86,7 +86,7 @@ def load_oracle(folder: Path) -> CmrOracle:
     """Return the oracle of a folder.
 
     Raises:
-        InvalidSettings: the folder holds none.
+        InvalidSettings: the folder holds no oracle.
     """
     from training.networks.alignment import CmrProjection
     from training.networks.cmr_encoder import CMR_PRESETS, N_PATCHES, CmrEncoder, CmrTower

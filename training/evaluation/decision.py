@@ -1,4 +1,4 @@
-"""Decision curves: whether imaging those whom the model flags does more good than imaging all or none.
+"""Decision curves: does imaging the flagged patients do more good than imaging all patients or nobody?
 
 Source: Vickers and Elkin, Medical Decision Making 2006.
 """
@@ -19,7 +19,7 @@ THRESHOLDS = tuple(round(0.01 * step, 2) for step in range(1, 51))
 
 @dataclass(frozen=True, slots=True)
 class DecisionCurve:
-    """Net benefit: ill patients imaged, less the well ones weighted by the odds of the threshold, a patient.
+    """Net benefit a patient: ill patients imaged, less well ones imaged, weighted by the odds of the threshold.
 
     Attributes:
         model, everybody: (thresholds,); imaging nobody has a net benefit of 0.

@@ -1,4 +1,4 @@
-"""How well probabilities tell the ill from the well: AUROC, average precision, and what a fixed threshold does."""
+"""How well probabilities tell the ill from the well: AUROC, average precision, and rates at a fixed threshold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEEDED = "number_needed_to_image"
 
 @dataclass(frozen=True, slots=True)
 class Discrimination:
-    """Of one disease, at the prevalence of the data.
+    """The discrimination of one disease, at the prevalence of the data.
 
     Attributes:
         auroc, auprc: NaN where there are no ill or no well patients.
@@ -34,10 +34,10 @@ class Discrimination:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """What flagging at a threshold that was fixed beforehand does; the figures of an empty group are NaN.
+    """The rates of flagging at a threshold that was fixed beforehand; NaN for an empty group.
 
     Attributes:
-        number_needed_to_image: flagged patients for one who is ill, 1 / PPV; infinite where none of them is.
+        number_needed_to_image: flagged patients for one who is ill, 1 / PPV; infinite where no flagged patient is.
     """
 
     threshold: float
@@ -55,7 +55,7 @@ class OperatingPoint:
 
 
 def discriminate(scores: Floats, outcomes: Floats, weights: NDArray[np.uint16]) -> tuple[Discrimination, Floats]:
-    """Return how well scores discriminate, and the AUROC of each bootstrap draw.
+    """Return the discrimination of scores, and the AUROC of each bootstrap draw.
 
     Args:
         scores: (n,), higher for the ill.
@@ -102,7 +102,7 @@ def weighted_average_precision(scores: Floats, outcomes: Floats, weights: Floats
 
 
 def operate(probabilities: Floats, outcomes: Floats, threshold: float, weights: NDArray[np.uint16]) -> OperatingPoint:
-    """Return what flagging every probability from the threshold on does."""
+    """Return the rates of flagging every probability that is not below the threshold."""
     flagged = probabilities >= threshold
     cells = np.stack([flagged & (outcomes == 1), flagged & (outcomes == 0), ~flagged & (outcomes == 1)], axis=1)
     cells = np.concatenate([cells, ~cells.any(axis=1, keepdims=True)], axis=1).astype(np.float64)
@@ -135,7 +135,7 @@ def _rates(cells: Floats) -> dict[str, Floats]:
 
 
 def _reciprocal(ppv: tuple[float, float]) -> tuple[float, float]:
-    """Return the interval of 1 / PPV: infinite above where the PPV may be 0, which the draws themselves would hide."""
+    """Return the interval of 1 / PPV. Its end is infinite where the PPV may be 0, which the draws would hide."""
     low, high = ppv
     return rounded(1 / high) if high else inf, rounded(1 / low) if low else inf
 

@@ -1,4 +1,4 @@
-"""The evaluation: one model, its baselines beside it, on patients whom none of them has seen."""
+"""The evaluation of one model and its baselines, on patients that they did not learn from."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ StepProgress: TypeAlias = Callable[[str, int, int], object]
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline that was measured, and how the model compares with it on the same patients."""
+    """The figures of a baseline, and how the model compares with it on the same patients."""
 
     measures: Measures
     comparison: Comparison
@@ -59,13 +59,13 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """All of it.
+    """All figures of one evaluation.
 
     Attributes:
-        cohort: what it was, and how many records of it were evaluated.
-        unseen: whether the manifest tells that none of them was learned from.
-        refusals: records that the gate refused, by code; they are in no figure below.
-        retrieval: None where there are no scans.
+        cohort: which one, and how many of its records were evaluated.
+        unseen: whether the manifest tells that the model did not learn from these patients.
+        refusals: how many records the gate refused, by code. They are in no figure below.
+        retrieval: empty where there are no scans.
         predictions, truth: of the evaluated records, for plots.
     """
 
@@ -89,15 +89,15 @@ def evaluate(
     """Evaluate a bundle on the test fold of a cohort.
 
     Args:
-        cohort: whose test fold nobody learned from.
+        cohort: whose test fold no model learned from.
         bundle: verified.
-        baselines: the folder that `baselines` describes; what is not there is named as absent.
+        baselines: the folder; see `baselines.py`. The report says which baselines are not there.
         report: called with the progress.
         draws: of the bootstrap.
 
     Raises:
-        InvalidSettings: the cohort was learned from, by the model or by a baseline, or has nobody in its test fold, or
-            nobody could be screened.
+        InvalidSettings: the model or a baseline learned from these patients, or the test fold is empty, or no record of
+            it can be screened.
     """
     trained_on = bundle.manifest.trained_on
     refuse_seen(cohort, trained_on, "model")
@@ -107,7 +107,7 @@ def evaluate(
     everybody = read_truth(cohort, rows)
     answers = _predict(bundle, cohort, rows, "model", report)
     if not answers.screened.any():
-        raise InvalidSettings(f"no ECG of {cohort.folder} can be screened: {answers.refusals}")
+        raise InvalidSettings(f"no ECG of {cohort.folder} can be screened; refused: {answers.refusals}")
     rows = rows[answers.screened]
     patients = _Patients(everybody.take(answers.screened), answers.take(answers.screened), draws)
     report("bootstrap", 0, 1)
@@ -164,37 +164,37 @@ def as_json(evaluation: Evaluation) -> dict[str, object]:
 
 
 def refuse_seen(cohort: Cohort, trained_on: str, who: str) -> None:
-    """Refuse a simulated population that was learned from, unless its own test fold is what is evaluated.
+    """Refuse the simulated population that a model learned from, unless only its test fold is evaluated.
 
     Args:
-        cohort: to be evaluated on.
-        trained_on: what a manifest says.
-        who: learned, for the message.
+        cohort: on which is evaluated.
+        trained_on: as the manifest has it.
+        who: learned, for the error.
 
     Raises:
-        InvalidSettings: the training patients would be among the evaluated ones.
+        InvalidSettings: training patients would be evaluated.
     """
     description, trained = cohort.description, learned_seed(trained_on)
     folds_of_its_own = description.fold_patients.get("train", 0) > 0
     if trained is not None and trained == description.seed and not folds_of_its_own:
         raise InvalidSettings(
-            f"seed {description.seed} is the one that the {who} learned from ({trained_on}): "
+            f"the {who} learned from patients of seed {description.seed} ({trained_on}): "
             "evaluate on patients of another seed"
         )
 
 
 def is_unseen(cohort: Cohort, trained_on: str) -> bool:
-    """Return whether a manifest tells that nobody of the test fold was learned from, `refuse_seen` having passed.
+    """Return whether the manifest shows that the model did not learn from the test fold, after `refuse_seen`.
 
-    Simulated and real patients are others, and a cohort's own test fold is kept from what learns on it; of a real
-    cohort and a model that learned from another real one, nothing is known.
+    Simulated patients are never real ones, and stages do not learn from the test fold of their cohort. Of a real cohort
+    and a model trained on another real cohort, nobody knows whether they share patients.
     """
     simulated = SIMULATED in (cohort.description.source, trained_on.split(" ", maxsplit=1)[0])
     return simulated or trained_on == describe_cohort(cohort)
 
 
 def learned_seed(trained_on: str) -> int | None:
-    """Return the seed of the simulated population that a manifest says was learned from."""
+    """Return the seed of the simulated population in a manifest's `trained_on`, or None."""
     found = _SEED.search(trained_on)
     return int(found[1]) if found else None
 
@@ -212,7 +212,7 @@ def _entries(measures: Measures) -> dict[str, object]:
 
 
 class _Patients:
-    """Those who are evaluated: what is known of them, what the model answered, and the same draws for all models."""
+    """The evaluated patients: truth, the model's answers, and bootstrap draws that all models share."""
 
     def __init__(self, truth: Truth, predictions: Predictions, draws: int) -> None:
         self.truth = truth
@@ -220,11 +220,11 @@ class _Patients:
         self.weights = draw_patients(truth.patient_ids, draws, BOOTSTRAP_SEED)
 
     def measure(self, heads: tuple[DiseaseHead, ...]) -> tuple[Measures, Draws]:
-        """Measure the model on all of them."""
+        """Measure the model on all patients."""
         return measure(self.predictions, self.truth, self.weights, heads)
 
     def compare(self, other: Predictions, mine: tuple[Measures, Draws]) -> Baseline:
-        """Measure another model, and compare on those whom it answered."""
+        """Measure another model, and compare both on the patients that it answered to."""
         members = other.screened
         truth, weights = self.truth.take(members), self.weights[:, members]
         theirs = measure(other.take(members), truth, weights, slope_intervals=False)
@@ -240,7 +240,7 @@ def _answer_from_ecgs(
     networks: Mapping[str, Bundle | MissingBaseline],
     report: StepProgress,
 ) -> Iterator[tuple[str, Predictions | MissingBaseline]]:
-    """Yield what each baseline that sees ECGs answers, or why it is absent."""
+    """Yield the answers of each baseline that reads ECGs, or why it is missing."""
     if isinstance(classic, MissingBaseline):
         yield CLASSIC, classic
     else:

@@ -1,4 +1,4 @@
-"""All that is measured of one model: the five diseases, the 82 measurements, the subtype, and how models compare."""
+"""All figures of one model: the five diseases, the 82 measurements, the subtype; and how two models compare."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .truth import Truth
 
 @dataclass(frozen=True, slots=True)
 class DiseaseMeasures:
-    """Of one disease.
+    """The figures of one disease.
 
     Attributes:
-        flagging: at the threshold at which the bundle flags; None of a model that has none.
-        operating_points: at the thresholds that development data fixed, by name.
+        flagging: at the threshold at which the bundle flags; None for a model without thresholds.
+        operating_points: by name, at the thresholds that were fixed on development data.
     """
 
     discrimination: Discrimination
@@ -41,7 +41,7 @@ class DiseaseMeasures:
 
 @dataclass(frozen=True, slots=True)
 class SubtypeMeasures:
-    """Which cardiomyopathy it is, among those who have one of a known kind.
+    """How often the kind of cardiomyopathy is right, among patients with a known kind.
 
     Attributes:
         confusion: rows are the true kinds, columns the likeliest ones, in the order of `SUBTYPES`.
@@ -55,7 +55,7 @@ class SubtypeMeasures:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Of one model."""
+    """The figures of one model."""
 
     diseases: dict[str, DiseaseMeasures]
     macro_auroc: Estimate
@@ -65,7 +65,7 @@ class Measures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draws:
-    """The macro AUROC and the mean R² of each bootstrap draw, (draws,); draw i has the same patients for all models."""
+    """The macro AUROC and the mean R² of each bootstrap draw, (draws,). Draw i has the same patients for all models."""
 
     macro_auroc: Floats
     mean_r2: Floats
@@ -76,7 +76,7 @@ class Comparison:
     """The model against another one on the same patients, by the paired bootstrap.
 
     Attributes:
-        mean_r2_gain: relative to the other's: 0.1 is a tenth more.
+        mean_r2_gain: relative to the other model: 0.1 is a tenth more.
     """
 
     macro_auroc_difference: Estimate
@@ -92,7 +92,7 @@ def measure(
     *,
     slope_intervals: bool = True,
 ) -> tuple[Measures, Draws]:
-    """Measure a model on records that it all answered.
+    """Measure a model on records that it answered to.
 
     Args:
         predictions: of n records.
@@ -120,7 +120,7 @@ def measure(
 
 
 def compare(model: tuple[Measures, Draws], other: tuple[Measures, Draws]) -> Comparison:
-    """Return by how much a model is better than another."""
+    """Return how much better a model is than another."""
     (mine, my_draws), (theirs, their_draws) = model, other
     auroc = mine.macro_auroc.value - theirs.macro_auroc.value
     r2, base = mine.agreements.mean_r2.value, theirs.agreements.mean_r2.value
@@ -194,6 +194,6 @@ def _measure_subtype(predictions: Predictions, truth: Truth) -> SubtypeMeasures 
 
 
 def _gain(mine: Floats, theirs: Floats) -> Floats:
-    """Return how much more, relatively; NaN where the other explains nothing."""
+    """Return the relative gain; NaN where the other model explains nothing."""
     gain: Floats = np.divide(mine - theirs, theirs, out=np.full(np.shape(theirs), np.nan), where=theirs > 0)
     return gain

@@ -1,4 +1,4 @@
-"""The report's pictures, as PNG files."""
+"""The plots of the report, as PNG files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AGREEMENT_SHOWN = ("LVEDV", "LVEF", "LVM")
 
 
 def draw_plots(evaluation: Evaluation, folder: Path) -> dict[str, str]:
-    """Draw every plot into the folder, and return the files' names by what they show."""
+    """Draw every plot into the folder, and return the file names by the name of the plot."""
     plots: dict[str, Callable[[Evaluation], Figure]] = {
         "roc": _draw_roc,
         "precision_recall": _draw_precision_recall,
@@ -98,7 +98,7 @@ def _draw_reliability(evaluation: Evaluation) -> Figure:
 
 
 def _draw_histogram(axes: Axes, probabilities: Floats, reach: float, colour: str) -> None:
-    """Show behind a curve how many patients have which probability."""
+    """Draw a histogram of the probabilities behind a curve."""
     behind = axes.twinx()
     behind.hist(probabilities, bins=np.linspace(0, reach, 31).tolist(), color=colour, alpha=0.15)
     behind.set(yticks=[])
@@ -180,7 +180,7 @@ def _draw_subgroups(evaluation: Evaluation) -> Figure:
 
 
 def _draw_forest(axes: Axes, labels: Sequence[str], estimates: Sequence[Estimate], title: str) -> None:
-    """Draw estimates with their intervals, one a line, the first on top and its value as a line through all."""
+    """Draw estimates with their intervals, one a line. The first is on top, and a line through all shows its value."""
     places = np.arange(len(labels))[::-1]
     for place, (value, low, high) in zip(places, estimates, strict=True):
         colour = COLOURS[0] if place == places[0] else "black"
@@ -204,7 +204,7 @@ def _diseases(evaluation: Evaluation) -> list[tuple[str, str, Floats, Floats]]:
 
 
 def _models(evaluation: Evaluation) -> list[tuple[str, Measures]]:
-    """Return the model and the baselines that are there."""
+    """Return the model and the baselines that are not missing."""
     beside = evaluation.baselines.items()
     return [
         ("This model", evaluation.measures),

@@ -30,16 +30,16 @@ BATCH_RECORDS = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What a model says of n records; NaN in the rows of those that it did not screen.
+    """A model's answers to n records; NaN in the rows of records that it did not screen.
 
     Attributes:
         screened: (n,) whether the gate let the record pass and the network answered.
-        refusals: records that were not screened, by the code of why not.
-        logits: (n, 5) averaged over crops, before calibration; None of a model that has none.
+        refusals: how many records were not screened, by code.
+        logits: (n, 5) averaged over crops, before calibration; None for a model without them.
         probabilities: (n, 5) calibrated, as reports carry them.
         phenotypes: (n, 82) in the units of `MEASUREMENTS`.
-        subtype: (n, 3) probabilities, given a cardiomyopathy; None of a model that has none.
-        embedding: (n, 256) of length 1; None of a model that has none.
+        subtype: (n, 3) probabilities, given a cardiomyopathy; None for a model without them.
+        embedding: (n, 256) of length 1; None for a model without them.
     """
 
     screened: NDArray[np.bool_]
@@ -51,7 +51,7 @@ class Predictions:
     embedding: Floats | None = None
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Predictions:
-        """Return the predictions of some rows; the refusals are still those of all."""
+        """Return the predictions of some rows, with the refusals of all rows."""
         optional = {
             name: None if values is None else values[rows]
             for name, values in (("logits", self.logits), ("subtype", self.subtype), ("embedding", self.embedding))
@@ -68,11 +68,11 @@ def predict_cohort(
     *,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Predictions:
-    """Return what a bundle answers to some rows, in their order.
+    """Return a bundle's answers to some rows, in their order.
 
     Args:
         bundle: verified.
-        ecgs: (…, 12, 5000) int16 as a cohort keeps them; where mapped into memory, they are read as they are needed.
+        ecgs: (…, 12, 5000) int16 as a cohort keeps them. A mapped array is read one ECG after the other.
         rows: (n,) of the ECGs.
         progress: called with the number of records done.
 
@@ -86,7 +86,7 @@ def predict_cohort(
 def predict_files(
     bundle: Bundle, paths: Sequence[Path], *, progress: Callable[[int], object] = lambda _: None
 ) -> Predictions:
-    """Return what a bundle answers to ECG files of any format; one that cannot be read is refused.
+    """Return a bundle's answers to ECG files of any format. A file that cannot be read counts as refused.
 
     Raises:
         EngineFailed, EngineUnavailable: as for `predict_cohort`.

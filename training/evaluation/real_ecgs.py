@@ -1,4 +1,4 @@
-"""Real, labelled ECGs that no model here has seen: do infarcts get a higher risk of CAD, and thick hearts more mass?"""
+"""Real, labelled ECGs that no model learned from: do infarcts get a higher risk of CAD, and thick hearts more mass?"""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .predictions import Predictions, predict_files
 
 SEED = 0
 FEWEST = 5
-"""Records of either kind for which a data set gets an AUROC of its own."""
+"""A data set gets an AUROC of its own from this many records of either kind."""
 
 Diagnosis: TypeAlias = Literal["MI", "LVH"]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Records with, and normal ones, of one data set or of all."""
+    """Records with a diagnosis and normal records, of one data set or of all."""
 
     positives: int
     negatives: int
@@ -40,12 +40,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """How a score ranks records with a finding against normal ones.
+    """How a score ranks records with a diagnosis against normal records.
 
     Attributes:
-        score: what is ranked by, and its unit.
+        score: its name and unit.
         median_positive, median_negative: of the score.
-        datasets: the same by data set; the AUROC is NaN where there are too few of either kind.
+        datasets: the same by data set. The AUROC is NaN where a data set has too few records of either kind.
     """
 
     score: str
@@ -62,8 +62,8 @@ class RealEcgFigures:
     """The figures on real ECGs.
 
     Attributes:
-        records: screened, one a patient where the patient is known.
-        repeated: left out because their patient is in already.
+        records: that were screened, one a patient where the patient is known.
+        repeated: records left out because another record of the patient is in.
         refusals: by code.
     """
 

@@ -1,4 +1,4 @@
-"""Retrieval between the modalities: does an ECG's embedding lie nearest to that of the same patient's CMR?"""
+"""Retrieval between the modalities: is the embedding of an ECG nearest to that of the same patient's CMR?"""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ BLOCK = 500
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """In one direction.
+    """Retrieval in one direction.
 
     Attributes:
-        gallery: how many there were to choose from; chance finds the right one first in 1 / gallery of the searches.
+        gallery: number of candidates. Chance finds the right one first in 1 / gallery of the searches.
         median_rank: 1 is best, (gallery + 1) / 2 is chance.
     """
 
@@ -33,7 +33,7 @@ class Retrieval:
 
 
 def retrieve(ecg: NDArray[np.floating], cmr: NDArray[np.floating]) -> dict[str, Retrieval]:
-    """Return how well each modality finds the other's, by cosine similarity.
+    """Return how well each modality finds the other, by cosine similarity.
 
     Args:
         ecg, cmr: (n, d), row i of both of the same patient; the first `MAX_GALLERY` are used.
@@ -43,7 +43,7 @@ def retrieve(ecg: NDArray[np.floating], cmr: NDArray[np.floating]) -> dict[str, 
 
 
 def ranks(queries: Floats, gallery: Floats) -> Floats:
-    """Return the place of each query's own partner, from 1; those as near as it count half."""
+    """Return the rank of each query's partner, from 1. Candidates at the same distance count half."""
     places = []
     for start in range(0, len(queries), BLOCK):
         similarity = queries[start : start + BLOCK] @ gallery.T

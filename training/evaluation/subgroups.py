@@ -1,4 +1,4 @@
-"""For whom a model works: the same figures by sex, age, atrial fibrillation and noise."""
+"""The figures of a model by sex, age, atrial fibrillation and noise."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SUBGROUP_DRAWS = 400
 
 @dataclass(frozen=True, slots=True)
 class Subgroup:
-    """Of those who have something in common.
+    """The figures of one subgroup.
 
     Attributes:
-        auroc: by disease; those with too few ill patients in the subgroup are missing.
-        macro_auroc: the mean of them; compare it between subgroups only where they have the same diseases.
+        auroc: by disease, without diseases of which the subgroup has too few cases.
+        macro_auroc: their mean. Compare subgroups by it only where they have the same diseases.
     """
 
     records: int
@@ -42,7 +42,7 @@ class Subgroup:
 def measure_subgroups(
     predictions: Predictions, truth: Truth, weights: NDArray[np.uint16]
 ) -> dict[str, dict[str, Subgroup]]:
-    """Return the figures by attribute and group; attributes that are not known are missing."""
+    """Return the figures by attribute and group, without attributes that are not known."""
     found: dict[str, dict[str, Subgroup]] = {}
     for attribute, group, members in _groups(truth):
         if members.any():

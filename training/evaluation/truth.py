@@ -1,4 +1,4 @@
-"""What is known of the patients whom a model is judged on, and who they are."""
+"""What a cohort knows of the evaluated patients, and table 1 of the report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN_MEASUREMENTS = ("LVEDV", "LVEF", "LVM", "RVEF")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """Of n records; NaN, or -1 for the subtype, where it is not known.
+    """The truth of n records; NaN, or -1 for the subtype, where it is not known.
 
     Attributes:
         patient_ids: (n,) str.
@@ -42,13 +42,13 @@ class Truth:
         return len(self.patient_ids)
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Truth:
-        """Return what is known of some of the records."""
+        """Return the truth of some of the records."""
         return Truth(**{part.name: getattr(self, part.name)[rows] for part in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the table of participants: counts with shares, means with deviations; NaN where not known."""
+    """One column of table 1: counts with shares, means with deviations; NaN where not known."""
 
     records: int
     patients: int
@@ -61,10 +61,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Participants:
-    """Table 1.
+    """Table 1 of the report.
 
     Attributes:
-        missing: records of which something is not known, by what.
+        missing: number of records in which a value is not known, by the kind of value.
     """
 
     everybody: Column
@@ -77,7 +77,7 @@ def read_truth(cohort: Cohort, rows: NDArray[np.intp]) -> Truth:
     """Return what a cohort knows of some of its rows.
 
     Raises:
-        InvalidSettings: there are no rows.
+        InvalidSettings: the rows are empty.
     """
     if not len(rows):
         raise InvalidSettings(
@@ -89,7 +89,7 @@ def read_truth(cohort: Cohort, rows: NDArray[np.intp]) -> Truth:
 
 
 def describe_participants(truth: Truth) -> Participants:
-    """Return table 1: everybody, those who are known to have none of the five diseases, those with at least one."""
+    """Return table 1: all patients, those known to have no disease of the five, and those with at least one."""
     ill, healthy = (truth.diseases == 1).any(axis=1), (truth.diseases == 0).all(axis=1)
     missing = {
         "age": truth.age_years,

@@ -11,7 +11,7 @@ from .bootstrap import Estimate
 
 
 def readable(name: str) -> str:
-    """Return the name of a disease as a person writes it."""
+    """Return the name of a disease in words."""
     return name.replace("_", " ")
 
 

@@ -1,1 +1,1 @@
-"""What measures: ECG intervals, left ventricles on cines, linear models on tables."""
+"""Instruments: they measure ECGs, outline left ventricles on cines, and fit linear models on tables."""

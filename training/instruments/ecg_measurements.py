@@ -1,8 +1,8 @@
 """The measurements that an electrocardiograph prints: rate, intervals, axes and amplitudes of 12-lead ECGs.
 
-They are taken from the median beat (`median_beat.py`) between limits common to all leads (`wave_limits.py`), the way
-the common standards for electrocardiography ask for (CSE Working Party, Eur Heart J 1985). They serve as the baseline
-that a network must beat, and to compare simulated ECGs with real ones.
+They are taken from the median beat (`median_beat.py`) between limits common to all leads (`wave_limits.py`), as the
+common standards for electrocardiography ask for (CSE Working Party, Eur Heart J 1985). They are the features of the
+baseline that a network must beat, and they compare simulated ECGs with real ones.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _LEAST_AREA_MV_MS = 0.5
 
 
 def measure_ecgs(signals_mv: NDArray[np.float32], sample_rate_hz: float) -> Floats:
-    """Return the `CLASSIC_MEASUREMENTS` of ECGs; NaN where one cannot be taken, as the PR interval without P waves.
+    """Return the `CLASSIC_MEASUREMENTS` of ECGs; NaN where one cannot be taken, such as PR without P waves.
 
     Args:
         signals_mv: (n, 12, samples) in mV, leads in the order of `LEADS`, about 10 s; NaN counts as 0.

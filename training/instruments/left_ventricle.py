@@ -1,4 +1,4 @@
-"""The left ventricle as it is measured on a four-chamber cine: volumes by area and length, thickness of the wall.
+"""Measures the left ventricle on a four-chamber cine: volumes by area and length, thickness of the wall.
 
 - volume of one plane, 8 area² / (3 π length): Dodge et al., American Heart Journal 1960; Sandler and Dodge, 1968
 - area and length are taken from the sums and second moments of the shares of pixels that are cavity, so that they are
@@ -31,7 +31,7 @@ THICKNESS_STEPS = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LeftVentricles:
-    """Of n cines; NaN where there is no left ventricle to be seen.
+    """The left ventricles of n cines; NaN where a cine shows none.
 
     Attributes:
         volume_ml: (n, frames) of the cavity.
@@ -57,7 +57,7 @@ class LeftVentricles:
         return 100 * (1 - self.lvesv_ml / self.lvedv_ml)
 
     def take(self, places: NDArray[np.intp]) -> LeftVentricles:
-        """Return some of them, in this order, each as often as it is named."""
+        """Return the left ventricles at these places, in this order."""
         return LeftVentricles(self.volume_ml[places], self.thickness_mm[places])
 
 

@@ -23,7 +23,7 @@ FEWEST_ROWS = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearModel:
-    """What is missing replaced by the mean, standardised, times weights, plus intercepts; all of the training fold.
+    """A linear model: missing features become the mean, then standardised features times weights plus intercepts.
 
     Attributes:
         inputs: (k,) names of the features.
@@ -55,17 +55,19 @@ def load_linear(path: Path) -> LinearModel:
     """Return the model of a file.
 
     Raises:
-        InvalidSettings: it cannot be read, or its parts do not fit together.
+        InvalidSettings: the file cannot be read, or its parts do not fit together.
     """
     try:
         with np.load(path, allow_pickle=False) as parts:
             model = LinearModel(**{part.name: parts[part.name] for part in fields(LinearModel)})
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InvalidSettings(f"{path} is no linear model: {error}; fit it again with `cardiacnets train`") from error
+        raise InvalidSettings(
+            f"{path} is not a linear model: {error}; fit it again with `cardiacnets train`"
+        ) from error
     k, m = len(model.inputs), len(model.outputs)
     shapes = model.means.shape, model.deviations.shape, model.weights.shape, model.intercepts.shape
     if shapes != ((k,), (k,), (k, m), (m,)):
-        raise InvalidSettings(f"{path} is no linear model: its parts have the shapes {shapes}")
+        raise InvalidSettings(f"{path} is not a linear model: its parts have the shapes {shapes}")
     return model
 
 
@@ -76,7 +78,7 @@ def fit_ridge(
 
     Args:
         features: (n, k), NaN where not known.
-        targets: (n, m), NaN where not known; a target that nearly nobody has is answered by 0.
+        targets: (n, m), NaN where not known; a target that nearly no row has is answered by 0.
     """
     from sklearn.linear_model import RidgeCV
 
@@ -101,7 +103,7 @@ def fit_logistic(
 
     Args:
         features: (n, k), NaN where not known.
-        outcomes: (n, m) 0, 1, or NaN where not known; an outcome that nearly nobody has gets its prevalence alone.
+        outcomes: (n, m) 0, 1, or NaN where not known; for a very rare outcome the answer is its prevalence.
     """
     means, deviations = _scale(features)
     table = _standardise(features, means, deviations)
@@ -139,7 +141,7 @@ def _standardise(features: NDArray[np.floating], means: Floats, deviations: Floa
 
 
 def _alike(known: NDArray[np.bool_]) -> list[list[int]]:
-    """Return the columns in groups that are known of the same rows."""
+    """Return the columns in groups. The columns of a group are known of the same rows."""
     groups: dict[bytes, list[int]] = {}
     for place, column in enumerate(known.T):
         groups.setdefault(column.tobytes(), []).append(place)

@@ -27,10 +27,10 @@ _ALIKE = 0.85
 
 @dataclass(frozen=True, slots=True)
 class AlignedBeats:
-    """The beats of an ECG that are of the most frequent kind, and their median.
+    """The beats of the most frequent kind in an ECG, and their median.
 
     Attributes:
-        rr_ms: (beats of any kind - 1,) intervals between successive beats.
+        rr_ms: (beats - 1,) intervals between successive beats of any kind.
         aligned_mv: (alike, 12, BEFORE + AFTER) beats of the most frequent kind.
         median_mv: (12, BEFORE + AFTER) their median.
     """

@@ -1,4 +1,4 @@
-"""The segmenter as the evaluation uses it: weights that are shipped with the package, and cines in, shares out."""
+"""The segmenter for the evaluation: outlines left ventricles with weights that are shipped with the package."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ PLACES = 3
 
 
 class SegmenterCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What lies beside the weights.
+    """The card of a segmenter, which lies beside its weights.
 
     Attributes:
         trained_on: in words.
-        development: figures on patients from whom it did not learn; None where nothing was seen.
+        development: figures on the development fold; None where a figure could not be taken.
     """
 
     sha256: str
@@ -53,7 +53,7 @@ class CineSegmenter:
         """Return (n, frames, 2, 48, 48): the shares of each pixel that are cavity and wall.
 
         Args:
-            cines: (n, frames, rows, columns), square; larger or smaller ones are brought to 48 × 48 first.
+            cines: (n, frames, rows, columns), square; they are resized to 48 × 48 first.
         """
         import torch
 
@@ -66,7 +66,7 @@ class CineSegmenter:
         return answer.reshape(*cines.shape[:2], *answer.shape[1:])
 
     def measure(self, cines: NDArray[np.uint8], pixel_mm: float) -> LeftVentricles:
-        """Return what is measured on cines (n, frames, rows, columns) whose pixels have an edge of so many mm."""
+        """Return the left ventricles on cines (n, frames, rows, columns); `pixel_mm` is the edge of a pixel."""
         chunks = [cines[start : start + BATCH_CINES] for start in range(0, len(cines), BATCH_CINES)]
         outlines = (self.outline(chunk) for chunk in chunks)
         edge_mm = pixel_mm * cines.shape[-1]
@@ -76,7 +76,7 @@ class CineSegmenter:
         )
 
     def features(self, cines: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return (n, 2016): mean and deviation over the beat of what the network's three levels see, in 3 × 3 places.
+        """Return (n, 2016): mean and deviation over the beat of the network's three levels, in 3 × 3 places.
 
         The first level sees edges and noise, the last one the heart's parts.
         """
@@ -109,14 +109,16 @@ def load_segmenter(folder: Path) -> CineSegmenter:
     """Return the segmenter of a folder.
 
     Raises:
-        InvalidSettings: there is none, or its weights are not those that its card describes.
+        InvalidSettings: the folder holds no segmenter, or its card describes other weights.
     """
     from training.networks.segmenter import Segmenter
 
     try:
         card = msgspec.json.decode((folder / CARD).read_bytes(), type=SegmenterCard)
     except (OSError, msgspec.DecodeError) as error:
-        raise InvalidSettings(f"{folder} is no segmenter: `cardiacnets train segmenter` makes one ({error})") from error
+        raise InvalidSettings(
+            f"{folder} is not a segmenter: `cardiacnets train segmenter` makes one ({error})"
+        ) from error
     weights = load_weights(folder / WEIGHTS)
     if sha256(folder / WEIGHTS) != card.sha256:
         raise InvalidSettings(f"{folder / WEIGHTS} are not the weights that {CARD} describes: fetch them again")
@@ -126,7 +128,7 @@ def load_segmenter(folder: Path) -> CineSegmenter:
 
 
 def write_card(folder: Path, trained_on: str, development: Mapping[str, float | None]) -> None:
-    """Complete a folder in which the weights lie."""
+    """Write the card beside the weights in a folder."""
     card = SegmenterCard(sha256=sha256(folder / WEIGHTS), trained_on=trained_on, development=dict(development))
     write_json(folder / CARD, card)
 

@@ -1,1 +1,1 @@
-"""Networks that are needed for learning only; what serves is in inference/models."""
+"""Networks that only learning needs. The networks that serve are in inference/models."""

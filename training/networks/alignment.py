@@ -1,4 +1,4 @@
-"""ECG and CMR of one heart brought together: the weighted contrastive loss, and the CMR side's projection.
+"""Aligns ECG and CMR of the same heart: the weighted contrastive loss, and the projection on the CMR side.
 
 Ding et al., arXiv 2411.13602: symmetric InfoNCE in which each negative's exp-similarity is multiplied by
 W_ik = 1 − exp(−‖φ_i − φ_k‖² / σ²): hearts that look alike are not pushed apart.
@@ -42,8 +42,8 @@ def contrast(ecg: Tensor, cmr: Tensor, weights: Tensor, temperature: float = TEM
 class CmrProjection(Standardiser):
     """From the frozen CMR encoder's features to the shared sphere: standardised, then projected.
 
-    The frozen features differ little from heart to heart beside what they have in common, so they are standardised by
-    the training fold's mean and deviation; being linear, that is a part of the published projection.
+    The frozen features of all hearts are much alike, so they are standardised by the mean and deviation of the training
+    fold. That is linear, and so a part of the published projection.
     """
 
     def __init__(self, n_features: int) -> None:

@@ -1,4 +1,4 @@
-"""What a drawn cine is compared by, beside its pixels."""
+"""Losses of drawn cines beside the loss of their pixels."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ AXES = (2, 3, 4)
 def edge_loss(drawn: Tensor, true: Tensor) -> Tensor:
     """Return how much the steps between neighbours in time, down and across differ, at half the resolution.
 
-    It stands in for the perceptual loss of the publication, whose network was trained on photographs: what counts in a
-    cine is where its edges are and how they move. The mean of four pixels halves the scanner's noise, which nobody
-    could predict.
+    It replaces the perceptual loss of the publication, whose network was trained on photographs. Edges and their
+    movement count in a cine. The mean of four pixels halves the noise of the scanner, which cannot be predicted.
 
     Args:
         drawn, true: (row, 1, frame, y, x).

@@ -1,4 +1,4 @@
-"""The CMR encoder: a vision transformer to whom the 50 frames of a cine are the channels of one picture.
+"""The CMR encoder: a vision transformer that reads the 50 frames of a cine as the channels of one picture.
 
 Ding et al., arXiv 2411.13602: ViT-B/16 (Dosovitskiy et al., ICLR 2021) on the four-chamber cine of UK Biobank.
 """
@@ -33,8 +33,8 @@ class CmrEncoder(nn.Module):
     """Turns cines into a summary and a token a patch.
 
     Args:
-        preset: its sizes.
-        patch_values: numbers a patch: its pixels, or fewer while it learns from their principal components.
+        preset: the sizes.
+        patch_values: numbers of a patch: its pixels, or principal components during pretraining.
     """
 
     def __init__(self, preset: Preset, patch_values: int = PATCH_VALUES) -> None:
@@ -65,10 +65,10 @@ class CmrEncoder(nn.Module):
 
 
 class CmrTower(nn.Module):
-    """The frozen encoder and its readout: a heart's features are where all its tokens lie along their principal axes.
+    """The frozen encoder and its readout: the features of a heart are its tokens along their principal axes.
 
-    The publication reads the summary alone. On two cores the summary does not come to hold what the patches' tokens do
-    (ARCHITECTURE.md has the figures).
+    The publication reads the summary alone. Trained on two cores, the summary holds less than the tokens of the patches
+    (docs/decisions/0017 has the figures).
     """
 
     def __init__(self, encoder: CmrEncoder, readout: PrincipalAxes) -> None:

@@ -1,9 +1,9 @@
-"""The expected cine of an ECG's embedding, found in closed form over a cohort that does not fit into memory.
+"""Fits the expected cine of an embedding, in closed form, on a cohort that does not fit into memory.
 
-The embeddings' principal axes, each scaled to deviation 1, are what the pixels are regressed on: a ridge regression
-then shrinks all of them alike, and needs no more than the sums of products, which are gathered batch by batch. Its
-coefficients are cut to their first singular directions (reduced-rank regression; Izenman, Journal of Multivariate
-Analysis 1975), which are the patterns of the beat that an ECG says most about.
+The pixels are regressed on the principal axes of the embeddings, each scaled to deviation 1, so that a ridge regression
+shrinks all axes alike. It needs only sums of products, which are gathered batch by batch. Its coefficients are cut to
+their first singular directions (reduced-rank regression; Izenman, Journal of Multivariate Analysis 1975): the patterns
+of the beat that the ECG tells most about.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def fit_expectation(expected: ExpectedCine, embeddings: Tensor, cines: Iterable[
     """Fit the regression.
 
     Args:
-        expected: is fitted.
+        expected: gets the fitted values.
         embeddings: (row, 256), all of the training fold.
         cines: the rows' cines in batches (k, frame, y, x) in [-1, 1], in the order of the embeddings.
-        shrinkage: of the ridge regression, in rows: so many hearts that show nothing but the mean are added.
+        shrinkage: of the ridge regression, in rows: it acts like this many added hearts that show the mean.
     """
     mean_embedding = embeddings.mean(dim=0)
     _, spread, axes = torch.linalg.svd(embeddings - mean_embedding, full_matrices=False)

@@ -1,4 +1,4 @@
-"""The ECG encoder on a part of its patches: what is dropped is never computed.
+"""The ECG encoder on a part of the patches. Dropped patches are not computed.
 
 Masked modelling hides three quarters of the patches (He et al., "Masked autoencoders are scalable vision learners",
 CVPR 2022); dropping a half while aligning and fine-tuning halves their cost and regularises (Li et al., "Scaling
@@ -37,7 +37,7 @@ def encode_kept(encoder: EcgEncoder, patches: Tensor, kept: Tensor) -> tuple[Ten
     """Encode the kept patches and all separators.
 
     Args:
-        encoder: ours; its last norm, which follows the pooling, is not applied.
+        encoder: its last norm, which follows the pooling, is not applied.
         patches: (row, 360, 75).
         kept: (row, k), places in 0-359; the other patches are not read.
 

@@ -1,4 +1,4 @@
-"""The masked autoencoder of cines (He et al., CVPR 2022): three quarters of the patches are hidden and drawn anew."""
+"""The masked autoencoder of cines (He et al., CVPR 2022): it reconstructs the hidden patches."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .masked_ecg import Reconstruction
 
 
 class MaskedCmr(nn.Module):
-    """The CMR encoder on patches' principal components, and a decoder that is thrown away after pretraining.
+    """The CMR encoder on principal components of patches, and a decoder that only pretraining needs.
 
-    The target is not normalised by patch as He et al. do: of a heart, how bright and how large a part is counts, and a
-    patch of lung would weigh as much as one of the ventricle.
+    Patches are not normalised as in He et al.: the brightness and the size of a structure carry information, and a
+    patch of lung would weigh as much as a patch of the ventricle.
 
     Args:
         preset: of the encoder.
-        n_components: of a patch, see `patch_components`.
+        n_components: principal components of a patch; see `patch_components`.
         mask: share of the patches that is hidden.
     """
 

@@ -1,7 +1,7 @@
 """Spatio-temporal masked modelling of ECGs: the encoder sees a quarter of the patches, a light decoder draws the rest.
 
-After the description of ST-MEM (Na et al., ICLR 2024): patches are masked over leads and times alike; the decoder works
-lead by lead, so that what a lead needs from the others must come through the encoder.
+After the description of ST-MEM (Na et al., ICLR 2024): patches of all leads and times are masked. The decoder
+works lead by lead, so that information from other leads must come through the encoder.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ which cannot be predicted and must not be blown up until it is most of the loss.
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """What the decoder drew of the hidden patches, and what they are: both (row, hidden, 75), normalised by patch."""
+    """The hidden patches as the decoder drew them and as they are, both (row, hidden, 75), normalised by patch."""
 
     drawn: Tensor
     target: Tensor
 
     @property
     def loss(self) -> Tensor:
-        """Mean squared error: at most 1 when it draws nothing, 0 when it draws all."""
+        """Mean squared error: 0 for a perfect reconstruction, 1 for an empty one."""
         return (self.drawn - self.target).square().mean()
 
 
 class MaskedEcg(nn.Module):
-    """The ECG encoder, and a decoder that is thrown away after pretraining."""
+    """The ECG encoder, and a decoder that only pretraining needs."""
 
     def __init__(self, preset: Preset, mask: float = 0.75) -> None:
         super().__init__()

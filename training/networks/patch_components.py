@@ -1,9 +1,8 @@
-"""Patches of cines in their principal components: a sixtieth of the numbers, and nearly all of the picture.
+"""Principal components of the patches of cines: a sixtieth of the numbers, and nearly the whole picture.
 
-A patch of 50 frames and 16 × 16 pixels has 12,800 values, of which the first 192 components of simulated hearts'
-patches hold 98 % of the variance; what is left is mostly the scanner's noise. A step of masked modelling is several
-times cheaper with them, and its loss is that of the pixels but for what is left out, since the axes are orthonormal
-(Parseval).
+A patch of 50 frames and 16 × 16 pixels has 12,800 values. The first 192 components of the patches of simulated hearts
+hold 98 % of the variance; the rest is mostly the noise of the scanner. With components a step of masked modelling is
+several times cheaper. As the axes are orthonormal, its loss equals the loss of the pixels without that rest (Parseval).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ FITTED_CINES = 700
 
 @dataclass(frozen=True, slots=True)
 class PatchComponents:
-    """Where patches lie along their principal axes, in units of the root mean square over all components."""
+    """The principal axes of patches, and the root mean square over all components as their unit."""
 
     principal: PrincipalAxes
     unit: Tensor
@@ -56,7 +55,7 @@ def fit_components(cines: NDArray[np.uint8], scans: NDArray[np.intp], count: int
         cines: (m, 50, 96, 96).
         scans: places in `cines`, of the training fold alone.
         count: of components; fewer where there are fewer patches.
-        seed: of which scans are looked at, and of the search for the axes.
+        seed: of the choice of scans, and of the search for the axes.
     """
     looked_at = np.sort(np.random.default_rng(seed).permutation(scans)[:FITTED_CINES])
     patches = torch.cat(

@@ -10,7 +10,7 @@ OVERSAMPLING, POWER_ITERATIONS = 32, 3
 
 
 class PrincipalAxes(nn.Module):
-    """Where values lie along orthonormal axes through their mean."""
+    """Projects values on orthonormal axes through their mean."""
 
     mean: Tensor
     axes: Tensor
@@ -34,7 +34,7 @@ def find_axes(table: Tensor, count: int, seed: int) -> tuple[PrincipalAxes, Tens
     """Return the first axes of (row, value), fewer where rows or values are fewer, and the variances along them.
 
     Args:
-        table: is centred in place, since a second one would not always fit beside it.
+        table: is centred in place, as memory may not hold a second one.
         count: of axes.
         seed: of the random directions that the search begins with.
     """

@@ -1,4 +1,4 @@
-"""The segmenter: a small U-Net that tells the left ventricle's cavity and wall in one frame of a four-chamber cine.
+"""The segmenter: a small U-Net that outlines cavity and wall of the left ventricle in a frame of a four-chamber cine.
 
 Ronneberger, Fischer and Brox, MICCAI 2015, with group norm (Wu and He, ECCV 2018) and three levels.
 """
@@ -22,7 +22,7 @@ FLAT = 1e-3
 
 
 class Segmenter(nn.Module):
-    """Turns pictures into the logits of what each pixel is."""
+    """Maps pictures to logits of background, cavity and wall for each pixel."""
 
     def __init__(self) -> None:
         super().__init__()

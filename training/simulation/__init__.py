@@ -1,1 +1,1 @@
-"""Simulated patients, by NumPy and SciPy alone: hearts, ECGs, cines, measurements."""
+"""Simulated patients: hearts, ECGs, cines and measurements, computed with NumPy and SciPy alone."""

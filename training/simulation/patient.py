@@ -1,4 +1,4 @@
-"""A simulated patient: what the heart that CMR sees and the ECG have in common, and what only one of them shows.
+"""A simulated patient: what heart and ECG have in common, and what only one of them shows.
 
 `physiology.py` draws it. The torso, the electrodes and the ion channels of the ECG are `Habitus` and `Electrics`, which
 the heart's simulation does not read.
@@ -48,7 +48,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the patient suffers from, each graded 0 (absent) to 1 (severe).
+    """The patient's conditions, each graded from 0 (absent) to 1 (severe).
 
     Attributes:
         ischaemia: subendocardial, at rest: depresses ST, without scar.
@@ -77,7 +77,7 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How the heart is paced by itself.
+    """The rhythm of the heart.
 
     Attributes:
         variability: standard deviation of the intervals over their mean, of sinus rhythm.
@@ -180,12 +180,12 @@ class Electrics:
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """Everything that is so of one simulated patient.
+    """One simulated patient.
 
     Attributes:
-        diseases: the five, as a physician would code them.
+        diseases: the five diseases, as a physician would code them.
         subtype: of the cardiomyopathy, where there is one.
-        ecg_seed, scan_seed: of what is drawn later on, for each modality.
+        ecg_seed, scan_seed: of the random parts of the ECG and of the scan.
     """
 
     number: int

@@ -1,7 +1,7 @@
-"""The latent physiology of a simulated patient, which drives both the heart that CMR sees and the ECG.
+"""Draws the latent physiology of a simulated patient, which drives the heart that CMR sees and the ECG.
 
-A patient is drawn from a seed and a number alone. What a single ECG or scan adds (electrodes, noise, the plane) is
-drawn where it is used.
+A patient depends on a seed and a number alone. What one ECG or scan adds (electrodes, noise, the plane) is drawn where
+it is used.
 
 Modelled on:
 - ages, body sizes: the UK Biobank imaging study (45-82 years; Littlejohns et al., Nature Communications 2020)
@@ -289,7 +289,7 @@ def _diseases(
 
 
 def _fails(rng: np.random.Generator, conditions: Conditions, ventricle: Ventricle, others: OtherChambers) -> bool:
-    """Say whether heart failure is diagnosed: with a reduced EF, or with a preserved one and raised filling pressures.
+    """Return whether heart failure is diagnosed: with a reduced EF, or a preserved one and raised filling pressures.
 
     The odds rise steeply with either, and are not certain: a diagnosis needs symptoms too.
     """

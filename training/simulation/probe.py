@@ -1,4 +1,4 @@
-"""The probe of a bundle: crops of generated ECGs, never those of patients, for bundles are passed on."""
+"""The probe of a bundle: crops of simulated ECGs. Bundles are passed on, so a probe never holds ECGs of patients."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Holds simulated patients against real ones: their ECGs against real records, their hearts against published values.
+"""Compares simulated patients with real ones: ECGs with real records, hearts with published values.
 
-The real records serve for this comparison alone; nothing is trained on them.
+The real records serve for this comparison alone. Nothing is trained on them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ AGREES = 0.5
 NARROW, WIDE = 0.6, 1.7
 """Ratio of the standard deviations outside of which the simulated values vary too little or too much."""
 SMALL = {"bpm": 2, "ms": 4, "deg": 5, "mv": 0.01}
-"""Shifts, and gaps between standard deviations, that nobody would see on paper, by unit: they agree."""
+"""By unit, shifts and differences of standard deviations that nobody sees on paper. They count as agreement."""
 CINE_CROP = 124
 """Pixels of a real cine, about 1.4 mm each, that are shown about the heart."""
 FEWEST = 8
@@ -100,7 +100,7 @@ class HeartComparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Realism(msgspec.Struct, frozen=True, kw_only=True):
-    """How real simulated patients are.
+    """How closely simulated patients resemble real ones.
 
     Attributes:
         healthy_ages, normal_ages: in years, of the healthy simulated patients and of the real normal records' patients.
@@ -181,7 +181,7 @@ def _signals_mv(path: Path) -> NDArray[np.float32]:
         raise InvalidSettings(f"{path} lacks the leads {', '.join(missing)}")
     steps = np.frombuffer(ecg.samples, "<i2").reshape(len(ecg.leads), -1)[[ecg.leads.index(lead) for lead in LEADS]]
     if ecg.sample_rate_hz != RATE_HZ or steps.shape[1] < SAMPLES:
-        raise InvalidSettings(f"{path} is not of 10 s at 500 Hz")
+        raise InvalidSettings(f"{path} does not hold 10 s at 500 Hz")
     signals = np.where(steps == MISSING_SAMPLE, np.nan, steps * (ecg.microvolts_per_step / 1e3))
     return signals[:, :SAMPLES].astype(np.float32)
 
@@ -197,7 +197,7 @@ def read_real_cine(path: Path) -> NDArray[np.uint16]:
     """
     described = path.with_name(f"{path.stem}_meta.json")
     if not path.is_file() or not described.is_file():
-        raise InvalidSettings(f"{path} and {described.name} beside it are needed for a real cine")
+        raise InvalidSettings(f"a real cine needs {path}, and {described.name} beside it")
     views = msgspec.json.decode(described.read_bytes(), type=dict[str, _Series])
     series = next((name for name, each in views.items() if each.view == "4CH"), None)
     if series is None:
@@ -230,7 +230,7 @@ def simulate_patients(count: int, seed: int, tick: Callable[[], object]) -> Simu
 
 
 def is_healthy(patient: Patient) -> bool:
-    """Say whether a physician might call the patient's ECG normal, and a reference cohort would include the patient."""
+    """Return whether a physician might call the ECG normal, and a reference cohort would include the patient."""
     electrics = patient.electrics
     conducted = electrics.left_bundle_block + electrics.right_bundle_block + electrics.left_anterior_hemiblock == 0
     regular = conducted and not patient.rhythm.atrial_fibrillation and patient.rhythm.ventricular_ectopy == 0
@@ -241,7 +241,7 @@ def measure_realism(simulated: SimulatedPatients, real: RealEcgs) -> Realism:
     """Return the whole comparison.
 
     Raises:
-        InvalidSettings: fewer than `FEWEST` simulated patients are healthy, or real records normal.
+        InvalidSettings: fewer than `FEWEST` simulated patients are healthy, or fewer real records are normal.
     """
     healthy, normal = simulated.healthy, real.normal
     if min(healthy.sum(), normal.sum()) < FEWEST:

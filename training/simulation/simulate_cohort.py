@@ -60,7 +60,7 @@ WFDB_LABELS = "labels.csv"
 
 @dataclass(frozen=True, slots=True)
 class SimulatedPatient:
-    """A patient and what was recorded.
+    """A patient with ECG, measurements and cines.
 
     Attributes:
         ecg: (12, 5000) int16 in steps of `MICROVOLTS_PER_STEP`, 500 Hz, in the order of `LEADS`.
@@ -79,7 +79,7 @@ class SimulatedPatient:
 def simulate_patient(
     seed: int, number: int, *, measured: bool = True, cine: bool = True, short_axis: bool = False
 ) -> SimulatedPatient:
-    """Return one patient of the population of a seed, recorded, and measured and scanned where that is asked for."""
+    """Return one patient of the population of a seed with the ECG, and with measurements and cines where asked for."""
     patient = draw_patient(seed, number)
     heart = build_heart(patient) if measured or cine or short_axis else None
     return SimulatedPatient(
@@ -105,20 +105,20 @@ def simulate_cohort(
     progress: Callable[[int], object] = lambda _: None,
     folds: tuple[float, float] = SHARES,
 ) -> Cohort:
-    """Write a simulated cohort and return it opened; every patient has one ECG.
+    """Write a simulated cohort, open it and return it. Every patient has one ECG.
 
     Args:
-        folder: to write; a cohort that is there already is replaced.
-        patients: how many, at least 1, have a scan and its measurements.
+        folder: for the cohort; a cohort that is there is replaced.
+        patients: number of patients with a scan and its measurements, at least 1.
         seed: of the population.
-        unmeasured: how many more have a scan that nobody has measured.
-        unscanned: how many more have diagnoses alone, as in a hospital's archive of ECGs.
+        unmeasured: number of further patients with a scan that nobody has measured.
+        unscanned: number of further patients with diagnoses alone, as in a hospital's archive of ECGs.
         processes: that simulate; one a core by default. A program that asks for several must guard its own entry by
             `if __name__ == "__main__"`.
         cines: whether to draw the four-chamber view.
         short_axis: whether to draw the short axis.
         progress: called with the number of patients done.
-        folds: shares of the patients for training and for development; (0, 0) puts everybody into the test.
+        folds: shares of the patients for training and for development; (0, 0) puts all into the test fold.
 
     Raises:
         InvalidSettings: the folder holds something else than a cohort, is being written by another process, or the

@@ -1,1 +1,1 @@
-"""The steps of learning, each a function and a command; what one leaves in its folder the next takes up."""
+"""The stages of learning. Each is a function and a command, and writes a folder that the next stage reads."""

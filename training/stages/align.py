@@ -1,4 +1,4 @@
-"""`cardiacnets train align`: the ECG encoder learns to say of a heart what its cine says; no labels."""
+"""`cardiacnets train align`: the ECG encoder learns to embed an ECG beside the cine of the same heart; no labels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COMPONENTS = "components.npy"
 
 
 class Aligner(Learner):
-    """The weighted contrastive loss; the CMR encoder is frozen, and so its features come with the batch."""
+    """Learns by the weighted contrastive loss. The CMR encoder is frozen, so the batch brings its features."""
 
     def __init__(self, settings: Align, training_features: Tensor) -> None:
         super().__init__(settings.learning, settings.seed)
@@ -62,15 +62,16 @@ def align(
 
     Args:
         cohort: with cines.
-        out: gets the weights `encoder.*` and `alignment.*`, the CMR tower (encoder and projection), and of the scans of
-            the training and development fold the embeddings (scans, 256) and the components φ (scans, k).
+        out: the folder for the weights `encoder.*` and `alignment.*`, for the CMR tower (encoder and projection), and
+            for the embeddings (scans, 256) and the components φ (scans, k) of the scans of the training and the
+            development fold.
         settings: what decides the result.
         hardware: where to learn.
         cmr: the folder of `pretrain-cmr`.
-        encoder: weights of `pretrain-ecg`; None begins from scratch.
+        encoder: weights of `pretrain-ecg`; None: from scratch.
 
     Raises:
-        InvalidSettings: the CMR encoder was learned on another cohort's scans, or nobody of a fold was scanned.
+        InvalidSettings: the CMR encoder was trained on another cohort, or a fold has no scan.
     """
     check_cohort(cmr, cohort)
     training, rows, development = scans_of(cohort, "train"), scanned(cohort, "train"), scanned(cohort, "development")
@@ -107,15 +108,15 @@ def begin_aligner(settings: Align, training_features: Tensor, encoder: Path | No
 
 
 def principal_components(features: NDArray[np.float32], training_scans: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return φ (scans, k): the first 128 principal components, in units of the distance between two hearts.
+    """Return φ (scans, k): the first 128 principal components, in units of the distance of two hearts.
 
-    The paper does not say in which unit σ = 0.5 is. Here φ is divided by the root mean square of the distance between
+    The paper does not tell the unit of σ = 0.5. Here φ is divided by the root mean square of the distance between
     two hearts of the training fold: strangers lie 1 apart and weigh 1 − exp(−1/σ²) = 0.98, twins at a
     third of that 0.36.
 
     Args:
         features: (scans, width); NaN for scans that are not used.
-        training_scans: on which components and unit are fitted.
+        training_scans: the scans that the components and the unit are fitted on.
     """
     from sklearn.decomposition import PCA
 
@@ -129,7 +130,7 @@ def principal_components(features: NDArray[np.float32], training_scans: NDArray[
 
 
 def by_row(scans: NDArray[np.float32], cohort: Cohort) -> Tensor:
-    """Return what is known of each row's scan, (rows, …); NaN where there is none."""
+    """Return the values of the scan of each row, (rows, …); NaN for rows without a scan."""
     values = np.full((len(cohort), *scans.shape[1:]), np.nan, np.float32)
     has_scan = cohort.cine >= 0
     values[has_scan] = scans[cohort.cine[has_scan]]
@@ -137,12 +138,12 @@ def by_row(scans: NDArray[np.float32], cohort: Cohort) -> Tensor:
 
 
 def load_encoder(encoder: EcgEncoder, weights: dict[str, Tensor]) -> None:
-    """Take `encoder.*`, strictly.
+    """Load the weights `encoder.*` into the encoder, all of them.
 
     Raises:
-        InvalidSettings: the weights are of another preset, or none of an ECG encoder.
+        InvalidSettings: the weights belong to another preset, or to something else than an ECG encoder.
     """
     try:
         encoder.load_state_dict(below("encoder.", weights), strict=True)
     except RuntimeError as error:
-        raise InvalidSettings(f"these are no weights of an encoder of this preset: {error}") from error
+        raise InvalidSettings(f"the weights do not fit an encoder of this preset: {error}") from error

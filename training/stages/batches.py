@@ -1,6 +1,6 @@
-"""Batches for learning, each prepared whole; their order and their crops depend on seed and epoch alone.
+"""Batches for learning. Their order and their crops depend on the seed and the epoch alone.
 
-So an interrupted stage that resumes after epoch k sees in epoch k + 1 what it would have seen.
+So a stage that resumes after epoch k sees in epoch k + 1 the batches that an uninterrupted stage sees.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Draw(NamedTuple):
 
 
 class EpochSampler(Sampler[Draw]):
-    """Draws every place once an epoch in a new order; more than once where an epoch is longer than the data set."""
+    """Draws every place once an epoch, in a new order. An epoch longer than the data set draws places several times."""
 
     def __init__(self, places: int, *, seed: int, length: int | None = None) -> None:
         self._places = places
@@ -51,14 +51,14 @@ class EpochSampler(Sampler[Draw]):
 
 
 class TrainingCrops(Dataset[Batch]):
-    """Random crops of ECGs, with what is known of them.
+    """Random crops of ECGs, with labels and other tensors of the same rows.
 
     Args:
         signals_mv: (n, 12, 2500), of the whole cohort.
-        rows: of the cohort, that may be drawn.
+        rows: of the cohort, from which is drawn.
         known: tensors (n, …) by name, of the whole cohort.
         augmentation: disturbs the crops.
-        seed: of the crops' places and their disturbances.
+        seed: of the places of the crops, and of the disturbances.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class TrainingCrops(Dataset[Batch]):
 
 
 class MiddleCrops(Dataset[Batch]):
-    """The crop in the middle of each ECG, with what is known of it: for the development fold."""
+    """The crop in the middle of each ECG, with tensors of the same rows: for the development fold."""
 
     def __init__(self, signals_mv: NDArray[np.float16], rows: NDArray[np.intp], known: Mapping[str, Tensor]) -> None:
         self._signals_mv = signals_mv
@@ -103,12 +103,12 @@ class MiddleCrops(Dataset[Batch]):
 
 
 class Scans(Dataset[Batch]):
-    """What is known of scans, by their places in the cohort's array.
+    """Values of scans, drawn by the places of the scans in the cohort's array.
 
     Args:
-        name: of it in a batch.
+        name: of the values in a batch.
         values: (m, …), of all scans.
-        scans: places that may be drawn.
+        scans: places from which is drawn.
     """
 
     def __init__(self, name: str, values: NDArray[Any], scans: NDArray[np.intp]) -> None:
@@ -127,7 +127,7 @@ class Scans(Dataset[Batch]):
 def load_training(
     data: Dataset[Batch], batch_size: int, *, seed: int, workers: int, length: int | None = None
 ) -> DataLoader[Batch]:
-    """Return batches in random order; a last one that would be smaller is left out."""
+    """Return batches in random order. A last batch that would be smaller is left out."""
     places = len(data)  # type: ignore[arg-type]  # torch leaves the length out of the type
     length = length or places
     return DataLoader(

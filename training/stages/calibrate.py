@@ -1,8 +1,8 @@
-"""`cardiacnets train calibrate`: from logits to probabilities at natural prevalence, and thresholds; on development.
+"""`cardiacnets train calibrate`: fits calibrations and thresholds on the development fold, at natural prevalence.
 
-Thresholds are fixed where nine of ten patients are found (90 % sensitivity) and where one healthy person in twenty is
-flagged (95 % specificity). The second is what flags by default: every flag asks for a cardiac MR, five diseases are
-asked at once, and at the prevalences of a screening a threshold for sensitivity would flag half of the healthy.
+One threshold finds nine of ten patients (90 % sensitivity). The other flags one healthy person in twenty (95 %
+specificity), and is the default: each flag asks for a cardiac MR, five diseases are screened at once, and at screening
+prevalences a threshold for sensitivity would flag half of the healthy.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ Case: TypeAlias = tuple[Floats, NDArray[np.bool_]]
 STAGE = "calibrate"
 CALIBRATION = "calibration.json"
 MIN_POSITIVES = 10
-"""Of development: with fewer, the logits' slope is left as it is and their prevalence alone is put right."""
+"""Cases in the development fold. With fewer, the slope stays 1 and only the prevalence is corrected."""
 MIN_POSITIVES_FOR_ISOTONIC = 100
 PARTS = 5
 MIN_SLOPE = 1e-3
-"""A logit that says nothing, or the contrary, is all but ignored: calibration never turns an order round."""
+"""A logit without information, or with the opposite, is nearly ignored: calibration never reverses an order."""
 BIAS_REACH = 20.0
 SURE = 0.999
-"""No calibrated probability is nearer to 0 or 1 than development can tell: `1 − SURE` at least."""
+"""Calibrated probabilities keep this far from 0 and 1: the development fold cannot tell more."""
 BATCH_RECORDS = 32
 
 ThresholdName = Literal["sensitivity_90", "specificity_95"]
@@ -58,9 +58,9 @@ class Calibrate(SavedStruct, frozen=True, kw_only=True):
     """What decides the result.
 
     Attributes:
-        threshold: where the bundle flags.
-        prevalence: of a disease where the bundle will serve, if it is another than in the development fold.
-        n_crops: of a record, whose logits are averaged.
+        threshold: at which the bundle flags.
+        prevalence: by disease, where the bundle will serve; the development fold's where it is not given.
+        n_crops: crops of a record whose logits are averaged.
     """
 
     seed: int = 0
@@ -70,7 +70,7 @@ class Calibrate(SavedStruct, frozen=True, kw_only=True):
 
 
 def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -> StageFolder:
-    """Fit calibration and thresholds of a fine-tuned network; leave them in `calibration.json`."""
+    """Fit the calibration and the thresholds of a fine-tuned network, and write `calibration.json`."""
     preset = read_settings(finetuned, FINETUNE, Finetune).preset
     weights = StageFolder(finetuned).weights
     check_development(cohort)
@@ -125,7 +125,7 @@ def _fit_head(
 
 
 def share_slopes(calibrations: Sequence[Calibration], cases: Sequence[Case]) -> list[Calibration]:
-    """Return the calibrations, their slopes drawn towards each other where each was fitted; see `pooled_slopes`."""
+    """Return the calibrations with fitted slopes drawn towards each other; see `pooled_slopes`."""
     shared = list(calibrations)
     fitted = {
         place: one
@@ -141,7 +141,7 @@ def share_slopes(calibrations: Sequence[Calibration], cases: Sequence[Case]) -> 
 
 
 def choose_calibration(logits: Floats, sick: NDArray[np.bool_], seed: int) -> Calibration:
-    """Return Platt's calibration, or an isotonic one where enough are sick and cross-validation finds it better."""
+    """Return Platt's calibration, or an isotonic one where cases are many and cross-validation finds it better."""
     if not _tells_slope(sick):
         return fit_bias(logits, sick)
     fits: dict[str, Callable[[Floats, NDArray[np.bool_]], Calibration]]
@@ -157,7 +157,7 @@ def _tells_slope(sick: NDArray[np.bool_]) -> bool:
 
 
 def fit_temperature(logits: Floats, sick: NDArray[np.bool_]) -> TemperatureCalibration:
-    """Return Platt's slope and bias, by maximum likelihood; the slope stays positive even where nothing was learned."""
+    """Return Platt's slope and bias by maximum likelihood. The slope stays positive even if nothing was learned."""
     from sklearn.linear_model import LogisticRegression
 
     fitted = LogisticRegression(C=1e6).fit(logits[:, None], sick)
@@ -168,7 +168,7 @@ def fit_temperature(logits: Floats, sick: NDArray[np.bool_]) -> TemperatureCalib
 
 
 def fit_bias(logits: Floats, sick: NDArray[np.bool_]) -> TemperatureCalibration:
-    """Return the shift of the logits that puts the mean probability right."""
+    """Return the shift of the logits that makes the mean probability equal the prevalence."""
     from scipy.optimize import brentq
 
     wanted, reach = smoothed_share(sick), float(np.abs(logits).max(initial=0)) + BIAS_REACH
@@ -177,12 +177,12 @@ def fit_bias(logits: Floats, sick: NDArray[np.bool_]) -> TemperatureCalibration:
 
 
 def smoothed_share(sick: NDArray[np.bool_]) -> float:
-    """Return the share of the sick, off 0 and 1 by half a case."""
+    """Return the share of the sick, kept away from 0 and 1 by half a case."""
     return float((sick.sum() + 0.5) / (len(sick) + 1))
 
 
 def fit_isotonic(logits: Floats, sick: NDArray[np.bool_]) -> IsotonicCalibration:
-    """Return the isotonic regression's knots, kept off 0 and 1."""
+    """Return the knots of the isotonic regression, kept away from 0 and 1."""
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=1 - SURE, y_max=SURE, out_of_bounds="clip").fit(logits, sick)
@@ -192,13 +192,13 @@ def fit_isotonic(logits: Floats, sick: NDArray[np.bool_]) -> IsotonicCalibration
 
 
 def shift_prevalence(calibration: Calibration, before: float, after: float) -> Calibration:
-    """Return the calibration for another prevalence: all odds change by the same factor, and no order.
+    """Return the calibration for another prevalence: all odds change by one factor, so that the order stays.
 
     Raises:
-        InvalidSettings: the prevalence is no share between 0 and 1.
+        InvalidSettings: the prevalence is not between 0 and 1.
     """
     if not 0 < after < 1:
-        raise InvalidSettings(f"a prevalence lies between 0 and 1; {after} does not")
+        raise InvalidSettings(f"a prevalence must be between 0 and 1, and {after} is not")
     shift = float(logit(after) - logit(before))
     if isinstance(calibration, TemperatureCalibration):
         return msgspec.structs.replace(calibration, bias=calibration.bias + shift)
@@ -224,7 +224,7 @@ def operating_points(probabilities: Floats, sick: NDArray[np.bool_]) -> Operatin
 
 
 def read_heads(folder: Path) -> tuple[DiseaseHead, ...]:
-    """Return what `calibrate` left."""
+    """Return the calibrated heads that `calibrate` wrote."""
     read_settings(folder, STAGE, Calibrate)
     return tuple(msgspec.json.decode((folder / CALIBRATION).read_bytes(), type=list[DiseaseHead]))
 
@@ -246,7 +246,7 @@ def parse_prevalences(texts: list[str]) -> dict[Disease, float]:
     """Return the prevalences of options such as `heart_failure=0.02`.
 
     Raises:
-        InvalidSettings: one names no disease or no number.
+        InvalidSettings: an option names no disease or no number.
     """
     return dict(_parsed(text) for text in texts)
 
@@ -256,7 +256,8 @@ def _parsed(text: str) -> tuple[Disease, float]:
     try:
         return DISEASES[DISEASES.index(name)], float(value)
     except ValueError:
-        raise InvalidSettings(f"{text!r} is no prevalence: write DISEASE=SHARE, one of {', '.join(DISEASES)}") from None
+        known = ", ".join(DISEASES)
+        raise InvalidSettings(f"{text!r} is not a prevalence: write DISEASE=SHARE; diseases are {known}") from None
 
 
 def _cross_validated_loss(

@@ -1,7 +1,7 @@
-"""`cardiacnets train train-vae`: an autoencoder learns to say a cine in few numbers.
+"""`cardiacnets train train-vae`: an autoencoder learns to describe a cine by few numbers.
 
-The publication adds a perceptual loss and, late, an adversary. Here a loss on edges stands in for the first, and there
-is no adversary: on two cores it would double the cost of a step.
+The publication adds a perceptual loss and, late, an adversary. Here a loss on edges replaces the perceptual loss, and
+there is no adversary: on two cores an adversary would double the cost of a step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STAGE = "train-vae"
 
 
 class ReducedCines(Scans):
-    """Cines in the generator's own geometry."""
+    """Cines in the generator's geometry."""
 
     def __init__(self, cines: NDArray[np.uint8], scans: NDArray[np.intp], reduction: Box) -> None:
         super().__init__("cines", cines, scans)
@@ -56,7 +56,7 @@ class VaeLearner(Learner):
         self.vae = CineVae(find_cine_preset(settings.preset))
 
     def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
-        """Return the loss and its parts: the pixels' in [-1, 1], the edges', and nats a cine."""
+        """Return the loss and its parts: of pixels in [-1, 1], of edges, and the divergence in nats a cine."""
         cines = scale_cines(batch["cines"])[:, None]
         posterior = self.vae.encode(cines)
         drawn = self.vae.decode(posterior.sample() if training else posterior.mean)
@@ -67,13 +67,13 @@ class VaeLearner(Learner):
 
 
 def train_vae(cohort: Cohort, out: Path, settings: TrainVae, hardware: Hardware) -> StageFolder:
-    """Learn from the training fold's cines; leave the autoencoder's weights, `vae.*`.
+    """Learn from the cines of the training fold, and write the weights of the autoencoder, `vae.*`.
 
     Raises:
         InvalidSettings: the cohort has no cines, or a fold has none.
     """
     if cohort.cines is None:
-        raise InvalidSettings(f"{cohort.folder} has no cines: a generator of cines needs a cohort with cardiac MR")
+        raise InvalidSettings(f"{cohort.folder} has no cines: a cine generator needs a cohort with cardiac MR")
     reduction = find_cine_preset(settings.preset).reduction
     drawn, fixed = (ReducedCines(cohort.cines, scans_of(cohort, fold), reduction) for fold in ("train", "development"))
 

@@ -1,4 +1,4 @@
-"""`cardiacnets train train-generator`: the cine that an ECG lets expect, and a transformer that draws single ones."""
+"""`cardiacnets train train-generator`: learns the cine to expect of an ECG, and to draw single cines."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ MASK_MEAN, MASK_DEVIATION = 1.0, 0.25
 
 
 class Scaling(SavedStruct, frozen=True, kw_only=True):
-    """The latents of the training fold, a channel: latent = mean + deviation × what the transformer sees."""
+    """The scale of each channel of the latents: latent = mean + deviation × the transformer's value."""
 
     preset: str
     means: tuple[float, ...]
@@ -75,8 +75,8 @@ class LatentsByEcg(Dataset[Batch]):
         latents: (scans, channel, time, y, x).
         embeddings: (rows, 256) of the cohort's ECGs.
         scaling: of the training fold.
-        cohort: says which ECG has which scan.
-        rows: that may be drawn.
+        cohort: tells the scan of each ECG.
+        rows: from which is drawn.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class LatentsByEcg(Dataset[Batch]):
 
 
 class GeneratorLearner(Learner):
-    """The diffusion loss of tokens that were hidden."""
+    """Learns by the diffusion loss of hidden tokens."""
 
     def __init__(self, settings: TrainGenerator, preset: CinePreset, training_embeddings: Tensor) -> None:
         super().__init__(settings.learning, settings.seed)
@@ -129,22 +129,22 @@ class GeneratorLearner(Learner):
 def train_generator(
     cohort: Cohort, out: Path, settings: TrainGenerator, hardware: Hardware, *, vae: Path, ecg: Path
 ) -> StageFolder:
-    """Learn to draw the training fold's cines; leave the weights `vae.*`, `mar.*` and `expected.*`, and the scaling.
+    """Learn to draw cines; write the weights `vae.*`, `mar.*` and `expected.*`, and the scaling.
 
     Args:
         cohort: with cines.
-        out: gets, beside the weights, of the training and the development fold the scans' latents and the ECGs'
-            embeddings; NaN elsewhere.
+        out: the folder for the weights, and for the latents of the scans and the embeddings of the ECGs of the
+            training and the development fold; both are NaN elsewhere.
         settings: what decides the result.
         hardware: where to learn.
         vae: folder of `train-vae`.
-        ecg: a model bundle, or the folder of `finetune`; its embeddings are those of its reports.
+        ecg: a model bundle, or the folder of `finetune`; the generator learns with its embeddings.
 
     Raises:
-        InvalidSettings: the cohort has no cines, or a fold has none, or the ECG model's embeddings say nothing.
+        InvalidSettings: the cohort or a fold has no cines, or all embeddings of the ECG model are alike.
     """
     if cohort.cines is None:
-        raise InvalidSettings(f"{cohort.folder} has no cines: a generator of cines needs a cohort with cardiac MR")
+        raise InvalidSettings(f"{cohort.folder} has no cines: a cine generator needs a cohort with cardiac MR")
     vae_settings: TrainVae = read_settings(vae, TRAIN_VAE, TrainVae)
     rows, development = scanned(cohort, "train"), scanned(cohort, "development")
 
@@ -155,7 +155,7 @@ def train_generator(
         scaling = fit_scaling(latents, scans_of(cohort, "train"), preset.name)
         drawn, fixed = (LatentsByEcg(latents, embeddings, scaling, cohort, some) for some in (rows, development))
         fitted = stage.fit(lambda: GeneratorLearner(settings, preset, torch.from_numpy(embeddings[rows])), drawn, fixed)
-        # after the learning: a stage that resumes need not do it again
+        # last, so that a stage that resumes does it once
         expected = learn_expectation(cohort, preset, embeddings, settings.shrinkage)
         weights |= above("mar.", below("mar.", fitted.weights)) | above("expected.", expected.state_dict())
         save_weights(folder.weights, weights)
@@ -169,7 +169,7 @@ def train_generator(
 def learn_expectation(
     cohort: Cohort, preset: CinePreset, embeddings: NDArray[np.float32], shrinkage: float
 ) -> ExpectedCine:
-    """Return the expected cine of an embedding, as the training fold has it."""
+    """Return the expected cine of an embedding, fitted on the training fold."""
     rows = scanned(cohort, "train")
     expected = ExpectedCine(preset.cine)
     with torch.inference_mode():
@@ -191,7 +191,7 @@ def iterate_cines(
 def keep_latents(
     folder: StageFolder, cohort: Cohort, preset: CinePreset, weights: dict[str, Tensor]
 ) -> NDArray[np.float32]:
-    """Return the latents' means (scans, channel, time, y, x), computed when they are first asked for."""
+    """Return the means of the latents (scans, channel, time, y, x). They are computed once and kept in the folder."""
     path = folder.path / LATENTS
     if not path.exists():
         vae = CineVae(preset).eval()
@@ -207,7 +207,7 @@ def keep_latents(
 
 
 def keep_embeddings(folder: StageFolder, cohort: Cohort, ecg: Path) -> NDArray[np.float32]:
-    """Return the ECGs' embeddings (rows, 256), computed when they are first asked for."""
+    """Return the embeddings of the ECGs (rows, 256). They are computed once and kept in the folder."""
     path = folder.path / EMBEDDINGS
     if not path.exists():
         network, n_crops = open_ecg_network(ecg)
@@ -220,7 +220,7 @@ def keep_embeddings(folder: StageFolder, cohort: Cohort, ecg: Path) -> NDArray[n
 
 
 def embed_ecgs(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_crops: int) -> NDArray[np.float32]:
-    """Return what the reports of the cohort's rows would carry, (k, 256): the crops' mean, of length 1."""
+    """Return the embeddings (k, 256) as reports of the rows would carry them: the mean over the crops, of length 1."""
     embedded = []
     with torch.inference_mode():
         for crops in iterate_preprocessed(cohort, rows, n_crops, ENCODED_AT_ONCE):
@@ -231,16 +231,19 @@ def embed_ecgs(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_cr
 
 
 def open_ecg_network(folder: Path) -> tuple[EcgNetwork, int]:
-    """Return the network of a bundle or of the `finetune` stage, and how many crops of an ECG are averaged.
+    """Return the network of a bundle or of the stage `finetune`, and the number of crops to average.
 
     Raises:
-        InvalidSettings: the bundle's embeddings are one constant: every ECG would be drawn the same heart.
+        InvalidSettings: all embeddings of the bundle are alike, so that every ECG would get the same heart.
     """
     if (folder / MANIFEST).exists():
         bundle = load_bundle(folder)
         network = restore_network(bundle)
         if not network.alignment.projection.weight.any():
-            raise InvalidSettings(f"the model in {folder} was aligned with no cardiac MR: its embeddings say nothing")
+            raise InvalidSettings(
+                f"the model in {folder} was aligned with no cardiac MR, so all its embeddings are alike: "
+                "name a model that was aligned"
+            )
         return network, bundle.manifest.input.n_crops
     settings: Finetune = read_settings(folder, FINETUNE, Finetune)
     network = EcgNetwork(find_preset(settings.preset))

@@ -1,4 +1,4 @@
-"""Training crops: random 9 s windows of a cohort's ECGs, preprocessed as the worker does it, a batch at a time.
+"""Training crops: random 9 s windows of a cohort's ECGs, preprocessed as in serving, a batch at a time.
 
 Resampling does not depend on the window, so it is done once a cohort. Cropping, filtering and standardisation are those
 of `inference.waveform`.
@@ -32,24 +32,24 @@ LAST_OFFSET = RESAMPLED_SAMPLES - CROP_SAMPLES
 MIDDLE_OFFSET = LAST_OFFSET // 2
 CHUNK_RECORDS = 64
 CHUNK_CROPS = waveform.CHUNK_RECORDS
-"""Filtered at a time. With more, OpenBLAS would share out each product, and its threads spin: on cores that learn, they
-cost a batch twenty times as much, and the step beside it a third of its speed."""
+"""Crops that are filtered at a time. With more of them, OpenBLAS would divide each product among spinning threads. On
+busy cores a batch would cost twenty times as much, and a step beside it would lose a third of its speed."""
 
 
 def open_resampled(cohort: Cohort, cache: Path | None = None) -> NDArray[np.float16]:
     """Return the cohort's ECGs (n, 12, 2500) in mV at 250 Hz, mapped into memory.
 
-    They are computed when they are first asked for, and kept beside the originals. Where the cohort's folder is
-    read-only, as a mounted biobank is, they are kept in the user's cache: there one copy, of 60 kB an ECG, serves every
-    stage, where each stage's own folder would hold a copy of its own. Each lead is without its mean, which the filters
-    remove anyway; half precision then keeps 0.5 µV of 1 mV.
+    The resampled ECGs are computed once and kept beside the originals. Where the cohort's folder is read-only, as a
+    mounted biobank is, they are kept in the user's cache. One copy there (60 kB an ECG) serves all stages; in the
+    stages' folders every stage would need a copy of its own. Each lead is without its mean, which the filters remove
+    anyway; half precision then keeps 0.5 µV of 1 mV.
 
     Args:
         cohort: that is learned from.
-        cache: the folder for ECGs of read-only cohorts; None: in the user's cache.
+        cache: the folder for ECGs of read-only cohorts; None: a folder in the user's cache.
 
     Raises:
-        InvalidSettings: there is no room for them, or neither folder can be written to.
+        InvalidSettings: the disk has no room for them, or neither folder can be written to.
     """
     beside = cohort.folder / RESAMPLED
     if beside.exists():
@@ -105,12 +105,12 @@ def _write_resampled(ecgs: NDArray[np.int16], path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How training crops are disturbed without changing the diagnosis: electrodes differ, come off, pick up noise.
+    """How training crops are disturbed without changing the diagnosis: gains, lost leads, noise.
 
     Attributes:
-        gain: standard deviation of the logarithm of each lead's gain.
+        gain: standard deviation of the logarithm of the gain of each lead.
         dropout: share of the crops that lose one to three leads.
-        noise_mv: deviation of the white noise, drawn evenly from 0 to this, on half of the crops.
+        noise_mv: largest deviation of the white noise; half of the crops get noise, with a deviation from 0 to this.
     """
 
     gain: float = 0.08
@@ -165,7 +165,7 @@ def _disturb(crops: NDArray[np.float32], rng: np.random.Generator, augmentation:
 def iterate_preprocessed(
     cohort: Cohort, rows: NDArray[np.int64], n_crops: int, batch: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the crops of a screening (batch × n_crops, 12, 2250) for rows of the cohort, in order."""
+    """Yield the crops that screening would make (batch × n_crops, 12, 2250) of rows of the cohort, in order."""
     from inference.waveform import preprocess
 
     for start in range(0, len(rows), batch):

@@ -43,7 +43,7 @@ class Scaler(SavedStruct, frozen=True, kw_only=True):
 
 
 class Finetuner(Learner):
-    """All heads at once on the shared encoder."""
+    """Learns all heads at once on the shared encoder."""
 
     positive_weights: Tensor
 
@@ -55,7 +55,7 @@ class Finetuner(Learner):
         self.register_buffer("positive_weights", torch.from_numpy(positive_weights), persistent=False)
 
     def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
-        """Return each head's loss and their weighted sum; what is not known of a row counts in none."""
+        """Return the loss of each head and their weighted sum. Unknown labels count in no loss."""
         network, settings = self.network, self.settings
         pooled = encode_pooled(network.encoder, batch["crops"], settings.keep if training else 1)
         losses = {
@@ -70,7 +70,7 @@ class Finetuner(Learner):
         return {"loss": total, **losses}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Let the encoder move more slowly than the heads, which begin at nothing."""
+        """Return groups in which the encoder learns more slowly than the heads, which begin untrained."""
         rate, decay = self.learning.learning_rate, self.learning.weight_decay
         heads = nn.ModuleList(part for name, part in self.network.named_children() if name != "encoder")
         encoder = decayed_groups(self.network.encoder, decay, lr=rate * self.settings.encoder_rate)
@@ -86,22 +86,22 @@ def finetune(
     encoder: Path | None = None,
     aligned: Path | None = None,
 ) -> StageFolder:
-    """Learn from labels; leave the whole network's weights and the phenotypes' scaler.
+    """Learn from labels; write the weights of the whole network and the scaler of the phenotypes.
 
     Args:
         cohort: its training fold gives the labels, its development fold chooses the epoch.
         out: the folder.
         settings: what decides the result.
         hardware: where to learn.
-        encoder: weights to begin with (`pretrain-ecg`, or another's `encoder.*`).
-        aligned: the folder of `align`, instead: weights to begin with, and the scans' embeddings to stay aligned with.
-            A cohort without scans keeps the alignment's head as it was.
+        encoder: weights to begin with: of `pretrain-ecg`, or others with `encoder.*`.
+        aligned: instead of `encoder`, the folder of `align`: weights to begin with, and the embeddings of the scans to
+            stay aligned with. On a cohort without scans the alignment head does not change.
 
     Raises:
-        InvalidSettings: both were given, a fold has no labels, or the scans are of another cohort.
+        InvalidSettings: both were given, a fold has no labels, or the scans belong to another cohort.
     """
     if encoder and aligned:
-        raise InvalidSettings("begin with an encoder or with an aligned one, not with both")
+        raise InvalidSettings("give --encoder or --aligned, not both")
     if aligned and cohort.description.scans:
         check_cohort(aligned, cohort)
     rows = labelled_rows(cohort, settings)
@@ -146,10 +146,10 @@ def begin_finetuner(
 
 
 def labelled_rows(cohort: Cohort, settings: Finetune) -> NDArray[np.intp]:
-    """Return the training rows of the patients whose labels are used: a seeded share of the patients.
+    """Return the training rows of the patients whose labels are used: a share of the patients, chosen by the seed.
 
     Raises:
-        InvalidSettings: none of them has a label.
+        InvalidSettings: no row of them has a label.
     """
     rows = cohort.select("train")
     patients = np.unique(cohort.patient_ids[rows])
@@ -166,10 +166,12 @@ def check_development(cohort: Cohort) -> None:
     """Refuse a cohort whose development fold could neither choose an epoch nor calibrate.
 
     Raises:
-        InvalidSettings: nobody in it has a label.
+        InvalidSettings: no row of it has a label.
     """
     if not _labelled(cohort, cohort.select("development")).any():
-        raise InvalidSettings(f"the development fold of {cohort.folder} has no labels to choose and calibrate by")
+        raise InvalidSettings(
+            f"the development fold of {cohort.folder} has no labels: it needs some to choose an epoch and to calibrate"
+        )
 
 
 def _labelled(cohort: Cohort, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -177,7 +179,7 @@ def _labelled(cohort: Cohort, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
 
 
 def mixed_development(cohort: Cohort, seed: int) -> NDArray[np.intp]:
-    """Return the development fold's rows, mixed: a batch in which nobody was measured would count as without error."""
+    """Return the rows of the development fold, mixed: a batch without any measurement would count as free of error."""
     return np.random.default_rng([seed, SEED_OF_ORDER]).permutation(cohort.select("development"))
 
 
@@ -217,7 +219,7 @@ def known_scans(cohort: Cohort, aligned: Path) -> dict[str, Tensor]:
 
 
 def begin_with(network: EcgNetwork, weights: dict[str, Tensor]) -> None:
-    """Take the encoder and, where the weights have one, the alignment head."""
+    """Load the encoder and, where the weights have one, the alignment head."""
     load_encoder(network.encoder, weights)
     if alignment := below("alignment.", weights):
         network.alignment.load_state_dict(alignment, strict=True)

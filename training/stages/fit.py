@@ -1,4 +1,4 @@
-"""How every stage learns: Lightning's trainer, our optimiser, logs and checkpoints; development chooses the epoch."""
+"""How every stage learns: Lightning's trainer, our optimiser, logs, checkpoints. Development chooses the epoch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SEEDS_APART = 1_000_003
 
 
 class Learner(LightningModule):
-    """A network with its loss; subclasses say `losses`."""
+    """A network with its loss. Subclasses define `losses`."""
 
     def __init__(self, learning: Learning, seed: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Learner(LightningModule):
         self.seed = seed
 
     def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
-        """Return scalars by name; `loss` is the one that is minimised."""
+        """Return scalars by name. `loss` is minimised; the others are logged."""
         raise NotImplementedError
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -57,7 +57,7 @@ class Learner(LightningModule):
         self._logged(batch, "development", training=False)
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Draw masks from seed and step alone, so that a resumed stage goes on as if nothing had happened."""
+        """Make masks depend on seed and step alone, so that a resumed stage ends with the same weights."""
         torch.manual_seed(self.seed * SEEDS_APART + 1 + self.global_step)
 
     def on_validation_epoch_start(self) -> None:
@@ -73,7 +73,7 @@ class Learner(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return what the optimiser is to move, in groups of one rate and one decay."""
+        """Return the parameters that are learned, in groups of one rate and one decay."""
         return decayed_groups(self, self.learning.weight_decay)
 
     def _logged(self, batch: Batch, fold: str, *, training: bool) -> Tensor:
@@ -94,7 +94,7 @@ def decayed_groups(module: nn.Module, weight_decay: float, **options: Any) -> li
 
 
 def warm_cosine(step: int, warm_up: int, steps: int) -> float:
-    """Return the share of the rate at a step: up in a line, down in half a cosine."""
+    """Return the share of the learning rate at a step: a linear rise, then half a cosine down."""
     if step < warm_up:
         return (step + 1) / (warm_up + 1)
     return 0.5 * (1 + math.cos(math.pi * min(1, (step - warm_up) / max(1, steps - warm_up))))
@@ -121,7 +121,7 @@ class Fitted(Generic[AnyLearner]):
 
     @property
     def result(self) -> dict[str, Any]:
-        """What the result of a stage says of every learner."""
+        """The figures that the result of every stage has."""
         return {"development_loss": self.best_loss, "epochs": self.epochs}
 
 
@@ -132,13 +132,13 @@ def fit(
     folder: StageFolder,
     hardware: Hardware,
 ) -> Fitted[AnyLearner]:
-    """Learn until the epochs or the patience are over, from the last checkpoint if there is one.
+    """Learn until the epochs or the patience end. Resume from the last checkpoint, if there is one.
 
     Every epoch leaves `last.ckpt` and, if it was the best on the development fold, `best.ckpt`. Logs: `csv/version_k`
     (one a start) and `tensorboard`.
 
     Raises:
-        InvalidSettings: the loss is no number any more: nothing that was learned would be worth keeping.
+        InvalidSettings: the development loss is no longer a number, so that the weights are worth nothing.
     """
     gc.collect()  # an earlier learner and its trainer hold each other
     best = _checkpoint(folder.checkpoints, "best", DEVELOPMENT_LOSS)
@@ -176,8 +176,8 @@ def fit(
     last_loss = float(trainer.callback_metrics.get(DEVELOPMENT_LOSS, best_loss))  # none, where no epoch was left
     if not math.isfinite(best_loss + last_loss):
         raise InvalidSettings(
-            f"the development loss is no number any more, after epoch {trainer.current_epoch}: "
-            f"remove {folder.path}, and begin again at a lower rate or in another precision"
+            f"after epoch {trainer.current_epoch} the development loss is no longer a number: "
+            f"remove {folder.path} and start again with a lower learning rate or another precision"
         )
     weights = torch.load(folder.checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     learner.load_state_dict(weights)
@@ -185,13 +185,13 @@ def fit(
 
 
 class EpochLines(Callback):
-    """A line an epoch, where there is no terminal to draw a bar on, or another step beside."""
+    """Prints a line an epoch, where there is no terminal for a bar, or where another step runs beside."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Lightning: say how it goes."""
+        """Lightning: print the development losses."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("dev")}
         text = " ".join(f"{name.removeprefix('development_')} {value:.4f}" for name, value in values.items())
         print(
@@ -200,7 +200,7 @@ class EpochLines(Callback):
 
 
 class StreamedCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints straight to disk and then in place; Lightning would build the file in memory first."""
+    """Writes checkpoints straight to disk, whole. Lightning would build the file in memory first."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ARG002
         """Lightning: write a checkpoint."""
@@ -211,10 +211,10 @@ class StreamedCheckpoints(TorchCheckpointIO):
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """Remembers the best epoch also where the stage's folder was moved; Lightning would begin to choose anew."""
+    """Keeps the best epoch when the stage's folder was moved. Lightning would forget it."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Lightning: take up where an earlier start ended."""
+        """Lightning: load the state of an earlier start."""
         paths = {
             name: self._here(state_dict[name]) for name in ("best_model_path", "last_model_path", "kth_best_model_path")
         }
@@ -239,7 +239,7 @@ def _checkpoint(folder: Path, name: str, monitor: str | None) -> MovableCheckpoi
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Silence advice that does not hold here: on workers, on loggers, on GPUs that are not used."""
+    """Silence advice that does not apply here: on workers, loggers and unused GPUs."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)

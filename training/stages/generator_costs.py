@@ -1,7 +1,7 @@
-"""What a cine costs in floating-point operations, stage by stage: counted by torch on shapes alone, without numbers.
+"""Counts the floating-point operations of one cine, by stage. Torch counts them from shapes, without computing.
 
-Counted are matrix products, attention and convolutions, a multiplication and an addition as two; what is done element
-by element, a few per cent, is left out, as is usual.
+Matrix products, attention and convolutions are counted, a multiplication and an addition as two operations. Operations
+on single elements, a few per cent, are left out, as is usual.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .settings import SavedStruct
 
 
 class StageCost(SavedStruct, frozen=True, kw_only=True):
-    """Of one stage of one cine.
+    """The cost of one stage of one cine.
 
     Attributes:
         parameters: of the network.
-        calls: of the network for one cine; those with and without the embedding are one call of two rows.
+        calls: of the network for one cine. A call with and one without the embedding count as one call of two rows.
         operations: of all calls together.
     """
 
@@ -33,9 +33,9 @@ class StageCost(SavedStruct, frozen=True, kw_only=True):
 
 
 def count_costs(preset: CinePreset) -> dict[str, StageCost]:
-    """Return what the stages of one cine cost: transformer, denoiser, decoder, and all of them together.
+    """Return the cost of the stages of one cine: transformer, denoiser, decoder, and their sum.
 
-    Beside them the encoder, which only learning needs, and is not in the sum.
+    The encoder, which only learning needs, is listed too and is not in the sum.
     """
     import torch
 

@@ -53,7 +53,7 @@ def outline_frames(cohort: Cohort, rows: NDArray[np.intp], frames: int) -> tuple
     """Return frames (n, 48, 48) of the rows' cines, evenly over the beat, and their shares (n, 2, 48, 48).
 
     Raises:
-        InvalidSettings: the cohort was not simulated, or by another version, or has no cines: outlines are not known.
+        InvalidSettings: the cohort was not simulated by this version, or has no cines: its outlines are not known.
     """
     seed = cohort.description.seed
     if cohort.cines is None or seed is None:
@@ -71,7 +71,7 @@ def outline_frames(cohort: Cohort, rows: NDArray[np.intp], frames: int) -> tuple
 def _heart(cohort: Cohort, row: np.intp, seed: int) -> Heart:
     heart = build_heart(draw_patient(seed, int(str(cohort.record_ids[row]).rsplit("-", 1)[1])))
     if not np.allclose(measure_heart(heart), cohort.phenotypes[row]):
-        raise InvalidSettings(f"{cohort.folder} was simulated by another version: simulate it anew")
+        raise InvalidSettings(f"{cohort.folder} was simulated by another version: simulate it again")
     return heart
 
 
@@ -83,9 +83,10 @@ def shrink(pictures: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.floa
 
 
 def disturb(frames: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Return frames (row, h, w) as worse scanners and generators show them, and the shares where they then lie.
+    """Return frames (row, h, w) as worse scanners and generators show them, and the shares of the moved outlines.
 
-    Moved, turned and scaled together with their outlines; then blurred, made coarse, of another contrast, noisy.
+    Frames and outlines are shifted, turned and scaled together. Then the frames get blur, lower resolution, another
+    contrast and noise.
     """
     frames, shares = move(frames.float(), shares.float())
     frames = coarsen(blur(frames))
@@ -93,7 +94,7 @@ def disturb(frames: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def move(frames: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both, shifted, turned and scaled alike."""
+    """Return frames and shares, shifted, turned and scaled alike."""
     turn = torch.deg2rad(_between(-TURN_DEG, TURN_DEG, frames))
     scale = 1 + _between(-SCALE, SCALE, frames)
     cosine, sine = scale * turn.cos(), scale * turn.sin()
@@ -131,7 +132,7 @@ def recolour(frames: Tensor) -> Tensor:
 
 
 def add_noise(frames: Tensor) -> Tensor:
-    """Return frames with noise, each as much as it happens to get."""
+    """Return frames with noise, each with an amount of its own."""
     return frames + _between(0, NOISE, frames)[:, None, None] * torch.randn_like(frames)
 
 
@@ -143,5 +144,5 @@ def _convolve(frames: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _between(low: float, high: float, frames: Tensor) -> Tensor:
-    """Return a number a frame, where the frames are."""
+    """Return one random number for each frame, on the device of the frames."""
     return low + (high - low) * torch.rand(len(frames), device=frames.device)

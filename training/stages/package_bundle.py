@@ -1,4 +1,4 @@
-"""`cardiacnets train bundle`: the fine-tuned network, its calibration and its scales as a bundle that serves."""
+"""`cardiacnets train bundle`: writes the fine-tuned network, its calibration and its scales as a bundle that serves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .unlearned_heads import find_unlearned, silence
 
 
 class BundleLabel(SavedStruct, frozen=True, kw_only=True):
-    """What a bundle says of itself."""
+    """How a bundle describes itself."""
 
     name: str
     weights: str
@@ -37,17 +37,17 @@ class BundleLabel(SavedStruct, frozen=True, kw_only=True):
 
 
 def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label: BundleLabel) -> Bundle:
-    """Write the bundle into `out`, and return it; what no label taught answers a constant, and the manifest says so.
+    """Write the bundle into `out`, and return it. Heads that no label trained answer a constant; the manifest says so.
 
     Args:
-        out: the bundle that lies there is replaced.
+        out: the folder; a bundle in it is replaced.
         finetuned: folder of `finetune`.
         calibrated: folder of `calibrate`, of the same network.
-        cohort: that it was fine-tuned and calibrated on.
+        cohort: on which the network was fine-tuned and calibrated.
         label: see `describe`.
 
     Raises:
-        InvalidSettings: the folders do not belong together, or worked on another cohort.
+        InvalidSettings: the folders do not belong together, or belong to another cohort.
     """
     settings: Finetune = read_settings(finetuned, FINETUNE, Finetune)
     calibration: Calibrate = read_settings(calibrated, CALIBRATE, Calibrate)
@@ -79,7 +79,7 @@ def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label:
 
 
 def describe(cohort: Cohort, finetuned: Path) -> BundleLabel:
-    """Return what a bundle of a network trained on the cohort says of itself."""
+    """Return how a bundle describes itself whose network was trained on the cohort."""
     source, preset = cohort.description.source, read_settings(finetuned, FINETUNE, Finetune).preset
     if source == SIMULATED:
         return BundleLabel(

@@ -1,4 +1,4 @@
-"""`cardiacnets train package-generator`: what was learned of drawing cines, as a folder that serves without torch."""
+"""`cardiacnets train package-generator`: writes the trained cine generator as a folder that serves without torch."""
 
 from __future__ import annotations
 
@@ -37,16 +37,17 @@ def package_cines(
     """Write the generator into `out`, and return it.
 
     Args:
-        out: the generator that lies there is replaced.
+        out: the folder; a generator in it is replaced.
         learned: folder of `train-generator`.
-        cohort: that it was learned from, described in the manifest.
-        ecg: the model bundle with whose embeddings it learned; the manifest names it, and no other's are read.
-        guidance: the preset's, where not given; like what follows, to be chosen on the development fold.
-        temperature: of the noise; at 0 the generator answers with the expected cine, and the rest does not matter.
-        steps, diffusion_steps: the preset's, where not given.
+        cohort: on which the generator was trained; the manifest describes it.
+        ecg: the model bundle with whose embeddings the generator was trained. The manifest names the bundle, and the
+            generator refuses embeddings of other models.
+        guidance: None: the preset's. Choose this and the following on the development fold.
+        temperature: of the noise. At 0 the generator answers with the expected cine, whatever the others are.
+        steps, diffusion_steps: None: the preset's.
 
     Raises:
-        InvalidSettings: `learned` holds nothing finished, or learned with the embeddings of another model.
+        InvalidSettings: the stage in `learned` is not finished, or was trained with another model's embeddings.
     """
     read_settings(learned, TRAIN_GENERATOR, TrainGenerator)
     check_input(learned, "ecg", ecg / WEIGHTS, "ecg")

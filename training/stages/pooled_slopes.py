@@ -1,7 +1,7 @@
-"""Slopes of several diseases' calibrations, each drawn towards their mean by as much as it is uncertain.
+"""Draws the calibration slopes of several diseases towards their mean. An uncertain slope is drawn further.
 
-All heads learn at the same time on the same encoder, so their logits are about as sure of themselves as each other, and
-of a rare disease the development fold alone says little. This is the random-effects estimate of DerSimonian and Laird,
+All heads learn at the same time on the same encoder, so their logits are about equally sure of themselves, and for a
+rare disease the development fold alone says little. This is the random-effects estimate of DerSimonian and Laird,
 Controlled Clinical Trials 1986, and its best linear predictions.
 """
 
@@ -13,7 +13,7 @@ from scipy.special import expit
 from training.arrays import Floats
 
 FEWEST = 3
-"""With fewer slopes there is no telling how much they really differ."""
+"""With fewer slopes, nobody can tell how much they really differ."""
 
 
 def pool_slopes(slopes: Floats, errors: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""`cardiacnets train pretrain-cmr`: the CMR encoder learns to fill in what is hidden of a cine; no labels."""
+"""`cardiacnets train pretrain-cmr`: the CMR encoder learns to reconstruct hidden parts of cines; no labels."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ CINES_AT_ONCE = 64
 
 
 class CmrMasker(Learner):
-    """Masked modelling of cines."""
+    """Learns by masked modelling of cines."""
 
     def __init__(self, settings: PretrainCmr, n_components: int) -> None:
         super().__init__(settings.learning, settings.seed)
         self.network = MaskedCmr(choose(CMR_PRESETS, settings.preset), n_components, settings.mask)
 
     def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:  # noqa: ARG002 - masks are drawn in both
-        """Return the error of what was drawn."""
+        """Return the error of the reconstruction."""
         return {"loss": self.network(batch["patches"]).loss}
 
 
 def pretrain_cmr(cohort: Cohort, out: Path, settings: PretrainCmr, hardware: Hardware) -> StageFolder:
-    """Pretrain on the training fold's cines; leave the frozen tower's weights, and the scans' features.
+    """Pretrain on the cines of the training fold; write the weights of the frozen tower, and the features of the scans.
 
-    The weights are `encoder.*`, which takes pixels, and `readout.*`. `features.npy` (scans, feature) float32 holds the
-    tower's answers to the cines of the training and the development fold; those of other scans are NaN.
+    The weights are `encoder.*`, which reads pixels, and `readout.*`. `features.npy` (scans, feature) float32 holds the
+    features of the scans of the training and the development fold; the other scans have NaN.
 
     Raises:
         InvalidSettings: the cohort has no cines, or a fold has none.
@@ -82,7 +82,7 @@ def scans_of(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
     """Return the scans of a fold, each once, in order.
 
     Raises:
-        InvalidSettings: there are none.
+        InvalidSettings: the fold has no scan.
     """
     return np.unique(cohort.cine[scanned(cohort, fold)]).astype(np.intp)
 
@@ -91,7 +91,7 @@ def scanned(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
     """Return the rows of a fold whose heart was scanned.
 
     Raises:
-        InvalidSettings: there are none.
+        InvalidSettings: the fold has no such row.
     """
     rows = cohort.select(fold)
     if not (cohort.cine[rows] >= 0).any():

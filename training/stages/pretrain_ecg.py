@@ -1,4 +1,4 @@
-"""`cardiacnets train pretrain-ecg`: the ECG encoder learns to fill in what is hidden of an ECG; no labels."""
+"""`cardiacnets train pretrain-ecg`: the ECG encoder learns to reconstruct hidden parts of ECGs; no labels."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ STAGE = "pretrain-ecg"
 
 
 class EcgMasker(Learner):
-    """Masked modelling of crops."""
+    """Learns by masked modelling of crops."""
 
     def __init__(self, settings: PretrainEcg) -> None:
         super().__init__(settings.learning, settings.seed)
         self.network = MaskedEcg(find_preset(settings.preset), settings.mask)
 
     def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:  # noqa: ARG002 - masks are drawn in both
-        """Return the error of what was drawn."""
+        """Return the error of the reconstruction."""
         return {"loss": self.network(batch["crops"]).loss}
 
 
 def pretrain_ecg(cohort: Cohort, out: Path, settings: PretrainEcg, hardware: Hardware) -> StageFolder:
-    """Pretrain on the training fold; leave the encoder's weights, `encoder.*`."""
+    """Pretrain on the training fold, and write the weights of the encoder, `encoder.*`."""
 
     def learn(stage: RunningStage) -> dict[str, Any]:
         signals = open_resampled(cohort)

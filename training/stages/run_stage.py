@@ -1,6 +1,7 @@
-"""The body that every stage of learning shares: its folder, its seed, how it learns, and its result.
+"""The body that all stages of learning share: open the folder, set the seed, learn or resume, write the result.
 
-A stage of one's own is its settings, its learner, and a function that calls `run_stage`: see `pretrain_ecg.py`.
+A new stage needs settings, a learner, and a function that calls `run_stage`: see `pretrain_ecg.py`, and
+`examples/custom_stage.py` outside of this package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the randomness of a stage begins."""
+"""Sets the seed that all randomness of a stage begins with."""
 
 from __future__ import annotations
 

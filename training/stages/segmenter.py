@@ -31,7 +31,7 @@ STAGE = "segmenter"
 
 
 class Outliner(Learner):
-    """Learns shares: cross-entropy, whose expectation is right however blurred the border."""
+    """Learns shares by cross-entropy: the expected share is right even where a border is blurred."""
 
     def __init__(self, settings: TrainSegmenter) -> None:
         super().__init__(settings.learning, settings.seed)
@@ -46,10 +46,10 @@ class Outliner(Learner):
 
 
 def train_segmenter(cohort: Cohort, out: Path, settings: TrainSegmenter, hardware: Hardware) -> StageFolder:
-    """Learn on the training fold; leave the weights, and beside them `segmenter.json`: a folder for `load_segmenter`.
+    """Learn on the training fold; write the weights and `segmenter.json`, which `load_segmenter` reads.
 
     Raises:
-        InvalidSettings: the cohort was not simulated, or has no cines or nobody in one of the two folds.
+        InvalidSettings: the cohort was not simulated, has no cines, or has no measured scan in one of the two folds.
     """
 
     def learn(stage: RunningStage) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def train_segmenter(cohort: Cohort, out: Path, settings: TrainSegmenter, hardwar
 
 
 def measured(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
-    """Return the rows of a fold whose heart was scanned and measured: their outlines can be drawn anew, and checked."""
+    """Return the rows of a fold with a measured scan: their outlines can be drawn again and checked."""
     rows = cohort.select(fold)
     return rows[(cohort.cine[rows] >= 0) & np.isfinite(cohort.phenotypes[rows]).all(axis=1)]
 
@@ -81,10 +81,10 @@ def judge_segmenter(
     frames: NDArray[np.uint8],
     shares: NDArray[np.uint8],
 ) -> dict[str, float]:
-    """Return Dice of cavity and wall, and r and mean error of LVEF (%), LVEDV (mL) and wall thickness (mm) by it.
+    """Return Dice of cavity and wall, and correlation and errors of LVEF (%), LVEDV (mL) and wall thickness (mm).
 
     Args:
-        segmenter: to be judged.
+        segmenter: that is judged.
         cohort: simulated, with cines.
         rows: of the cohort.
         frames, shares: of `outline_frames`.

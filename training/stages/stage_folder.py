@@ -1,4 +1,4 @@
-"""The folder of a stage: its settings, its checkpoints, what it found; and whether it may be gone on with."""
+"""The folder of a stage: its settings, checkpoints and result, and whether an interrupted stage may resume in it."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ CHECKPOINTS = "checkpoints"
 
 @dataclass(frozen=True, slots=True)
 class StageFolder:
-    """Where a stage works."""
+    """The folder in which a stage works."""
 
     path: Path
 
     @property
     def weights(self) -> Path:
-        """What was learned, for the next stage."""
+        """The file of the learned weights, for the next stage."""
         return self.path / WEIGHTS
 
     @property
     def checkpoints(self) -> Path:
-        """The last and the best epoch, for Lightning."""
+        """Lightning's folder of the last and the best epoch."""
         return self.path / CHECKPOINTS
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to do: the result is written last."""
+        """Whether the stage has written its result, which it writes last."""
         return (self.path / RESULT).is_file()
 
     def finish(self, **result: Any) -> None:
-        """Write the result, after which the stage is finished."""
+        """Write the result. After that, the stage is finished."""
         write_json(self.path / RESULT, result)
 
 
@@ -55,18 +55,18 @@ def open_stage(
     folds: Sequence[Fold] = ("train", "development"),
     **inputs: Path | None,
 ) -> StageFolder:
-    """Return the stage's folder: a new one, or one in which the same work was begun or finished.
+    """Return the folder of a stage: a new folder, or one in which the same work was begun or finished.
 
     Args:
-        path: created if need be.
-        stage: its name.
+        path: created if it is not there.
+        stage: the name.
         settings: what decides the result, beside the inputs; a struct.
-        cohort: identified by its index, not by its place.
-        folds: that must have somebody in them.
-        inputs: files of earlier stages, identified by their content.
+        cohort: identified by its description and its index, not by its path.
+        folds: the folds that must hold at least one row.
+        inputs: files of earlier stages, by name; identified by their content.
 
     Raises:
-        InvalidSettings: a fold is empty, or the folder holds another stage, or the same with other settings or inputs.
+        InvalidSettings: a fold is empty, or the folder holds another stage or other settings or inputs.
     """
     if empty := [fold for fold in folds if not len(cohort.select(fold))]:
         raise InvalidSettings(f"{cohort.folder} has nobody in its {' and its '.join(empty)} fold")
@@ -85,15 +85,15 @@ def open_stage(
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder of something that works in one, unless it is there.
+    """Make a folder, unless it is there.
 
     Raises:
-        InvalidSettings: it cannot be made.
+        InvalidSettings: the folder cannot be made.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidSettings(f"{path} cannot be a folder to work in: {error.strerror}") from error
+        raise InvalidSettings(f"{path} cannot be a folder for this work: {error.strerror}") from error
 
 
 def read_settings(path: Path, stage: str, kind: type[Any]) -> Any:
@@ -104,24 +104,24 @@ def read_settings(path: Path, stage: str, kind: type[Any]) -> Any:
     """
     config = _read_config(path)
     if config["stage"] != stage or not StageFolder(path).is_finished:
-        raise InvalidSettings(f"{path} holds {config['stage']}, and not a finished `cardiacnets train {stage}`")
+        raise InvalidSettings(f"{path} holds the stage {config['stage']}, not a finished `cardiacnets train {stage}`")
     return msgspec.convert(config["settings"], kind)
 
 
 def check_input(path: Path, name: str, file: Path, option: str) -> None:
-    """Refuse a file that is not the one which the stage in `path` was given by that name.
+    """Refuse a file that is not the input of that name of the stage in `path`.
 
     Args:
         path: folder of the stage.
         name: of the input.
-        file: to be held against it.
-        option: by which a person names the file.
+        file: compared with that input.
+        option: of the command line that names the file, for the error.
 
     Raises:
-        InvalidSettings: it is another one, or not there.
+        InvalidSettings: the file is another one, or is not there.
     """
     if _read_config(path)[name] != _sha256(file):
-        raise InvalidSettings(f"{path} was not made with {file}: name what it was made with by --{option}")
+        raise InvalidSettings(f"{path} was not made with {file}: with --{option}, name the file that it was made with")
 
 
 def was_given(path: Path, name: str) -> bool:
@@ -130,20 +130,22 @@ def was_given(path: Path, name: str) -> bool:
 
 
 def check_cohort(path: Path, cohort: Cohort) -> None:
-    """Refuse a cohort that is not the one which the stage in `path` worked on: its places are of other hearts.
+    """Refuse another cohort than the one of the stage in `path`: its rows and scans belong to other patients.
 
     Raises:
-        InvalidSettings: it is another one.
+        InvalidSettings: it is another cohort.
     """
     if _read_config(path)["cohort"] != _identity(cohort):
-        raise InvalidSettings(f"{path} was made from another cohort than {cohort.folder}: name that one by --cohort")
+        raise InvalidSettings(
+            f"{path} was made from another cohort than {cohort.folder}: name the one it was made from with --cohort"
+        )
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = msgspec.json.decode((path / CONFIG).read_bytes())
     except OSError as error:
-        raise InvalidSettings(f"{path} is no folder of a stage of `cardiacnets train`: it has no {CONFIG}") from error
+        raise InvalidSettings(f"{path} is not a stage of `cardiacnets train`: it has no {CONFIG}") from error
     except msgspec.DecodeError as error:
         raise InvalidSettings(f"{path / CONFIG} is broken: remove {path}, or choose another folder") from error
     return config

@@ -1,4 +1,4 @@
-"""What of a network no label has taught: its answers would look like measurements, so it answers a constant."""
+"""Heads that no label trained. Their answers would look like measurements, so these heads answer a constant."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from training.cohort.layout import Cohort
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unlearned:
-    """Answers without a label, or without two to tell apart.
+    """Heads without a label, or with labels of one kind only.
 
     Attributes:
-        diseases: (5,); of one that nobody had, a network learns that nobody has it.
+        diseases: (5,); where no patient had a disease, a network would learn that nobody has it.
         phenotypes: (82,).
         subtype: of a cardiomyopathy.
-        embedding: whether the ECG was never aligned with a scan.
+        embedding: whether no ECG was aligned with a scan.
     """
 
     diseases: NDArray[np.bool_]
@@ -35,7 +35,7 @@ class Unlearned:
     embedding: bool
 
     def names(self) -> Iterator[str]:
-        """Yield what a manifest calls them."""
+        """Yield their names for the manifest."""
         yield from (name.replace("_", " ") for name, without in zip(DISEASES, self.diseases, strict=True) if without)
         if self.phenotypes.all():
             yield "all measurements"
@@ -47,13 +47,13 @@ class Unlearned:
             yield "embedding"
 
     def head(self, head: DiseaseHead) -> DiseaseHead:
-        """Return the head, or, where nobody's label taught it, one that never flags."""
+        """Return the head, or a head that never flags where no label trained it."""
         unlearned = self.diseases[DISEASES.index(head.name)]
         return DiseaseHead(name=head.name, threshold=ABSENT_THRESHOLD) if unlearned else head
 
 
 def find_unlearned(cohort: Cohort, rows: NDArray[np.intp], *, aligned: bool) -> Unlearned:
-    """Return what the labels of the rows cannot have taught."""
+    """Return the heads that the labels of the rows cannot have trained."""
     diseases, subtypes = cohort.diseases[rows], cohort.subtypes[rows]
     return Unlearned(
         diseases=~((diseases == 1).any(axis=0) & (diseases == 0).any(axis=0)),
@@ -64,7 +64,7 @@ def find_unlearned(cohort: Cohort, rows: NDArray[np.intp], *, aligned: bool) -> 
 
 
 def silence(network: EcgNetwork, unlearned: Unlearned) -> None:
-    """Have the network answer a constant there: logits and z-scores of 0, one embedding for all."""
+    """Make these heads answer a constant: logits and z-scores of 0, the same embedding for all."""
     measured = network.phenotypes[-1]
     assert isinstance(measured, torch.nn.Linear)  # noqa: S101 - for the type checker
     layers = (

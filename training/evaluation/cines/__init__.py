@@ -1,1 +1,1 @@
-"""What drawn cines are worth."""
+"""The evaluation of drawn cines."""

@@ -1,4 +1,4 @@
-"""What a drawn cine is compared with: three ways to answer with training cines. None of them sees a true cine."""
+"""The baselines of a cine generator: three ways to answer with training cines, without seeing the true cine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a drawn cine shows what is true of the patient, and what the report says of them."""
+"""Whether a drawn cine shows what is true of the patient, and what the report of the ECG says."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """Of one measurement on n cines, in its unit: %, mL, mm.
+    """The consistency of one measurement on n cines, in its unit: %, mL, mm.
 
     Attributes:
-        cines: on which it could be measured.
+        cines: number of cines on which it could be measured.
         r_truth, mae_truth, bias_truth: Pearson's correlation, mean absolute error and mean error against the heart.
-        r_report, mae_report: against what the report read off the ECG.
+        r_report, mae_report: against the report of the ECG.
     """
 
     cines: int
@@ -60,7 +60,7 @@ def check_consistency(
 
 
 def check_report(truth: Floats, reported: Floats, weights: NDArray[np.uint16]) -> dict[str, Consistency]:
-    """Return how well the report itself agrees with the truth: no more of it can be seen on what is drawn from it."""
+    """Return how well the report agrees with the truth. A cine drawn from the ECG cannot show more of it."""
     places = {name: PHENOTYPES.index(phenotype) for name, phenotype in MEASURED.items()}
     return {
         name: _compare(reported[:, place], truth[:, place], reported[:, place], weights)

@@ -1,8 +1,8 @@
-"""What drawn cines are worth: a generator, its baselines and its ceiling, on simulated patients nobody learned from.
+"""The evaluation of a cine generator, its baselines and its ceiling, on simulated patients of another seed.
 
-Everything is simulated now: the patients who are evaluated, and patients of the generator's own training seed, whose
-cines the baselines answer with and whose features span the space of the Fréchet distance. True cines are brought to the
-generator's frames and pixels before anything is compared. Intervals are those of the patient-level bootstrap.
+All patients are simulated for the evaluation: the evaluated ones, and patients of the generator's training seed. The
+baselines answer with cines of the latter, and their features span the space of the Fréchet distance. True cines are
+converted to the generator's frames and pixels before they are compared. Intervals come from a bootstrap over patients.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from .scorer import CineFigures, CineScorer, Gain
 from .similarity import Cines
 
 TRAINING_PATIENTS = 1000
-"""Of the generator's seed, simulated anew; eight in ten of them, its training fold, are used."""
+"""Patients of the generator's seed that are simulated. Eight of ten, its training fold, are used."""
 SEED_IF_NOT_TOLD = 0
 CHUNK_CINES = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CineEvaluation:
-    """All of it.
+    """All figures of one evaluation.
 
     Attributes:
-        patients: how many were simulated, of which seed, and how many were evaluated.
-        refusals: ECGs that the gate refused, by code; they are in no figure below.
-        training: whose cines the baselines answered with.
-        drawn, ceiling: of the generator, and of its autoencoder's own reconstruction of the true cines.
-        true: consistency of the true cines: what the segmentation itself misses.
-        reported: of the report: what the ECG's model misses.
+        patients: their seed, how many were simulated, and how many were evaluated.
+        refusals: how many ECGs the gate refused, by code. They are in no figure below.
+        training: seed and number of the cines that the baselines answer with.
+        drawn, ceiling: figures of the generator, and of its autoencoder's reconstruction of the true cines.
+        true: consistency of the true cines, which shows the error of the segmentation.
+        reported: consistency of the report, which shows the error of the ECG model.
         true_cines, drawn_cines: (n, frames, rows, columns), for pictures.
         systole: (n,) the frame of the true cine in which the left ventricle is smallest.
     """
@@ -83,22 +83,23 @@ def evaluate_generator(
     Args:
         generator: draws the cines.
         bundle: embeds the ECGs and reports LVEF, LVEDV and thickness of the wall.
-        seed: of the patients: neither the generator's nor the bundle's.
+        seed: of the patients; another one than those of the generator and of the bundle.
         patients: how many.
-        training_patients: simulated of the generator's seed, for baselines and features.
-        segmenter: its folder; the shipped one by default.
-        processes: that simulate; one a core by default.
+        training_patients: patients of the generator's seed, for baselines and features.
+        segmenter: its folder; None: the shipped one.
+        processes: number of simulating processes; None: one a core.
         report: called with the progress.
         draws: of the bootstrap.
 
     Raises:
         ForeignEmbedding: the generator belongs to another bundle.
-        InvalidSettings: the patients were learned from, or none of them could be screened, or there is no segmenter.
+        InvalidSettings: a model learned from patients of the seed, or no patient can be screened, or there is no
+            segmenter.
     """
     check_embedding(generator.ecg_model, bundle.reference)
     training_seed = learned_seed(generator.manifest.trained_on) or SEED_IF_NOT_TOLD
     if seed in (training_seed, learned_seed(bundle.manifest.trained_on)):
-        raise InvalidSettings(f"seed {seed} was learned from: evaluate on patients of another seed")
+        raise InvalidSettings(f"the model learned from patients of seed {seed}: evaluate on patients of another seed")
     outliner = load_segmenter(segmenter or default_segmenter())
     simulation = Simulation(bundle, generator.reduce, processes, report)
     training = simulation.screen_patients(training_seed, training_patients, "train")
@@ -146,7 +147,7 @@ def as_json(found: CineEvaluation) -> dict[str, object]:
 
 
 def draw_cines(generator: CineGenerator, embeddings: Floats, report: StepProgress) -> Cines:
-    """Return a cine for each embedding, the number of the patient being its seed."""
+    """Return a cine for each embedding. Its seed is the number of the patient."""
     drawn = np.empty((len(embeddings), *generator.geometry.shape), np.uint8)
     for start in range(0, len(drawn), CHUNK_CINES):
         seeds = range(start, min(start + CHUNK_CINES, len(drawn)))

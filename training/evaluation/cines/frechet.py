@@ -1,13 +1,13 @@
-"""The Fréchet distance between true and drawn cines, in a space of features; and that together with their ECGs.
+"""The Fréchet distance between true and drawn cines, in a space of features; and the joint one with their ECGs.
 
 |m - n|² + tr(S + T - 2 (S T)^½) of means and covariances, as in Heusel et al., NeurIPS 2017. The features are those of
-the segmenter (`CineSegmenter.features`), standardised and rotated to the training cines' principal axes, so many that
-a few hundred cines suffice for a covariance; their total variance is 1, so that a generator which draws the same for
-everybody is at a distance of 1 or more. Distances of different numbers of patients cannot be compared: fewer are
-further apart.
+the segmenter (`CineSegmenter.features`), standardised and rotated to the principal axes of the training cines. The
+number of axes is so low that a few hundred cines suffice for a covariance. Their total variance is 1, so that a
+generator which draws the same cine for every ECG has a distance of 1 or more. Do not compare distances of different
+numbers of patients: with fewer patients a distance is larger.
 
-Whether a cine belongs to its ECG is beyond this distance: real cines dealt out at random have none. So there is also
-the joint distance of features and embedding (DeVries et al., arXiv 1907.08175), both of total variance 1.
+This distance does not see whether a cine belongs to its ECG: real cines in random order have a distance of 0. So there
+is also the joint distance of features and embedding (DeVries et al., arXiv 1907.08175), both of total variance 1.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class FeatureSpace:
 def estimate_frechet(true: Floats, drawn: Floats, weights: NDArray[np.uint16]) -> tuple[Estimate, Floats]:
     """Return the distance of features (n, axes) of the same n patients with its interval, and that of each draw.
 
-    A draw has fewer different patients than the sample, so its distance is larger; draws are shifted by how much so.
+    A draw has fewer different patients than the sample, so its distance is larger. Draws are shifted by that amount.
     """
     value = frechet_distance(true, drawn)
     draws = bootstrap(lambda drawn_weights: _each_draw(true, drawn, drawn_weights), weights)
