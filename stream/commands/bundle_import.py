@@ -12,7 +12,10 @@ from .optional_packages import need_modules
 
 def import_bundle_command(
     checkpoints: Annotated[
-        list[Path], typer.Argument(help="Released checkpoints of one encoder: one checkpoint for each head.")
+        list[Path],
+        typer.Argument(
+            exists=True, dir_okay=False, help="Released checkpoints of one encoder: one checkpoint for each head."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     disease: Annotated[
@@ -21,7 +24,11 @@ def import_bundle_command(
     ] = None,
     phenotype_scaler: Annotated[
         Path | None,
-        typer.Option(help='JSON file {phenotype: {"mean": …, "sd": …}}. Without it, phenotypes are z-scores.'),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help='JSON file {phenotype: {"mean": …, "sd": …}}. Without it, phenotypes are z-scores.',
+        ),
     ] = None,
 ) -> None:
     r"""Write a bundle of released CardioNets weights. Needs torch (pip install 'cardiacnets\[train]')."""

@@ -6,8 +6,10 @@ A stage's command therefore has an option for every setting of the stage, and no
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
 
 SettingsT = TypeVar("SettingsT", bound=SavedStruct)
 P = ParamSpec("P")
-Stage: TypeAlias = Callable[Concatenate[Path, Path, SettingsT, Hardware, P], None]
-"""What learns: it takes the cohort's folder, the stage's folder, the settings, the hardware, and options of its own."""
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
+Stage: TypeAlias = Callable[Concatenate["Cohort", Path, SettingsT, Hardware, P], None]
+"""What learns: it takes the cohort, the stage's folder, the settings, the hardware, and options of its own."""
 
 CohortFolder = Annotated[Path, typer.Option("--cohort", help="Folder of a cohort.")]
 Out = Annotated[Path, typer.Option(help="Folder of this stage. An interrupted stage resumes.")]
@@ -66,11 +69,10 @@ def stage_command(settings: type[SettingsT]) -> Callable[[Stage[SettingsT, P]], 
         def command(context: typer.Context, *, cohort: CohortFolder, out: Out, **options: Any) -> None:
             need_learning()
             chosen = take_settings(defaults, options)
-            learn(cohort, out, chosen, context.obj, **options)
+            learn(open_cohort(cohort), out, chosen, context.obj, **options)
 
         common = _parameters(command)[:-1]
-        own = [parameter for parameter in _parameters(stage) if parameter.kind is parameter.KEYWORD_ONLY]
-        return _declare(command, stage, [*common, *own, *options_of(defaults)])
+        return _declare(command, stage, [*common, *_own_options(stage), *options_of(defaults)])
 
     return decorate
 
@@ -94,7 +96,7 @@ def options_of(defaults: SavedStruct) -> Iterator[inspect.Parameter]:
             kind, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
             facts = {key: _rule(rules, rule) for key, rule in (("help", "description"), ("min", "ge"), ("max", "le"))}
             option = typer.Option(default, **facts)
-            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+            yield inspect.Parameter(name, KEYWORD_ONLY, default=option, annotation=kind)
 
 
 def take_settings(defaults: SettingsT, options: dict[str, Any]) -> SettingsT:
@@ -126,6 +128,14 @@ def _fields(settings: SavedStruct) -> Iterator[tuple[str, Any]]:
 def _rule(rules: Sequence[Any], name: str) -> Any:
     """Return what the first annotation with such a rule says, None where no annotation has it."""
     return next((found for rule in rules if (found := getattr(rule, name, None)) is not None), None)
+
+
+def _own_options(stage: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the keyword-only parameters of a stage. The other annotations are not read: they name heavy types."""
+    own = [parameter for parameter in inspect.signature(stage).parameters.values() if parameter.kind is KEYWORD_ONLY]
+    texts = SimpleNamespace(__annotations__={parameter.name: parameter.annotation for parameter in own})
+    hints = get_type_hints(texts, vars(sys.modules[stage.__module__]), include_extras=True)
+    return [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from .stage_options import CohortFolder, Out, hardware_command, need_learning, o
 from .train_package import bundle_command, generator_costs_command, package_generator_command
 from .train_reference import reference_command
 
+if TYPE_CHECKING:
+    from training.cohort.layout import Cohort
+
 train_app = typer.Typer(
     help="Learn from a cohort; needs torch (pip install 'cardiacnets\\[train]').", no_args_is_help=True
 )
@@ -37,26 +40,26 @@ def train(context: typer.Context, hardware: Hardware) -> None:
 
 @train_app.command("pretrain-ecg")
 @stage_command(PretrainEcg)
-def pretrain_ecg_command(cohort: Path, out: Path, settings: PretrainEcg, hardware: Hardware) -> None:
+def pretrain_ecg_command(cohort: Cohort, out: Path, settings: PretrainEcg, hardware: Hardware) -> None:
     """Pretrain the ECG encoder: it learns to fill in hidden parts of ECGs."""
     from training.stages.pretrain_ecg import pretrain_ecg
 
-    pretrain_ecg(open_cohort(cohort), out, settings, hardware)
+    pretrain_ecg(cohort, out, settings, hardware)
 
 
 @train_app.command("pretrain-cmr")
 @stage_command(PretrainCmr)
-def pretrain_cmr_command(cohort: Path, out: Path, settings: PretrainCmr, hardware: Hardware) -> None:
+def pretrain_cmr_command(cohort: Cohort, out: Path, settings: PretrainCmr, hardware: Hardware) -> None:
     """Pretrain the CMR encoder: it learns to fill in hidden parts of cines."""
     from training.stages.pretrain_cmr import pretrain_cmr
 
-    pretrain_cmr(open_cohort(cohort), out, settings, hardware)
+    pretrain_cmr(cohort, out, settings, hardware)
 
 
 @train_app.command("align")
 @stage_command(Align)
 def align_command(
-    cohort: Path,
+    cohort: Cohort,
     out: Path,
     settings: Align,
     hardware: Hardware,
@@ -69,13 +72,13 @@ def align_command(
     """Align the ECG encoder with the CMR encoder: the ECG and the cine of the same heart get similar embeddings."""
     from training.stages.align import align
 
-    align(open_cohort(cohort), out, settings, hardware, cmr=cmr, encoder=encoder)
+    align(cohort, out, settings, hardware, cmr=cmr, encoder=encoder)
 
 
 @train_app.command("finetune")
 @stage_command(Finetune)
 def finetune_command(
-    cohort: Path,
+    cohort: Cohort,
     out: Path,
     settings: Finetune,
     hardware: Hardware,
@@ -90,7 +93,7 @@ def finetune_command(
     """Fine-tune the encoder and the heads on labels: diseases, measurements, subtype."""
     from training.stages.finetune import finetune
 
-    finetune(open_cohort(cohort), out, settings, hardware, encoder=encoder, aligned=aligned)
+    finetune(cohort, out, settings, hardware, encoder=encoder, aligned=aligned)
 
 
 @train_app.command("calibrate")
@@ -111,6 +114,7 @@ def calibrate_command(
 ) -> None:
     """Calibrate the risks and fix the thresholds, on the development fold."""
     need_learning()
+    learned_from = open_cohort(cohort)
     from training.stages.calibrate import Calibrate, as_threshold_name, calibrate, parse_prevalences
 
     settings = Calibrate(
@@ -119,22 +123,22 @@ def calibrate_command(
         prevalence=parse_prevalences(prevalence or []),
         n_crops=crops,
     )
-    calibrate(open_cohort(cohort), out, finetuned, settings)
+    calibrate(learned_from, out, finetuned, settings)
 
 
 @train_app.command("train-vae")
 @stage_command(TrainVae)
-def train_vae_command(cohort: Path, out: Path, settings: TrainVae, hardware: Hardware) -> None:
+def train_vae_command(cohort: Cohort, out: Path, settings: TrainVae, hardware: Hardware) -> None:
     """Teach an autoencoder to describe a cine in few numbers."""
     from training.stages.cine_autoencoder import train_vae
 
-    train_vae(open_cohort(cohort), out, settings, hardware)
+    train_vae(cohort, out, settings, hardware)
 
 
 @train_app.command("train-generator")
 @stage_command(TrainGenerator)
 def train_generator_command(
-    cohort: Path,
+    cohort: Cohort,
     out: Path,
     settings: TrainGenerator,
     hardware: Hardware,
@@ -145,16 +149,16 @@ def train_generator_command(
     """Teach a transformer to draw a cine from an ECG's embedding."""
     from training.stages.cine_generator import train_generator
 
-    train_generator(open_cohort(cohort), out, settings, hardware, vae=vae, ecg=ecg)
+    train_generator(cohort, out, settings, hardware, vae=vae, ecg=ecg)
 
 
 @train_app.command("segmenter")
 @stage_command(TrainSegmenter)
-def segmenter_command(cohort: Path, out: Path, settings: TrainSegmenter, hardware: Hardware) -> None:
+def segmenter_command(cohort: Cohort, out: Path, settings: TrainSegmenter, hardware: Hardware) -> None:
     """Teach a small network to outline the left ventricle: `evaluate --generator` measures drawn cines with it."""
     from training.stages.segmenter import train_segmenter
 
-    train_segmenter(open_cohort(cohort), out, settings, hardware)
+    train_segmenter(cohort, out, settings, hardware)
 
 
 train_app.command("bundle")(bundle_command)

@@ -21,9 +21,9 @@ def bundle_command(
 ) -> None:
     """Write the bundle that serves."""
     need_learning()
+    learned_from = open_cohort(cohort)
     from training.stages.package_bundle import describe, package
 
-    learned_from = open_cohort(cohort)
     bundle = package(out, finetuned, calibrated, learned_from, describe(learned_from, finetuned))
     say(f"wrote {bundle.manifest.name} {bundle.manifest.version} to {bundle.folder}")
 
@@ -52,12 +52,13 @@ def package_generator_command(
 ) -> None:
     """Write the cine generator that serves."""
     need_learning()
+    learned_from = open_cohort(cohort)
     from training.stages.package_generator import package_cines
 
     written = package_cines(
         out,
         generator,
-        open_cohort(cohort),
+        learned_from,
         ecg=ecg,
         guidance=guidance,
         temperature=temperature,
