@@ -7,11 +7,11 @@ from needed import CHROMIUM
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory):
+def ground(tmp_path_factory, servers):
     from playwright.sync_api import sync_playwright
 
     folder = tmp_path_factory.mktemp("dashboard")
-    with dashboard_ward(folder, dashboard_name=PROXY) as settings, sync_playwright() as playwright:
+    with dashboard_ward(servers, dashboard_name=PROXY) as settings, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield settings, browser, folder / "dashboard.log"
         browser.close()

@@ -2,9 +2,19 @@
 
 import itertools
 
+import pytest
+from shared_servers import shared_servers
+
 pytest_plugins = ["skips"]
 
 WAITING, COMPUTING = ("servers", "browser", "installs"), ("learns", "exports", "commands")
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    """Give a broker and a Redis that run until the last test; a test that hurts a server starts its own."""
+    with shared_servers(tmp_path_factory.mktemp("servers")) as shared:
+        yield shared
 
 
 def pytest_collection_modifyitems(items):

@@ -38,7 +38,7 @@ from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_RISK, reco
 from stream.broker.clients import ensure_topics, new_producer
 from stream.cines.store import CineStore, cine_key
 from stream.demo.child_process import Child
-from stream.demo.embedded_servers import embedded_broker, embedded_redis, free_port
+from stream.demo.embedded_servers import free_port
 from stream.screening.waveform_cache import waveform_key
 from stream.settings import Settings, as_environment
 from training.simulation.simulate_cohort import simulate_patient
@@ -203,12 +203,11 @@ async def keep_everything(settings, *cases):
 
 
 @contextmanager
-def dashboard_ward(folder, **changes):
-    """Give settings of running servers, with topics; no dashboard yet."""
-    with embedded_broker(folder) as (broker, _), embedded_redis(folder) as (redis, _):
+def dashboard_ward(servers, **changes):
+    """Give settings of a place on the shared servers, with topics; no dashboard yet."""
+    with servers.place() as place:
         settings = Settings.of(
-            broker=broker,
-            redis=redis,
+            **place,
             partitions=2,
             dashboard_port=free_port(),
             dashboard_token=TOKEN,

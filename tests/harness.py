@@ -8,14 +8,16 @@ from collections import Counter, defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from contract import validate_message
+from waiting import PATIENCE_S
 
 from engines.batcher import Lane
 from inference.intake import take_in
 from schemas.codec import encode_ecg
 from schemas.messages import Quality, Rejection, RiskReport, decode_message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK, record_key
-from stream.broker.clients import ensure_topics, new_consumer
+from stream.broker.clients import LANE_TOPICS, connection, ensure_topics, new_consumer
 from stream.broker.ecg_publisher import EcgPublisher
 from stream.demo.embedded_servers import embedded_broker, embedded_redis, free_port
 from stream.demo.stage import await_worker, start_worker
@@ -24,13 +26,16 @@ from training.simulation.ecg import generate_ecgs
 
 RECORDS = int(os.environ.get("TEST_RECORDS", "150"))
 """Records of a fault test: few in CI; 5,000 for the closing measurement."""
-SILENCE_S = 45.0
 ANSWER_TOPICS = (ECG_RISK, ECG_REJECTED, ECG_ALERTS, CMR_REQUESTS)
+REST_MS = 500
+"""A fetch of what is there takes milliseconds."""
+PROMPT = {"engine": "onnxruntime", "rebalance_timeout_s": 2.0, "commit_interval_s": 0.2, "drain_s": 60.0}
+"""Settings of workers that start and hand over quickly, and that a slow machine does not hurry when they end."""
 
 
 @dataclass
 class Ward:
-    """A broker, a Redis, and workers started on them."""
+    """A place on a broker and a Redis, and workers started on them; the processes of its own servers, if it has any."""
 
     settings: Settings
     folder: object
@@ -48,14 +53,39 @@ class Ward:
         return worker
 
     def stop(self):
-        """Stop every worker."""
+        """Stop all workers, which end side by side."""
+        for worker in self.workers:
+            worker.process.terminate()
         for worker in self.workers:
             worker.stop()
 
 
+def ended(worker):
+    """Tell a process to end, and return its exit code when it has."""
+    worker.process.terminate()
+    return worker.process.wait(PATIENCE_S)
+
+
 @contextmanager
-def ward(folder, *, door=None, **changes):
-    """Give a ward with topics and no worker yet; its broker stands behind the door, where there is one."""
+def ward(folder, servers=None, *, door=None, **changes):
+    """Give a ward with topics and no worker yet, on the shared servers or else on its own.
+
+    Its own broker stands behind the door, where there is one.
+    """
+    with servers.place() if servers else own_servers(folder, door) as place:
+        broker, redis = place.pop("processes", (None, None))
+        settings = Settings.of(partitions=4, **{**PROMPT, **place, **changes})
+        asyncio.run(ensure_topics(settings.kafka))
+        there = Ward(settings, folder, broker, redis)
+        try:
+            yield there
+        finally:
+            there.stop()
+
+
+@contextmanager
+def own_servers(folder, door):
+    """Run a broker and a Redis for one ward; give their settings, and their processes."""
     outside = door.port if door else None
     with (
         embedded_broker(folder, advertised_port=outside) as (inside, broker),
@@ -64,13 +94,7 @@ def ward(folder, *, door=None, **changes):
         if door:
             door.behind = int(inside.rpartition(":")[2])
         address = f"127.0.0.1:{outside}" if door else inside
-        settings = Settings.of(broker=address, redis=url, partitions=4, **changes)
-        asyncio.run(ensure_topics(settings.kafka))
-        there = Ward(settings, folder, broker, redis)
-        try:
-            yield there
-        finally:
-            there.stop()
+        yield {"broker": address, "redis": url, "processes": (broker, redis)}
 
 
 def good_values(count, seed=7):
@@ -114,16 +138,31 @@ class Answers:
         return len(self.report_ids) + len(self.rejections)
 
 
-async def collect(settings, *, until, silence_s=SILENCE_S, alive=lambda: True):
-    """Read every answer topic from the start until `until(answers)`, or until silence; then a moment more."""
+async def acknowledged(kafka, group, topics, messages):
+    """Return when the group has acknowledged so many messages of the topics: all that it answers to them is published.
+
+    The embedded broker does not tell how many messages a topic holds, so the caller does.
+    """
+    partitions = [TopicPartition(kafka.topic(topic), number) for topic in topics for number in range(kafka.partitions)]
+    consumer = AIOKafkaConsumer(**connection(kafka), group_id=group, enable_auto_commit=False)
+    async with consumer, asyncio.timeout(PATIENCE_S):
+        consumer.assign(partitions)
+        while sum([await consumer.committed(partition) or 0 for partition in partitions]) < messages:
+            await asyncio.sleep(0.05)
+
+
+async def collect(settings, *, until):
+    """Read every answer topic from the start until `until(answers)`; then what else was answered to those records."""
     answers, last = Answers(), time.monotonic()
     async with new_consumer(settings.kafka, ANSWER_TOPICS, auto_offset_reset="earliest") as consumer:
-        while not until(answers) and time.monotonic() - last < silence_s:
+        while not until(answers) and time.monotonic() - last < PATIENCE_S:
             for messages in (await consumer.getmany(timeout_ms=200)).values():
                 for message in messages:
                     answers.add(settings.kafka.name_of(message.topic), message)
                 last = time.monotonic()
-        for messages in (await consumer.getmany(timeout_ms=1500)).values():
-            for message in messages:
-                answers.add(settings.kafka.name_of(message.topic), message)
+        await acknowledged(settings.kafka, settings.kafka.screening_group, LANE_TOPICS.values(), answers.answered)
+        while batches := await consumer.getmany(timeout_ms=REST_MS):
+            for messages in batches.values():
+                for message in messages:
+                    answers.add(settings.kafka.name_of(message.topic), message)
     return answers

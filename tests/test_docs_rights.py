@@ -16,6 +16,8 @@ from stream.redis_client import new_redis
 from stream.screening.waveform_cache import waveform_key
 from stream.settings import RedisSettings
 
+pytestmark = pytest.mark.servers
+
 PAGE = (Path(__file__).parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
 (ACL,) = re.findall(r"^```acl\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 USERS = [line.split()[1:] for line in ACL.splitlines()]

@@ -15,7 +15,6 @@ from schemas.errors import ForeignEmbedding, InvalidSettings, UnreadableFile
 from stream.cines.store import CineStore, RedisUnavailable
 from stream.commands.cine import CineNotFound, cine_command
 from stream.commands.screen_cine import check_cine_request, draw_cine, screen_cine
-from stream.demo.embedded_servers import embedded_redis
 from stream.screening.model import load_screener
 from stream.settings import ModelSettings, Settings
 from training.simulation.ecg import generate_ecgs
@@ -24,9 +23,9 @@ pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    with embedded_redis(tmp_path_factory.mktemp("redis")) as (url, _):
-        settings = Settings.of(redis=url, engine="onnxruntime")
+def settings(servers):
+    with servers.place() as place:
+        settings = Settings.of(**place, engine="onnxruntime")
 
         async def store():
             async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:

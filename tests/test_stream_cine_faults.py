@@ -16,8 +16,9 @@ import pytest
 import redis
 from contract import validate_message
 from fake_generator import FakeGenerator
-from harness import ward
+from harness import REST_MS, acknowledged, ended, ward
 from sample_cine import sample_cine, sample_request
+from waiting import PATIENCE_S, wait_until
 
 from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
@@ -31,7 +32,6 @@ from stream.demo.embedded_servers import embedded_redis, free_port
 from stream.demo.stage import await_worker
 from stream.settings import as_environment
 
-SILENCE_S = 40.0
 SHIPPED = """
 import os
 from stream.cines.worker import run_cine_worker
@@ -80,8 +80,8 @@ class Studio:
 
 
 @contextlib.contextmanager
-def studio(folder, **changes):
-    with ward(folder, rebalance_timeout_s=2.0, **changes) as there:
+def studio(folder, servers=None, **changes):
+    with ward(folder, servers, **changes) as there:
         yield Studio(there)
 
 
@@ -101,36 +101,30 @@ def as_messages(*names, patient=None):
     return [((patient or name).encode(), encode_message(sample_request(name))) for name in names]
 
 
-def results_of(settings, until):
-    """Return every result from the topic's beginning, once there are enough, and a moment more."""
-    return asyncio.run(_collect(settings, until))
+def results_of(settings, until, *, requests=0):
+    """Return every result from the topic's beginning, once there are enough and so many requests are acknowledged."""
+    return asyncio.run(_collect(settings, until, requests))
 
 
-async def _collect(settings, until):
+async def _collect(settings, until, requests):
     results, last = [], time.monotonic()
     async with new_consumer(settings.kafka, [CMR_RESULTS], auto_offset_reset="earliest") as consumer:
 
         async def take(timeout_ms):
             for messages in (await consumer.getmany(timeout_ms=timeout_ms)).values():
                 for message in messages:
-                    validate_message(message.topic, message.value)
+                    validate_message(settings.kafka.name_of(message.topic), message.value)
                     results.append(decode_message(CmrResult, message.value))
 
-        while not until(results) and time.monotonic() - last < SILENCE_S:
+        while not until(results) and time.monotonic() - last < PATIENCE_S:
             await take(200)
-        await take(300)
+        await acknowledged(settings.kafka, settings.cine_group, [CMR_REQUESTS], max(requests, len(results)))
+        await take(REST_MS)
     return results
 
 
 def at_least(count):
     return lambda results: len({result.request_id for result in results}) >= count
-
-
-def wait_for(condition, timeout_s=20):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def fetch(settings, record_id):
@@ -149,14 +143,14 @@ def metrics_of(worker):
         return answer.read().decode()
 
 
-def test_requests_are_drawn_once_each_whatever_is_among_them_and_sigterm_ends_it_cleanly(tmp_path):
+def test_requests_are_drawn_once_each_whatever_is_among_them_and_sigterm_ends_it_cleanly(tmp_path, servers):
     names = [f"record-{n}" for n in range(6)]
     garbled = [(b"x", b"\xff no request"), (b"x", b""), (b"x", b'{"request_id": "q", "embedding": [1]}')]
-    with studio(tmp_path) as there:
+    with studio(tmp_path, servers) as there:
         worker = there.start()
         assert psutil.Process(worker.process.pid).nice() == min(19, NICENESS + os.nice(0))
         request_cines(there.settings, *garbled, *as_messages(*names), *as_messages("record-0"), *garbled)
-        results = results_of(there.settings, lambda results: len(results) >= len(names) + 1)
+        results = results_of(there.settings, lambda results: len(results) >= len(names) + 1, requests=13)
         assert sorted(result.record_id for result in results) == sorted([*names, "record-0"])
         assert {result.status for result in results} == {"generated"}
         assert len(there.drawn) == len(names)
@@ -166,7 +160,7 @@ def test_requests_are_drawn_once_each_whatever_is_among_them_and_sigterm_ends_it
         assert 'cardiacnets_cine_requests_total{outcome="generated"} 7.0' in metrics
         assert 'outcome="malformed_request"} 6.0' in metrics
         log = worker.log.read_text()
-        assert worker.stop() == 0
+        assert ended(worker) == 0
         assert "record-" not in log
         # Everything was acknowledged: a worker that comes later has nothing to do.
         there.start()
@@ -174,13 +168,13 @@ def test_requests_are_drawn_once_each_whatever_is_among_them_and_sigterm_ends_it
         assert len(results_of(there.settings, at_least(len(names) + 1))) == len(results) + 1
 
 
-def test_a_worker_killed_in_mid_job_is_replaced_by_another_and_there_is_one_result(tmp_path):
+def test_a_worker_killed_in_mid_job_is_replaced_by_another_and_there_is_one_result(tmp_path, servers):
     names = [f"record-{n}" for n in range(8)]
-    with studio(tmp_path) as there:
+    with studio(tmp_path, servers) as there:
         first = there.start(drawing_s=1.0)
         there.start(drawing_s=0.1)
         request_cines(there.settings, *as_messages(*names))
-        wait_for(lambda: first.process.pid in [process for process, _ in there.drawn])
+        wait_until(lambda: first.process.pid in [process for process, _ in there.drawn])
         first.process.send_signal(signal.SIGKILL)
         results = results_of(there.settings, at_least(len(names)))
         assert {result.record_id for result in results} == set(names)
@@ -193,13 +187,13 @@ def test_a_worker_killed_in_mid_job_is_replaced_by_another_and_there_is_one_resu
         assert len(drawn) <= len(names) + 1
 
 
-def test_a_worker_that_is_told_to_end_finishes_its_drawing_and_leaves_the_rest_to_another(tmp_path):
+def test_a_worker_that_is_told_to_end_finishes_its_drawing_and_leaves_the_rest_to_another(tmp_path, servers):
     names = [f"record-{n}" for n in range(5)]
-    with studio(tmp_path) as there:
+    with studio(tmp_path, servers) as there:
         first = there.start(drawing_s=0.7)
         request_cines(there.settings, *as_messages(*names, patient="one"))
-        wait_for(lambda: there.drawn)
-        assert first.stop() == 0
+        wait_until(lambda: there.drawn)
+        assert ended(first) == 0
         begun = len(there.drawn)
         assert begun < len(names)
         there.start(drawing_s=0.05)
@@ -216,7 +210,7 @@ def test_a_redis_that_is_killed_and_started_again_costs_nothing_but_time(tmp_pat
         there.ward.redis.process.kill()
         there.ward.redis.process.wait()
         request_cines(there.settings, *as_messages("record-0", "record-1"))
-        time.sleep(2)
+        wait_until(lambda: "cardiacnets_held_requests 0.0" not in metrics_of(worker))
         assert len(results_of(there.settings, at_least(1))) == 1
         port = int(there.settings.redis.url.rpartition(":")[2].removesuffix("/0"))
         with embedded_redis(tmp_path, port=port):
@@ -250,13 +244,13 @@ def test_a_full_redis_and_one_that_stays_away_fail_the_request_with_a_code_and_t
         assert worker.running
 
 
-def test_the_shipped_generator_draws_the_same_cine_in_a_worker_as_in_this_process(tmp_path):
-    with studio(tmp_path) as there:
+def test_the_shipped_generator_draws_the_same_cine_in_a_worker_as_in_this_process(tmp_path, servers):
+    with studio(tmp_path, servers) as there:
         there.start_shipped()
         foreign = sample_request("record-0")
         request = msgspec.structs.replace(foreign, model=load_bundle(default_bundle()).reference)
         request_cines(there.settings, (b"p", encode_message(foreign)), (b"p", encode_message(request)))
-        refused, result = results_of(there.settings, at_least(2))
+        refused, result = results_of(there.settings, lambda results: len(results) >= 2)
         assert (refused.status, refused.code) == ("failed", "foreign_embedding")
         assert (result.status, result.code) == ("generated", None)
         cine = fetch(there.settings, "record-0")

@@ -15,7 +15,6 @@ from schemas.messages import encode_message
 from stream.cines.lane import MAX_REQUEST_BYTES, CineLane, read_request
 from stream.cines.maker import CineBatcher, CineMaker
 from stream.cines.store import CineStore, RedisFull, RedisUnavailable, cine_key
-from stream.demo.embedded_servers import embedded_redis
 from stream.runtime.event import Tries
 from stream.settings import Settings
 
@@ -74,15 +73,15 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    with embedded_redis(tmp_path_factory.mktemp("redis")) as (url, _):
-        yield Settings.of(redis=url, cine_ttl_s=1000)
+def settings(servers):
+    with servers.place() as place:
+        yield Settings.of(**place, cine_ttl_s=1000, redis_timeout_s=30)
 
 
 @pytest.fixture
 async def store(settings):
     async with redis.asyncio.Redis.from_url(settings.redis.url) as client:
-        await client.flushall()
+        await client.flushdb()
     async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
         yield store
 

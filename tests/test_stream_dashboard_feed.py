@@ -24,8 +24,8 @@ pytestmark = pytest.mark.servers
 
 
 @pytest.fixture
-def ward(tmp_path):
-    with dashboard_ward(tmp_path) as settings:
+def ward(servers):
+    with dashboard_ward(servers) as settings:
         yield settings
 
 
@@ -73,7 +73,9 @@ async def test_the_replay_is_over_when_the_last_message_of_the_last_batch_was_re
         batch = producer.create_batch()
         for value in rejections(2 * MAX_RECORDS):
             assert batch.append(key=b"x", value=value, timestamp=None)
-        await (await producer.send_batch(batch, ECG_REJECTED, partition=0))  # Tansu says that it ends at 1
+        await (
+            await producer.send_batch(batch, ward.kafka.topic(ECG_REJECTED), partition=0)
+        )  # Tansu says that it ends at 1
     async with Redis.from_url(ward.redis.url) as redis:
         feed = Feed(ward, redis)
         feed.hub = ListeningHub(lambda: feed.state.overview(0.0).rejected)

@@ -17,6 +17,7 @@ from waiting import PATIENCE_S, wait_until
 from engines.choice import Tolerances
 from schemas.ecg_record import LEADS
 from schemas.topics import ECG_RISK
+from stream.settings import as_environment
 from training.simulation.simulate_cohort import write_wfdb
 
 COMMAND = [sys.executable, "-m", "stream.cli"]
@@ -78,10 +79,12 @@ def test_a_wrong_path_is_a_misuse_said_in_one_line():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_its_children_never_outlive_it(number):
-    with subprocess.Popen([*COMMAND, "demo"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
+def test_its_children_never_outlive_it(number, tmp_path):
+    log = tmp_path / "demo.log"
+    with log.open("wb") as said, subprocess.Popen([*COMMAND, "demo"], stdout=said, stderr=said) as demo:
         parent = psutil.Process(demo.pid)
-        wait_until(lambda: len(parent.children(recursive=True)) >= 5)
+        wait_until(lambda: demo.poll() is not None or len(parent.children(recursive=True)) >= 5)
+        assert demo.returncode is None, log.read_text()
         children = parent.children(recursive=True)
         assert len(children) == 5, "broker, Redis, worker, cmr-worker and dashboard"
         demo.send_signal(number)
@@ -91,16 +94,16 @@ def test_its_children_never_outlive_it(number):
 
 
 @needs_real_ecgs
-def test_a_folder_is_published_and_what_holds_no_ecg_is_named(tmp_path):
+def test_a_folder_is_published_and_what_holds_no_ecg_is_named(tmp_path, servers):
     import asyncio
     import shutil
 
     folder = tmp_path / "archive"
     shutil.copytree(ECGS / "mimic_format" / "files" / "p1990" / "p19900016", folder / "a")
     (folder / "broken.xml").write_text("<no/>")
-    with ward(tmp_path) as there:
+    with ward(tmp_path, servers) as there:
         there.start()
-        variables = {"CARDIACNETS_BROKER": there.settings.kafka.broker}
+        variables = as_environment(there.settings)
         done = run("publish", folder, "--json", "--lane", "backfill", environment=variables)
         answers = asyncio.run(collect(there.settings, until=lambda a: a.answered >= 1))
     assert done.returncode == 1
@@ -111,7 +114,7 @@ def test_a_folder_is_published_and_what_holds_no_ecg_is_named(tmp_path):
     assert (report.record_id, report.patient_id) == ("49900016", "19900016")
 
 
-def test_what_would_be_taken_for_another_record_and_what_is_too_large_is_named_and_the_rest_goes_on(tmp_path):
+def test_what_would_be_taken_for_another_record_and_what_is_too_large_is_named_and_the_rest_goes_on(tmp_path, servers):
     folder = tmp_path / "archive"
     for place, seed in (("a", 1), ("b", 2), ("c", 1)):  # c is a copy of a; b has another patient under its name
         write_wfdb(folder / place, 1, seed, processes=1)
@@ -124,8 +127,8 @@ def test_what_would_be_taken_for_another_record_and_what_is_too_large_is_named_a
         "long", 500, ["mV"] * 12, list(LEADS), d_signal=half_an_hour, fmt=["16"] * 12, adc_gain=[200] * 12,
         baseline=[0] * 12, write_dir=str(folder),
     )  # fmt: skip
-    with ward(tmp_path) as there:
-        done = run("publish", folder, "--json", environment={"CARDIACNETS_BROKER": there.settings.kafka.broker})
+    with ward(tmp_path, servers) as there:
+        done = run("publish", folder, "--json", environment=as_environment(there.settings))
     assert done.returncode == 1
     sent = json.loads(done.stdout)
     assert sent["published"] == 2, done.stderr
@@ -151,10 +154,10 @@ def test_compile_tells_what_it_measured():
     assert max(compiled["differences"]["torch"].values()) <= tolerances.float32
 
 
-def test_metrics_health_and_readiness_are_served(tmp_path):
+def test_metrics_health_and_readiness_are_served(tmp_path, servers):
     import urllib.request
 
-    with ward(tmp_path) as there:
+    with ward(tmp_path, servers) as there:
         worker = there.start()
         address = f"http://127.0.0.1:{worker.settings.process.http_port}"
         for path in ("healthz", "readyz"):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 import zstandard
-from harness import RECORDS, collect, good_values, publish_values, ward
+from harness import RECORDS, collect, ended, good_values, publish_values, ward
 
 from engines.batcher import Lane
 from inference.bundle import default_bundle, load_bundle
@@ -24,7 +24,7 @@ from stream.demo.embedded_servers import free_port
 from stream.demo.stage import await_worker
 from stream.settings import as_environment
 
-WARM = max(400, RECORDS)
+MOST_ROUNDS = 6
 MAY_GO_FIRST = 64
 """Records of an archive: two batches that are formed already, those just taken, and what a busy machine adds."""
 
@@ -46,9 +46,9 @@ async def published_while(settings, values, disturb, *, after):
     return await collect(settings, until=lambda answers: answers.answered >= len(values))
 
 
-def test_one_of_two_workers_killed_loses_nothing(tmp_path):
+def test_one_of_two_workers_killed_loses_nothing(tmp_path, servers):
     values = good_values(RECORDS)
-    with ward(tmp_path) as there:
+    with ward(tmp_path, servers) as there:
         first, _ = there.start(), there.start()
         answers = asyncio.run(
             published_while(
@@ -58,17 +58,17 @@ def test_one_of_two_workers_killed_loses_nothing(tmp_path):
     one_report_each(answers, values)
 
 
-def test_sigterm_under_load_ends_cleanly_loses_nothing_and_leaves_nothing(tmp_path, monkeypatch):
+def test_sigterm_under_load_ends_cleanly_loses_nothing_and_leaves_nothing(tmp_path, servers, monkeypatch):
     values = good_values(RECORDS)
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    with ward(tmp_path) as there:
+    with ward(tmp_path, servers) as there:
         first = there.start()
         codes = []
 
         def hand_over():
-            codes.append(first.stop())
+            codes.append(ended(first))
             there.start()
 
         answers = asyncio.run(published_while(there.settings, values, hand_over, after=RECORDS // 4))
@@ -77,14 +77,14 @@ def test_sigterm_under_load_ends_cleanly_loses_nothing_and_leaves_nothing(tmp_pa
     assert not list(here.iterdir())
 
 
-def test_a_broker_frozen_for_ten_seconds_is_waited_for(tmp_path):
+def test_a_broker_that_is_frozen_for_longer_than_a_session_is_waited_for(tmp_path):
     values = good_values(RECORDS)
-    with ward(tmp_path) as there:
+    with ward(tmp_path, session_timeout_s=3.0) as there:
         worker = there.start()
 
         def freeze():
             there.broker.process.send_signal(signal.SIGSTOP)
-            time.sleep(10)
+            time.sleep(5)  # more than a session lasts, and than a heartbeat waits for its answer
             there.broker.process.send_signal(signal.SIGCONT)
 
         answers = asyncio.run(published_while(there.settings, values, freeze, after=RECORDS // 4))
@@ -103,12 +103,12 @@ def test_with_redis_gone_screening_and_alerts_go_on(tmp_path):
     assert answers.counts[ECG_ALERTS] >= flagged
 
 
-def test_an_engine_that_raises_now_and_then_costs_no_record_but_the_hopeless_one(tmp_path):
+def test_an_engine_that_raises_now_and_then_costs_no_record_but_the_hopeless_one(tmp_path, servers):
     values = good_values(RECORDS)
     victim = decode_ecg(list(values.values())[RECORDS // 2][1])
     n_crops = load_bundle(default_bundle()).manifest.input.n_crops
     first_value = float(take_in([victim], n_crops).inputs[0, 0, 0, 0])
-    with ward(tmp_path, engine_tries=6, retry_backoff_s=0.01) as there:
+    with ward(tmp_path, servers, engine_tries=6, retry_backoff_s=0.01) as there:
         settings = there.settings.changed(http_port=free_port())
         environment = as_environment(settings) | {"VICTIM": repr(first_value)}
         command = [sys.executable, os.path.join(os.path.dirname(__file__), "faulty_worker.py")]
@@ -122,7 +122,7 @@ def test_an_engine_that_raises_now_and_then_costs_no_record_but_the_hopeless_one
     assert answers.report_ids.keys() == values.keys() - {victim.record_id}
 
 
-def test_an_ecg_from_a_bedside_does_not_wait_for_an_archive(tmp_path, monkeypatch):
+def test_an_ecg_from_a_bedside_does_not_wait_for_an_archive(tmp_path, servers, monkeypatch):
     """All of the archive has been fetched when it comes: what one of two lanes waits for, the other must not."""
     archive, bedside = good_values(3 * RECORDS), good_values(1, seed=8)
 
@@ -136,7 +136,7 @@ def test_an_ecg_from_a_bedside_does_not_wait_for_an_archive(tmp_path, monkeypatc
         sent_at = datetime.now(UTC)
         return sent_at, await collect(settings, until=lambda answers: answers.answered > len(archive))
 
-    with ward(tmp_path) as there:
+    with ward(tmp_path, servers) as there:
         there.start()
         sent_at, answers = asyncio.run(publish_and_collect(there.settings))
     one_report_each(answers, archive | bedside)
@@ -165,24 +165,29 @@ def hostile_values(count, good):
     return {f"hostile-{n}": (None, kinds[n % len(kinds)]()) for n in range(count)}
 
 
-def test_hostile_messages_are_rejected_one_by_one_and_memory_stays_flat(tmp_path):
-    good = good_values(RECORDS)
-    hostile = hostile_values(RECORDS, good)
+def mixed_values(number):
+    """Return a round of good records and as many hostile messages, shuffled."""
+    good = good_values(RECORDS, seed=100 + number)
+    hostile = {f"{name}-{number}": value for name, value in hostile_values(RECORDS, good_values(1)).items()}
     mixed = list((good | hostile).items())
     random.Random(3).shuffle(mixed)
-    with ward(tmp_path) as there:
+    return dict(mixed)
+
+
+def test_hostile_messages_are_rejected_one_by_one_and_memory_stays_flat(tmp_path, servers):
+    """Queues and buffers fill up during the first rounds, more slowly on a busy machine; a leak grows in each."""
+    with ward(tmp_path, servers) as there:
         worker = there.start()
-        # Enough to fill every queue and buffer once: what they hold is not a leak.
-        asyncio.run(publish_values(there.settings, good_values(WARM, seed=99)))
-        warm = asyncio.run(collect(there.settings, until=lambda a: a.answered >= WARM))
-        before = psutil.Process(worker.process.pid).memory_info().rss
-        asyncio.run(publish_values(there.settings, dict(mixed)))
-        answers = asyncio.run(collect(there.settings, until=lambda a: a.answered >= WARM + len(mixed)))
-        after = psutil.Process(worker.process.pid).memory_info().rss
+        memory = []
+        for rounds in range(1, MOST_ROUNDS + 1):
+            asyncio.run(publish_values(there.settings, mixed_values(rounds)))
+            answers = asyncio.run(collect(there.settings, until=lambda a: a.answered >= rounds * 2 * RECORDS))  # noqa: B023
+            memory.append(psutil.Process(worker.process.pid).memory_info().rss)
+            if rounds > 1 and memory[-1] < memory[-2] * 1.1:
+                break
         assert worker.running
-    assert len(warm.report_ids) == WARM
-    assert answers.counts[ECG_RISK] == len(answers.report_ids) == WARM + len(good)
-    assert answers.counts[ECG_REJECTED] == len(answers.rejections) == len(hostile)
-    assert {r.code for r in answers.rejections.values()} <= {"malformed_record", "oversized_record"}
-    assert after < before * 1.1
-    print(f"memory {before / 2**20:.0f} -> {after / 2**20:.0f} MiB")
+    assert answers.counts[ECG_RISK] == len(answers.report_ids) == rounds * RECORDS
+    assert answers.counts[ECG_REJECTED] == len(answers.rejections) == rounds * RECORDS
+    assert {r.code for r in answers.rejections.values()} <= {"malformed_record", "oversized_record", "unknown_schema"}
+    assert memory[-1] < memory[-2] * 1.1
+    print("memory", *(f"{size / 2**20:.0f} MiB" for size in memory))

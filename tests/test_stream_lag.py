@@ -39,16 +39,17 @@ async def publish_in_a_transaction(settings, values):
     async with new_producer(settings.kafka) as producer:
         for key, value in values:
             await producer.send_and_wait(ECG_RECORDS, value, key=key, partition=PARTITION)
-        await (await producer.send_batch(commit_mark(producer), ECG_RECORDS, partition=PARTITION))
+        await (await producer.send_batch(commit_mark(producer), settings.kafka.topic(ECG_RECORDS), partition=PARTITION))
 
 
-def test_a_transactions_mark_is_no_work_that_is_left(tmp_path):
+def test_a_transactions_mark_is_no_work_that_is_left(tmp_path, servers):
     values = good_values(2)
-    with ward(tmp_path) as there:
+    with ward(tmp_path, servers) as there:
         asyncio.run(publish_in_a_transaction(there.settings, values.values()))
         worker = there.start(watchdog_s=WATCHDOG_S)
         asyncio.run(collect(there.settings, until=lambda answers: answers.answered == len(values)))
         with pytest.raises(subprocess.TimeoutExpired):  # idle, it is not taken for stalled
             worker.process.wait(2 * WATCHDOG_S)
         with urllib.request.urlopen(f"http://127.0.0.1:{worker.settings.process.http_port}/metrics") as answer:
-            assert f'cardiacnets_lag_records{{topic="{ECG_RECORDS}"}} 0.0' in answer.read().decode()
+            topic = there.settings.kafka.topic(ECG_RECORDS)
+            assert f'cardiacnets_lag_records{{topic="{topic}"}} 0.0' in answer.read().decode()
