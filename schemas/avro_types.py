@@ -34,7 +34,11 @@ PROMOTIONS = {
 }
 """What a reader may take for what a writer wrote (Avro 1.12, Schema Resolution)."""
 TIMES = frozenset({"timestamp-millis", "timestamp-micros"})
-"""The logical types that matter to us: the unit of a time."""
+"""The logical types of a time that we take: they say its unit."""
+OTHER_TIMES = frozenset(
+    {"timestamp-nanos", "local-timestamp-millis", "local-timestamp-micros", "local-timestamp-nanos"}
+)
+"""Those of a time that we do not take: their numbers are no microseconds since 1970 in UTC."""
 
 
 class Field(NamedTuple):
@@ -162,8 +166,8 @@ class _Expansion:
                 return {"type": "array", "items": self.sized(node.get("items"), namespace, depth + 1)}
             case "map":
                 return {"type": "map", "values": self.sized(node.get("values"), namespace, depth + 1)}
-            case "long" if node.get("logicalType") in TIMES:
-                return {"type": "long", "logicalType": node["logicalType"]}
+            case "long" if isinstance(time := node.get("logicalType"), str) and time in TIMES | OTHER_TIMES:
+                return {"type": "long", "logicalType": time}
             case _:
                 return self.expand(kind, namespace, depth + 1)
 

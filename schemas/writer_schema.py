@@ -23,6 +23,7 @@ from fastavro.schema import SchemaParseException, UnknownType
 
 from .avro_types import (
     MAX_SHOWN_CHARACTERS,
+    OTHER_TIMES,
     AvroType,
     Field,
     WrittenRecord,
@@ -192,6 +193,18 @@ def _check_resolution(written: WrittenRecord) -> None:
                 f"the schema's field {name} is of type {kind_of(avro_type)}, which does not resolve into ours",
                 field=name,
             )
+    if time := _other_time(types.get("recorded_at", "null")):
+        raise UnusableSchema(
+            f"the schema's field recorded_at is a {time}: write a timestamp-millis or a timestamp-micros",
+            field="recorded_at",
+        )
+
+
+def _other_time(avro_type: AvroType) -> str | None:
+    """Return the logical type of a time, or of a branch of it, that must not be taken for microseconds in UTC."""
+    branches = avro_type if isinstance(avro_type, list) else [avro_type]
+    times = (branch.get("logicalType") for branch in branches if isinstance(branch, dict))
+    return next((time for time in times if time in OTHER_TIMES), None)
 
 
 def _foreign_step(kind: str, fields: tuple[Field, ...]) -> Step:
@@ -212,8 +225,8 @@ def _as_ours(field: Field) -> AvroType:
 def _with_time(avro_type: AvroType, time: AvroType | None) -> AvroType:
     if isinstance(avro_type, list):
         return [_with_time(branch, time) for branch in avro_type]
-    if isinstance(avro_type, dict) and avro_type["type"] == "long":
-        return "long" if time is None else avro_type
+    if isinstance(avro_type, dict):
+        return "long" if avro_type["type"] == "long" and time is None else avro_type
     return time if time is not None and avro_type in {"int", "long"} else avro_type
 
 

@@ -2,8 +2,13 @@
 
 import itertools
 
+import hypothesis
 import pytest
 from shared_servers import shared_servers
+
+# A busy machine may take ten times as long for one example.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 pytest_plugins = ["skips"]
 

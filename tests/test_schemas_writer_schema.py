@@ -1,5 +1,6 @@
 """A record is read by its writer's schema and resolved into ours by name; a schema that cannot be is refused once."""
 
+import contextlib
 import io
 import itertools
 import json
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 
 import fastavro
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.avro_types import MAX_DEPTH, MAX_SCHEMA_BYTES, MAX_TYPES
@@ -128,6 +129,11 @@ def test_fields_in_any_order_with_foreign_ones_between_and_optional_ones_absent_
         ("sex", {"type": "enum", "name": "Sex", "symbols": ["male", "other", "female"]}, "female"),
         ("recorded_at", {"type": "long", "logicalType": "timestamp-millis"}, RECORD["recorded_at"]),
         ("recorded_at", "long", int(RECORD["recorded_at"].timestamp() * 1e6)),
+        (
+            "recorded_at",
+            ["long", {"type": "array", "items": "long"}],
+            int(RECORD["recorded_at"].timestamp() * 1e6),
+        ),
         ("site", ["null", "int", "string"], "ward 3"),
     ],
 )
@@ -163,6 +169,14 @@ def test_a_value_that_does_not_resolve_is_refused_though_its_schema_does(name, k
         (OURS | {"sex": {"type": "enum", "name": "Gender", "symbols": ["female", "male"]}}, "sex is of type enum"),
         (OURS | {"sex": {"type": "enum", "name": "Sex", "symbols": ["F", "M"]}}, "sex is of type enum"),
         (OURS | {"recorded_at": "double"}, "recorded_at is of type double"),
+        (
+            OURS | {"recorded_at": {"type": "long", "logicalType": "timestamp-nanos"}},
+            "recorded_at is a timestamp-nanos",
+        ),
+        (
+            OURS | {"recorded_at": ["null", {"type": "long", "logicalType": "local-timestamp-millis"}]},
+            "recorded_at is a local-timestamp-millis: write a timestamp-millis",
+        ),
         (OURS | {"site": ["null", "int"]}, None),
     ],
 )
@@ -263,13 +277,51 @@ def test_what_is_no_schema_of_an_ecg_is_refused(text):
         st.none() | st.booleans() | st.integers() | st.text(max_size=8),
         lambda x: (
             st.lists(x)
-            | st.dictionaries(st.sampled_from(["type", "name", "fields", "items", "symbols", "values", "size"]), x)
+            | st.dictionaries(
+                st.sampled_from(["type", "name", "fields", "items", "symbols", "values", "size", "logicalType"]), x
+            )
         ),
     )
 )
 def test_any_json_is_a_schema_or_refused(tree):
     with pytest.raises(UnusableSchema):
         resolve_schema(json.dumps(tree))
+
+
+def nodes_of(tree):
+    """Yield every list and dictionary of a schema."""
+    if isinstance(tree, dict | list):
+        yield tree
+        for child in tree.values() if isinstance(tree, dict) else tree:
+            yield from nodes_of(child)
+
+
+PARTS = [None, True, 0, -1, 1.5, "", "null", "long", "Sex", "fixed", [], {}, ["null", "long"], [1], {"type": "long"}]
+PARTS += [{"type": "array", "items": "long"}, {"type": "long", "logicalType": "timestamp-millis"}, "timestamp-nanos"]
+KEYS = ["type", "name", "fields", "items", "values", "symbols", "size", "logicalType", "namespace", "default"]
+
+
+@settings(max_examples=500)
+@given(st.data())
+def test_a_schema_of_ours_with_anything_changed_is_a_schema_or_refused(data):
+    schema = json.loads(json.dumps(schema_of({"vitals": {"type": "map", "values": "string"}} | OURS)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        nodes = list(nodes_of(schema))
+        node = nodes[data.draw(st.integers(0, len(nodes) - 1))]
+        part = json.loads(json.dumps(data.draw(st.sampled_from(PARTS))))
+        if isinstance(node, dict):
+            node[data.draw(st.sampled_from(KEYS))] = part
+        else:
+            node.insert(0, part)
+    with contextlib.suppress(UnusableSchema):
+        resolve_schema(json.dumps(schema))
+
+
+@pytest.mark.parametrize("logical_type", [["a"], {"a": 1}, None, 7, "timestamp-eons", "local-timestamp-micros"])
+def test_a_logical_type_of_a_foreign_field_does_not_matter(logical_type):
+    schema = schema_of({"at": {"type": "long", "logicalType": logical_type}} | OURS)
+    plain = schema_of({"at": "long"} | OURS)
+    assert_read_right(read_by(schema, written(plain, {"at": 2**62} | RECORD)))
 
 
 def test_a_named_type_may_be_used_again():
