@@ -1,6 +1,6 @@
 """Screens ECG files without Kafka, and answers each file in order.
 
-While the engine runs one batch, a thread reads and prepares the next batch, since reading takes as long as the network.
+While the engine runs one batch, a thread reads and prepares the next batch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The alerts as the pages show them: one row an alert, and what changed since the pages were told last."""
+"""The alerts as the pages show them: one row for each alert, and what changed since the last call."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AlertRow(msgspec.Struct, kw_only=True):
 
 
 class AlertRows:
-    """Keeps the alerts in a book, and notes what the pages have to be told.
+    """Keeps the alerts in a book, and notes which of them changed.
 
     Args:
         limit: how many alerts are kept.

@@ -65,7 +65,7 @@ class WaveformCache:
             record_id, value = await self._waiting.get()
             try:
                 await self._redis.set(waveform_key(record_id), value, ex=spread_ttl_s(self._ttl_s))
-            except Exception as error:  # noqa: BLE001  whatever it is, it is told, and the next one is stored
+            except Exception as error:  # noqa: BLE001  it is logged, and the next waveform is stored
                 self._drop(error)
             else:
                 self._failures = 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,15 @@ from inference.geometry import MICROVOLTS_PER_STEP
 from inference.open_engine_for_bundle import open_float32_engine
 from inference.phenotypes import MEASUREMENTS
 from inference.readout import Finding
+from inference.screen_files import screen_sources
 from inference.screener import Screener, Screening
 from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import RecordError
 from schemas.messages import DISEASES, EMBEDDING_SIZE, SUBTYPES
 from training.arrays import Floats
 from training.cohort.layout import SAMPLE_RATE_HZ
+
+Source = TypeVar("Source")
 
 BATCH_RECORDS = 32
 
@@ -80,7 +83,7 @@ def predict_cohort(
         EngineFailed: the engine failed for a whole batch.
         EngineUnavailable: no engine can be opened.
     """
-    return _predict(bundle, (_record(number, ecgs[row]) for number, row in enumerate(rows)), len(rows), progress)
+    return _predict(bundle, range(len(rows)), lambda number: _record(number, ecgs[rows[number]]), progress)
 
 
 def predict_files(
@@ -91,23 +94,24 @@ def predict_files(
     Raises:
         EngineFailed, EngineUnavailable: as for `predict_cohort`.
     """
-    return _predict(bundle, map(read_or_refuse, paths), len(paths), progress)
+    return _predict(bundle, paths, read_or_refuse, progress)
 
 
 def _predict(
-    bundle: Bundle, items: Iterator[EcgRecord | RecordError], n: int, progress: Callable[[int], object]
+    bundle: Bundle,
+    sources: Sequence[Source],
+    read: Callable[[Source], EcgRecord | RecordError],
+    progress: Callable[[int], object],
 ) -> Predictions:
-    columns, refusals, done = _empty(n), Counter[str](), 0
+    columns, refusals = _empty(len(sources)), Counter[str]()
     with closing(open_float32_engine(bundle)) as engine:
-        screener = Screener(bundle, engine)
-        while batch := list(islice(items, BATCH_RECORDS)):
-            for row, answer in enumerate(screener.screen(batch), done):
-                if isinstance(answer, Screening):
-                    _fill(columns, row, answer.finding)
-                else:
-                    refusals[answer.error.wire_code] += 1
-            done += len(batch)
-            progress(done)
+        answers = screen_sources(Screener(bundle, engine), sources, read, records_a_batch=BATCH_RECORDS)
+        for row, (_, answer) in enumerate(answers):
+            if isinstance(answer, Screening):
+                _fill(columns, row, answer.finding)
+            else:
+                refusals[answer.error.wire_code] += 1
+            progress(row + 1)
     return Predictions(screened=np.isfinite(columns["probabilities"][:, 0]), refusals=dict(refusals), **columns)
 
 
