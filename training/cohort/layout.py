@@ -41,8 +41,9 @@ FOLDS: tuple[Fold, ...] = get_args(Fold)
 SHARES = (0.8, 0.1)
 """Of the patients: for training, for development; the rest is for the test."""
 FORMAT = 1
-SAMPLE_RATE_HZ = 500
-ECG_SHAPE = (len(LEADS), 5000)
+RECORDED_RATE_HZ, RECORDED_SAMPLES = 500, 5000
+"""Cohorts and simulations keep 10 s at this rate; the networks take `inference.geometry.SAMPLE_RATE_HZ`."""
+ECG_SHAPE = (len(LEADS), RECORDED_SAMPLES)
 CINE_SHAPE = (50, 96, 96)
 
 DESCRIPTION, INDEX, ECGS, CINES, SHORT_AXIS = "cohort.json", "index.parquet", "ecgs.npy", "cines.npy", "short_axis.npy"

@@ -16,7 +16,7 @@ from schemas.ecg_record import MAX_STEP, EcgRecord
 from schemas.errors import InvalidSettings, UnreadableCohort, UnusableSignal
 from schemas.messages import CardiomyopathySubtype, Disease
 
-from .layout import ECG_SHAPE, SAMPLE_RATE_HZ
+from .layout import ECG_SHAPE, RECORDED_RATE_HZ
 
 DISEASE_CODES: dict[Disease, tuple[str, ...]] = {
     "coronary_artery_disease": ("I20", "I21", "I22", "I23", "I24", "I25"),
@@ -52,11 +52,11 @@ def as_kept(record: EcgRecord) -> NDArray[np.int16]:
     Raises:
         RecordError: the gate refuses it, or it has another rate or is shorter; its code says which.
     """
-    if record.sample_rate_hz != SAMPLE_RATE_HZ:
-        sentence = f"a rate of {record.sample_rate_hz:g} Hz: a cohort keeps {SAMPLE_RATE_HZ} Hz"
+    if record.sample_rate_hz != RECORDED_RATE_HZ:
+        sentence = f"a rate of {record.sample_rate_hz:g} Hz: a cohort keeps {RECORDED_RATE_HZ} Hz"
         raise UnusableSignal(sentence, code="unsupported_rate", sample_rate_hz=record.sample_rate_hz)
     if record.n_samples < ECG_SHAPE[1]:
-        duration_s = record.n_samples / SAMPLE_RATE_HZ
+        duration_s = record.n_samples / RECORDED_RATE_HZ
         raise UnusableSignal(f"{duration_s:g} s: a cohort keeps 10 s", code="too_short", duration_s=duration_s)
     steps = np.round(usable_signals(record) * (1e3 / MICROVOLTS_PER_STEP))
     return steps.clip(-MAX_STEP, MAX_STEP).astype(np.int16)

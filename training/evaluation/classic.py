@@ -17,7 +17,7 @@ from inference.geometry import MICROVOLTS_PER_STEP
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from training.arrays import Floats
-from training.cohort.layout import PHENOTYPES, SAMPLE_RATE_HZ, Cohort
+from training.cohort.layout import PHENOTYPES, RECORDED_RATE_HZ, Cohort
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
 from training.instruments.linear_model import fit_logistic, fit_ridge, load_linear
 
@@ -83,5 +83,5 @@ def classic_features(ecgs: NDArray[np.int16], rows: NDArray[np.intp], *, progres
 def _measured_chunks(ecgs: NDArray[np.int16], rows: NDArray[np.intp], progress: Progress) -> Iterator[Floats]:
     for start in range(0, len(rows), CHUNK_RECORDS):
         chunk = np.asarray(ecgs[rows[start : start + CHUNK_RECORDS]], np.float32)
-        yield measure_ecgs(chunk * np.float32(MICROVOLTS_PER_STEP / 1e3), SAMPLE_RATE_HZ)
+        yield measure_ecgs(chunk * np.float32(MICROVOLTS_PER_STEP / 1e3), RECORDED_RATE_HZ)
         progress(start + len(chunk))

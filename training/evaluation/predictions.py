@@ -24,7 +24,7 @@ from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import RecordError
 from schemas.messages import DISEASES, EMBEDDING_SIZE, SUBTYPES
 from training.arrays import Floats
-from training.cohort.layout import SAMPLE_RATE_HZ
+from training.cohort.layout import RECORDED_RATE_HZ
 
 Source = TypeVar("Source")
 
@@ -119,7 +119,7 @@ def _record(number: int, ecg: NDArray[np.int16]) -> EcgRecord:
     return EcgRecord(
         record_id=str(number),
         leads=LEADS,
-        sample_rate_hz=float(SAMPLE_RATE_HZ),
+        sample_rate_hz=float(RECORDED_RATE_HZ),
         microvolts_per_step=MICROVOLTS_PER_STEP,
         samples=np.asarray(ecg, "<i2").tobytes(),
     )

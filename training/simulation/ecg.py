@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from inference.geometry import MICROVOLTS_PER_STEP
 from schemas.ecg_record import LEADS, EcgRecord
 from training.arrays import Floats
+from training.cohort.layout import RECORDED_RATE_HZ, RECORDED_SAMPLES
 
 from .activation import build_wall, conduct, conduct_from_focus
-from .electrodes import SAMPLE_RATE_HZ, SAMPLES, Sources, Torso, build_torso, leads, potentials, record_noise
+from .electrodes import Sources, Torso, build_torso, leads, potentials, record_noise
 from .patient import Patient
 from .physiology import draw_patient
 from .rhythm import ATRIAL_PREMATURE, SINUS, VENTRICULAR_PREMATURE, draw_beats
@@ -56,12 +57,12 @@ def simulate_ecg(patient: Patient) -> NDArray[np.int16]:
     rng = np.random.default_rng(patient.ecg_seed)
     beats = draw_beats(rng, patient.rhythm)
     torso, turn = _chest(rng, patient)
-    electrodes = np.zeros((9, SAMPLES))
+    electrodes = np.zeros((9, RECORDED_SAMPLES))
     for kind, sources, before_ms in _waves(rng, patient):
         at_ms = 1e3 * beats.onsets_s[beats.kinds == kind] - before_ms
         _add(electrodes, _see(sources, torso, turn), at_ms, beats.breathing[beats.kinds == kind])
     if patient.rhythm.atrial_fibrillation:
-        electrodes += potentials(fibrillation_sources(rng, SAMPLES), torso)
+        electrodes += potentials(fibrillation_sources(rng, RECORDED_SAMPLES), torso)
     electrodes += record_noise(rng, patient.electrics.noise, beats.breathing_hz)
     steps = np.round(leads(electrodes) * 1e3 / MICROVOLTS_PER_STEP)
     return np.clip(steps, -LARGEST_STEP, LARGEST_STEP).astype(np.int16)
@@ -79,7 +80,7 @@ def _record(patient: Patient, seed: int) -> EcgRecord:
         patient_id=f"synthetic-patient-{seed}-{patient.number}",
         device_id="synthetic",
         leads=LEADS,
-        sample_rate_hz=float(SAMPLE_RATE_HZ),
+        sample_rate_hz=float(RECORDED_RATE_HZ),
         microvolts_per_step=MICROVOLTS_PER_STEP,
         samples=simulate_ecg(patient).astype("<i2").tobytes(),
         paced=False,
@@ -128,7 +129,7 @@ def _add(electrodes: Floats, wave: Wave, at_ms: Floats, breathing: Floats) -> No
     """Add a wave at these times, in place, as far as it is within the recording."""
     length = wave.middle.shape[1]
     for start, breath in zip(np.rint(at_ms / MS).astype(int), breathing, strict=True):
-        first, last = max(start, 0), min(start + length, SAMPLES)
+        first, last = max(start, 0), min(start + length, RECORDED_SAMPLES)
         if first < last:
             part = slice(first - start, last - start)
             electrodes[:, first:last] += wave.middle[:, part] + breath * wave.breath[:, part]

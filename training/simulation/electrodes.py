@@ -14,11 +14,9 @@ import numpy as np
 from scipy.signal import butter, lfilter
 
 from training.arrays import Floats
+from training.cohort.layout import RECORDED_RATE_HZ, RECORDED_SAMPLES
 
 from .patient import Habitus
-
-SAMPLE_RATE_HZ = 500
-SAMPLES = 5000
 
 LEAD_I = np.array((0.632, -0.235, -0.059))
 LEAD_II = np.array((0.235, 1.066, 0.132))
@@ -47,7 +45,7 @@ WANDER_HZ = (0.05, 0.12, 0.35, 0.6)
 MOTIONS = 0.35
 """Movements of an electrode in a recording of typical noise, on average."""
 MUSCLE_HZ = (20, 150)
-MUSCLE_FILTER = butter(1, MUSCLE_HZ, "bandpass", fs=SAMPLE_RATE_HZ)
+MUSCLE_FILTER = butter(1, MUSCLE_HZ, "bandpass", fs=RECORDED_RATE_HZ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ def record_noise(rng: np.random.Generator, level: float, breathing_hz: float) ->
 
 
 def _times_s() -> Floats:
-    return np.arange(SAMPLES) / SAMPLE_RATE_HZ
+    return np.arange(RECORDED_SAMPLES) / RECORDED_RATE_HZ
 
 
 def _wander(rng: np.random.Generator, breathing_hz: float) -> Floats:
@@ -150,14 +148,14 @@ def _sines(rng: np.random.Generator, rates_hz: Floats, sizes: Floats) -> Floats:
 
 def _muscle(rng: np.random.Generator) -> Floats:
     """Return (9, samples) of about unit deviation: tremor that swells and fades, more in some electrodes."""
-    coloured = lfilter(*MUSCLE_FILTER, rng.standard_normal((9, SAMPLES)), axis=1)
+    coloured = lfilter(*MUSCLE_FILTER, rng.standard_normal((9, RECORDED_SAMPLES)), axis=1)
     swelling = np.interp(_times_s(), np.linspace(0, 10, 8), rng.lognormal(0, 0.35, 8))
     return np.asarray(coloured * swelling * rng.lognormal(0.3, 0.4, (9, 1)))
 
 
 def _add_motion(rng: np.random.Generator, noise: Floats) -> None:
     """Add a slow bump to one electrode: the skin stretches and gives way."""
-    lasting = int(SAMPLE_RATE_HZ * rng.uniform(0.3, 1.5))
-    start = int(rng.integers(0, SAMPLES - lasting))
+    lasting = int(RECORDED_RATE_HZ * rng.uniform(0.3, 1.5))
+    start = int(rng.integers(0, RECORDED_SAMPLES - lasting))
     bump = np.sin(np.linspace(0, np.pi, lasting)) ** 2 * np.sign(rng.standard_normal())
     noise[rng.integers(9), start : start + lasting] += MOTION_MV * rng.lognormal(0, 0.5) * bump

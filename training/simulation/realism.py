@@ -22,6 +22,7 @@ from schemas.ecg_record import LEADS, MISSING_SAMPLE
 from schemas.errors import InvalidSettings
 from training.arrays import Floats
 from training.cohort.labelled_ecgs import LABELS, one_a_patient, read_labelled_ecgs
+from training.cohort.layout import RECORDED_RATE_HZ, RECORDED_SAMPLES
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
 
 from .ecg import simulate_ecg
@@ -32,7 +33,6 @@ from .physiology import draw_patient
 
 DATA_SETS = ("LUDB", "PTB-XL")
 ADULT_YEARS = 18
-RATE_HZ, SAMPLES = 500.0, 5000
 AGREES = 0.5
 """Standardised difference up to which two groups agree."""
 NARROW, WIDE = 0.6, 1.7
@@ -167,7 +167,7 @@ def read_real_ecgs(folder: Path) -> RealEcgs:
     signals = np.stack([_signals_mv(ecg.path) for ecg in ecgs])
     return RealEcgs(
         signals_mv=signals,
-        measured=measure_ecgs(signals, RATE_HZ),
+        measured=measure_ecgs(signals, RECORDED_RATE_HZ),
         normal=np.array(["NORM" in ecg.diagnoses for ecg in ecgs]),
         data_sets=np.array([ecg.dataset for ecg in ecgs]),
         age_years=np.array([ecg.age_years for ecg in ecgs]),
@@ -180,10 +180,10 @@ def _signals_mv(path: Path) -> NDArray[np.float32]:
     if missing := [lead for lead in LEADS if lead not in ecg.leads]:
         raise InvalidSettings(f"{path} lacks the leads {', '.join(missing)}")
     steps = np.frombuffer(ecg.samples, "<i2").reshape(len(ecg.leads), -1)[[ecg.leads.index(lead) for lead in LEADS]]
-    if ecg.sample_rate_hz != RATE_HZ or steps.shape[1] < SAMPLES:
+    if ecg.sample_rate_hz != RECORDED_RATE_HZ or steps.shape[1] < RECORDED_SAMPLES:
         raise InvalidSettings(f"{path} does not hold 10 s at 500 Hz")
     signals = np.where(steps == MISSING_SAMPLE, np.nan, steps * (ecg.microvolts_per_step / 1e3))
-    return signals[:, :SAMPLES].astype(np.float32)
+    return signals[:, :RECORDED_SAMPLES].astype(np.float32)
 
 
 def read_real_cine(path: Path) -> NDArray[np.uint16]:
@@ -223,7 +223,7 @@ def simulate_patients(count: int, seed: int, tick: Callable[[], object]) -> Simu
     return SimulatedPatients(
         patients=tuple(patients),
         signals_mv=signals,
-        measured=measure_ecgs(signals, RATE_HZ),
+        measured=measure_ecgs(signals, RECORDED_RATE_HZ),
         hearts=np.stack(hearts),
         healthy=np.array([is_healthy(patient) for patient in patients]),
     )

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from engines.whole_file import write_whole
 from schemas.ecg_record import LEADS
 from training.arrays import Floats
+from training.cohort.layout import RECORDED_RATE_HZ
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS
 
 from .four_chamber import draw_four_chamber
 from .heart import build_heart
-from .realism import DATA_SETS, RATE_HZ, EcgComparison, HeartComparison, RealEcgs, Realism, SimulatedPatients, Spread
+from .realism import DATA_SETS, EcgComparison, HeartComparison, RealEcgs, Realism, SimulatedPatients, Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -223,7 +224,7 @@ def _draw_paper(axes: Axes, signals_mv: NDArray[np.float32]) -> None:
     """Draw 12 leads of 2.5 s in three rows of four, and lead II for 10 s."""
     height = _ROW_MV * (len(_PAPER_ROWS) + 1)
     _draw_grid(axes, 4 * _COLUMN_S, height)
-    samples = int(_COLUMN_S * RATE_HZ)
+    samples = int(_COLUMN_S * RECORDED_RATE_HZ)
     for row, leads in enumerate(_PAPER_ROWS):
         for column, lead in enumerate(leads):
             part = slice(column * samples, (column + 1) * samples)
@@ -243,7 +244,7 @@ def _draw_grid(axes: Axes, width_s: float, height_mv: float) -> None:
 
 
 def _draw_trace(axes: Axes, trace_mv: NDArray[np.float32], start_s: float, level_mv: float, lead: str) -> None:
-    time = start_s + np.arange(len(trace_mv)) / RATE_HZ
+    time = start_s + np.arange(len(trace_mv)) / RECORDED_RATE_HZ
     axes.plot(time, level_mv + trace_mv - np.nanmedian(trace_mv), color="black", linewidth=0.6)
     axes.text(start_s + 0.05, level_mv + 0.75, lead, fontsize=8)
 

@@ -28,7 +28,7 @@ from training.cohort.layout import (
     CINES,
     ECGS,
     PHENOTYPES,
-    SAMPLE_RATE_HZ,
+    RECORDED_RATE_HZ,
     SHARES,
     SHORT_AXIS,
     Cohort,
@@ -242,7 +242,7 @@ def _write_record(folder: Path, simulated: SimulatedPatient) -> None:
     person = simulated.patient.person
     wfdb.wrsamp(
         simulated.record_id,
-        fs=SAMPLE_RATE_HZ,
+        fs=RECORDED_RATE_HZ,
         units=["mV"] * len(LEADS),
         sig_name=list(LEADS),
         d_signal=simulated.ecg.T,

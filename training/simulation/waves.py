@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.arrays import Floats
+from training.cohort.layout import RECORDED_RATE_HZ
 
 from .activation import APEX, NORMAL_EDV_ML, REGIONS, RIGHT_WALL, SEGMENTS, Activation, Wall
-from .electrodes import SAMPLE_RATE_HZ, Sources
+from .electrodes import Sources
 from .patient import TERRITORIES, Patient
 
-MS = 1000 / SAMPLE_RATE_HZ
+MS = 1000 / RECORDED_RATE_HZ
 BEFORE_MS = 60.0
 """A template of the ventricles begins this long before the QRS complex: its foot is not cut."""
 TAIL = 2.6
@@ -226,10 +227,10 @@ def atrial_sources(rng: np.random.Generator, patient: Patient, *, premature: boo
 
 def fibrillation_sources(rng: np.random.Generator, samples: int) -> Sources:
     """Return f waves over a whole recording: two wandering circuits, the nearer one in the right atrium."""
-    times = np.arange(samples) / SAMPLE_RATE_HZ
+    times = np.arange(samples) / RECORDED_RATE_HZ
     knots = np.linspace(0, times[-1], 12)
     rate = rng.uniform(4.5, 8) + np.stack([np.interp(times, knots, rng.normal(0, 0.5, 12)) for _ in range(2)])
-    phase = 2 * np.pi * (np.cumsum(rate, axis=1) / SAMPLE_RATE_HZ + rng.random((2, 1)))
+    phase = 2 * np.pi * (np.cumsum(rate, axis=1) / RECORDED_RATE_HZ + rng.random((2, 1)))
     swelling = np.stack([np.interp(times, knots, rng.lognormal(0, 0.3, 12)) for _ in range(2)])
     courses = swelling * (np.sin(phase) + 0.35 * np.sin(2 * phase + 0.8))
     size = 0.032 * rng.lognormal(0, 0.5)

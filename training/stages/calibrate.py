@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from inference.geometry import CROP_SAMPLES
 from inference.manifest import Calibration, DiseaseHead, IsotonicCalibration, OperatingPoints, TemperatureCalibration
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from inference.readout import PROBABILITY_DECIMALS
 from inference.readout import calibrate as apply_calibration
+from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES, Disease
 from training.arrays import Floats
@@ -92,7 +94,7 @@ def average_logits(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], 
     """Return the disease logits (row, 5), averaged over the crops of a record as in serving."""
     from engines.torch_engine import TorchEngine
 
-    engine = TorchEngine(network.eval(), ("disease_logits",), row_shape=(12, 2250))
+    engine = TorchEngine(network.eval(), ("disease_logits",), row_shape=(len(LEADS), CROP_SAMPLES))
     parts = [
         engine.run(crops)["disease_logits"].reshape(-1, n_crops, len(DISEASES)).mean(axis=1, dtype=np.float64)
         for crops in iterate_preprocessed(cohort, rows, n_crops, BATCH_RECORDS)

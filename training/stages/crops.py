@@ -20,12 +20,11 @@ from inference import waveform
 from inference.geometry import CROP_SAMPLES, MICROVOLTS_PER_STEP, SAMPLE_RATE_HZ
 from inference.waveform import filter_operator, standardise
 from schemas.errors import InvalidSettings
-from training.cohort.layout import DESCRIPTION, ECGS, INDEX, Cohort
+from training.cohort.layout import DESCRIPTION, ECGS, INDEX, RECORDED_RATE_HZ, Cohort
 from training.cohort.whole_file import write_array
 
 RESAMPLED = "ecgs_250hz.npy"
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-RECORDED_RATE_HZ = 500
 MILLIVOLTS_PER_STEP = MICROVOLTS_PER_STEP / 1e3
 RESAMPLED_SAMPLES = 10 * SAMPLE_RATE_HZ
 LAST_OFFSET = RESAMPLED_SAMPLES - CROP_SAMPLES
