@@ -320,7 +320,7 @@ class _Learner:
         package(bundle, finetuned, calibrated, cohort, label)
 
     def fit_oracle(self) -> None:
-        """See `oracle`."""
+        """See `evaluation.cmr_oracle`."""
         from .evaluation.cmr_oracle import fit_oracle
 
         stage = self.folders.stage
