@@ -12,7 +12,7 @@ from needed import needs_engine
 
 import engines.choice_cache as cache
 from engines import choice as engines_choice
-from engines.catalog import CATALOG, available_engines
+from engines.catalog import CATALOG, ENGINES, available_engines
 from engines.choice import (
     Choice,
     Probe,
@@ -83,7 +83,7 @@ class Answering:
 def test_the_fastest_engine_that_agrees_is_chosen_and_the_figures_of_all_are_told(graph, probe, tmp_path):
     choice = choose_engine(graph, probe, threads=1, rows=8, cache_dir=tmp_path)
     assert choice.name == max(choice.rows_per_s, key=choice.rows_per_s.get)
-    assert set(choice.rows_per_s) | set(choice.refused) == set(available_engines())
+    assert set(choice.rows_per_s) | set(choice.refused) == set(ENGINES)
     assert set(FLOAT32_ENGINES) <= set(choice.rows_per_s)
     assert all(worst < 1e-6 for name in FLOAT32_ENGINES for worst in choice.differences[name].values())
     assert choice.threads == 1

@@ -9,8 +9,8 @@ import pytest
 import redis.asyncio
 import zstandard
 from sample_cine import sample_cine
+from waiting import PATIENCE_S
 
-from stream.cines import store as cine_store
 from stream.cines.store import CineStore, CorruptCine, RedisFull, RedisUnavailable, cine_key, lock_key
 from stream.demo.embedded_servers import embedded_redis
 from stream.screening.metrics import Metrics
@@ -130,17 +130,24 @@ async def test_a_lock_has_one_owner_at_a_time_and_only_its_owner_releases_it(sto
     assert await client.exists(lock_key("q")) == 0
 
 
-async def test_a_lock_lasts_as_long_as_its_owner_lives_and_little_longer(store, client, monkeypatch):
-    monkeypatch.setattr(cine_store, "LOCK_S", 0.3)
-    monkeypatch.setattr(cine_store, "LOCK_MS", "300")
-    claim = await store.claim("q")
-    async with claim:
-        await asyncio.sleep(0.6)
+async def test_a_lock_lasts_as_long_as_its_owner_lives(settings, client):
+    async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s, lock_s=3) as store:
+        async with await store.claim("q"):
+            left = await client.pttl(lock_key("q"))
+            while (now := await client.pttl(lock_key("q"))) <= left:  # until it is renewed
+                left = now
+                await asyncio.sleep(0.01)
+            assert await store.claim("q") is None
+        assert await store.claim("q")
+
+
+async def test_a_lock_whose_owner_is_killed_is_free_after_a_while(settings, client):
+    async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s, lock_s=2) as store:
+        assert await store.claim("q")  # and its owner is killed at once
         assert await store.claim("q") is None
-    assert await store.claim("q")  # and this owner is killed at once
-    assert await store.claim("q") is None
-    await asyncio.sleep(0.4)
-    assert await store.claim("q")
+        while not (claim := await store.claim("q")):
+            await asyncio.sleep(0.01)
+        assert claim
 
 
 async def test_a_full_redis_is_told_from_one_that_is_gone(store, client, settings):
@@ -159,7 +166,7 @@ async def test_a_full_redis_is_told_from_one_that_is_gone(store, client, setting
 
 async def test_a_redis_that_is_gone_is_said_so_soon_and_without_its_password():
     settings = Settings.of(redis="redis://user:secret@127.0.0.1:1/0")
-    async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store, asyncio.timeout(3):
+    async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store, asyncio.timeout(60):
         for question in (store.get("r"), store.find("r"), store.claim("q"), store.prolong("r")):
             with pytest.raises(RedisUnavailable, match="127.0.0.1:1") as failure:
                 await question
@@ -223,7 +230,11 @@ async def test_what_stays_a_replica_is_asked_anew_whenever_patience_asks():
 
 async def test_a_waveform_is_lost_to_a_failover_and_the_next_is_stored():
     metrics = Metrics()
-    async with failed_over(1) as settings, WaveformCache(settings.redis, metrics) as waveforms, asyncio.timeout(10):
+    async with (
+        failed_over(1) as settings,
+        WaveformCache(settings.redis, metrics) as waveforms,
+        asyncio.timeout(PATIENCE_S),
+    ):
         for n in range(2):
             waveforms.store(f"r-{n}", b"avro")
         while not metrics.registry.get_sample_value("cardiacnets_waveforms_total", {"outcome": "stored"}):

@@ -43,7 +43,6 @@ MAX_FIELD_BYTES = 16 * 2**10
 LOCK_S = 10.0
 """A lock whose owner died is free after this time. A living owner renews its lock."""
 LOCK_RENEWALS = 3
-LOCK_MS = str(round(1000 * LOCK_S))
 RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
 ABOUT = ("version", "geometry", "provenance", "seconds")
@@ -98,10 +97,16 @@ class CineStore:
     """Stores and fetches cines, with short time-outs and one retry. It is an asynchronous context manager.
 
     Every method raises `RedisUnavailable` or `RedisFull` when Redis cannot serve. The caller decides how long to retry.
+
+    Args:
+        settings: of Redis.
+        ttl_s: how long a cine is kept, more or less.
+        lock_s: a lock whose owner died is free after this time.
     """
 
-    def __init__(self, settings: RedisSettings, *, ttl_s: int) -> None:
+    def __init__(self, settings: RedisSettings, *, ttl_s: int, lock_s: float = LOCK_S) -> None:
         self._ttl_s = ttl_s
+        self._lock_s = lock_s
         self._redis = new_redis(settings, retries=1)
         self._place = redis_place(settings)
 
@@ -181,10 +186,10 @@ class CineStore:
         """
         key, token = lock_key(request_id), secrets.token_hex(16)
         with self._errors():
-            taken = await self._redis.set(key, token, nx=True, px=int(LOCK_MS))
+            taken = await self._redis.set(key, token, nx=True, px=round(1000 * self._lock_s))
             # Our own token is there already if the client repeated the command after a time-out.
             ours = taken or await self._redis.get(key) == token.encode()
-        return Claim(self._redis, key, token) if ours else None
+        return Claim(self._redis, key, token, self._lock_s) if ours else None
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -203,10 +208,11 @@ class CineStore:
 class Claim:
     """A lock that is held and renewed until the block ends. Only its owner can release it."""
 
-    def __init__(self, redis: Redis, key: str, token: str) -> None:
+    def __init__(self, redis: Redis, key: str, token: str, lock_s: float) -> None:
         self._redis = redis
         self._key = key
         self._token = token
+        self._lock_s = lock_s
 
     async def __aenter__(self) -> Self:
         """Begin to renew the lock."""
@@ -224,10 +230,11 @@ class Claim:
             await cast("Awaitable[int]", self._redis.eval(RELEASE, 1, self._key, self._token))
 
     async def _renew(self) -> None:
+        lock_ms = str(round(1000 * self._lock_s))
         while True:
-            await asyncio.sleep(LOCK_S / LOCK_RENEWALS)
+            await asyncio.sleep(self._lock_s / LOCK_RENEWALS)
             with contextlib.suppress(RedisError, OSError):
-                await cast("Awaitable[int]", self._redis.eval(RENEW, 1, self._key, self._token, LOCK_MS))
+                await cast("Awaitable[int]", self._redis.eval(RENEW, 1, self._key, self._token, lock_ms))
 
 
 def _compressed(cine: Cine) -> bytes:
