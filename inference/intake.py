@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
 from schemas.errors import MalformedRecord, RecordError, UnusableSignal
 from schemas.messages import Quality, QualityWarning
+from schemas.record_limits import BYTES_PER_SAMPLE
 
 from .gate import Verdict, check_extent, examine
 from .geometry import CROP_SAMPLES
@@ -26,7 +27,6 @@ Layout: TypeAlias = tuple[tuple[str, ...], float, int]
 Part: TypeAlias = tuple[list[int], NDArray[np.float32]]
 """The places of the accepted records in the batch, and the crops of these records."""
 
-BYTES_PER_SAMPLE = 2
 MAX_STEP_UV = 1e6
 """One volt. A smaller step goes to the gate, which recognises a wrong gain."""
 

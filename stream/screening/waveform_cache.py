@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 def waveform_key(record_id: str) -> str:
-    """Return the Redis key of a record's waveform (the Avro value as it came)."""
+    """Return the Redis key of a record's waveform (an Avro value that names no schema)."""
     return f"cardiacnets:waveform:{record_id}"
 
 
