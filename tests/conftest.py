@@ -10,7 +10,7 @@ from shared_servers import shared_servers
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-pytest_plugins = ["skips"]
+pytest_plugins = ["learned", "skips"]
 
 WAITING, COMPUTING = ("servers", "browser", "installs"), ("learns", "exports", "commands")
 

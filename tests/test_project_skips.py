@@ -27,7 +27,7 @@ TOLD = [
 ]
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "2"], ["-q"]])
+@pytest.mark.parametrize("options", [[], ["-n", "2"]])
 def test_the_last_lines_say_how_many_tests_were_skipped_and_why_and_what_to_do(options, pytester, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     pytester.makepyfile(test_one=SKIPPING)

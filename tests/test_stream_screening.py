@@ -46,6 +46,7 @@ def test_a_file_that_is_not_there_is_an_answer_and_not_an_error(screener, tmp_pa
     assert [(a.status, a.code) for a in answers] == [("rejected", "unreadable_file")] * 3
 
 
+@pytest.mark.commands
 @needs_real_ecgs
 def test_the_command_prints_one_json_object_a_file_in_order_and_nothing_else():
     paths = [*list(find_ecgs([ECGS / "wfdb" / "ludb"]))[:3], ECGS / "none.hea"]
@@ -61,6 +62,7 @@ def test_the_command_prints_one_json_object_a_file_in_order_and_nothing_else():
     assert len(report["phenotypes"]) == 82
 
 
+@pytest.mark.commands
 @needs_real_ecgs
 def test_without_json_it_prints_a_table_that_says_what_the_weights_are():
     done = cardiacnets("screen", next(find_ecgs([ECGS / "wfdb" / "ludb"])), "--engine", "onnxruntime")
@@ -78,6 +80,7 @@ def test_brackets_in_a_files_name_are_shown_and_obeyed_by_nobody(tmp_path, capsy
     assert "scan[/b].gif" in capsys.readouterr().out
 
 
+@pytest.mark.commands
 def test_an_unknown_engine_ends_with_a_sentence_that_names_the_known_ones():
     done = cardiacnets("screen", "x.hea", "--engine", "abacus")
     assert done.returncode == 1
@@ -85,6 +88,7 @@ def test_an_unknown_engine_ends_with_a_sentence_that_names_the_known_ones():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.commands
 def test_a_misspelt_variable_is_a_misuse(monkeypatch):
     monkeypatch.setenv("CARDIACNETS_ENGIN", "x")
     done = cardiacnets("screen", "x.hea")

@@ -15,6 +15,8 @@ from schemas.messages import DISEASES
 from stream.commands.cohort_import import import_cohort_command
 from training.cohort.layout import open_cohort
 
+pytestmark = pytest.mark.commands
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -269,6 +269,7 @@ def trained(cohort, tmp_path_factory):
     return StageFolder(out)
 
 
+@pytest.mark.learns
 def test_the_stage_leaves_a_segmenter_that_can_be_loaded(trained):
     segmenter = load_segmenter(trained.path)
     assert isinstance(segmenter, CineSegmenter)
@@ -291,6 +292,7 @@ def test_it_learns_from_hearts_that_were_scanned_and_measured(cohort):
     np.testing.assert_array_equal(found, rows[2:])
 
 
+@pytest.mark.learns
 def test_altered_weights_are_refused(trained, tmp_path):
     for name in ("segmenter.json", "weights.safetensors"):
         (tmp_path / name).write_bytes((trained.path / name).read_bytes())
@@ -341,6 +343,7 @@ def found(trained):
     )
 
 
+@pytest.mark.learns
 def test_a_generator_of_another_model_is_refused_before_anybody_is_simulated(trained):
     foreign = Echo()
     foreign.ecg_model = EcgModel(name="cardiacnets-reference", version="of last year")
@@ -348,6 +351,7 @@ def test_a_generator_of_another_model_is_refused_before_anybody_is_simulated(tra
         evaluate_generator(foreign, load_bundle(default_bundle()), seed=6, patients=10, segmenter=trained.path)
 
 
+@pytest.mark.learns
 def test_the_ceiling_of_a_perfect_autoencoder_is_the_truth_and_grey_cines_lose_to_it(found):
     assert found.ceiling.ssim.value == 1
     assert found.ceiling.frechet.value == pytest.approx(0, abs=1e-6)
@@ -357,6 +361,7 @@ def test_the_ceiling_of_a_perfect_autoencoder_is_the_truth_and_grey_cines_lose_t
         assert found.baselines[name][1].ssim.value < 0
 
 
+@pytest.mark.learns
 def test_the_figures_are_json_of_the_documented_shape(found):
     told = msgspec.json.decode(msgspec.json.encode(as_json(found)))
     assert {"ssim", "psnr", "frechet", "frechet_joint", "lvef_consistency", "baselines", "ceiling"} <= told.keys()
@@ -369,6 +374,7 @@ def test_the_figures_are_json_of_the_documented_shape(found):
     assert told["training_cines"]["seed"] == 5
 
 
+@pytest.mark.learns
 def test_the_sheet_is_written(found, tmp_path):
     write_sheet(tmp_path / "new" / "cines.png", found.true_cines, found.drawn_cines, found.systole)
     assert (tmp_path / "new" / "cines.png").read_bytes().startswith(b"\x89PNG")

@@ -117,6 +117,7 @@ def test_linear_models_come_back_from_disk_as_they_were_and_find_a_planted_line(
         load_linear(tmp_path / "broken.npz")
 
 
+@pytest.mark.learns
 def test_the_classic_baseline_is_fitted_on_the_training_fold_alone(tmp_path):
     for test_seed in (0, 1):
         cohort = write_tiny_cohort(tmp_path / f"cohort{test_seed}", cines=False, test_seed=test_seed)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
-from inference.generator_manifest import check_embedding
+from inference.generator_manifest import check_embedding, load_folder
 from inference.models import cine_presets
 from inference.models.cine_mar import CineMar
 from inference.models.cine_presets import PAPER, REFERENCE
@@ -77,6 +77,20 @@ def cohort(learned):
     return open_cohort(learned / "cohort")
 
 
+SAMPLING = {"guidance": 1.5, "temperature": 0.8, "steps": 1, "diffusion_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def served(learned, cohort, tmp_path_factory):
+    """What was learned, packaged by the command."""
+    out = tmp_path_factory.mktemp("served") / "generator"
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SAMPLING.items()]
+    packaging = ["train", "package-generator", "--cohort", str(cohort.folder), "--ecg", str(default_bundle())]
+    run = CliRunner().invoke(app, [*packaging, "--generator", str(learned / "generator"), "--out", str(out), *options])
+    assert run.exit_code == 0, run.output
+    return out
+
+
 def test_the_test_fold_decides_nothing_and_a_seed_decides_everything(learned, tmp_path):
     learn_all(tmp_path, test_seed=1)
     for name in STAGES:
@@ -122,17 +136,15 @@ def test_an_interrupted_generator_goes_on_to_the_same_weights(learned, cohort, t
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
-def test_what_was_learned_serves_without_torchs_weights(learned, cohort, tmp_path):
-    chosen = {"guidance": 1.5, "temperature": 0.8, "steps": 1, "diffusion_steps": 2}
-    folder = package_cines(tmp_path, learned / "generator", cohort, ecg=default_bundle(), **chosen)
-    generator = CineGenerator.load(tmp_path, threads=1)
-    manifest = folder.manifest
+def test_what_was_learned_serves_without_torchs_weights(learned, cohort, served):
+    generator = CineGenerator.load(served, threads=1)
+    manifest = load_folder(served).manifest
     scaling = json.loads((learned / "generator" / "scaling.json").read_text())
 
     assert generator.reference.trained
     check_embedding(generator.ecg_model, load_bundle(default_bundle()).reference)
     assert "22 patients (12 train" in manifest.trained_on
-    assert msgspec.structs.asdict(manifest.sampling).items() >= chosen.items()
+    assert msgspec.structs.asdict(manifest.sampling).items() >= SAMPLING.items()
     assert list(manifest.latents.means) == scaling["means"]
     truth = generator.reduce(cohort.cines[:3])
     latents = generator._run("encoder.onnx", truth[:, None].astype(np.float32) / 127.5 - 1)
@@ -300,22 +312,20 @@ def test_the_costs_are_counted_for_both_presets():
         assert costs["denoiser"].calls == preset.steps * preset.diffusion_steps
 
 
-def test_the_commands_hand_their_options_to_the_stages(cohort, learned, tmp_path):
-    vae, drawn, served = (str(tmp_path / name) for name in ("vae", "generator", "served"))
+def test_the_commands_hand_their_options_to_the_stages(cohort, served, tmp_path):
+    vae, drawn = (str(tmp_path / name) for name in ("vae", "generator"))
     common = ["train", "--accelerator", "cpu"]
-    package = ["train", "package-generator", "--cohort", str(cohort.folder)]
     options = ["--cohort", str(cohort.folder), "--epochs", "1", "--batch-size", "6", "--seed", "3", "--out"]
     for arguments in (
         [*common, "train-vae", *options, vae, "--preset", "small"],
         [*common, "train-generator", *options, drawn, "--vae", vae, "--ecg", str(default_bundle())],
-        [*package, "--ecg", str(default_bundle()), "--generator", drawn, "--out", served],
     ):
         run = CliRunner().invoke(app, arguments)
         assert run.exit_code == 0, run.output
     for folder in (vae, drawn):
         settings = json.loads((tmp_path / folder / "config.json").read_text())["settings"]
         assert (settings["seed"], settings["learning"]["epochs"], settings["learning"]["batch_size"]) == (3, 1, 6)
-    assert CineGenerator.load(tmp_path / "served", threads=1).reference.trained
+    assert CineGenerator.load(served, threads=1).reference.trained
 
 
 def test_the_costs_are_printed_as_json():

@@ -16,6 +16,7 @@ from inference.phenotypes import MEASUREMENTS
 from inference.readout import Readout
 from inference.released_weights import ABSENT_THRESHOLD
 from schemas.errors import InvalidSettings
+from training.cohort.layout import open_cohort
 from training.simulation.probe import probe_crops
 from training.stages.align import Align, align
 from training.stages.calibrate import Calibrate, calibrate, read_heads
@@ -36,15 +37,13 @@ pytestmark = [pytest.mark.learns, pytest.mark.exports]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, learned):
     """Two cohorts: one of ECGs and diagnoses alone, and a network fine-tuned on it; one with scans."""
     folder = tmp_path_factory.mktemp("package")
     cohort = write_tiny_cohort(folder / "c", folds={}, unscanned=FOLDS, cines=False)
     finetune(cohort, folder / "f", Finetune(learning=LEARNING, min_epoch_rows=8), CPU)
     calibrate(cohort, folder / "k", folder / "f", Calibrate(n_crops=1))
-    scanned = write_tiny_cohort(folder / "s", folds=FOLDS)
-    pretrain_cmr(scanned, folder / "cmr", PretrainCmr(learning=LEARNING), CPU)
-    return folder, cohort, scanned
+    return folder, cohort, open_cohort(learned / "cohort")
 
 
 def test_what_no_label_taught_is_a_constant_and_every_report_says_so(place, tmp_path):
@@ -114,13 +113,12 @@ def test_folders_that_do_not_belong_together_are_refused(place, tmp_path):
     check_input(folder / "k", "weights", StageFolder(folder / "f").weights, "finetuned")
 
 
-def test_the_scans_of_another_cohort_are_refused(place, tmp_path):
-    folder, _, _ = place
+def test_the_scans_of_another_cohort_are_refused(learned, tmp_path):
     other = write_tiny_cohort(tmp_path / "o", folds={"train": 9, "development": 4})
     with pytest.raises(InvalidSettings, match="made from another cohort"):
-        align(other, tmp_path / "a", Align(learning=LEARNING), CPU, cmr=folder / "cmr")
+        align(other, tmp_path / "a", Align(learning=LEARNING), CPU, cmr=learned / "cmr")
     with pytest.raises(InvalidSettings, match="made from another cohort"):
-        finetune(other, tmp_path / "f", Finetune(learning=LEARNING), CPU, aligned=folder / "cmr")
+        finetune(other, tmp_path / "f", Finetune(learning=LEARNING), CPU, aligned=learned / "cmr")
 
 
 @pytest.mark.parametrize("missing", ["train", "development"])

@@ -153,6 +153,7 @@ def test_the_table_lists_every_comparison(simulated, real):
         assert each.verdict in text
 
 
+@pytest.mark.commands
 @needs_real_ecgs
 def test_the_command_writes_table_and_plots(tmp_path):
     with (ECGS / "labels.csv").open() as file:

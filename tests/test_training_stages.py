@@ -6,17 +6,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from learned import EPOCHS, learn_stages
 from lightning.pytorch import Trainer
 from tiny_cohort import write_tiny_cohort
 from typer.testing import CliRunner
 
 from schemas.errors import CardiacNetsError, InvalidSettings
 from stream.cli import app
-from training.evaluation.cmr_oracle import fit_oracle, load_oracle
+from training.evaluation.cmr_oracle import load_oracle
 from training.networks.weights_files import load_weights
 from training.stages.align import Align, Aligner, align, by_row, principal_components
 from training.stages.batches import TrainingCrops, load_training
-from training.stages.calibrate import Calibrate, calibrate
 from training.stages.crops import open_resampled
 from training.stages.finetune import (
     Finetune,
@@ -39,35 +39,14 @@ from training.stages.settings import Hardware, Learning
 pytestmark = pytest.mark.learns
 
 CPU = Hardware(accelerator="cpu")
-LEARNING = Learning(epochs=2, batch_size=12, learning_rate=1e-3)
-FOLDS = {"train": 24, "development": 28, "test": 8}
+LEARNING = Learning(epochs=EPOCHS, batch_size=12, learning_rate=1e-3)
 NAN = float("nan")
-
-
-def learn_everything(out, test_seed):
-    """All stages on a cohort whose test fold depends on the seed."""
-    cohort = write_tiny_cohort(out / "cohort", folds=FOLDS, test_seed=test_seed)
-    ecg = pretrain_ecg(cohort, out / "ecg", PretrainEcg(learning=LEARNING), CPU)
-    pretrain_cmr(cohort, out / "cmr", PretrainCmr(learning=LEARNING), CPU)
-    align(cohort, out / "align", Align(learning=LEARNING), CPU, cmr=out / "cmr", encoder=ecg.weights)
-    tuning = Finetune(learning=LEARNING, min_epoch_rows=24)
-    finetune(cohort, out / "finetune", tuning, CPU, aligned=out / "align")
-    calibrate(cohort, out / "calibrate", out / "finetune", Calibrate(n_crops=1))
-    fit_oracle(cohort, out / "oracle", out / "cmr", out / "align")
-    return cohort
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory):
-    out = tmp_path_factory.mktemp("learned")
-    learn_everything(out, test_seed=0)
-    return out
 
 
 @pytest.fixture(scope="module")
 def relearned(tmp_path_factory):
     out = tmp_path_factory.mktemp("relearned")
-    learn_everything(out, test_seed=1)
+    learn_stages(out, test_seed=1)
     return out
 
 
