@@ -40,12 +40,17 @@ def make_batcher(run, *, prepare=list, max_batch=4, max_queue=100, drain_s=60.0)
     return Batcher(prepare=prepare, run=run, max_batch=max_batch, max_queue=max_queue, drain_s=drain_s)
 
 
+def batcher_threads():
+    """Return the threads of batchers that are alive."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("batcher-")]
+
+
 async def occupy(batcher, device):
     """Fill the pipeline: one batch runs, one is ready, so that whatever follows stays queued."""
     running = batcher.submit("running")
     await device.has_started()
     ready = batcher.submit("ready")
-    await eventually(lambda: batcher._slot)
+    await eventually(lambda: not batcher.queued(Lane.REALTIME))
     return [running, ready]
 
 
@@ -250,7 +255,7 @@ async def test_on_exit_the_queued_ones_are_told_and_the_formed_ones_finish():
             await future
     with pytest.raises(ShuttingDown):
         batcher.submit("late")
-    assert not any(thread.is_alive() for thread in batcher._threads)
+    assert not batcher_threads()
 
 
 async def test_a_waiter_for_room_is_released_on_exit():
@@ -279,12 +284,12 @@ async def test_a_stuck_stage_is_abandoned_after_the_deadline_and_its_waiters_tol
     async with batcher:
         future = batcher.submit("stuck")
         assert await asyncio.to_thread(stuck.wait, PATIENCE_S)
-    assert any(thread.is_alive() for thread in batcher._threads)  # the stage is stuck still, and was not waited for
+    assert (abandoned := batcher_threads())  # the stage is stuck still, and was not waited for
     with pytest.raises(ShuttingDown, match="before the item's batch had run"):
         await future
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     release.set()  # an abandoned thread ends by itself once the device lets go
-    for thread in batcher._threads:
+    for thread in abandoned:
         await asyncio.to_thread(thread.join, PATIENCE_S)
         assert not thread.is_alive()
 
@@ -318,7 +323,7 @@ def test_a_loop_that_is_closed_meanwhile_makes_no_noise(caplog):
             batcher.submit("running")
             await device.has_started()
             batcher.submit("never waited for")
-        return batcher._threads
+        return batcher_threads()
 
     threads = asyncio.run(abandon())
     device.let()

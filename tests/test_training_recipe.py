@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -129,8 +130,8 @@ def test_a_bundle_of_a_real_cohort_claims_no_simulation(tmp_path):
     config = {"stage": "finetune", "settings": {"preset": "paper"}}
     (tmp_path / "f" / "config.json").write_text(json.dumps(config))
     (tmp_path / "f" / "result.json").write_text("{}")
-    object.__setattr__(cohort, "description", msgspec.structs.replace(cohort.description, source="mimic-iv-ecg"))
-    label = describe(cohort, tmp_path / "f")
+    real = replace(cohort, description=msgspec.structs.replace(cohort.description, source="mimic-iv-ecg"))
+    label = describe(real, tmp_path / "f")
 
     assert isinstance(label, BundleLabel)
     assert label.name == "cardiacnets-paper"
