@@ -284,7 +284,8 @@ async def test_a_stuck_stage_is_abandoned_after_the_deadline_and_its_waiters_tol
     async with batcher:
         future = batcher.submit("stuck")
         assert await asyncio.to_thread(stuck.wait, PATIENCE_S)
-    assert (abandoned := batcher_threads())  # the stage is stuck still, and was not waited for
+    abandoned = batcher_threads()
+    assert abandoned  # the stage is stuck still, and was not waited for
     with pytest.raises(ShuttingDown, match="before the item's batch had run"):
         await future
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
