@@ -1,9 +1,13 @@
 """What was skipped is told last, so that nobody takes a run for more than it proved."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from skips import TITLE, lines_of
+from waiting import PATIENCE_S
 
 pytest_plugins = ["pytester"]
 
@@ -38,3 +42,20 @@ def test_the_last_lines_say_how_many_tests_were_skipped_and_why_and_what_to_do(o
 
 def test_a_run_that_skips_nothing_ends_as_ever():
     assert lines_of({}) == []
+
+
+@pytest.mark.commands
+def test_where_an_engines_library_is_absent_its_tests_are_skipped_and_none_fails():
+    here = Path(__file__).parent
+    suites = [str(here / f"test_engines_{name}.py") for name in ("catalog", "choice")]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "hidden_library", *suites],
+        cwd=here.parent,
+        env={**os.environ, "HIDDEN": "openvino", "PYTHONPATH": f"{here}:{here.parent}"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.splitlines()[-1].strip() == "to run them: pip install openvino"
