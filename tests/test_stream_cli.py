@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from waiting import PATIENCE_S
 
 from stream.cli import app
 from stream.commands.stage_options import options_of, take_settings
@@ -36,7 +37,7 @@ STARTS = (
 def cardiacnets(*arguments):
     """Run the command line as a person does."""
     command = [sys.executable, "-m", "stream.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def commands_below(group, *names):
@@ -76,7 +77,7 @@ def test_each_command_and_each_of_its_options_explains_itself(words):
 @pytest.mark.parametrize("words", [(), ("screen",), ("worker",), ("train",), ("train", "finetune"), ("evaluate",)])
 def test_help_imports_nothing_heavy(words):
     done = subprocess.run(
-        [sys.executable, "-c", STARTS, *words, "--help"], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", STARTS, *words, "--help"], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     assert "Usage" in done.stdout
     assert set(json.loads(done.stderr)) & set(HEAVY) == set()
