@@ -151,8 +151,11 @@ async def acknowledged(kafka, group, topics, messages):
             await asyncio.sleep(0.05)
 
 
-async def collect(settings, *, until):
-    """Read every answer topic from the start until `until(answers)`; then what else was answered to those records."""
+async def collect(settings, *, until, more_come=False):
+    """Read every answer topic from the start until `until(answers)`; then what else was answered to those records.
+
+    Where more records are being answered meanwhile, it returns at once: it would read on until they all are.
+    """
     answers, last = Answers(), time.monotonic()
     async with new_consumer(settings.kafka, ANSWER_TOPICS, auto_offset_reset="earliest") as consumer:
         while not until(answers) and time.monotonic() - last < PATIENCE_S:
@@ -160,6 +163,8 @@ async def collect(settings, *, until):
                 for message in messages:
                     answers.add(settings.kafka.name_of(message.topic), message)
                 last = time.monotonic()
+        if more_come:
+            return answers
         await acknowledged(settings.kafka, settings.kafka.screening_group, LANE_TOPICS.values(), answers.answered)
         while batches := await consumer.getmany(timeout_ms=REST_MS):
             for messages in batches.values():

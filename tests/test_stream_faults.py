@@ -19,6 +19,7 @@ from inference.intake import take_in
 from schemas.codec import decode_ecg
 from schemas.topics import ECG_ALERTS, ECG_REJECTED, ECG_RISK
 from stream.broker import clients as kafka
+from stream.broker.ecg_publisher import EcgPublisher
 from stream.demo.child_process import Child
 from stream.demo.embedded_servers import free_port
 from stream.demo.stage import await_worker
@@ -41,7 +42,7 @@ def one_report_each(answers, values):
 async def published_while(settings, values, disturb, *, after):
     """Publish, run `disturb` once `after` records are answered, and collect until all are."""
     await publish_values(settings, values)
-    await collect(settings, until=lambda answers: answers.answered >= after)
+    await collect(settings, until=lambda answers: answers.answered >= after, more_come=True)
     await asyncio.to_thread(disturb)
     return await collect(settings, until=lambda answers: answers.answered >= len(values))
 
@@ -131,8 +132,11 @@ def test_an_ecg_from_a_bedside_does_not_wait_for_an_archive(tmp_path, servers, m
             patch.setattr(kafka, "BATCH_BYTES", 6 * 2**20)
             patch.setattr(kafka, "LINGER_MS", 5000)
             await publish_values(settings, archive, Lane.BACKFILL)
-        await collect(settings, until=lambda answers: answers.answered >= RECORDS // 10)
-        await publish_values(settings, bedside)
+        async with EcgPublisher(settings.kafka, Lane.REALTIME) as publisher:  # connected before the archive is begun
+            await collect(settings, until=lambda answers: answers.answered >= RECORDS // 10, more_come=True)
+            for record_id, (key, value) in bedside.items():
+                await publisher.send_value(value, key=key, record_id=record_id)
+            await publisher.flush()
         sent_at = datetime.now(UTC)
         return sent_at, await collect(settings, until=lambda answers: answers.answered > len(archive))
 
@@ -182,6 +186,7 @@ def test_hostile_messages_are_rejected_one_by_one_and_memory_stays_flat(tmp_path
         for rounds in range(1, MOST_ROUNDS + 1):
             asyncio.run(publish_values(there.settings, mixed_values(rounds)))
             answers = asyncio.run(collect(there.settings, until=lambda a: a.answered >= rounds * 2 * RECORDS))  # noqa: B023
+            assert len(answers.report_ids) == rounds * RECORDS
             memory.append(psutil.Process(worker.process.pid).memory_info().rss)
             if rounds > 1 and memory[-1] < memory[-2] * 1.1:
                 break
