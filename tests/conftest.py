@@ -1,6 +1,7 @@
 """What every test of this project may use."""
 
 import itertools
+import signal
 
 import hypothesis
 import pytest
@@ -9,6 +10,10 @@ from shared_servers import shared_servers
 # A busy machine may take ten times as long for one example.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+# A shell without job control lets what it starts in the background ignore SIGINT, and so do the children of that. Some
+# tests send it to theirs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["learned", "skips"]
 
