@@ -15,3 +15,9 @@ CROP_SAMPLES: Final = 2250
 
 MICROVOLTS_PER_STEP: Final = 5.0
 """Cohorts and simulated ECGs are kept in these steps. So are ECGs of files that a finer step would overflow."""
+
+RECORDED_RATE_HZ: Final = 500
+"""Cohorts and simulated ECGs are kept at this rate."""
+
+RECORDED_SAMPLES: Final = 5000
+"""Cohorts and simulated ECGs last 10 seconds at this rate."""

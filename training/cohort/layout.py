@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.geometry import RECORDED_SAMPLES
 from inference.phenotypes import MEASUREMENTS
 from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings, UnreadableCohort
@@ -41,8 +42,6 @@ FOLDS: tuple[Fold, ...] = get_args(Fold)
 SHARES = (0.8, 0.1)
 """Of the patients: for training, for development; the rest is for the test."""
 FORMAT = 1
-RECORDED_RATE_HZ, RECORDED_SAMPLES = 500, 5000
-"""Cohorts and simulations keep 10 s at this rate; the networks take `inference.geometry.SAMPLE_RATE_HZ`."""
 ECG_SHAPE = (len(LEADS), RECORDED_SAMPLES)
 CINE_SHAPE = (50, 96, 96)
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.geometry import MICROVOLTS_PER_STEP
+from inference.geometry import MICROVOLTS_PER_STEP, RECORDED_RATE_HZ
 from inference.intake import usable_signals
 from schemas.ecg_record import MAX_STEP, EcgRecord
 from schemas.errors import InvalidSettings, UnreadableCohort, UnusableSignal
 from schemas.messages import CardiomyopathySubtype, Disease
 
-from .layout import ECG_SHAPE, RECORDED_RATE_HZ
+from .layout import ECG_SHAPE
 
 DISEASE_CODES: dict[Disease, tuple[str, ...]] = {
     "coronary_artery_disease": ("I20", "I21", "I22", "I23", "I24", "I25"),

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from inference.geometry import MICROVOLTS_PER_STEP
+from inference.geometry import MICROVOLTS_PER_STEP, RECORDED_RATE_HZ
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from training.arrays import Floats
-from training.cohort.layout import PHENOTYPES, RECORDED_RATE_HZ, Cohort
+from training.cohort.layout import PHENOTYPES, Cohort
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
 from training.instruments.linear_model import fit_logistic, fit_ridge, load_linear
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from inference.bundle import Bundle
 from inference.files import read_or_refuse
-from inference.geometry import MICROVOLTS_PER_STEP
+from inference.geometry import MICROVOLTS_PER_STEP, RECORDED_RATE_HZ
 from inference.open_engine_for_bundle import open_float32_engine
 from inference.phenotypes import MEASUREMENTS
 from inference.readout import Finding
@@ -24,7 +24,6 @@ from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import RecordError
 from schemas.messages import DISEASES, EMBEDDING_SIZE, SUBTYPES
 from training.arrays import Floats
-from training.cohort.layout import RECORDED_RATE_HZ
 
 Source = TypeVar("Source")
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.geometry import MICROVOLTS_PER_STEP
+from inference.geometry import MICROVOLTS_PER_STEP, RECORDED_RATE_HZ, RECORDED_SAMPLES
 from schemas.ecg_record import LEADS, EcgRecord
 from training.arrays import Floats
-from training.cohort.layout import RECORDED_RATE_HZ, RECORDED_SAMPLES
 
 from .activation import build_wall, conduct, conduct_from_focus
 from .electrodes import Sources, Torso, build_torso, leads, potentials, record_noise

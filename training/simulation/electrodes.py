@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import butter, lfilter
 
+from inference.geometry import RECORDED_RATE_HZ, RECORDED_SAMPLES
 from training.arrays import Floats
-from training.cohort.layout import RECORDED_RATE_HZ, RECORDED_SAMPLES
 
 from .patient import Habitus
 

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from inference.files import read_ecg
-from inference.geometry import MICROVOLTS_PER_STEP
+from inference.geometry import MICROVOLTS_PER_STEP, RECORDED_RATE_HZ, RECORDED_SAMPLES
 from inference.phenotypes import MEASUREMENTS
 from inference.reference_values import DERIVED, REFERENCE_VALUES, ReferenceValue
 from schemas.ecg_record import LEADS, MISSING_SAMPLE
 from schemas.errors import InvalidSettings
 from training.arrays import Floats
 from training.cohort.labelled_ecgs import LABELS, one_a_patient, read_labelled_ecgs
-from training.cohort.layout import RECORDED_RATE_HZ, RECORDED_SAMPLES
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
 
 from .ecg import simulate_ecg

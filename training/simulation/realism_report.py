@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.whole_file import write_whole
+from inference.geometry import RECORDED_RATE_HZ
 from schemas.ecg_record import LEADS
 from training.arrays import Floats
-from training.cohort.layout import RECORDED_RATE_HZ
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS
 
 from .four_chamber import draw_four_chamber

@@ -20,22 +20,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.geometry import MICROVOLTS_PER_STEP
+from inference.geometry import MICROVOLTS_PER_STEP, RECORDED_RATE_HZ
 from schemas.ecg_record import LEADS
 from schemas.messages import DISEASES
 from training.arrays import Floats
-from training.cohort.layout import (
-    CINES,
-    ECGS,
-    PHENOTYPES,
-    RECORDED_RATE_HZ,
-    SHARES,
-    SHORT_AXIS,
-    Cohort,
-    Row,
-    assign_fold,
-    open_cohort,
-)
+from training.cohort.layout import CINES, ECGS, PHENOTYPES, SHARES, SHORT_AXIS, Cohort, Row, assign_fold, open_cohort
 from training.cohort.process_pool import open_pool
 from training.cohort.staged_folder import staged_folder
 from training.cohort.writer import map_array, write_cohort

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference.geometry import RECORDED_RATE_HZ
 from training.arrays import Floats
-from training.cohort.layout import RECORDED_RATE_HZ
 
 from .activation import APEX, NORMAL_EDV_ML, REGIONS, RIGHT_WALL, SEGMENTS, Activation, Wall
 from .electrodes import Sources

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from inference import waveform
-from inference.geometry import CROP_SAMPLES, MICROVOLTS_PER_STEP, SAMPLE_RATE_HZ
+from inference.geometry import CROP_SAMPLES, MICROVOLTS_PER_STEP, RECORDED_RATE_HZ, SAMPLE_RATE_HZ
 from inference.waveform import filter_operator, standardise
 from schemas.errors import InvalidSettings
-from training.cohort.layout import DESCRIPTION, ECGS, INDEX, RECORDED_RATE_HZ, Cohort
+from training.cohort.layout import DESCRIPTION, ECGS, INDEX, Cohort
 from training.cohort.whole_file import write_array
 
 RESAMPLED = "ecgs_250hz.npy"
