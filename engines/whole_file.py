@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +20,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Until then the file lies in the same folder under a hidden name of its own, so that threads and processes may write
     the same file at the same time: the last one wins. A process that is killed leaves its unfinished file behind. The
-    next one that writes to `path` removes it.
+    next process of the same host that writes to `path` removes it. Containers that share a folder are hosts of their
+    own: none of them sees the processes of another.
     """
     _remove_leftovers(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.{SUFFIX}")
+    unfinished = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.{secrets.token_hex(4)}.{SUFFIX}")
     try:
         yield unfinished
         unfinished.replace(path)
@@ -36,9 +39,14 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    for unfinished in path.parent.glob(f".{glob.escape(path.name)}.*.*.{SUFFIX}"):
+    for unfinished in path.parent.glob(f".{glob.escape(path.name)}.{_host()}.*.*.{SUFFIX}"):
         if not _is_running(unfinished.name.split(".")[-3]):
             unfinished.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    """Return this host's name as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
 
 
 def _is_running(process: str) -> bool:

@@ -44,6 +44,9 @@ def open_chosen_engine(
     except EngineFailed as error:
         engine.close()
         raise EngineUnavailable(f"{name} fails on this machine: {error}") from error
+    except EngineMismatch:
+        engine.close()
+        raise
     return engine
 
 

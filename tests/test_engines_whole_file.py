@@ -1,7 +1,9 @@
 """Files written whole: a reader sees the old file or the new one, whatever happens to the writer."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ import pytest
 
 from engines.whole_file import whole_file, write_whole
 
+HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
 NO_PROCESS = 2**22 + 1  # Linux gives no process so high a number
 
 
@@ -85,8 +88,14 @@ def test_what_a_killed_process_left_is_removed_by_the_next_writer(tmp_path):
 
 
 def test_what_a_living_process_or_somebody_else_wrote_stays(tmp_path):
-    strange = [".f.x.y.partial", ".g.1.2.partial", f".f.{os.getppid()}.abcd.partial", "f.partial"]
-    for name in [*strange, f".f.{NO_PROCESS}.abcd.partial", f".f.{10**30}.abcd.partial"]:
+    strange = [
+        f".f.{HOST}.x.y.partial",
+        f".g.{HOST}.1.2.partial",
+        f".f.{HOST}.{os.getppid()}.abcd.partial",
+        "f.partial",
+    ]
+    strange.append(f".f.another-container.{NO_PROCESS}.abcd.partial")
+    for name in [*strange, f".f.{HOST}.{NO_PROCESS}.abcd.partial", f".f.{HOST}.{10**30}.abcd.partial"]:
         (tmp_path / name).write_text("?")
 
     write_whole(tmp_path / "f", b"whole")
@@ -95,7 +104,7 @@ def test_what_a_living_process_or_somebody_else_wrote_stays(tmp_path):
 
 
 def test_the_name_may_have_any_characters(tmp_path):
-    left = tmp_path / f".a[b]*?.{NO_PROCESS}.abcd.partial"
+    left = tmp_path / f".a[b]*?.{HOST}.{NO_PROCESS}.abcd.partial"
     left.write_text("?")
 
     write_whole(tmp_path / "a[b]*?", b"whole")

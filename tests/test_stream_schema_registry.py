@@ -1,6 +1,9 @@
 """A registry is asked once for what never changes, seldom for what it does not have, and never for long."""
 
+import contextlib
+import http.client
 import json
+import socket
 import ssl
 import threading
 import time
@@ -297,6 +300,27 @@ def test_the_credentials_are_sent_and_go_along_with_no_redirect(settings, sent):
 def test_an_answer_without_end_is_cut():
     with answering((200, {}, b"x" * (3 * 2**20))) as (_, port):
         assert len(http_request(RegistrySettings(url=f"http://127.0.0.1:{port}"))("/").body) == 2**20
+
+
+def test_a_server_that_answers_byte_by_byte_is_hung_up_on():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ended = threading.Event()
+
+        def drip():
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                while not ended.wait(0.05):
+                    connection.sendall(b"x")
+
+        server = threading.Thread(target=drip)
+        server.start()
+        try:
+            with pytest.raises(http.client.IncompleteRead):
+                http_request(RegistrySettings(url=f"http://127.0.0.1:{listener.getsockname()[1]}"))("/schemas/ids/7")
+        finally:
+            ended.set()
+            server.join()
 
 
 def test_a_registry_behind_tls_is_asked_if_its_authority_is_known(tmp_path):

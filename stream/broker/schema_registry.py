@@ -17,12 +17,14 @@ import copy
 import http.client
 import json
 import re
+import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Lock, Thread
+from threading import Lock, Thread, Timer
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -43,6 +45,8 @@ from stream.settings import RegistrySettings
 
 LOOK_UP_S = 2.0
 """How long one look-up may take, and all of them together before they are rationed."""
+HANG_UP_S = 2 * LOOK_UP_S
+"""A request that takes longer is cut off, so that it does not keep the next one waiting."""
 SHARE = 0.2
 """The share of the time that look-ups may take from then on."""
 UNCOUNTED_S = 0.02
@@ -250,14 +254,31 @@ def http_request(settings: RegistrySettings) -> Request:
             if context
             else http.client.HTTPConnection(host, port, timeout=LOOK_UP_S)
         )
-        try:
-            connection.request("GET", base.path + path, headers=headers)
-            response = connection.getresponse()
-            return Answer(response.status, response.read(MAX_ANSWER_BYTES))
-        finally:
-            connection.close()
+        with closing(connection):
+            connection.connect()
+            with _hung_up_after(HANG_UP_S, connection.sock):
+                connection.request("GET", base.path + path, headers=headers)
+                response = connection.getresponse()
+                return Answer(response.status, response.read(MAX_ANSWER_BYTES))
 
     return request
+
+
+@contextmanager
+def _hung_up_after(limit_s: float, connection: socket.socket) -> Iterator[None]:
+    """Cut the connection when the block takes too long: a server that sends byte by byte meets every other limit."""
+
+    def hang_up() -> None:
+        with suppress(OSError):  # the server was quicker
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(limit_s, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _tls_context(settings: RegistrySettings) -> ssl.SSLContext:
