@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS ?= serve
 ARGS   ?=
-JOBS   ?= 2
+JOBS   ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo quick test browser check bench bundle contracts docs clean
@@ -25,7 +25,8 @@ install: ## create .venv and install what serving needs (EXTRAS=dev adds torch a
 demo: install ## embedded broker, worker, ECGs in, risks out (ARGS="--once --json")
 	@$(BIN)/cardiacnets demo $(ARGS)
 
-# Each process takes one file after the other. A thread each: two processes that compute by two threads are slower.
+# Each process takes one file after the other. Three share two cores well, because much of the time is waiting. A thread
+# each: processes that compute by several threads take turns for the cores.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 quick: EXTRAS = dev

@@ -24,12 +24,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     own: none of them sees the processes of another.
     """
     _remove_leftovers(path)
-    unfinished = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.{secrets.token_hex(4)}.{SUFFIX}")
+    unfinished = unfinished_path(path, os.getpid())
     try:
         yield unfinished
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def unfinished_path(path: Path, process: int) -> Path:
+    """Return a new hidden path beside `path`, for a process of this host that writes the file."""
+    return path.with_name(f".{path.name}.{_host()}.{process}.{secrets.token_hex(4)}.{SUFFIX}")
 
 
 def write_whole(path: Path, content: bytes) -> None:

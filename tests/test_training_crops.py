@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tiny_cohort import write_tiny_cohort
 
+from engines.whole_file import unfinished_path
 from inference.waveform import preprocess
 from schemas.errors import InvalidSettings
 from training.stages.crops import Augmentation, draw_crops, iterate_preprocessed, middle_crops, open_resampled
@@ -45,8 +46,10 @@ def test_the_resampled_ecgs_are_made_once(cohort, signals):
 
 def test_what_a_killed_process_left_of_resampling_is_removed(tmp_path):
     cohort = write_tiny_cohort(tmp_path / "c", folds={"train": 2}, cines=False)
-    left = cohort.folder / f".ecgs_250hz.npy.{2**22 + 1}.0a.partial"  # no process has that number
-    living = cohort.folder / f".ecgs_250hz.npy.{os.getppid()}.0a.partial"
+    resampled = cohort.folder / "ecgs_250hz.npy"  # the first process below does not exist
+    left, living = (
+        unfinished_path(resampled, process) for process in (2**22 + 1, os.getppid())
+    )  # the first is nobody's
     for path in (left, living):
         path.write_bytes(b"half")
     open_resampled(cohort)
