@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,11 @@ class OnnxRuntimeEngine:
 
 def open_session(graph: Path, threads: int) -> InferenceSession:
     """Return a session that is quiet, tells nobody of it, and leaves waiting cores to others."""
+    # The wheels report each process to their vendor when they are imported. A call after the import comes too late.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()  # the Windows wheels send usage data unless told not to
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -98,3 +98,22 @@ assert sys.modules["openvino_telemetry"] is None
     run_python(code, HOME=str(home), **quiet)
     assert not (tmp_path / "called").exists()
     assert list(home.iterdir()) == []
+
+
+def test_onnx_runtime_leaves_no_device_id_and_reports_nothing(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    graph = tmp_path / "g.onnx"
+    code = f"""
+import numpy as np
+from onnx import TensorProto, helper, save
+rows = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2])
+body = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "g", [rows("x")], [rows("y")])
+save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), {str(graph)!r})
+
+from pathlib import Path
+from engines.catalog import open_engine
+open_engine("onnxruntime", Path({str(graph)!r}), threads=1).close()
+"""
+    run_python(code, HOME=str(home), XDG_CACHE_HOME="", CI="")
+    assert list(home.iterdir()) == []
