@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from engines.choice import Tolerances, check_engine, find_mismatch
 from engines.protocol import Rows, check_inputs, wrapped_errors
 from inference.bundle import default_bundle, load_bundle, load_probe
-from inference.files import read_or_refuse
+from inference.reading.read_ecg import read_or_refuse
 from inference.screener import Screener, Screening
 from schemas.errors import EngineFailed, EngineMismatch, EngineUnavailable
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.files import read_ecg
+from inference.reading.read_ecg import read_ecg
 from schemas.errors import RecordError
 from schemas.messages import DISEASES
 from training.cohort.layout import PHENOTYPES, Row, assign_fold

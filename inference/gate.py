@@ -167,11 +167,11 @@ def _examine_chunk(signals: Signals, sample_rate_hz: float, limits: Limits) -> l
     verdicts = [Verdict() for _ in signals]
     stride = max(1, round(sample_rate_hz / LOOK_RATE_HZ))
     look = signals[..., ::stride].copy()
-    if not np.isfinite(signals).all():
-        _judge_missing(verdicts, signals, sample_rate_hz, limits)
-        look = _filled(look)
     rate_hz = sample_rate_hz / stride
     with np.errstate(over="ignore", invalid="ignore"):  # absurd amplitudes are refused below
+        if not np.isfinite(signals).all():
+            _judge_missing(verdicts, signals, sample_rate_hz, limits)
+            look = _filled(look)
         changes = look[..., 1:] - look[..., :-1]
         movements = _movements(look, rate_hz)
         highest, lowest = look.max(axis=-1), look.min(axis=-1)

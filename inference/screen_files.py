@@ -18,7 +18,8 @@ from schemas.ecg_record import EcgRecord
 from schemas.errors import Number, RecordError
 from schemas.messages import RiskReport
 
-from .files import printable, read_or_refuse
+from .reading.content import printable
+from .reading.read_ecg import read_or_refuse
 from .report import compose_report
 from .screener import PreparedBatch, ScreenedOrRefused, Screener, Screening
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from needed import ECGS, needs_real_ecgs
 
-from inference.files import find_ecgs, read_ecg
 from inference.gate import Limits, check_extent, examine, longest_run
 from inference.intake import take_in
+from inference.reading.find_ecgs import find_ecgs
+from inference.reading.read_ecg import read_ecg
 from inference.waveform import MAX_DURATION_S
 from schemas.codec import AVRO_SCHEMA
 from schemas.ecg_record import LEADS

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from needed import ECGS, needs_real_ecgs
 
-from inference.files import read_ecg
 from inference.intake import take_in
+from inference.reading.read_ecg import read_ecg
 from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
 from schemas.errors import RecordError
 from schemas.messages import Quality

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from needed import ECGS, needs_real_ecgs
 
-from inference.files import find_ecgs, read_ecg
+from inference.reading.find_ecgs import find_ecgs
+from inference.reading.read_ecg import read_ecg
 from inference.waveform import (
     CHUNK_RECORDS,
     CROP_SAMPLES,

@@ -13,8 +13,9 @@ from needed import ECGS, needs_real_ecgs
 from waiting import PATIENCE_S
 
 from inference.bundle import default_bundle, load_bundle
-from inference.files import find_ecgs, read_ecg
 from inference.intake import take_in
+from inference.reading.find_ecgs import find_ecgs
+from inference.reading.read_ecg import read_ecg
 from inference.screen_files import screen_files
 from inference.screener import Screener, Screening
 from schemas.ecg_record import LEADS

@@ -9,7 +9,7 @@ import pytest
 from mimic_archive import Archive, steps
 from waiting import PATIENCE_S
 
-from inference.files import find_ecgs
+from inference.reading.find_ecgs import find_ecgs
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from stream.commands.cohort_import import import_cohort_command

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from needed import ECGS, needs_real_ecgs
 
-from inference.files import read_ecg
+from inference.reading.read_ecg import read_ecg
 from schemas.ecg_record import LEADS
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
 

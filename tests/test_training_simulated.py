@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from waiting import PATIENCE_S, wait_until
 
-from inference.files import read_ecg
 from inference.gate import examine
 from inference.geometry import MICROVOLTS_PER_STEP
 from inference.phenotypes import MEASUREMENTS
+from inference.reading.read_ecg import read_ecg
 from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES, SUBTYPES

@@ -16,7 +16,9 @@ from typing import NamedTuple, Self
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from engines.batcher import Lane
-from inference.files import find_ecgs, printable, read_ecg
+from inference.reading.content import printable
+from inference.reading.find_ecgs import find_ecgs
+from inference.reading.read_ecg import read_ecg
 from schemas.codec import encode_ecg
 from schemas.ecg_record import EcgRecord
 from schemas.errors import RecordError, UnreadableFile

@@ -45,7 +45,7 @@ def demo_command(
 
     from rich.console import Console
 
-    from inference.files import find_ecgs
+    from inference.reading.find_ecgs import find_ecgs
     from stream.demo.stage import demo_records, demo_stage, log_folder, run_live, run_once
 
     if as_json and not once:

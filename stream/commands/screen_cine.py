@@ -9,8 +9,8 @@ import numpy as np
 
 from inference.cine import Cine
 from inference.cine_files import cine_writer, write_cine
-from inference.files import read_or_refuse
 from inference.generator_manifest import check_embedding
+from inference.reading.read_ecg import read_or_refuse
 from inference.screener import Screener, Screening
 from schemas.errors import InvalidSettings
 from schemas.identity import cine_seed, report_id

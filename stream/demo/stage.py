@@ -21,7 +21,8 @@ from typing import Any, Protocol
 import msgspec
 
 from engines.batcher import Lane
-from inference.files import find_ecgs, read_or_refuse
+from inference.reading.find_ecgs import find_ecgs
+from inference.reading.read_ecg import read_or_refuse
 from schemas.ecg_record import EcgRecord
 from schemas.errors import DeploymentError
 from stream.broker.clients import ensure_topics, new_consumer

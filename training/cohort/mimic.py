@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.files import read_ecg
+from inference.reading.read_ecg import read_ecg
 from schemas.errors import InvalidSettings, MalformedRecord, RecordError, UnreadableCohort
 
 from .layout import MACHINE_MEASUREMENTS, Cohort, Fold, Row, open_cohort

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.bundle import Bundle
-from inference.files import read_or_refuse
 from inference.geometry import MICROVOLTS_PER_STEP, RECORDED_RATE_HZ
 from inference.open_engine_for_bundle import open_float32_engine
 from inference.phenotypes import MEASUREMENTS
+from inference.reading.read_ecg import read_or_refuse
 from inference.readout import Finding
 from inference.screen_files import screen_sources
 from inference.screener import Screener, Screening

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
-from inference.files import read_ecg
 from inference.geometry import MICROVOLTS_PER_STEP, RECORDED_RATE_HZ, RECORDED_SAMPLES
 from inference.phenotypes import MEASUREMENTS
+from inference.reading.read_ecg import read_ecg
 from inference.reference_values import DERIVED, REFERENCE_VALUES, ReferenceValue
 from schemas.ecg_record import LEADS, MISSING_SAMPLE
 from schemas.errors import InvalidSettings

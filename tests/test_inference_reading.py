@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from needed import ECGS, needs_real_ecgs
 
-from inference.files import MAX_FILE_BYTES, find_ecgs, read_ecg
 from inference.intake import take_in
+from inference.reading.content import MAX_FILE_BYTES
+from inference.reading.find_ecgs import find_ecgs
+from inference.reading.read_ecg import read_ecg
 from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, MISSING_SAMPLE
 from schemas.errors import UnreadableFile

@@ -1,0 +1,36 @@
+"""The formats, each with how its content is recognised and who reads it.
+
+A format is recognised by the first bytes of its content alone: a file may have any name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .recording import Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A file format with a reader of ours.
+
+    Attributes:
+        name: as people call it.
+        recognise: whether the first 4 KiB of a content are of this format. It is quick and never raises.
+        read: returns what a content holds. The path is for the words of errors alone. It raises `UnreadableFile`.
+    """
+
+    name: str
+    recognise: Callable[[bytes], bool]
+    read: Callable[[bytes, Path], Recording]
+
+
+FORMATS: tuple[Format, ...] = ()
+"""In the order in which they are asked. What none recognises goes to `other_formats.py`."""
+
+
+def format_of(head: bytes) -> Format | None:
+    """Return the format of a content by its first bytes, or None."""
+    return next((known for known in FORMATS if known.recognise(head)), None)
