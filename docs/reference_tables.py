@@ -110,6 +110,7 @@ WARNINGS = {
     "paced": Explained("The patient has a pacemaker. The network knows few such ECGs.", "Read the ECG with care."),
     "longer_than_10s": Explained("Only the first 10 s were screened.", "Nothing; send the part that matters first."),
     "derived_leads": Explained("Limb leads that were absent were computed from I and II.", "Nothing."),
+    "more_remarks": Explained("The record has more remarks than the 16 that are kept.", "Read the file itself."),
 }
 """What a report's `quality.warnings` may say: the record was screened all the same."""
 
@@ -192,7 +193,8 @@ code for a program, a sentence for a person (`detail`) and the evidence (`number
 {_code_table(REJECTIONS)}
 ## Warnings
 
-What a report's `quality.warnings` say. The record was screened all the same.
+What a report's `quality.warnings` say. The record was screened all the same. A device may add remarks to a record:
+they follow these warnings, with the device's own codes.
 
 {_code_table(WARNINGS)}
 ## Cines that failed

@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
+from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord, bounded_remarks
 from schemas.errors import MalformedRecord, RecordError, UnusableSignal
 from schemas.messages import Quality, QualityWarning
 from schemas.record_limits import BYTES_PER_SAMPLE
@@ -173,7 +173,8 @@ def _remarks(record: EcgRecord, derived: tuple[str, ...]) -> list[QualityWarning
         remarks.append(
             QualityWarning(code="derived_leads", detail=f"computed from I and II: {listed}", numbers={"leads": listed})
         )
-    return remarks
+    own = [QualityWarning(code=remark.code, detail=remark.detail) for remark in bounded_remarks(record.remarks)]
+    return remarks + own
 
 
 def _of_record(refusal: UnusableSignal, record: EcgRecord) -> UnusableSignal:

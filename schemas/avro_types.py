@@ -87,7 +87,15 @@ def resolves(writer: AvroType, reader: AvroType) -> bool:
         return resolves(writer["items"], reader["items"])
     if written == read == "enum" and isinstance(writer, dict) and isinstance(reader, dict):
         return bool(writer["name"] == reader["name"] and set(writer["symbols"]) & set(reader["symbols"]))
+    if written == read == "record" and isinstance(writer, dict) and isinstance(reader, dict):
+        return bool(writer["name"] == reader["name"] and _fields_resolve(writer, reader))
     return (written == read and written in PRIMITIVES) or read in PROMOTIONS.get(written, ())
+
+
+def _fields_resolve(writer: dict[str, Any], reader: dict[str, Any]) -> bool:
+    """Return whether the writer's record has every field of the reader's, of a type that resolves."""
+    types = {field["name"]: field["type"] for field in writer["fields"]}
+    return all(field["name"] in types and resolves(types[field["name"]], field["type"]) for field in reader["fields"])
 
 
 def kind_of(avro_type: AvroType) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 from fastavro import schemaless_writer
 
 from .differences import from_differences, to_differences
-from .ecg_record import EcgRecord
+from .ecg_record import EcgRecord, Remark, bounded_remarks
 from .ecg_schema import AVRO_SCHEMA, SAMPLES
 from .errors import MalformedRecord, OversizedRecord, RecordError, UnknownSchema
 from .record_limits import (
@@ -26,8 +26,9 @@ from .writer_schema import (
     AVRO_ERRORS,
     BARE,
     HEADER_STEP,
-    LATER_STEP,
+    REMARKS_STEP,
     SAMPLES_STEP,
+    SITE_STEP,
     SchemaReference,
     WriterSchema,
     shipped_schema,
@@ -47,7 +48,8 @@ MAX_ADDRESS_CHARACTERS = 2048
 def encode_ecg(record: EcgRecord, *, compress: bool = True, schema_id: int | None = None) -> bytes:
     """Return the record as Avro, its samples as first differences under zstd unless `compress` is off.
 
-    A record without a site is written as version 1.0 wrote it, so that every reader takes it.
+    A record without remarks is written as version 1.1 wrote it, and without a site too as version 1.0 wrote it, so that
+    as many readers as possible take it. Of more than 16 remarks the last one says how many are left out.
 
     Args:
         record: what to write.
@@ -69,9 +71,20 @@ def encode_ecg(record: EcgRecord, *, compress: bool = True, schema_id: int | Non
         raise OversizedRecord(f"the fields before the samples take more than {MAX_HEADER_BYTES} bytes")
     samples = _compressed(record.samples, header) if compress else record.samples
     schemaless_writer(out, SAMPLES_STEP.writer, {SAMPLES: samples})
-    if record.site is not None or schema_id is not None:
-        schemaless_writer(out, LATER_STEP.writer, header)
+    _write_later_fields(out, header, whole=schema_id is not None)
     return _frame(schema_id) + out.getvalue()
+
+
+def _write_later_fields(out: BytesIO, header: Header, *, whole: bool) -> None:
+    """Write what later versions have added: as far as the record has it, or all of it."""
+    has_remarks = whole or bool(header["remarks"])
+    try:
+        if has_remarks or header["site"] is not None:
+            schemaless_writer(out, SITE_STEP.writer, header)
+        if has_remarks:
+            schemaless_writer(out, REMARKS_STEP.writer, header)
+    except AVRO_ERRORS as error:
+        raise MalformedRecord(f"not an ECG record: {error}") from error
 
 
 def _frame(schema_id: int | None) -> bytes:
@@ -168,6 +181,7 @@ def _header_of(record: EcgRecord, *, compress: bool) -> Header:
         n_samples=record.n_samples if n_leads else 0,
         encoding="DELTA_ZSTD" if compress else "RAW",
         site=record.site,
+        remarks=[{"code": remark.code, "detail": remark.detail} for remark in bounded_remarks(record.remarks)],
     )
 
 
@@ -185,6 +199,7 @@ def _record_of(header: Header, samples: bytes) -> EcgRecord:
         sex=header["sex"],
         paced=header["paced"],
         site=header["site"],
+        remarks=tuple([Remark(**remark) for remark in header["remarks"]]),
     )
 
 

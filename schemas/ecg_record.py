@@ -1,4 +1,4 @@
-"""The ECG record as a device publishes it."""
+"""The ECG record as a device publishes it, or as a reader of files makes it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,38 @@ MAX_STEP = 32767
 """The largest step that an int16 holds. A sample lies between -MAX_STEP and MAX_STEP."""
 
 
+MAX_REMARKS = 16
+MAX_REMARK_CODE_CHARACTERS = 64
+MAX_REMARK_CHARACTERS = 256
+"""Of a remark's sentence. A longer one is cut."""
+
+
+class Remark(msgspec.Struct, frozen=True):
+    """What the device, or the reader of a file, says of a record and that does not prevent its screening.
+
+    The report repeats it among its warnings. It must not identify a patient.
+
+    Attributes:
+        code: for a program, such as `library_warning`: lower-case letters, digits and underscores.
+        detail: one sentence for a person, cut to `MAX_REMARK_CHARACTERS`.
+    """
+
+    code: str
+    detail: str
+
+    def __post_init__(self) -> None:
+        if len(self.detail) > MAX_REMARK_CHARACTERS:
+            msgspec.structs.force_setattr(self, "detail", self.detail[: MAX_REMARK_CHARACTERS - 1] + "…")
+
+
+def bounded_remarks(remarks: tuple[Remark, ...]) -> tuple[Remark, ...]:
+    """Return at most `MAX_REMARKS` remarks: where there are more, the last one says how many are left out."""
+    if len(remarks) <= MAX_REMARKS:
+        return remarks
+    kept = remarks[: MAX_REMARKS - 1]
+    return (*kept, Remark("more_remarks", f"{len(remarks) - len(kept)} more remarks are left out"))
+
+
 class EcgRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One ECG: named leads of equally many int16 samples.
 
@@ -24,6 +56,7 @@ class EcgRecord(msgspec.Struct, frozen=True, kw_only=True):
         samples: little-endian int16, lead after lead; `MISSING_SAMPLE` where there is none.
         paced: whether the patient has a pacemaker, where the device knows.
         site: where the ECG was recorded, such as a hospital and its ward.
+        remarks: what the device or the reader of the file says of the record.
     """
 
     record_id: str
@@ -38,6 +71,7 @@ class EcgRecord(msgspec.Struct, frozen=True, kw_only=True):
     sex: Literal["female", "male"] | None = None
     paced: bool | None = None
     site: str | None = None
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def n_samples(self) -> int:

@@ -14,9 +14,11 @@ AVRO_SCHEMA: dict[str, Any] = json.loads((files(__package__) / "ecg_record.avsc"
 """The newest version; register this one where a schema registry is used."""
 
 SAMPLES = "samples"
+REMARKS = "remarks"
 FIRST_VERSION_FIELDS = [field["name"] for field in AVRO_SCHEMA["fields"]].index(SAMPLES) + 1
-"""Version 1.0 ended with the samples."""
+"""Version 1.0 ended with the samples, 1.1 with the site, 1.2 with the remarks."""
 
 VERSION_1_0 = "urn:cardiacnets:schema:v1.0:ecg_record.avsc"
 VERSION_1_1 = "urn:cardiacnets:schema:v1.1:ecg_record.avsc"
+VERSION_1_2 = "urn:cardiacnets:schema:v1.2:ecg_record.avsc"
 """What a producer may say in the header `ce_dataschema`."""

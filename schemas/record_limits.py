@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, TypedDict
 
+from .ecg_record import MAX_REMARK_CHARACTERS, MAX_REMARK_CODE_CHARACTERS, MAX_REMARKS
 from .errors import MalformedRecord, OversizedRecord
 
 MAX_VALUE_BYTES = 4 * 2**20
 """Of a whole message."""
 MAX_HEADER_BYTES = 8 * 2**10
 """Of all fields before the samples; of another schema's, of all fields that follow each other without a foreign one."""
+MAX_REMARKS_BYTES = 24 * 2**10
+"""Of all remarks: the most and longest ones take 17 KiB, where each character of a sentence takes 4 bytes."""
 MAX_SAMPLE_BYTES = 4_000_000
 """Of all samples of all leads, decompressed: 2 min 46 s of 12 leads at 1000 Hz."""
 MAX_LEADS = 32
@@ -26,6 +30,16 @@ IDENTIFIERS: tuple[Literal["record_id", "patient_id", "device_id", "site"], ...]
     "device_id",
     "site",
 )
+
+
+_REMARK_CODE = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class WrittenRemark(TypedDict):
+    """A remark of an Avro record."""
+
+    code: str
+    detail: str
 
 
 class Header(TypedDict):
@@ -44,6 +58,7 @@ class Header(TypedDict):
     n_samples: int
     encoding: Literal["RAW", "DELTA_ZSTD"]
     site: str | None
+    remarks: Sequence[WrittenRemark]
 
 
 def check_header(header: Header) -> None:
@@ -59,6 +74,8 @@ def check_header(header: Header) -> None:
     _check_positive("sample_rate_hz", header["sample_rate_hz"])
     _check_positive("microvolts_per_step", header["microvolts_per_step"])
     _check_size(header)
+    if header["remarks"]:
+        _check_remarks(header["remarks"])
 
 
 def sample_bytes(header: Header) -> int:
@@ -113,3 +130,16 @@ def _check_size(header: Header) -> None:
         raise MalformedRecord("n_samples is below 1", n_samples=n_samples)
     if (size := sample_bytes(header)) > MAX_SAMPLE_BYTES:
         raise OversizedRecord(f"the samples take more than {MAX_SAMPLE_BYTES:,} bytes", sample_bytes=size)
+
+
+def _check_remarks(remarks: Sequence[WrittenRemark]) -> None:
+    if len(remarks) > MAX_REMARKS:
+        raise OversizedRecord(f"more than {MAX_REMARKS} remarks", remarks=len(remarks))
+    for remark in remarks:
+        code, detail = remark["code"], remark["detail"]
+        if len(code) > MAX_REMARK_CODE_CHARACTERS:
+            raise OversizedRecord(f"a remark's code is longer than {MAX_REMARK_CODE_CHARACTERS} characters")
+        if not _REMARK_CODE.fullmatch(code):
+            raise MalformedRecord(f"a remark's code is {code!r}: write lower-case letters, digits and underscores")
+        if len(detail) > MAX_REMARK_CHARACTERS:
+            raise OversizedRecord(f"a remark's sentence is longer than {MAX_REMARK_CHARACTERS} characters")

@@ -4,9 +4,10 @@ A value is read in steps, each of which takes fields that follow each other:
 
     header    fields that we know, but for the samples: at most 8 KiB a step, so they are bounded before they are read
     samples   the samples as they are stored, at most what the value holds
+    remarks   the remarks: at most 24 KiB
     skip      fields that we do not know: passed over, nothing of them is kept
 
-Our own schema gives two steps, header and samples, and a third one where a later version has added fields.
+Our own schema gives two steps, header and samples, and a step more for each later version that the value reaches.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from .avro_types import (
     resolves,
     with_new_names,
 )
-from .ecg_schema import AVRO_SCHEMA, FIRST_VERSION_FIELDS, SAMPLES, VERSION_1_0, VERSION_1_1
+from .ecg_schema import AVRO_SCHEMA, FIRST_VERSION_FIELDS, REMARKS, SAMPLES, VERSION_1_0, VERSION_1_1, VERSION_1_2
 from .errors import MalformedRecord, UnknownSchema, UnusableSchema
-from .record_limits import MAX_HEADER_BYTES, MAX_VALUE_BYTES
+from .record_limits import MAX_HEADER_BYTES, MAX_REMARKS_BYTES, MAX_VALUE_BYTES
 
 SchemaReference: TypeAlias = int | str
 """How a message names its writer's schema: the id in a Confluent frame, or the address in a `ce_dataschema` header."""
@@ -51,9 +52,12 @@ _TROUBLE = {
     "header": "not an Avro ECG record",
     "samples": "the samples are cut short",
     "skip": "not an Avro ECG record: a field that is passed over does not fit",
-    "later": "bytes follow the samples, and they are not the fields of a later version",
+    "site": "bytes follow the samples, and they are not the site that version 1.1 has added",
+    "remarks": "not an Avro ECG record: the remarks do not fit",
 }
 """What is wrong with bytes that do not fit, by the kind of the step."""
+_LIMITS = {"header": MAX_HEADER_BYTES, "site": MAX_HEADER_BYTES, REMARKS: MAX_REMARKS_BYTES}
+"""How many bytes a step may read, by its kind; the others may read the whole value."""
 
 
 class _ExactBytes(BytesIO):
@@ -170,8 +174,8 @@ def unknown_schema(reference: SchemaReference, reason: str) -> UnknownSchema:
 
 
 def _kind(name: str) -> str:
-    if name == SAMPLES:
-        return "samples"
+    if name in {SAMPLES, REMARKS}:
+        return name
     return "header" if name in _FIELD_TYPES else "skip"
 
 
@@ -235,7 +239,7 @@ def _step(kind: str, written: Iterable[tuple[str, Any]], read: Iterable[tuple[st
     return Step(
         writer=parse_schema(_record(written)),
         reader=None if read is None else parse_schema(_record(read)),
-        limit=MAX_HEADER_BYTES if kind in {"header", "later"} else MAX_VALUE_BYTES,
+        limit=_LIMITS.get(kind, MAX_VALUE_BYTES),
         trouble=_TROUBLE[kind],
         strict=read is not None,
     )
@@ -249,15 +253,19 @@ def _record(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 _types = list(_FIELD_TYPES.items())
 HEADER_STEP = _step("header", _types[: FIRST_VERSION_FIELDS - 1], None)
 SAMPLES_STEP = _step("samples", _types[FIRST_VERSION_FIELDS - 1 : FIRST_VERSION_FIELDS], None)
-LATER_STEP = _step("later", _types[FIRST_VERSION_FIELDS:], None)
+SITE_STEP = _step("site", _types[FIRST_VERSION_FIELDS : FIRST_VERSION_FIELDS + 1], None)
+REMARKS_STEP = _step(REMARKS, _types[FIRST_VERSION_FIELDS + 1 :], None)
 """How our own records are read, and written."""
 
 _LATER_DEFAULTS = {name: _OPTIONAL[name] for name, _ in _types[FIRST_VERSION_FIELDS:]}
 
-BARE = WriterSchema((HEADER_STEP, SAMPLES_STEP, LATER_STEP), required_steps=2, defaults=_LATER_DEFAULTS)
+_NEWEST_STEPS = (HEADER_STEP, SAMPLES_STEP, SITE_STEP, REMARKS_STEP)
+
+BARE = WriterSchema(_NEWEST_STEPS, required_steps=2, defaults=_LATER_DEFAULTS)
 """Of a value that names no schema: any version of ours."""
 SHIPPED = {
-    VERSION_1_0: WriterSchema((HEADER_STEP, SAMPLES_STEP), required_steps=2, defaults=_LATER_DEFAULTS),
-    VERSION_1_1: WriterSchema((HEADER_STEP, SAMPLES_STEP, LATER_STEP), required_steps=3, defaults={}),
+    VERSION_1_0: WriterSchema(_NEWEST_STEPS[:2], required_steps=2, defaults=_LATER_DEFAULTS),
+    VERSION_1_1: WriterSchema(_NEWEST_STEPS[:3], required_steps=3, defaults=_LATER_DEFAULTS),
+    VERSION_1_2: WriterSchema(_NEWEST_STEPS, required_steps=4, defaults={}),
 }
 """Of a value that names a schema which we publish."""

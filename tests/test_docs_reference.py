@@ -35,7 +35,7 @@ def test_every_code_of_a_rejection_is_explained_and_no_other():
 
 
 def test_every_code_of_a_warning_is_explained_and_no_other():
-    assert set(WARNINGS) == codes_in_source("doubt", "QualityWarning")
+    assert set(WARNINGS) == codes_in_source("doubt", "QualityWarning", "Remark")
 
 
 def test_every_code_of_a_cine_that_failed_is_explained():

@@ -11,7 +11,7 @@ from needed import ECGS, needs_real_ecgs
 
 from inference.intake import take_in
 from inference.reading.read_ecg import read_ecg
-from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
+from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord, Remark
 from schemas.errors import RecordError
 from schemas.messages import Quality
 from training.simulation.ecg import generate_ecgs
@@ -93,6 +93,16 @@ def test_a_record_that_goes_on_after_ten_seconds_says_so():
 
 def test_a_pacemaker_is_remarked():
     assert codes(take_in([changed(paced=True)], 1).outcomes[0]) == {"paced"}
+
+
+def test_what_the_device_or_the_reader_remarked_follows_the_gates_own_warnings():
+    remarks = (Remark("library_warning", "two bytes were left"), Remark("electrode_off", "V3 was off"))
+    quality, plain = take_in([changed(paced=True, remarks=remarks), changed(paced=True)], 1).outcomes
+    assert quality.warnings[:-2] == plain.warnings
+    assert [(warning.code, warning.detail) for warning in quality.warnings[-2:]] == [
+        ("library_warning", "two bytes were left"),
+        ("electrode_off", "V3 was off"),
+    ]
 
 
 def test_no_records_give_no_inputs():

@@ -17,21 +17,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import AVRO_SCHEMA, decode_ecg, encode_ecg
-from schemas.ecg_record import LEADS, EcgRecord
+from schemas.ecg_record import LEADS, EcgRecord, Remark
 from schemas.errors import MalformedRecord, OversizedRecord, RecordError, UnknownSchema
 from schemas.record_limits import MAX_HEADER_BYTES, MAX_SAMPLE_BYTES, MAX_VALUE_BYTES
 from schemas.topics import ECG_RECORDS
 from schemas.writer_schema import resolve_schema, shipped_schema
 
 SCHEMA = fastavro.parse_schema(AVRO_SCHEMA)
-WITHOUT_SITE = fastavro.parse_schema(AVRO_SCHEMA | {"fields": AVRO_SCHEMA["fields"][:-1]})
+WITHOUT_REMARKS = fastavro.parse_schema(AVRO_SCHEMA | {"fields": AVRO_SCHEMA["fields"][:-1]})
+WITHOUT_SITE = fastavro.parse_schema(AVRO_SCHEMA | {"fields": AVRO_SCHEMA["fields"][:-2]})
 SCHEMA_ID = 42
 CONFLUENT_PREFIX = b"\x00\x00\x00\x00\x2a"
 REGISTERED = resolve_schema(json.dumps(AVRO_SCHEMA), SCHEMA_ID)
 FIRST_VERSION = "urn:cardiacnets:schema:v1.0:ecg_record.avsc"
-NEWEST_VERSION = "urn:cardiacnets:schema:v1.1:ecg_record.avsc"
+SECOND_VERSION = "urn:cardiacnets:schema:v1.1:ecg_record.avsc"
+NEWEST_VERSION = "urn:cardiacnets:schema:v1.2:ecg_record.avsc"
 
 identifiers = st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
+all_remarks = st.builds(
+    Remark, st.from_regex("[a-z][a-z0-9_]{0,63}", fullmatch=True), st.text(st.characters(codec="utf-8"), max_size=256)
+)
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 
 
@@ -53,6 +58,7 @@ def records(draw):
         sex=draw(st.sampled_from([None, "female", "male"])),
         paced=draw(st.none() | st.booleans()),
         site=draw(st.none() | identifiers),
+        remarks=tuple(draw(st.lists(all_remarks, max_size=16))),
     )
 
 
@@ -89,7 +95,8 @@ def avro(samples, *, encoding="DELTA_ZSTD", **changes):
         "samples": samples,
     }
     out = io.BytesIO()
-    fastavro.schemaless_writer(out, SCHEMA if "site" in changes else WITHOUT_SITE, fields | changes)
+    version = SCHEMA if "remarks" in changes else WITHOUT_REMARKS if "site" in changes else WITHOUT_SITE
+    fastavro.schemaless_writer(out, version, fields | changes)
     return out.getvalue()
 
 
@@ -120,7 +127,7 @@ def test_random_bytes_are_refused(value, prefix):
 
 @given(records(), st.booleans(), st.data())
 def test_a_record_cut_anywhere_is_refused(record, compress, data):
-    value = encode_ecg(msgspec.structs.replace(record, site=None), compress=compress)
+    value = encode_ecg(msgspec.structs.replace(record, site=None, remarks=()), compress=compress)
     with pytest.raises((MalformedRecord, OversizedRecord)):
         decode_ecg(value[: data.draw(st.integers(0, len(value) - 1))])
 
@@ -129,7 +136,7 @@ def test_a_record_cut_anywhere_is_refused(record, compress, data):
 def test_a_record_with_a_site_cut_anywhere_is_refused_but_where_the_first_version_ended(
     record, site, compress, schema_id, data
 ):
-    record = msgspec.structs.replace(record, site=site)
+    record = msgspec.structs.replace(record, site=site, remarks=())
     value = encode_ecg(record, compress=compress, schema_id=schema_id)
     ended = len(value) - len(site_bytes(site)) if schema_id is None else None
     end = data.draw(st.integers(0, len(value) - 1))
@@ -138,6 +145,23 @@ def test_a_record_with_a_site_cut_anywhere_is_refused_but_where_the_first_versio
         return
     with pytest.raises((MalformedRecord, OversizedRecord)):
         decode_ecg(value[:end], find_schema=registered)
+
+
+@given(records(), st.lists(all_remarks, min_size=1, max_size=16), st.booleans(), st.data())
+def test_a_record_with_remarks_cut_anywhere_is_refused_but_where_an_earlier_version_ended(
+    record, remarks, compress, data
+):
+    record = msgspec.structs.replace(record, remarks=tuple(remarks))
+    value = encode_ecg(record, compress=compress)
+    without = msgspec.structs.replace(record, remarks=())
+    samples_end = len(encode_ecg(msgspec.structs.replace(without, site=None), compress=compress))
+    site_end = samples_end + len(site_bytes(record.site))
+    end = data.draw(st.integers(0, len(value) - 1) | st.sampled_from([samples_end, site_end]))
+    if end in {samples_end, site_end}:
+        assert decode_ecg(value[:end]) == (without if end == site_end else msgspec.structs.replace(without, site=None))
+        return
+    with pytest.raises((MalformedRecord, OversizedRecord)):
+        decode_ecg(value[:end])
 
 
 def site_bytes(site):
@@ -198,6 +222,11 @@ IMPOSSIBLE = {
     "an empty patient": {"patient_id": ""},
     "an empty site": {"site": ""},
     "a number for a site": {"site": 7},
+    "a remark without a code": {"remarks": (Remark("", "text"),)},
+    "a code that is a sentence": {"remarks": (Remark("It is so", "text"),)},
+    "a code with a line feed": {"remarks": (Remark("code\n", "text"),)},
+    "a number for a code": {"remarks": (Remark(7, "text"),)},
+    "half a character in a remark": {"remarks": (Remark("code", "\ud800"),)},
     "no leads": {"leads": ()},
     "a nameless lead": {"leads": ("I", *LEADS[1:-1], "")},
     "two leads of one name": {"leads": ("I", *LEADS[1:-1], "I")},
@@ -227,6 +256,7 @@ def test_an_impossible_record_is_not_encoded(changes, compress):
 OVERSIZED = {
     "a long id": {"record_id": "x" * 257},
     "a long site": {"site": "x" * 257},
+    "a long code": {"remarks": (Remark("x" * 65, "text"),)},
     "many leads": {"leads": tuple(f"L{n}" for n in range(33)), "samples": bytes(66)},
     "a long lead name": {"leads": ("x" * 33,)},
     "many samples": {"samples": bytes(24 * (MAX_SAMPLE_BYTES // 24 + 1))},
@@ -251,6 +281,11 @@ CONTRADICTIONS = {
     "bytes after a site": avro(bytes(12), encoding="RAW", site="ward 3") + b"x",
     "half a site": avro(bytes(12), encoding="RAW", site="ward 3")[:-2],
     "an empty site": avro(bytes(12), encoding="RAW", site=""),
+    "bytes after the remarks": avro(bytes(12), encoding="RAW", site=None, remarks=[]) + b"x",
+    "half a remark": avro(bytes(12), encoding="RAW", site=None, remarks=[{"code": "a", "detail": "b"}])[:-2],
+    "a code that is a sentence": avro(
+        bytes(12), encoding="RAW", site=None, remarks=[{"code": "It is so", "detail": ""}]
+    ),
     "too few samples": avro(bytes(10), encoding="RAW"),
     "too many samples": avro(bytes(14), encoding="RAW"),
     "no samples a lead": avro(b"", encoding="RAW", n_samples=0),
@@ -294,6 +329,14 @@ HOSTILE = {
     "an id that claims 50 MB": b"\x80\x80\x80\x32" + bytes(100),
     "an array of a million empty leads": avro(b"", leads=[""] * 2**20),
     "a lead name of a megabyte": avro(b"", leads=["x" * 2**20]),
+    "a million empty remarks": avro(bytes(12), encoding="RAW", site=None, remarks=[{"code": "", "detail": ""}] * 2**20),
+    "many remarks": avro(bytes(12), encoding="RAW", site=None, remarks=[{"code": "a", "detail": ""}] * 17),
+    "a remark of a megabyte": avro(
+        bytes(12), encoding="RAW", site=None, remarks=[{"code": "a", "detail": "x" * 2**20}]
+    ),
+    "a remark that is too long": avro(
+        bytes(12), encoding="RAW", site=None, remarks=[{"code": "a", "detail": "x" * 257}]
+    ),
     "a message over the bound": bytes(MAX_VALUE_BYTES + 1),
 }
 
@@ -356,16 +399,42 @@ def test_a_refusal_names_no_record_where_there_is_no_fit_name(value):
 def test_the_schema_explains_every_field_and_what_came_later_follows_the_samples_and_is_optional():
     assert all(field["doc"] for field in AVRO_SCHEMA["fields"])
     names = [field["name"] for field in AVRO_SCHEMA["fields"]]
-    assert names[12:] == ["samples", "site"]
-    assert AVRO_SCHEMA["fields"][13]["default"] is None
+    assert names[12:] == ["samples", "site", "remarks"]
+    assert [field["default"] for field in AVRO_SCHEMA["fields"][13:]] == [None, []]
 
 
 def test_a_record_without_a_site_is_written_as_the_first_version_wrote_it():
     value = encode_ecg(typical())
     assert encode_ecg(typical(site="ward 3")) == value + site_bytes("ward 3")
     assert decode_ecg(value, FIRST_VERSION.encode()) == typical()
+    for later in (SECOND_VERSION, NEWEST_VERSION):
+        with pytest.raises(MalformedRecord):
+            decode_ecg(value, later.encode())
+
+
+def test_a_record_without_remarks_is_written_as_the_second_version_wrote_it():
+    record = typical(site="ward 3")
+    value = encode_ecg(record)
+    assert decode_ecg(value, SECOND_VERSION.encode()) == record
+    with_remarks = encode_ecg(msgspec.structs.replace(record, remarks=(Remark("electrode_off", "V3 was off"),)))
+    assert with_remarks.startswith(value)
     with pytest.raises(MalformedRecord):
-        decode_ecg(value, NEWEST_VERSION.encode())
+        decode_ecg(with_remarks, SECOND_VERSION.encode())
+
+
+def test_a_long_remark_is_cut_and_of_many_the_last_one_says_how_many_are_left_out():
+    assert Remark("code", "µ" * 256).detail == "µ" * 256
+    assert Remark("code", "µ" * 257).detail == "µ" * 255 + "…"
+    remarks = tuple(Remark(f"code_{n}", "text") for n in range(20))
+    assert decode_ecg(encode_ecg(typical(remarks=remarks[:16]))).remarks == remarks[:16]
+    *kept, last = decode_ecg(encode_ecg(typical(remarks=remarks))).remarks
+    assert tuple(kept) == remarks[:15]
+    assert last == Remark("more_remarks", "5 more remarks are left out")
+
+
+def test_the_longest_remarks_allowed_pass():
+    remarks = tuple(Remark("x" * 64, "𝄞" * 256) for _ in range(16))
+    assert decode_ecg(encode_ecg(typical(remarks=remarks))).remarks == remarks
 
 
 def test_a_header_names_the_version_of_a_framed_value_too():

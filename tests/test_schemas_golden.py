@@ -3,13 +3,14 @@
 import json
 from datetime import datetime
 from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from schemas.codec import AVRO_SCHEMA, decode_ecg, encode_ecg
-from schemas.ecg_record import EcgRecord
-from schemas.ecg_schema import VERSION_1_0, VERSION_1_1
+from schemas.ecg_record import EcgRecord, Remark
+from schemas.ecg_schema import VERSION_1_0, VERSION_1_1, VERSION_1_2
 from schemas.errors import UnknownSchema
 from schemas.writer_schema import BARE, SHIPPED, resolve_schema, shipped_schema
 
@@ -29,9 +30,11 @@ def record_of(name):
     fields = story_of(name)["record"]
     samples = fields.pop("samples")
     recorded_at = fields.pop("recorded_at")
+    remarks = tuple(Remark(**remark) for remark in fields.pop("remarks", []))
     return EcgRecord(
         **fields,
         recorded_at=recorded_at and datetime.fromisoformat(recorded_at),
+        remarks=remarks,
         leads=tuple(samples),
         samples=np.array(list(samples.values()), "<i2").tobytes(),
     )
@@ -47,8 +50,8 @@ def registry_of(name):
 
 
 def test_there_are_golden_records_of_every_version_and_each_has_both_files():
-    assert {name.partition("-")[0] for name in NAMES} == {"1.0", "1.1", "another_vendor"}
-    assert len(NAMES) == 12
+    assert {name.partition("-")[0] for name in NAMES} == {"1.0", "1.1", "1.2", "another_vendor"}
+    assert len(NAMES) == 16
     stories = {path.name.removesuffix(".json") for path in GOLDEN.iterdir() if path.name.endswith(".json")}
     assert stories == set(NAMES)
 
@@ -83,13 +86,15 @@ def frozen(version):
 
 
 def test_a_published_version_never_changes_and_the_next_one_adds_fields_at_its_end():
-    first, newest = frozen("1.0"), frozen("1.1")
-    assert without_docs(AVRO_SCHEMA) == newest
-    assert newest["fields"][: len(first["fields"])] == first["fields"]
-    assert all("default" in field for field in newest["fields"][len(first["fields"]) :])
+    versions = [frozen("1.0"), frozen("1.1"), frozen("1.2")]
+    assert without_docs(AVRO_SCHEMA) == versions[-1]
+    for before, after in pairwise(versions):
+        assert after["fields"][: len(before["fields"])] == before["fields"]
+        (added,) = after["fields"][len(before["fields"]) :]
+        assert "default" in added
 
 
-@pytest.mark.parametrize(("version", "address"), [("1.0", VERSION_1_0), ("1.1", VERSION_1_1)])
+@pytest.mark.parametrize(("version", "address"), [("1.0", VERSION_1_0), ("1.1", VERSION_1_1), ("1.2", VERSION_1_2)])
 def test_a_published_version_is_read_as_if_a_registry_had_it(version, address):
     assert f":v{version}:" in address
     plain = [name for name in NAMES if name.startswith(f"{version}-") and not value_of(name).startswith(b"\0")]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from schemas.avro_types import MAX_DEPTH, MAX_SCHEMA_BYTES, MAX_TYPES
 from schemas.codec import AVRO_SCHEMA, decode_ecg, encode_ecg
+from schemas.ecg_record import Remark
 from schemas.errors import MalformedRecord, OversizedRecord, UnusableSchema
 from schemas.record_limits import MAX_VALUE_BYTES
 from schemas.writer_schema import resolve_schema
@@ -35,14 +36,21 @@ RECORD = {
     "encoding": "RAW",
     "samples": bytes(range(12)),
     "site": "ward 3",
+    "remarks": [{"code": "electrode_off", "detail": "V3 was off"}],
 }
-OPTIONAL = ["patient_id", "device_id", "recorded_at", "age_years", "sex", "paced", "site"]
+REMARKS = (Remark("electrode_off", "V3 was off"),)
+OPTIONAL = ["patient_id", "device_id", "recorded_at", "age_years", "sex", "paced", "site", "remarks"]
 names = (f"foreign{number}" for number in itertools.count())
 
 
 def schema_of(types, **changes):
     fields = [{"name": name, "type": kind} for name, kind in types.items()]
     return {"type": "record", "name": "EcgRecord", "namespace": "org.example", "fields": fields} | changes
+
+
+def remark_of(**types):
+    fields = [{"name": name, "type": kind} for name, kind in ({"code": "string", "detail": "string"} | types).items()]
+    return {"type": "record", "name": "Remark", "fields": fields}
 
 
 def written(schema, values):
@@ -67,7 +75,8 @@ def read(types, **values):
 
 def assert_read_right(record, but=()):
     for name in set(RECORD) - {"n_samples", "encoding", *but}:
-        assert getattr(record, name) == (tuple(RECORD[name]) if name == "leads" else RECORD[name]), name
+        expected = RECORD | {"leads": tuple(RECORD["leads"]), "remarks": REMARKS}
+        assert getattr(record, name) == expected[name], name
 
 
 # Types and values that no one of our fields has, named types among them, each under a name of its own.
@@ -104,7 +113,7 @@ def test_fields_in_any_order_with_foreign_ones_between_and_optional_ones_absent_
     value = written(schema, {name: value for name, _, value in fields})
     record = read_by(schema, value)
     assert_read_right(record, but=absent)
-    assert all(getattr(record, name) is None for name in absent)
+    assert all(getattr(record, name) == (() if name == "remarks" else None) for name in absent)
     with pytest.raises((MalformedRecord, OversizedRecord)):
         read_by(schema, value[: data.draw(st.integers(0, len(value) - 1))])
     with pytest.raises(MalformedRecord):
@@ -135,6 +144,19 @@ def test_fields_in_any_order_with_foreign_ones_between_and_optional_ones_absent_
             int(RECORD["recorded_at"].timestamp() * 1e6),
         ),
         ("site", ["null", "int", "string"], "ward 3"),
+        (
+            "remarks",
+            {"type": "array", "items": remark_of(detail="bytes")},
+            [{"code": "electrode_off", "detail": b"V3 was off"}],
+        ),
+        (
+            "remarks",
+            {
+                "type": "array",
+                "items": remark_of(at={"type": "long", "logicalType": "timestamp-millis"}, lead="string"),
+            },
+            [{"code": "electrode_off", "detail": "V3 was off", "at": 2**62, "lead": "V3"}],
+        ),
     ],
 )
 def test_a_type_that_avro_takes_for_ours_is_taken(name, kind, value):
@@ -177,6 +199,9 @@ def test_a_value_that_does_not_resolve_is_refused_though_its_schema_does(name, k
             OURS | {"recorded_at": ["null", {"type": "long", "logicalType": "local-timestamp-millis"}]},
             "recorded_at is a local-timestamp-millis: write a timestamp-millis",
         ),
+        (OURS | {"remarks": {"type": "array", "items": "string"}}, "remarks is of type array"),
+        (OURS | {"remarks": {"type": "array", "items": remark_of(detail="int")}}, "remarks is of type array"),
+        (OURS | {"remarks": {"type": "array", "items": remark_of() | {"name": "Note"}}}, "remarks is of type array"),
         (OURS | {"site": ["null", "int"]}, None),
     ],
 )
