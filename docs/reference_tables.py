@@ -1,4 +1,4 @@
-"""Writes `docs/reference/`: the tables of settings, metrics and codes, read from the code; `make docs` runs it.
+"""Writes `docs/reference/`: the tables of settings, metrics, codes and leads, read from the code; `make docs` runs it.
 
 A test holds the committed pages against what this module returns, and every code against `REJECTIONS`, `WARNINGS` and
 `CINE_FAILURES`, so that none is without an explanation.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,9 @@ import msgspec
 from msgspec import inspect as types
 from msgspec.structs import FieldInfo
 
+from inference.lead_names import PREFIXES, codes, own_names
+from inference.reading.units import TO_MILLIVOLTS
+from schemas.ecg_record import LEADS
 from stream.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
@@ -144,7 +147,12 @@ SUFFIXES = {"Counter": "_total", "Info": "_info"}
 
 def pages() -> dict[str, str]:
     """Return the pages by file name."""
-    return {"settings.md": settings_page(), "metrics.md": metrics_page(), "codes.md": codes_page()}
+    return {
+        "settings.md": settings_page(),
+        "metrics.md": metrics_page(),
+        "codes.md": codes_page(),
+        "leads.md": leads_page(),
+    }
 
 
 def write_pages(folder: Path = FOLDER) -> None:
@@ -202,6 +210,38 @@ they follow these warnings, with the device's own codes.
 What `cmr.results.v1` says beside `failed`.
 
 {_code_table(CINE_FAILURES)}"""
+
+
+def leads_page() -> str:
+    """Return the page of the names of leads and units that are understood."""
+    rows = [(f"**{lead}**", _quoted(own_names(lead)), _quoted(codes(lead))) for lead in LEADS]
+    units = [
+        (f"{millivolts:g}", _quoted(unit for unit in TO_MILLIVOLTS if TO_MILLIVOLTS[unit] == millivolts))
+        for millivolts in sorted(set(TO_MILLIVOLTS.values()), reverse=True)
+    ]
+    return f"""{WRITTEN}# Leads and units
+
+A record or a file may write the names of its leads in any of these ways. A name that is not here is passed over; where
+a lead is missing, the error lists the names that were not recognised.
+
+{_table(("lead", "names", "codes of MDC (IEEE 11073) and SCPECG"), rows)}
+- Upper and lower case, full-width letters and digits, Roman numerals of one character, and the separators space, `_`
+  and `.` make no difference.
+- One of these may stand before a name, with or without a separator: {_quoted(filter(None, PREFIXES))}.
+- A unit of voltage may stand after a name: `I (mV)`, `V1 [uV]`.
+- `C1` to `C6` are the chest leads in the letters of IEC 60601-2-25. `D1`, `DI` and so on are the limb leads in Spanish,
+  Portuguese and French.
+- These are other leads, and never taken for one of the 12: `V7`, `V3R`, `rV4`, `-aVR`, `I-II`, `CM5`, `MCL1`, `X`.
+- These may mean several leads, and are not recognised: `1`, `L1`, `ECG1`, `VR`, `R`. Neither are Greek and Cyrillic
+  letters that look like Latin ones.
+- Two names for one lead (`I` and `DI`) are refused as `duplicate_lead`.
+
+## Units
+
+How many millivolts a unit is. A number may stand before it: `0.1 uV`, `1e-6 V`. Case makes no difference. In a file,
+samples in a unit that is not here are refused.
+
+{_table(("millivolts", "units"), units)}"""
 
 
 def codes_in_source(*names: str, under: Sequence[str] = ("schemas", "inference", "stream")) -> set[str]:
@@ -328,6 +368,10 @@ def _own_code(body: Sequence[ast.stmt]) -> Iterator[str]:
                 | ast.AnnAssign(target=ast.Name(id="code"), value=ast.Constant(value=str(code)))
             ):
                 yield code
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _code_table(codes: dict[str, Explained]) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from inference.gate import LIMITS
 from inference.geometry import MICROVOLTS_PER_STEP
+from inference.lead_names import listed
 from inference.leads import DERIVATIONS, standard_name
 from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord
 from schemas.errors import UnreadableFile
@@ -156,10 +157,11 @@ def _on_one_time_line(candidate: Candidate) -> tuple[NDArray[np.float64], float]
 
 def _describe_part(part: Part) -> str:
     groups = _by_rate(part.channels)
+    unknown = listed([channel.name for channel in part.channels if not standard_name(channel.name)])
     if not groups:
-        names = ", ".join(channel.name or "(no name)" for channel in part.channels[: len(LEADS)])
-        return f"{part.title}: no standard lead, but {names or 'no channel'}"
-    return f"{part.title}: " + " and ".join(_describe_group(group) for group in groups)
+        return f"{part.title}: no standard lead, but {unknown or 'no channel'}"
+    known = f"{part.title}: " + " and ".join(_describe_group(group) for group in groups)
+    return f"{known}, and what is not of the 12 leads: {unknown}" if unknown else known
 
 
 def _describe_group(group: tuple[Channel, ...]) -> str:
