@@ -88,6 +88,7 @@ def assemble(recording: Recording, path: Path, zone: tzinfo | None = None) -> Ec
         age_years=recording.age_years,
         sex=recording.sex,
         paced=recording.paced,
+        remarks=recording.remarks,
     )
 
 

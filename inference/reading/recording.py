@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.ecg_record import Remark
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Channel:
@@ -58,7 +60,7 @@ class Recording:
         recorded_at: when the recording began. Where the file names no time zone, it has none, and the reader's caller
             says which zone is meant.
         paced: whether the patient has a pacemaker, where the file says so.
-        remarks: code and sentence of each doubt that the reader, or its library, has.
+        remarks: the doubts of the reader, or of its library.
     """
 
     format_name: str
@@ -69,4 +71,4 @@ class Recording:
     age_years: float | None = None
     sex: Literal["female", "male"] | None = None
     paced: bool | None = None
-    remarks: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[Remark, ...] = ()
