@@ -71,6 +71,11 @@ REJECTIONS = {
     "duplicate_lead": Explained(
         "Two leads have the same standard name, such as `V1` and `Lead V1`.", "Send each lead once."
     ),
+    "not_simultaneous": Explained(
+        "The file holds all leads, but not for 9 s at one time: they were recorded one after another, as on a page of "
+        "four columns. The sentence lists what the file holds, part by part.",
+        "Export the ECG with all leads at one time.",
+    ),
     "nan_run": Explained(
         "Samples are missing for more than 0.2 s in one go, or more than 2 % of a lead.", "Check the electrode or link."
     ),
@@ -113,6 +118,28 @@ WARNINGS = {
     "paced": Explained("The patient has a pacemaker. The network knows few such ECGs.", "Read the ECG with care."),
     "longer_than_10s": Explained("Only the first 10 s were screened.", "Nothing; send the part that matters first."),
     "derived_leads": Explained("Limb leads that were absent were computed from I and II.", "Nothing."),
+    "several_recordings": Explained(
+        "The file holds several ECGs that could be screened. The first one was.",
+        "Export the others as files of their own.",
+    ),
+    "leads_aligned": Explained(
+        "The file's leads begin at different times. The time that they share was taken.", "Nothing."
+    ),
+    "gap_skipped": Explained(
+        "Samples are missing in the first 10 s of the file. The record begins after them.", "Check the electrode."
+    ),
+    "cut_to_fit": Explained("The file is longer than a record. Its first part was taken.", "Nothing."),
+    "derived_signal": Explained(
+        "The file says that the samples were computed from others, and holds no ECG that was recorded.",
+        "Export the ECG as it was recorded.",
+    ),
+    "recorded_at_unsure": Explained(
+        "The file's time has no zone, and the clocks of the zone were changed in that hour.",
+        "The time may be an hour off.",
+    ),
+    "recorded_at_impossible": Explained(
+        "The file's time is beyond what a calendar holds. The record has none.", "Check the device's clock."
+    ),
     "more_remarks": Explained("The record has more remarks than the 16 that are kept.", "Read the file itself."),
 }
 """What a report's `quality.warnings` may say: the record was screened all the same."""
@@ -248,15 +275,15 @@ def codes_in_source(*names: str, under: Sequence[str] = ("schemas", "inference",
     """Return the literal codes that the source gives to calls and classes of these names.
 
     A call gives one as its first argument (`refuse("flat_lead", …)`) or as `code=`; a class as its attribute `code`.
+    A sentence as first argument is none.
     """
     found: set[str] = set()
     for node in _nodes(*under):
         match node:
             case ast.Call(args=arguments, keywords=keywords) if _called(node) in names:
                 given = [word.value for word in keywords if word.arg == "code"] or arguments[:1]
-                found |= {
-                    value.value for value in given if isinstance(value, ast.Constant) and isinstance(value.value, str)
-                }
+                literals = [value.value for value in given if isinstance(value, ast.Constant)]
+                found |= {text for text in literals if isinstance(text, str) and text.isidentifier()}
             case ast.ClassDef(name=name, body=body) if name in names:
                 found |= set(_own_code(body))
     return found

@@ -31,7 +31,9 @@ def test_there_is_no_other_page_in_the_folder():
 def test_every_code_of_a_rejection_is_explained_and_no_other():
     foreseen = {kind.code for kind in (*kinds(errors.RecordError), *kinds(errors.TransientError))}
     redis = {store.RedisUnavailable.code, store.RedisFull.code}  # of cines alone
-    assert set(REJECTIONS) == codes_in_source("refuse", "UnusableSignal") | foreseen - redis - {"error"}
+    assert set(REJECTIONS) == codes_in_source("refuse", "UnusableSignal", "UnreadableFile") | foreseen - redis - {
+        "error"
+    }
 
 
 def test_every_code_of_a_warning_is_explained_and_no_other():

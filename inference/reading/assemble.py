@@ -6,11 +6,11 @@ leads and the chest leads in two groups. Channels are put on one time line befor
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta, tzinfo
+import math
+from collections.abc import Sequence
+from datetime import tzinfo
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,43 +18,24 @@ from numpy.typing import NDArray
 from inference.gate import LIMITS
 from inference.geometry import MICROVOLTS_PER_STEP
 from inference.lead_names import listed
-from inference.leads import DERIVATIONS, standard_name
-from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord
+from inference.leads import standard_name
+from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord, Remark, bounded_remarks
 from schemas.errors import UnreadableFile
+from schemas.record_limits import is_identifier
 
+from .candidates import INDEPENDENT, Candidate, best_of, by_rate, candidates_of
+from .joined import joined
+from .recorded_at import instant
 from .recording import Channel, Part, Recording
+from .time_line import stretch_of
 
-INDEPENDENT = frozenset(LEADS) - set(DERIVATIONS)
-"""The leads that no other lead replaces."""
 LISTED_PARTS = 8
-"""An error lists at most this many parts."""
-
-
-class Candidate(NamedTuple):
-    """Channels that may make the record: of one rate, each lead once, all on one time line."""
-
-    parts: tuple[Part, ...]
-    channels: tuple[Channel, ...]
-
-    @property
-    def start_s(self) -> float:
-        """When the last channel begins."""
-        return max(channel.start_s for channel in self.channels)
-
-    @property
-    def shared_s(self) -> float:
-        """For how long all channels run at once."""
-        return min(channel.start_s + channel.duration_s for channel in self.channels) - self.start_s
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the 12 leads are there, or can be derived."""
-        return {standard_name(channel.name) for channel in self.channels} >= INDEPENDENT
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether the network could take the channels."""
-        return self.is_complete and self.shared_s * (1 + 1e-6) >= LIMITS.min_duration_s
+LISTED_CHANNELS = 12
+"""An error lists at most this many parts, and this many channels of a part one by one."""
+COARSEST_STEP_UV = 1.0
+"""A record has this step, where the file has no step of its own for all leads, or a finer one."""
+EXACT = 1e-3
+"""Samples that are off a step by less of it are multiples of the step, but for the rounding of their arithmetic."""
 
 
 def assemble(recording: Recording, path: Path, zone: tzinfo | None = None) -> EcgRecord:
@@ -69,17 +50,15 @@ def assemble(recording: Recording, path: Path, zone: tzinfo | None = None) -> Ec
         UnreadableFile: no part, and no combination of parts, can be an ECG of 12 simultaneous leads. The error lists
             what the file holds.
     """
-    candidate = _choose(recording, path)
-    millivolts, start_s = _on_one_time_line(candidate)
-    samples, step_uv = in_steps(millivolts)
-    recorded_at = recording.recorded_at
-    if recorded_at is not None:
-        recorded_at = recorded_at.replace(tzinfo=zone) if recorded_at.tzinfo is None and zone else recorded_at
-        recorded_at = recorded_at.astimezone(recorded_at.tzinfo) + timedelta(seconds=start_s)
+    _check_times(recording, path)
+    candidate, remarks = _choose(recording, joined(recording.parts), path)
+    stretch = stretch_of(candidate)
+    samples, step_uv = in_steps(stretch.millivolts, _own_step(candidate.channels))
+    recorded_at, doubts = instant(recording.recorded_at, stretch.start_s, zone)
     return EcgRecord(
         record_id=path.stem,
-        patient_id=recording.patient_id,
-        device_id=recording.device_id,
+        patient_id=_identifier(recording.patient_id),
+        device_id=_identifier(recording.device_id),
         leads=tuple(standard_name(channel.name) or channel.name for channel in candidate.channels),
         sample_rate_hz=float(candidate.channels[0].rate_hz),
         microvolts_per_step=step_uv,
@@ -88,80 +67,137 @@ def assemble(recording: Recording, path: Path, zone: tzinfo | None = None) -> Ec
         age_years=recording.age_years,
         sex=recording.sex,
         paced=recording.paced,
-        remarks=recording.remarks,
+        remarks=bounded_remarks(tuple(dict.fromkeys((*remarks, *stretch.remarks, *recording.remarks, *doubts)))),
     )
 
 
-def in_steps(millivolts: NDArray[Any]) -> tuple[NDArray[np.int16], float]:
-    """Return int16 steps (leads, samples) and the smallest step in µV that fits. NaN becomes `MISSING_SAMPLE`."""
+def in_steps(millivolts: NDArray[Any], own_step_uv: float | None = None) -> tuple[NDArray[np.int16], float]:
+    """Return int16 steps (leads, samples) and the step in µV. NaN becomes `MISSING_SAMPLE`.
+
+    Args:
+        millivolts: (leads, samples).
+        own_step_uv: the file's step. It is kept if all samples are multiples of it that an int16 holds. If they are
+            not, the step is no coarser than it.
+    """
     finite = np.isfinite(millivolts)
-    highest_uv = float(np.abs(millivolts[finite]).max(initial=0.0)) * 1e3
-    step_uv = max(MICROVOLTS_PER_STEP if highest_uv > MAX_STEP else 1.0, highest_uv / MAX_STEP)
-    steps = np.round(np.where(finite, millivolts, 0.0) * (1e3 / step_uv)).clip(-MAX_STEP, MAX_STEP)
+    known = np.where(finite, millivolts, 0.0)
+    step_uv = own_step_uv
+    if step_uv is None or not _fits(known, step_uv):
+        highest_uv = float(np.abs(known).max(initial=0.0)) * 1e3
+        wanted_uv = min(COARSEST_STEP_UV, step_uv or COARSEST_STEP_UV)
+        step_uv = max(MICROVOLTS_PER_STEP if highest_uv > MAX_STEP else wanted_uv, highest_uv / MAX_STEP)
+    steps = np.round(known * (1e3 / step_uv)).clip(-MAX_STEP, MAX_STEP)
     return np.where(finite, steps, MISSING_SAMPLE).astype("<i2"), step_uv
 
 
-def describe(recording: Recording) -> str:
+def describe(parts: Sequence[Part]) -> str:
     """Return what a recording holds, part by part, for an error."""
-    listed = [_describe_part(part) for part in recording.parts[:LISTED_PARTS]]
-    if more := len(recording.parts) - LISTED_PARTS:
-        listed += [f"{more} further parts"] if more > 0 else []
+    listed = [_describe_part(part) for part in parts[:LISTED_PARTS]]
+    if (more := len(parts) - LISTED_PARTS) > 0:
+        listed.append(f"{more} further parts")
     return "; ".join(listed) or "nothing"
 
 
-def _choose(recording: Recording, path: Path) -> Candidate:
-    candidates = list(_candidates([part for part in recording.parts if not part.derived]))
+def _check_times(recording: Recording, path: Path) -> None:
+    for channel in (channel for part in recording.parts for channel in part.channels):
+        if not (0 < channel.rate_hz < math.inf and math.isfinite(channel.start_s)):
+            raise UnreadableFile(
+                f"{path} was read as {recording.format_name}, but {channel.name or 'a channel'} has"
+                f" {channel.rate_hz:g} samples a second and begins after {channel.start_s:g} s: export the ECG again"
+            )
+
+
+def _choose(recording: Recording, parts: Sequence[Part], path: Path) -> tuple[Candidate, list[Remark]]:
+    candidates = candidates_of(parts)
     usable = [candidate for candidate in candidates if candidate.is_usable]
     if usable:
-        return min(usable, key=lambda candidate: candidate.start_s)
-    taken_for = f"{path} was read as {recording.format_name}"
+        best = best_of(usable)
+        return best, _remarks_on(best, usable)
+    if _is_for_the_gate(candidates, parts):
+        return candidates[0], []
+    raise _refusal(candidates, parts, f"{path} was read as {recording.format_name}")
+
+
+def _remarks_on(best: Candidate, usable: Sequence[Candidate]) -> list[Remark]:
+    remarks = []
+    if (number := 1 + _apart_from(best, usable)) > 1:
+        taken = " and ".join(part.title for part in best.parts)
+        sentence = f"the file holds {number} usable ECGs: {taken} was taken"
+        remarks.append(Remark("several_recordings", sentence))
+    if best.is_derived:
+        remarks.append(Remark("derived_signal", "the file says that these samples were computed from others"))
+    return remarks
+
+
+def _apart_from(best: Candidate, usable: Sequence[Candidate]) -> int:
+    """Return how many usable candidates share no channel with the best one, nor with each other."""
+    seen = {id(channel) for channel in best.channels}
+    number = 0
+    for candidate in usable:
+        channels = {id(channel) for channel in candidate.channels}
+        if not channels & seen:
+            seen |= channels
+            number += 1
+    return number
+
+
+def _is_for_the_gate(candidates: Sequence[Candidate], parts: Sequence[Part]) -> bool:
+    """Whether the file holds one simultaneous set of leads, of which the gate says better what it lacks."""
+    if len(parts) != 1 or len(candidates) != 1 or candidates[0].doubled or any(map(_is_lost_lead, parts[0].channels)):
+        return False
+    longest = max(channel.duration_s for channel in candidates[0].channels)
+    return candidates[0].lasts(min(longest, LIMITS.min_duration_s))
+
+
+def _is_lost_lead(channel: Channel) -> bool:
+    return bool(channel.unusable and standard_name(channel.name))
+
+
+def _refusal(candidates: Sequence[Candidate], parts: Sequence[Part], taken_for: str) -> UnreadableFile:
+    holds = f"It holds: {describe(parts)}"
     if not candidates:
-        raise UnreadableFile(f"{taken_for} and holds none of the 12 standard leads. It holds: {describe(recording)}")
-    if len(recording.parts) == 1 and len(candidates) == 1 and _is_simultaneous(candidates[0]):
-        return candidates[0]  # the gate says better what it lacks
-    needed = f"{LIMITS.min_duration_s:g} s of 12 simultaneous leads"
-    raise UnreadableFile(f"{taken_for} and holds no {needed}. It holds: {describe(recording)}")
+        return UnreadableFile(f"{taken_for} and holds none of the 12 standard leads. {holds}")
+    found = {standard_name(channel.name) for candidate in candidates for channel in candidate.channels}
+    if missing := ", ".join(lead for lead in LEADS if lead in INDEPENDENT and lead not in found):
+        return UnreadableFile(f"{taken_for} and lacks {missing}. {holds}", code="missing_lead", leads=missing)
+    if doubled := ", ".join(next((candidate.doubled for candidate in candidates if candidate.doubled), ())):
+        sentence = f"{taken_for}, where two different channels are named {doubled}: name each lead once. {holds}"
+        return UnreadableFile(sentence, code="duplicate_lead", leads=doubled)
+    needed = f"{LIMITS.min_duration_s:g} s of 12 leads at one time"
+    if any(candidate.is_complete and _ends_together(candidate) for candidate in candidates):
+        return UnreadableFile(f"{taken_for} and is too short: the network needs {needed}. {holds}", code="too_short")
+    sentence = f"{taken_for}, and its leads were not recorded at one time: the network needs {needed}. {holds}"
+    return UnreadableFile(sentence, code="not_simultaneous")
 
 
-def _candidates(parts: Sequence[Part]) -> Iterator[Candidate]:
-    """Yield the leads of each part by their rate, and then of all parts together, where no lead comes twice."""
-    for part in parts:
-        for channels in _by_rate(part.channels):
-            yield Candidate((part,), channels)
-    if len(parts) > 1:
-        for channels in _by_rate(channel for part in parts for channel in part.channels):
-            names = [standard_name(channel.name) for channel in channels]
-            if len(set(names)) == len(names):
-                yield Candidate(tuple(parts), channels)
+def _ends_together(candidate: Candidate) -> bool:
+    return candidate.lasts(max(channel.duration_s for channel in candidate.channels))
 
 
-def _by_rate(channels: Iterable[Channel]) -> list[tuple[Channel, ...]]:
-    alike: dict[float, list[Channel]] = defaultdict(list)
-    for channel in channels:
-        if standard_name(channel.name) and len(channel.millivolts):
-            alike[channel.rate_hz].append(channel)
-    return [tuple(group) for group in alike.values()]
+def _own_step(channels: Sequence[Channel]) -> float | None:
+    """Return the step that all channels share; the finest one, where they have different ones."""
+    steps = [channel.step_uv for channel in channels]
+    known = [step for step in steps if step and math.isfinite(step) and step > 0]
+    return min(known) if len(known) == len(steps) else None
 
 
-def _is_simultaneous(candidate: Candidate) -> bool:
-    longest = max(channel.duration_s for channel in candidate.channels)
-    return candidate.shared_s >= min(longest, LIMITS.min_duration_s) * (1 - 1e-6)
+def _fits(millivolts: NDArray[Any], step_uv: float) -> bool:
+    steps = millivolts * (1e3 / step_uv)
+    return bool((np.abs(steps) <= MAX_STEP + 0.5).all() and (np.abs(steps - np.round(steps)) <= EXACT).all())
 
 
-def _on_one_time_line(candidate: Candidate) -> tuple[NDArray[np.float64], float]:
-    """Return (leads, samples) over the time that all channels share, and when that time begins."""
-    rate_hz, start_s = candidate.channels[0].rate_hz, candidate.start_s
-    rows = [channel.millivolts[round((start_s - channel.start_s) * rate_hz) :] for channel in candidate.channels]
-    samples = min(map(len, rows))
-    return np.stack([row[:samples] for row in rows]).astype(np.float64), start_s
+def _identifier(text: str | None) -> str | None:
+    return text if text and is_identifier(text) else None
 
 
 def _describe_part(part: Part) -> str:
-    groups = _by_rate(part.channels)
+    groups = by_rate(part.channels)
+    said = [_describe_group(group) for group in groups]
+    said += [f"{channel.name or 'a channel'} {channel.unusable}" for channel in part.channels if channel.unusable]
     unknown = listed([channel.name for channel in part.channels if not standard_name(channel.name)])
-    if not groups:
+    if not said:
         return f"{part.title}: no standard lead, but {unknown or 'no channel'}"
-    known = f"{part.title}: " + " and ".join(_describe_group(group) for group in groups)
+    known = f"{part.title}: " + " and ".join(said[:LISTED_CHANNELS])
     return f"{known}, and what is not of the 12 leads: {unknown}" if unknown else known
 
 

@@ -24,12 +24,17 @@ class Channel:
         millivolts: (samples,) float, NaN where no sample was recorded or where the device marked a fault.
         rate_hz: samples a second.
         start_s: when the first sample was taken, in seconds after a time that all channels of the file share.
+        step_uv: the file's own step, where the samples are multiples of one: the record keeps it, and so the samples.
+        unusable: why the samples cannot be taken as voltages: 'in mmHg'. Such a channel serves the error alone, which
+            names it; its samples only say how long it is.
     """
 
     name: str
     millivolts: NDArray[np.floating[Any]]
     rate_hz: float
     start_s: float = 0.0
+    step_uv: float | None = None
+    unusable: str = ""
 
     @property
     def duration_s(self) -> float:
@@ -43,7 +48,8 @@ class Part:
 
     Attributes:
         title: what the format calls it and which one it is: 'multiplex group 2 (RHYTHM)'.
-        derived: whether its samples were computed from others, as a median beat is.
+        derived: whether its samples were computed from others, as a median beat is. A part that was recorded is taken
+            before a derived one.
     """
 
     title: str
@@ -57,10 +63,10 @@ class Recording:
 
     Attributes:
         format_name: what the file was taken for: 'DICOM', 'SCP-ECG'.
-        recorded_at: when the recording began. Where the file names no time zone, it has none, and the reader's caller
-            says which zone is meant.
+        recorded_at: the time from which the channels' starts count. Where the file names no time zone, it has none, and
+            the reader's caller says which zone is meant.
         paced: whether the patient has a pacemaker, where the file says so.
-        remarks: the doubts of the reader, or of its library.
+        remarks: the doubts of the reader, or of its library. They become remarks of the ECG record.
     """
 
     format_name: str
