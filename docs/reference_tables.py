@@ -40,9 +40,20 @@ REJECTIONS = {
         "The value is not an ECG record, or its fields contradict each other. The sentence names the field.",
         "Encode with the published schema. Check the field that the sentence names.",
     ),
+    "empty_value": Explained(
+        "The message has no value (a tombstone), or a value of no bytes.",
+        "Publish the ECG itself. An ECG that was published cannot be taken back.",
+    ),
+    "foreign_framing": Explained(
+        "The value is something else than a record in a framing that is taken. The sentence and `numbers.framing` name "
+        "it: `aws_glue`, `apicurio`, `avro_container_file`, `json`, `cloudevents_structured`, `base64`, `protobuf`, "
+        "`gzip`, `zlib`, `zstd`, `lz4`, `snappy`, `xz`, `zip`, `dicom`, `xml`, `ishne`, `hl7_v2`, `arrow`, `numpy`, "
+        "`java_object`, `text`.",
+        "The sentence says what the producer does instead: mostly, write the bare Avro record.",
+    ),
     "oversized_record": Explained(
         "A size is over its bound: 4 MiB for the value, 8 KiB for all fields before the samples, 4,000,000 bytes for "
-        "the decompressed samples, 256 characters for an id.",
+        "the decompressed samples, 256 characters for an id, 16 remarks.",
         "Send a shorter ECG. Screening uses the first 10 s only.",
     ),
     "unknown_schema": Explained(

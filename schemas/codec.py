@@ -9,9 +9,11 @@ from typing import Any, TypeAlias, cast
 from fastavro import schemaless_writer
 
 from .differences import from_differences, to_differences
+from .ecg_message import CONFLUENT_MAGIC, FRAMES, SINGLE_OBJECT_MAGIC
 from .ecg_record import EcgRecord, Remark, bounded_remarks
-from .ecg_schema import AVRO_SCHEMA, SAMPLES
-from .errors import MalformedRecord, OversizedRecord, RecordError, UnknownSchema
+from .ecg_schema import AVRO_SCHEMA, FINGERPRINTS, SAMPLES
+from .errors import EmptyValue, ForeignFraming, MalformedRecord, OversizedRecord, RecordError, UnknownSchema
+from .foreign_framing import CONFLUENT_PREFIX_BYTES, name_framing, name_zero_framing
 from .record_limits import (
     BYTES_PER_SAMPLE,
     MAX_HEADER_BYTES,
@@ -28,6 +30,7 @@ from .writer_schema import (
     HEADER_STEP,
     REMARKS_STEP,
     SAMPLES_STEP,
+    SHIPPED,
     SITE_STEP,
     SchemaReference,
     WriterSchema,
@@ -40,8 +43,7 @@ __all__ = ["AVRO_SCHEMA", "FindSchema", "decode_ecg", "encode_ecg"]
 FindSchema: TypeAlias = Callable[[SchemaReference], WriterSchema]
 """Finds a writer's schema; raises UnknownSchema, UnusableSchema, or RegistryUnavailable for the moment."""
 
-CONFLUENT_MAGIC = b"\x00"
-CONFLUENT_PREFIX_BYTES = 5
+SINGLE_OBJECT_PREFIX_BYTES = 10
 MAX_ADDRESS_CHARACTERS = 2048
 
 
@@ -91,33 +93,41 @@ def _frame(schema_id: int | None) -> bytes:
     return b"" if schema_id is None else CONFLUENT_MAGIC + schema_id.to_bytes(4, "big")
 
 
-def decode_ecg(value: bytes, data_schema: bytes | None = None, find_schema: FindSchema = shipped_schema) -> EcgRecord:
+def decode_ecg(
+    value: bytes | None, data_schema: bytes | None = None, find_schema: FindSchema = shipped_schema
+) -> EcgRecord:
     """Return the record that `value` holds, resolved into ours by the names of its writer's fields.
 
     Every size is bounded before anything of that size is allocated.
 
     Args:
-        value: Avro, bare or in Confluent framing.
+        value: Avro: bare, in Confluent framing, or in Avro's single-object encoding of a schema of ours. None is a
+            message without a value.
         data_schema: the message's header `ce_dataschema`, where it has one: the address of the writer's schema.
         find_schema: finds the schema of an id or an address; without it those that we publish are known.
 
     Raises:
-        MalformedRecord: `value` is no ECG record, or contradicts itself.
+        MalformedRecord: `value` is no ECG record, or contradicts itself; `EmptyValue` where there is nothing,
+            `ForeignFraming` where it is something else that is recognised.
         OversizedRecord: a size that it has, or claims, is over a bound.
         UnknownSchema: its schema cannot be had.
         UnusableSchema: its schema cannot be resolved into ours.
         RegistryUnavailable: its schema cannot be had at the moment.
     """
+    if not value:
+        raise _nothing(value)
     if len(value) > MAX_VALUE_BYTES:
         raise OversizedRecord(f"more than {MAX_VALUE_BYTES} bytes", value_bytes=len(value))
-    schema, start = _schema_and_start(value, data_schema, find_schema)
     fields: dict[str, Any] = {}
     try:
+        schema, start = _schema_and_start(value, data_schema, find_schema)
         schema.read(value, start, fields)
         header = cast("Header", fields)
         check_header(header)
         samples = _samples_of(header, fields[SAMPLES])
     except RecordError as error:
+        if (named := _named_framing(value, error, fields)) is not None:
+            raise named from error
         error.record_id, error.device_id, error.site = (
             _name_in(fields, name) for name in ("record_id", "device_id", "site")
         )
@@ -125,23 +135,58 @@ def decode_ecg(value: bytes, data_schema: bytes | None = None, find_schema: Find
     return _record_of(header, samples)
 
 
+def _nothing(value: bytes | None) -> EmptyValue:
+    what = "the message has no value (a tombstone, in Kafka's words)" if value is None else "the value has no bytes"
+    return EmptyValue(f"{what}: publish the ECG itself; an ECG that was published cannot be taken back", value_bytes=0)
+
+
+def _named_framing(value: bytes, error: RecordError, fields: Mapping[str, Any]) -> ForeignFraming | None:
+    """Return the refusal that names what the value is, if nothing of a record could be read from it."""
+    if "record_id" in fields:
+        return None
+    if isinstance(error, MalformedRecord):
+        return name_framing(value)
+    return name_zero_framing(value) if isinstance(error, UnknownSchema) else None
+
+
 def _schema_and_start(value: bytes, data_schema: bytes | None, find_schema: FindSchema) -> tuple[WriterSchema, int]:
     """Return how to read the value, and where its Avro begins."""
+    if not value.startswith(FRAMES):
+        return (BARE if data_schema is None else find_schema(_address(data_schema))), 0
+    if value.startswith(SINGLE_OBJECT_MAGIC):
+        return _single_object_schema(value, data_schema, find_schema), SINGLE_OBJECT_PREFIX_BYTES
     framed_id = _framed_id(value)
-    start = 0 if framed_id is None else CONFLUENT_PREFIX_BYTES
     if data_schema is None:
-        return BARE if framed_id is None else find_schema(framed_id), start
+        return find_schema(framed_id), CONFLUENT_PREFIX_BYTES
     schema = find_schema(_address(data_schema))
-    if framed_id is not None and schema.schema_id not in {None, framed_id}:
+    if schema.schema_id not in {None, framed_id}:
         sentence = f"the frame names schema {framed_id}, the header ce_dataschema names schema {schema.schema_id}"
         raise MalformedRecord(sentence, schema_id=framed_id)
-    return schema, start
+    return schema, CONFLUENT_PREFIX_BYTES
 
 
-def _framed_id(value: bytes) -> int | None:
-    """Return the schema id of a Confluent frame, None where there is no frame: no bare record begins with a zero."""
-    if not value.startswith(CONFLUENT_MAGIC):
-        return None
+def _single_object_schema(value: bytes, data_schema: bytes | None, find_schema: FindSchema) -> WriterSchema:
+    """Return the schema whose fingerprint the value names: one of ours.
+
+    Raises:
+        UnknownSchema: it is none of ours, and no registry finds a schema by its fingerprint.
+        MalformedRecord: the frame is cut short, or the header `ce_dataschema` names another schema.
+    """
+    fingerprint = value[len(SINGLE_OBJECT_MAGIC) : SINGLE_OBJECT_PREFIX_BYTES]
+    if (address := FINGERPRINTS.get(fingerprint)) is None:
+        raise UnknownSchema(
+            f"the value is in Avro's single-object encoding, and its schema of fingerprint {fingerprint.hex()} is not "
+            "one of ours: write by the published schema, or use Confluent framing and a schema registry",
+            framing="avro_single_object",
+            fingerprint=fingerprint.hex(),
+        )
+    if data_schema is not None and find_schema(_address(data_schema)) is not SHIPPED[address]:
+        raise MalformedRecord(f"the frame names the schema {address}, the header ce_dataschema names another one")
+    return SHIPPED[address]
+
+
+def _framed_id(value: bytes) -> int:
+    """Return the schema id of a Confluent frame."""
     if len(value) < CONFLUENT_PREFIX_BYTES:
         raise MalformedRecord("the Confluent frame is cut short")
     return int.from_bytes(value[1:CONFLUENT_PREFIX_BYTES], "big")

@@ -22,3 +22,10 @@ VERSION_1_0 = "urn:cardiacnets:schema:v1.0:ecg_record.avsc"
 VERSION_1_1 = "urn:cardiacnets:schema:v1.1:ecg_record.avsc"
 VERSION_1_2 = "urn:cardiacnets:schema:v1.2:ecg_record.avsc"
 """What a producer may say in the header `ce_dataschema`."""
+
+FINGERPRINTS = {
+    bytes.fromhex("ad16cfbcdebd2294"): VERSION_1_0,
+    bytes.fromhex("5e55c3e73878e436"): VERSION_1_1,
+    bytes.fromhex("6409cb9d801869b6"): VERSION_1_2,
+}
+"""The versions by the fingerprint in Avro's single-object encoding: CRC-64-AVRO, little-endian."""

@@ -3,6 +3,8 @@
     CardiacNetsError
     ├── RecordError           the record: rejected with its code, the work goes on
     │   ├── MalformedRecord       the bytes are not an ECG record
+    │   │   ├── EmptyValue            there are no bytes
+    │   │   └── ForeignFraming        they are something else, which the sentence names
     │   ├── OversizedRecord       a size it has, or claims, is over a bound
     │   ├── UnknownSchema         the schema that the record names cannot be had
     │   ├── UnusableSchema        the schema that the record names cannot be resolved into ours
@@ -85,6 +87,18 @@ class MalformedRecord(RecordError):
     """The bytes are not an ECG record of our schema, or contradict themselves."""
 
     code = "malformed_record"
+
+
+class EmptyValue(MalformedRecord):
+    """The message has no value, or one of no bytes."""
+
+    code = "empty_value"
+
+
+class ForeignFraming(MalformedRecord):
+    """The value is something else than a record in a framing that we take; the sentence says what, and what to do."""
+
+    code = "foreign_framing"
 
 
 class OversizedRecord(RecordError):

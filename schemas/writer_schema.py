@@ -12,7 +12,7 @@ Our own schema gives two steps, header and samples, and a step more for each lat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count, groupby
@@ -86,6 +86,7 @@ class Step:
         limit: how many bytes the step may read.
         trouble: what to say of bytes that do not fit.
         strict: whether the stream is watched; our own schema has no field that fastavro would pass over.
+        parts: the same step, field by field, which finds the field that does not fit.
     """
 
     writer: Any
@@ -93,6 +94,7 @@ class Step:
     limit: int
     trouble: str
     strict: bool
+    parts: tuple[tuple[str, Any, Any], ...]
 
     def read(self, value: bytes, start: int, fields: dict[str, Any]) -> int:
         """Read into `fields`, and return where the next step begins.
@@ -100,13 +102,27 @@ class Step:
         Raises:
             MalformedRecord: the bytes do not fit the schema.
         """
-        stream = (_ExactBytes if self.strict else BytesIO)(value[: start + self.limit])
-        stream.seek(start)
+        stream = self._stream(value, start)
         try:
             fields.update(cast("dict[str, Any]", schemaless_reader(stream, self.writer, self.reader)))
         except AVRO_ERRORS as error:
-            raise MalformedRecord(f"{self.trouble}: {type(error).__name__}: {error}") from error
+            raise self._refusal(value, start) from error
         return stream.tell()
+
+    def _stream(self, value: bytes, start: int) -> BytesIO:
+        stream = (_ExactBytes if self.strict else BytesIO)(value[: start + self.limit])
+        stream.seek(start)
+        return stream
+
+    def _refusal(self, value: bytes, start: int) -> MalformedRecord:
+        """Return the refusal that names the first field that does not fit, and says why."""
+        stream = self._stream(value, start)
+        for name, writer, reader in self.parts:
+            try:
+                schemaless_reader(stream, writer, reader)
+            except AVRO_ERRORS as error:
+                return MalformedRecord(f"{self.trouble}: {name}: {_reason(error)}", field=name)
+        return MalformedRecord(self.trouble)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +250,39 @@ def _with_time(avro_type: AvroType, time: AvroType | None) -> AvroType:
     return time if time is not None and avro_type in {"int", "long"} else avro_type
 
 
-def _step(kind: str, written: Iterable[tuple[str, Any]], read: Iterable[tuple[str, Any]] | None) -> Step:
+def _reason(error: Exception) -> str:
+    """Return in words what fastavro's error means for a field."""
+    match error:
+        case EOFError():
+            return "it claims more bytes than there are, or than it may take"
+        case UnicodeError():
+            return "its text is not UTF-8"
+        case OverflowError():
+            return "its time is beyond the calendar"
+        case LookupError():
+            return "it names a branch or a symbol that its type does not have"
+        case SchemaResolutionError():
+            return "its value does not resolve into our type"
+    return "its bytes do not fit its type"
+
+
+def _step(kind: str, written: Sequence[tuple[str, Any]], read: Sequence[tuple[str, Any]] | None) -> Step:
     """Return the step that reads fields of these names and types; `read` is None where they are ours already."""
+    as_ours = dict(read or ())
     return Step(
         writer=parse_schema(_record(written)),
         reader=None if read is None else parse_schema(_record(read)),
         limit=_LIMITS.get(kind, MAX_VALUE_BYTES),
         trouble=_TROUBLE[kind],
         strict=read is not None,
+        parts=tuple(
+            (
+                name,
+                parse_schema(_record([(name, kind)])),
+                None if read is None else parse_schema(_record([(name, as_ours[name])] if name in as_ours else [])),
+            )
+            for name, kind in written
+        ),
     )
 
 

@@ -101,4 +101,4 @@ class AnswerPublisher:
 def _readable_alone(event: Event, record: EcgRecord) -> bytes:
     """Return the record's bytes in a form that needs neither the message's headers nor a schema registry."""
     message = ecg_message(event.value, event.headers)
-    return encode_ecg(record) if message.names_schema else message.value
+    return encode_ecg(record) if message.value is None or message.names_schema else message.value
