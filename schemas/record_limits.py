@@ -116,7 +116,8 @@ def _check_leads(leads: Sequence[str]) -> None:
     if max(map(len, leads)) > MAX_LEAD_NAME_CHARACTERS:
         raise OversizedRecord(f"a lead's name is longer than {MAX_LEAD_NAME_CHARACTERS} characters")
     if len(set(leads)) < len(leads):
-        raise MalformedRecord("two leads have the same name")
+        twice = next(name for name in leads if leads.count(name) > 1)
+        raise MalformedRecord(f"two leads have the same name: {twice!r}", leads=twice)
 
 
 def _check_positive(name: str, value: float) -> None:

@@ -11,6 +11,7 @@ from needed import ECGS, needs_real_ecgs
 
 from inference.intake import take_in
 from inference.reading.read_ecg import read_ecg
+from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord, Remark
 from schemas.errors import RecordError
 from schemas.messages import Quality
@@ -93,6 +94,13 @@ def test_a_record_that_goes_on_after_ten_seconds_says_so():
 
 def test_a_pacemaker_is_remarked():
     assert codes(take_in([changed(paced=True)], 1).outcomes[0]) == {"paced"}
+
+
+@pytest.mark.parametrize("twice", ["i", "Lead I", "DI", "\u2160", "\uff29", "MDC_ECG_LEAD_I"])
+def test_two_leads_of_one_name_are_never_resolved_into_a_third(twice):
+    record = decode_ecg(encode_ecg(changed(leads=(*LEADS[:2], twice, *LEADS[3:]))))
+    (refusal,) = take_in([record], 1).outcomes
+    assert (refusal.wire_code, refusal.numbers["leads"]) == ("duplicate_lead", "I")
 
 
 def test_what_the_device_or_the_reader_remarked_follows_the_gates_own_warnings():
