@@ -4,10 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS ?= serve
 ARGS   ?=
+READER ?= list
+MINUTES ?= 10
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test browser check bench bundle contracts docs clean
+.PHONY: help install demo quick test browser check fuzz bench bundle contracts docs clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +51,10 @@ check: install ## lint, types, storeys
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: EXTRAS = dev$(comma)fuzz
+fuzz: install ## search for contents that crash a reader (READER=dicom MINUTES=10; corpus outside the repository)
+	@$(BIN)/python tests/fuzz_readers.py $(READER) --minutes $(MINUTES) $(ARGS)
 
 bench: EXTRAS = dev
 bench: install ## measure speed, as ratios within one run (ARGS="--smoke" only shows that it runs)
