@@ -150,6 +150,11 @@ WARNINGS = {
     ),
     "recorded_at_impossible": Explained(
         "The file's time is beyond what a calendar holds. The record has none.", "Check the device's clock."
+    "file_length": Explained(
+        "The file is shorter or longer than it says. What is whole was read.", "Copy or export the file again."
+    ),
+    "doubtful_times": Explained(
+        "The times in the file do not fit what the file says of gaps.", "Look whether the recording has gaps."
     ),
     "more_remarks": Explained("The record has more remarks than the 16 that are kept.", "Read the file itself."),
 }

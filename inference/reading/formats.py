@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .edf import read_edf
+from .edf_header import is_edf
 from .recording import Recording
 
 
@@ -27,7 +29,7 @@ class Format:
     read: Callable[[bytes, Path], Recording]
 
 
-FORMATS: tuple[Format, ...] = ()
+FORMATS: tuple[Format, ...] = (Format("EDF or BDF", is_edf, read_edf),)
 """In the order in which they are asked. What none recognises goes to `other_formats.py`."""
 
 
