@@ -150,6 +150,7 @@ WARNINGS = {
     ),
     "recorded_at_impossible": Explained(
         "The file's time is beyond what a calendar holds. The record has none.", "Check the device's clock."
+    ),
     "file_length": Explained(
         "The file is shorter or longer than it says. What is whole was read.", "Copy or export the file again."
     ),
