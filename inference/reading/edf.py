@@ -193,15 +193,15 @@ def _scaled(digital: NDArray[np.integer[Any]], signal: EdfSignal, header: EdfHea
             f"{signal.unit}: export the file again, with the range of each signal"
         )
     step = unit * (high - low) / (digital_high - digital_low)
-    return (digital * step + (unit * low - step * digital_low)).astype(np.float32)
+    return step, unit * low - step * digital_low
 
 
-def _spread(samples: NDArray[np.float32], stretch: _Stretch, rate_hz: float) -> NDArray[np.float32]:
+def _spread(samples: NDArray[np.float64], stretch: _Stretch, rate_hz: float) -> NDArray[np.float64]:
     """Return the samples of data records (records, samples) on one time line, NaN in the gaps."""
     delays = np.round(stretch.delays_s * rate_hz).astype(np.int64)
     if not delays[-1]:
         return samples.reshape(-1)
-    line = np.full(samples.size + int(delays[-1]), np.nan, np.float32)
+    line = np.full(samples.size + int(delays[-1]), np.nan)
     places = np.arange(samples.size).reshape(samples.shape) + delays[:, None]
     line[places] = samples
     return line
