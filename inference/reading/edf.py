@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,11 +173,13 @@ def _channel(place: int, stretch: _Stretch, header: EdfHeader, rows: NDArray[np.
         return Channel(label, np.empty(0, np.float32), rate_hz, stretch.start_s)
     begin, end = _columns(header, place)
     digital = _integers(rows[stretch.first : stretch.last, begin:end], header.sample_bytes)
-    return Channel(label, _spread(_scaled(digital, signal, header, path), stretch, rate_hz), rate_hz, stretch.start_s)
+    step, zero = _scale(signal, header, path)
+    line = _spread(digital * step + zero, stretch, rate_hz)
+    return Channel(label, line, rate_hz, stretch.start_s, step_uv=abs(step) * 1e3)
 
 
-def _scaled(digital: NDArray[np.integer[Any]], signal: EdfSignal, header: EdfHeader, path: Path) -> NDArray[np.float32]:
-    """Return the samples in mV. A physical minimum above the maximum turns the signal over, as the format allows."""
+def _scale(signal: EdfSignal, header: EdfHeader, path: Path) -> tuple[float, float]:
+    """Return the mV of one step, and of 0. A physical minimum above the maximum turns the signal over, as is allowed."""
     taken_for = f"{path} was taken for {header.name}, but its lead {signal.label}"
     unit = millivolts_per(signal.unit)
     if unit is None:
