@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,7 +180,7 @@ def _channel(place: int, stretch: _Stretch, header: EdfHeader, rows: NDArray[np.
 
 
 def _scale(signal: EdfSignal, header: EdfHeader, path: Path) -> tuple[float, float]:
-    """Return the mV of one step, and of 0. A physical minimum above the maximum turns the signal over, as is allowed."""
+    """Return the mV of one step, and of 0. A physical minimum above the maximum turns the signal over, as meant."""
     taken_for = f"{path} was taken for {header.name}, but its lead {signal.label}"
     unit = millivolts_per(signal.unit)
     if unit is None:
@@ -197,7 +198,7 @@ def _scale(signal: EdfSignal, header: EdfHeader, path: Path) -> tuple[float, flo
     return step, unit * low - step * digital_low
 
 
-def _spread(samples: NDArray[np.float64], stretch: _Stretch, rate_hz: float) -> NDArray[np.float64]:
+def _spread(samples: NDArray[np.floating[Any]], stretch: _Stretch, rate_hz: float) -> NDArray[np.floating[Any]]:
     """Return the samples of data records (records, samples) on one time line, NaN in the gaps."""
     delays = np.round(stretch.delays_s * rate_hz).astype(np.int64)
     if not delays[-1]:
