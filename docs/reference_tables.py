@@ -154,6 +154,10 @@ WARNINGS = {
     "file_length": Explained(
         "The file is shorter or longer than it says. What is whole was read.", "Copy or export the file again."
     ),
+    "file_checksum": Explained("A checksum in the file is wrong.", "Copy or export the file again."),
+    "doubtful_lead": Explained(
+        "The recorder marked a lead as noisy, or as disconnected for a while.", "Check the electrode; read with care."
+    ),
     "doubtful_times": Explained(
         "The times in the file do not fit what the file says of gaps.", "Look whether the recording has gaps."
     ),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .edf import read_edf
 from .edf_header import is_edf
+from .ishne import is_ishne, read_ishne
 from .recording import Recording
 
 
@@ -29,7 +30,10 @@ class Format:
     read: Callable[[bytes, Path], Recording]
 
 
-FORMATS: tuple[Format, ...] = (Format("EDF or BDF", is_edf, read_edf),)
+FORMATS: tuple[Format, ...] = (
+    Format("EDF or BDF", is_edf, read_edf),
+    Format("ISHNE Holter", is_ishne, read_ishne),
+)
 """In the order in which they are asked. What none recognises goes to `other_formats.py`."""
 
 
