@@ -158,6 +158,9 @@ WARNINGS = {
     "doubtful_lead": Explained(
         "The recorder marked a lead as noisy, or as disconnected for a while.", "Check the electrode; read with care."
     ),
+    "unpublished_format": Explained(
+        "The vendor publishes no description of the file's format.", "Compare with the recorder's own print."
+    ),
     "doubtful_times": Explained(
         "The times in the file do not fit what the file says of gaps.", "Look whether the recording has gaps."
     ),

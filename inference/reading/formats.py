@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .contec import is_contec, read_contec
 from .edf import read_edf
 from .edf_header import is_edf
 from .ishne import is_ishne, read_ishne
@@ -33,6 +34,7 @@ class Format:
 FORMATS: tuple[Format, ...] = (
     Format("EDF or BDF", is_edf, read_edf),
     Format("ISHNE Holter", is_ishne, read_ishne),
+    Format("Contec ECG90A", is_contec, read_contec),
 )
 """In the order in which they are asked. What none recognises goes to `other_formats.py`."""
 
