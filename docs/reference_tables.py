@@ -164,6 +164,12 @@ WARNINGS = {
     "doubtful_times": Explained(
         "The times in the file do not fit what the file says of gaps.", "Look whether the recording has gaps."
     ),
+    "implausible_time": Explained(
+        "The time of recording is before 1985, more than ten minutes in the future, or was written in another unit "
+        "than the schema's. Archives whose dates were shifted to protect patients, such as MIMIC-IV's (2100 to 2200), "
+        "have this warning on every ECG, and rightly so.",
+        "Set the device's clock. Write `recorded_at` in microseconds since 1970, in UTC.",
+    ),
     "more_remarks": Explained("The record has more remarks than the 16 that are kept.", "Read the file itself."),
 }
 """What a report's `quality.warnings` may say: the record was screened all the same."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeAlias, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,7 @@ from schemas.record_limits import BYTES_PER_SAMPLE
 from .gate import Verdict, check_extent, examine
 from .geometry import CROP_SAMPLES
 from .leads import arrange_leads
+from .recording_time_doubt import doubt_time
 from .waveform import MAX_DURATION_S, preprocess
 
 Outcome: TypeAlias = Quality | RecordError
@@ -44,8 +47,13 @@ class Intake:
     inputs: NDArray[np.float32]
 
 
-def take_in(records: Sequence[EcgRecord], n_crops: int) -> Intake:
-    """Examine and preprocess a batch. A record that cannot be screened is refused and does not affect the others."""
+def take_in(records: Sequence[EcgRecord], n_crops: int, now: datetime | None = None) -> Intake:
+    """Examine and preprocess a batch. A record that cannot be screened is refused and does not affect the others.
+
+    Args:
+        now: against which the times of recording are checked; None: the time of the call.
+    """
+    now = now or datetime.now(UTC)
     alike: dict[Layout, list[int]] = defaultdict(list)
     outcomes: dict[int, Outcome] = {}
     for index, record in enumerate(records):
@@ -58,7 +66,14 @@ def take_in(records: Sequence[EcgRecord], n_crops: int) -> Intake:
         taken, inputs = _take_in_alike([records[index] for index in indices], layout, n_crops)
         outcomes.update(zip(indices, taken, strict=True))
         parts.append(([index for index in indices if isinstance(outcomes[index], Quality)], inputs))
-    return Intake(tuple(outcomes[index] for index in range(len(records))), _in_order(parts, n_crops))
+    answers = tuple(_with_time_doubt(outcomes[index], record, now) for index, record in enumerate(records))
+    return Intake(answers, _in_order(parts, n_crops))
+
+
+def _with_time_doubt(outcome: Outcome, record: EcgRecord, now: datetime) -> Outcome:
+    if isinstance(outcome, RecordError) or (doubt := doubt_time(record.recorded_at, now)) is None:
+        return outcome
+    return msgspec.structs.replace(outcome, warnings=(*outcome.warnings, doubt))
 
 
 def _in_order(parts: Sequence[Part], n_crops: int) -> NDArray[np.float32]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 import numpy as np
@@ -90,16 +91,24 @@ class Screener:
 
     Args:
         find_schema: finds the schema of an ECG whose message names one; called in the thread of `prepare`.
+        clock: tells the time against which the times of recording are checked; asked once a batch.
 
     Attributes:
         model: signs every answer.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, find_schema: FindSchema = shipped_schema) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        find_schema: FindSchema = shipped_schema,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
         self.model = bundle.reference
         self._find_schema = find_schema
+        self._clock = clock
         self._n_crops = bundle.manifest.input.n_crops
         self._readout = Readout(bundle.manifest)
 
@@ -115,7 +124,7 @@ class Screener:
     def prepare(self, items: Sequence[EcgRecord | CardiacNetsError]) -> PreparedBatch:
         """Examine and preprocess a batch. An item that is an error already becomes a refusal."""
         records = [item for item in items if isinstance(item, EcgRecord)]
-        intake = take_in(records, self._n_crops)
+        intake = take_in(records, self._n_crops, self._clock())
         examined = zip(records, intake.outcomes, strict=True)
         outcomes = tuple(
             _outcome(*next(examined)) if isinstance(item, EcgRecord) else Refused(None, item) for item in items

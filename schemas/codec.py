@@ -20,10 +20,12 @@ from .record_limits import (
     MAX_SAMPLE_BYTES,
     MAX_VALUE_BYTES,
     Header,
+    WrittenRemark,
     check_header,
     is_identifier,
     sample_bytes,
 )
+from .recording_time import Slip
 from .writer_schema import (
     AVRO_ERRORS,
     BARE,
@@ -32,6 +34,7 @@ from .writer_schema import (
     SAMPLES_STEP,
     SHIPPED,
     SITE_STEP,
+    TIME_SLIP,
     SchemaReference,
     WriterSchema,
     shipped_schema,
@@ -125,6 +128,8 @@ def decode_ecg(
         header = cast("Header", fields)
         check_header(header)
         samples = _samples_of(header, fields[SAMPLES])
+        if TIME_SLIP in fields:
+            header["remarks"] = [*header["remarks"], _time_remark(*fields[TIME_SLIP])]
     except RecordError as error:
         if (named := _named_framing(value, error, fields)) is not None:
             raise named from error
@@ -133,6 +138,11 @@ def decode_ecg(
         )
         raise
     return _record_of(header, samples)
+
+
+def _time_remark(written: int, slip: Slip) -> WrittenRemark:
+    sentence = f"the time of recording, {written}, is beyond the calendar and was left out: it is probably written "
+    return {"code": "implausible_time", "detail": f"{sentence}{slip.written}, and {slip.meant.isoformat()} is meant"}
 
 
 def _nothing(value: bytes | None) -> EmptyValue:

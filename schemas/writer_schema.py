@@ -36,6 +36,7 @@ from .avro_types import (
 from .ecg_schema import AVRO_SCHEMA, FIRST_VERSION_FIELDS, REMARKS, SAMPLES, VERSION_1_0, VERSION_1_1, VERSION_1_2
 from .errors import MalformedRecord, UnknownSchema, UnusableSchema
 from .record_limits import MAX_HEADER_BYTES, MAX_REMARKS_BYTES, MAX_VALUE_BYTES
+from .recording_time import unit_slip
 
 SchemaReference: TypeAlias = int | str
 """How a message names its writer's schema: the id in a Confluent frame, or the address in a `ce_dataschema` header."""
@@ -43,6 +44,9 @@ SchemaReference: TypeAlias = int | str
 AVRO_ERRORS = (EOFError, LookupError, ValueError, OverflowError, TypeError, AttributeError, SchemaResolutionError)
 """What fastavro raises on bytes or values that do not fit the schema (UnicodeError is a ValueError)."""
 
+RECORDED_AT = "recorded_at"
+TIME_SLIP = "time_slip"
+"""Beside the fields of a record: the number that stood for a time beyond the calendar, and how it was meant."""
 TIME_TYPE: AvroType = {"type": "long", "logicalType": "timestamp-micros"}
 
 _FIELD_TYPES = {field["name"]: field["type"] for field in AVRO_SCHEMA["fields"]}
@@ -78,6 +82,15 @@ class _ExactBytes(BytesIO):
 
 
 @dataclass(frozen=True, slots=True)
+class _PlainTime:
+    """A step that reads the time as a number, and how many microseconds its unit has."""
+
+    writer: Any
+    reader: Any
+    microseconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Fields that follow each other, read at once.
 
@@ -87,6 +100,8 @@ class Step:
         trouble: what to say of bytes that do not fit.
         strict: whether the stream is watched; our own schema has no field that fastavro would pass over.
         parts: the same step, field by field, which finds the field that does not fit.
+        plain_time: the same step with the time as a number, for a time that is beyond the calendar; None where the step
+            has no time.
     """
 
     writer: Any
@@ -95,6 +110,7 @@ class Step:
     trouble: str
     strict: bool
     parts: tuple[tuple[str, Any, Any], ...]
+    plain_time: _PlainTime | None
 
     def read(self, value: bytes, start: int, fields: dict[str, Any]) -> int:
         """Read into `fields`, and return where the next step begins.
@@ -106,7 +122,27 @@ class Step:
         try:
             fields.update(cast("dict[str, Any]", schemaless_reader(stream, self.writer, self.reader)))
         except AVRO_ERRORS as error:
+            if self.plain_time and (end := self._read_beyond_calendar(self.plain_time, value, start, fields)):
+                return end
             raise self._refusal(value, start) from error
+        return stream.tell()
+
+    def _read_beyond_calendar(self, plain: _PlainTime, value: bytes, start: int, fields: dict[str, Any]) -> int | None:
+        """Read a record whose time is beyond the calendar and was written in another unit: the time is left out.
+
+        Returns:
+            Where the next step begins; None where this is not what is wrong.
+        """
+        stream = self._stream(value, start)
+        try:
+            read = cast("dict[str, Any]", schemaless_reader(stream, plain.writer, plain.reader))
+        except AVRO_ERRORS:
+            return None
+        written = read[RECORDED_AT]
+        slip = None if written is None else unit_slip(written * plain.microseconds)
+        if slip is None:
+            return None
+        fields.update(read | {RECORDED_AT: None, TIME_SLIP: (written, slip)})
         return stream.tell()
 
     def _stream(self, value: bytes, start: int) -> BytesIO:
@@ -213,7 +249,7 @@ def _check_resolution(written: WrittenRecord) -> None:
                 f"the schema's field {name} is of type {kind_of(avro_type)}, which does not resolve into ours",
                 field=name,
             )
-    if time := _other_time(types.get("recorded_at", "null")):
+    if time := _other_time(types.get(RECORDED_AT, "null")):
         raise UnusableSchema(
             f"the schema's field recorded_at is a {time}: write a timestamp-millis or a timestamp-micros",
             field="recorded_at",
@@ -238,7 +274,7 @@ def _foreign_step(kind: str, fields: tuple[Field, ...]) -> Step:
 
 def _as_ours(field: Field) -> AvroType:
     """Return the type with the time as a time, whatever the writer calls its number, and all else as it is stored."""
-    time = TIME_TYPE if field.name == "recorded_at" else None
+    time = TIME_TYPE if field.name == RECORDED_AT else None
     return _with_time(field.type, time)
 
 
@@ -266,6 +302,19 @@ def _reason(error: Exception) -> str:
     return "its bytes do not fit its type"
 
 
+def _plain_time(written: Sequence[tuple[str, Any]], read: Sequence[tuple[str, Any]] | None) -> _PlainTime | None:
+    time_type = next((kind for name, kind in written if name == RECORDED_AT), None)
+    if time_type is None:
+        return None
+    plain = [(name, _with_time(kind, None) if name == RECORDED_AT else kind) for name, kind in written]
+    ours = None if read is None else [(n, ["null", "long"] if n == RECORDED_AT else kind) for n, kind in read]
+    return _PlainTime(
+        writer=parse_schema(_record(plain)),
+        reader=None if ours is None else parse_schema(_record(ours)),
+        microseconds=1000 if "timestamp-millis" in str(time_type) else 1,
+    )
+
+
 def _step(kind: str, written: Sequence[tuple[str, Any]], read: Sequence[tuple[str, Any]] | None) -> Step:
     """Return the step that reads fields of these names and types; `read` is None where they are ours already."""
     as_ours = dict(read or ())
@@ -283,6 +332,7 @@ def _step(kind: str, written: Sequence[tuple[str, Any]], read: Sequence[tuple[st
             )
             for name, kind in written
         ),
+        plain_time=_plain_time(written, read),
     )
 
 

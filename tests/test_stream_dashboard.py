@@ -165,6 +165,34 @@ def test_an_alert_of_an_old_ecg_is_late_and_so_is_one_that_does_not_tell(case, b
     assert row.recorded_at == (recorded_at and recorded_at.timestamp())
 
 
+@pytest.mark.parametrize(
+    ("recorded_at", "late", "doubtful"),
+    [
+        (NOW + timedelta(hours=2), True, True),
+        (datetime(2150, 1, 1, tzinfo=UTC), True, True),
+        (datetime(1970, 1, 20, tzinfo=UTC), True, True),
+        (NOW + timedelta(minutes=9), False, False),
+        (NOW - timedelta(days=9000), True, False),
+    ],
+)
+def test_an_alert_whose_ecg_tells_an_implausible_time_is_no_news(case, recorded_at, late, doubtful):
+    alert = msgspec.structs.replace(case.alerts[0], recorded_at=recorded_at)
+    (row,) = feed_all(new_state(), [(ECG_ALERTS, b"x", alert)]).alerts.all()
+    assert (row.late, row.doubtful) == (late, doubtful)
+
+
+def test_a_clock_that_is_ahead_gives_no_latency_and_no_report_of_tomorrow(case):
+    state = new_state(started_at=0.0)
+    ahead = msgspec.structs.replace(
+        case.report, created_at=NOW + timedelta(hours=3), recorded_at=NOW + timedelta(hours=2)
+    )
+    feed_all(state, [(ECG_RISK, b"x", ahead)], NOW)
+    overview = state.overview(NOW.timestamp())
+    assert overview.seen is overview.recorded is None
+    assert overview.last_report == NOW.timestamp()
+    assert overview.records == 1
+
+
 def test_a_backfill_leaves_the_record_of_an_alert_until_it_is_closed(case):
     urgent = simulate_case(3, 2, at=NOW - timedelta(hours=2), risks=FLAGGED)
     state = feed_all(new_state(capacity=50), urgent.messages())

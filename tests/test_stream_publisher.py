@@ -1,6 +1,7 @@
 """What goes out for a screened ECG: its report and its request always, an alert where it says something new."""
 
 import asyncio
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -107,11 +108,47 @@ def ward():
 
         return publish
 
-    return SimpleNamespace(publisher=publisher, producer=producer, waveforms=waveforms, metrics=metrics)
+    def acknowledge(came):
+        events = EventProducer(producer, SOURCE)
+        AnswerPublisher(Lane.REALTIME, events, waveforms, metrics, suppressor=None).acknowledged(came)
+
+    return SimpleNamespace(
+        publisher=publisher, acknowledge=acknowledge, producer=producer, waveforms=waveforms, metrics=metrics
+    )
 
 
 def counted(ward, outcome):
     return ward.metrics.registry.get_sample_value("cardiacnets_alerts_total", {"outcome": outcome})
+
+
+def durations(ward):
+    sample = ward.metrics.registry.get_sample_value
+    lane = {"lane": "realtime"}
+    return (
+        sample("cardiacnets_record_seconds_count", lane) or 0,
+        sample("cardiacnets_record_seconds_sum", lane) or 0,
+        sample("cardiacnets_unusable_timestamps_total", lane) or 0,
+    )
+
+
+@pytest.mark.parametrize(
+    "since", [None, -1, -0.001, 0, 1.0, lambda now: now + 5, lambda now: now + 3e9, lambda now: now - 8 * 86_400]
+)
+def test_a_kafka_timestamp_that_is_no_time_of_arrival_is_counted_and_measures_nothing(ward, since):
+    came = event()
+    came.message.timestamp = since(time.time()) if callable(since) else since
+    ward.acknowledge(came)
+    assert durations(ward) == (0, 0, 1)
+
+
+def test_a_usable_kafka_timestamp_gives_the_time_that_the_record_took(ward):
+    for since in (time.time() - 2, time.time() + 0.5):
+        came = event()
+        came.message.timestamp = since
+        ward.acknowledge(came)
+    count, seconds, unusable = durations(ward)
+    assert (count, unusable) == (2, 0)
+    assert 2 <= seconds < 60
 
 
 def test_each_flagged_disease_has_an_alert_and_the_ecg_one_request(ward):

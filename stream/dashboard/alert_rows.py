@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from schemas.messages import Acknowledgement, Alert
+from schemas.recording_time import is_plausible
 from stream.settings import AlertSettings
 
 from .alert_book import AlertBook, AlertEntry, rank_of
@@ -29,7 +30,9 @@ class AlertRow(msgspec.Struct, kw_only=True):
     onset: float
     recorded_at: float | None
     late: bool
-    """Whether the ECG was old when it was screened. True as well if the ECG does not say when it was recorded."""
+    """Whether the ECG was old when it was screened. True as well if it is not known when the ECG was recorded."""
+    doubtful: bool
+    """Whether the time of recording cannot be true."""
     trained: bool
     acknowledged_by: str | None = None
     acknowledged_at: float | None = None
@@ -102,6 +105,7 @@ class AlertRows:
 
 def _row(entry: AlertEntry) -> AlertRow:
     alert, acknowledgement = entry.alert, entry.acknowledgement
+    doubtful = alert.recorded_at is not None and not is_plausible(alert.recorded_at, alert.onset)
     return AlertRow(
         identifier=alert.identifier,
         rank=rank_of(entry),
@@ -114,7 +118,8 @@ def _row(entry: AlertEntry) -> AlertRow:
         status=alert.status,
         onset=alert.onset.timestamp(),
         recorded_at=alert.recorded_at.timestamp() if alert.recorded_at else None,
-        late=alert.recorded_at is None or (alert.onset - alert.recorded_at).total_seconds() > LIVE_S,
+        late=alert.recorded_at is None or doubtful or (alert.onset - alert.recorded_at).total_seconds() > LIVE_S,
+        doubtful=doubtful,
         trained=alert.model.trained,
         acknowledged_by=acknowledgement.acknowledged_by if acknowledgement else None,
         acknowledged_at=acknowledgement.acknowledged_at.timestamp() if acknowledgement else None,

@@ -14,6 +14,8 @@ from schemas.messages import RiskReport
 RATE_WINDOW_S = 60
 LATENCIES_KEPT = 500
 LATENCY_WINDOW_S = 600.0
+CLOCKS_AGREE_S = 1.0
+"""A latency below 0 by no more than this counts as 0. By more, two clocks disagree, and it is no latency."""
 LIVE_S = 600.0
 """An ECG is live if it was recorded at most this long ago. The age of an older ECG says nothing about our latency."""
 
@@ -54,13 +56,14 @@ class Traffic:
         """Count the first report of a record, and measure its latency if it is live."""
         self.screened += 1
         created = report.created_at.timestamp()
-        self.last_report = max(created, self.last_report or created)
+        # A worker whose clock is ahead must not make the newest report look new for longer than it is.
+        self.last_report = max(min(created, now), self.last_report or 0.0)
         self._count(created, now)
         if created < self._started_at:
             return
-        self._seen.append(Measured(now, max(0.0, now - created)))
+        _measure(self._seen, now, now - created)
         if report.recorded_at is not None and now - report.recorded_at.timestamp() < LIVE_S:
-            self._recorded.append(Measured(now, max(0.0, now - report.recorded_at.timestamp())))
+            _measure(self._recorded, now, now - report.recorded_at.timestamp())
 
     def per_minute(self, now: float) -> int:
         """Return how many reports were made in the last minute."""
@@ -79,6 +82,12 @@ class Traffic:
             self._per_second[int(created)] += 1
         for second in [second for second in self._per_second if second < now - RATE_WINDOW_S]:
             del self._per_second[second]
+
+
+def _measure(kept: deque[Measured], now: float, seconds: float) -> None:
+    """Keep a latency, unless a clock is so far ahead of ours that it is none."""
+    if seconds >= -CLOCKS_AGREE_S:
+        kept.append(Measured(now, max(0.0, seconds)))
 
 
 def _latency(measured: Iterable[Measured], now: float) -> Latency | None:

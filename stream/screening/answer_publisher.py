@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
@@ -24,6 +25,10 @@ from .metrics import Metrics
 from .waveform_cache import WaveformCache
 
 SOURCE = "urn:cardiacnets:worker"
+CLOCKS_AGREE_S = 1.0
+"""A record that took less than nothing by no more than this took nothing. By more, two clocks disagree."""
+LONGEST_S = 7 * 86_400.0
+"""No topic of ECGs keeps a record for longer: a timestamp from before tells something else than when it came."""
 
 Answer: TypeAlias = tuple[str, str, Message]
 """The topic, the event's id, and the message."""
@@ -52,6 +57,7 @@ class AnswerPublisher:
         self._lane = lane.value
         self._screened = metrics.screened.labels(lane.value)
         self._seconds = metrics.seconds.labels(lane.value)
+        self._unusable_timestamps = metrics.timestamps.labels(lane.value)
 
     async def publish(self, event: Event, outcome: ScreenedOrRefused) -> Sequence[Awaitable[object]]:
         """Hand the answer's messages to the producer; return the delivery of each."""
@@ -63,8 +69,16 @@ class AnswerPublisher:
         return [await self._events.send(*answer, key, time=now) for answer in answers]
 
     def acknowledged(self, event: Event) -> None:
-        """Observe how long the record took, from its Kafka timestamp to its confirmed answer."""
-        self._seconds.observe(max(0.0, time.time() - event.message.timestamp))
+        """Observe how long the record took, from its Kafka timestamp to its confirmed answer.
+
+        A producer sets that timestamp: it may be missing (-1), 0, in the future, or the time of the recording.
+        """
+        since = event.message.timestamp
+        seconds = time.time() - since if since is not None and since > 0 else math.inf
+        if -CLOCKS_AGREE_S <= seconds <= LONGEST_S:
+            self._seconds.observe(max(0.0, seconds))
+        else:
+            self._unusable_timestamps.inc()
 
     def _report(self, event: Event, screening: Screening, at: datetime) -> list[Answer]:
         """Return the report and, if a risk is flagged, its alerts and its CMR request: every flagged ECG has a cine."""

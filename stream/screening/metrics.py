@@ -34,6 +34,13 @@ class Metrics:
             buckets=LATENCY_BUCKETS_S,
             registry=r,
         )
+        self.timestamps = Counter(
+            "cardiacnets_unusable_timestamps",
+            "Records left out of cardiacnets_record_seconds: their Kafka timestamp is missing, ahead of our clock, or "
+            "more than seven days old",
+            ["lane"],
+            registry=r,
+        )
         self.held = Gauge("cardiacnets_held_records", "Records accepted and not yet acknowledged", ["lane"], registry=r)
         self.lag = Gauge("cardiacnets_lag_records", "Records on the topic not yet acknowledged", ["topic"], registry=r)
         self.waveforms = Counter(

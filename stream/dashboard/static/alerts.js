@@ -134,8 +134,9 @@ function link(row) {
 // A new alert may come from an ECG of last night.
 function lateness(row) {
   if (!row.late) return null;
-  return h("span.late", {}, row.recorded_at === null
-    ? "recording time unknown" : ["recorded ", timeOf(row.recorded_at, "time"), " ago"]);
+  if (row.recorded_at === null) return h("span.late", {}, "recording time unknown");
+  if (row.doubtful) return h("span.late", {}, "recording time implausible");
+  return h("span.late", {}, ["recorded ", timeOf(row.recorded_at, "time"), " ago"]);
 }
 
 export function stateChip(row) {
