@@ -88,7 +88,18 @@ REJECTIONS = {
         "Export the ECG with all leads at one time.",
     ),
     "nan_run": Explained(
-        "Samples are missing for more than 0.2 s in one go, or more than 2 % of a lead.", "Check the electrode or link."
+        "Samples are missing for more than 0.2 s in one go, or more than 2 % of a lead, and no other stretch of at "
+        "least 9 s is without such a gap. `numbers` has the leads and the longest gap of the first 10 s.",
+        "Check the electrode or link.",
+    ),
+    "interleaved_samples": Explained(
+        "The samples lie sample after sample (I, II, III, …, I, II, III, …), and not lead after lead: only in that "
+        "order do they make an ECG.",
+        "Write all samples of a lead before those of the next one.",
+    ),
+    "swapped_bytes": Explained(
+        "The samples are big-endian: only with their two bytes swapped do they make an ECG.",
+        "Write little-endian int16.",
     ),
     "flat_lead": Explained(
         "A lead does not move for half of the seconds or more.", "Check the electrode; record again."
@@ -116,7 +127,16 @@ REJECTIONS = {
 """What `ecg.rejected.v1` and `screen --json` may say of a record."""
 
 WARNINGS = {
-    "short_nan_run": Explained("A few missing samples were interpolated.", "Check the link."),
+    "short_nan_run": Explained(
+        "A few missing samples were filled in: from the other leads, or from a similar beat if all leads lack them. "
+        "[Benchmarks](../benchmarks.md#what-a-repair-does-to-the-answers) say how much that changes the answers.",
+        "Check the link.",
+    ),
+    "gap_left_out": Explained(
+        "Too many samples are missing in the first 10 s, so other seconds of the record were screened. `numbers` has "
+        "the gap, and from where to where was screened.",
+        "Check the electrode or link.",
+    ),
     "partly_flat_lead": Explained("A lead does not move for less than half of the seconds.", "Check the electrode."),
     "low_amplitude": Explained(
         "The amplitudes are small: low voltage, which may be a sign of disease, or a gain that is too small.",
@@ -127,7 +147,11 @@ WARNINGS = {
     "lead_order": Explained("aVR, aVL and aVF fit better under each other's names.", "Check the leads' names."),
     "limb_lead_reversal": Explained("I and V6 oppose each other.", "Check for exchanged arm electrodes."),
     "paced": Explained("The patient has a pacemaker. The network knows few such ECGs.", "Read the ECG with care."),
-    "longer_than_10s": Explained("Only the first 10 s were screened.", "Nothing; send the part that matters first."),
+    "longer_than_10s": Explained(
+        "Only the first 10 s were screened, or other seconds if too many samples are missing in the first. `numbers` "
+        "says which.",
+        "Nothing; send the part that matters first.",
+    ),
     "derived_leads": Explained("Limb leads that were absent were computed from I and II.", "Nothing."),
     "several_recordings": Explained(
         "The file holds several ECGs that could be screened. The first one was.",

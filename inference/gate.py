@@ -29,6 +29,9 @@ LOOK_RATE_HZ = 250
 CHUNK_RECORDS = 8
 """Records that are examined together. With this number, temporary arrays stay in the processor's cache."""
 
+TOO_MUCH_MISSING = "nan_run"
+"""The code of a record that misses too many samples. Another stretch of it may be whole."""
+
 STEEP_PERCENT = 98
 """A lead is as steep as this percentile of its changes."""
 TINY_MV2 = 1e-9
@@ -183,18 +186,29 @@ def _examine_chunk(signals: Signals, sample_rate_hz: float, limits: Limits) -> l
     return verdicts
 
 
+def miss_too_much(missing: NDArray[np.bool_], rate_hz: float, limits: Limits = LIMITS) -> NDArray[np.bool_]:
+    """Return for each lead whether it has a gap too long to be bridged, or misses too large a share of its samples."""
+    run_s = np.array([longest_run(lead) for lead in missing]) / rate_hz
+    return np.asarray((run_s > limits.missing_run_s) | (missing.mean(axis=1) > limits.missing_share))
+
+
 def _judge_missing(verdicts: Sequence[Verdict], signals: Signals, rate_hz: float, limits: Limits) -> None:
     missing = ~np.isfinite(signals)
     for index in np.flatnonzero(missing.any(axis=(1, 2))).tolist():
         verdict, gaps = verdicts[index], missing[index]
-        share = gaps.mean(axis=1)
-        run_s = np.array([longest_run(lead) for lead in gaps]) / rate_hz
-        numbers = {"longest_run_s": float(run_s.max()), "largest_share": float(share.max())}
-        leads = _named((run_s > limits.missing_run_s) | (share > limits.missing_share))
-        if leads:
-            verdict.refuse("nan_run", f"too many samples are missing in {leads}", leads=leads, **numbers)
-        else:
+        share = float(gaps.mean(axis=1).max())
+        start, stop = max((longest_gap(lead) for lead in gaps), key=lambda gap: gap[1] - gap[0])
+        numbers = {"longest_run_s": (stop - start) / rate_hz, "largest_share": share}
+        if not (too_much := miss_too_much(gaps, rate_hz, limits)).any():
             verdict.doubt("short_nan_run", "a few missing samples were bridged", **numbers)
+            continue
+        leads, where = _named(too_much), "all leads" if too_much.all() else _named(too_much)
+        from_s, to_s = start / rate_hz, stop / rate_hz
+        if to_s - from_s > limits.missing_run_s:
+            sentence = f"samples are missing from {from_s:.2f} s to {to_s:.2f} s in {where}"
+        else:
+            sentence = f"up to {share:.1%} of the samples are missing in {where}"
+        verdict.refuse("nan_run", sentence, leads=leads, gap_from_s=from_s, gap_to_s=to_s, **numbers)
 
 
 def _filled(look: Signals) -> Signals:
@@ -302,8 +316,17 @@ def _rounded(numbers: Mapping[str, float | str]) -> dict[str, Any]:
 
 def longest_run(flags: NDArray[np.bool_]) -> int:
     """Return the length of the longest run of True."""
+    start, stop = longest_gap(flags)
+    return stop - start
+
+
+def longest_gap(flags: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return where the longest run of True starts and stops: (0, 0) if there is none."""
     edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
+    if not edges.size:
+        return 0, 0
+    longest = int(np.argmax(edges[1::2] - edges[::2]))
+    return int(edges[2 * longest]), int(edges[2 * longest + 1])
 
 
 def _counts(flags: NDArray[np.bool_]) -> NDArray[np.int32]:

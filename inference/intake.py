@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias, TypeVar
@@ -12,15 +12,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord, bounded_remarks
+from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
 from schemas.errors import MalformedRecord, RecordError, UnusableSignal
-from schemas.messages import Quality, QualityWarning
+from schemas.messages import Quality
 from schemas.record_limits import BYTES_PER_SAMPLE
 
-from .gate import Verdict, check_extent, examine
+from .bridge import bridge
+from .gate import LIMITS, TOO_MUCH_MISSING, Verdict, check_extent, examine, miss_too_much
 from .geometry import CROP_SAMPLES
 from .leads import arrange_leads
 from .recording_time_doubt import doubt_time
+from .remarks import Elsewhere, remarks_on
+from .sample_layout import find_wrong_layouts
+from .stretch import Stretch, find_stretch
 from .waveform import MAX_DURATION_S, preprocess
 
 Outcome: TypeAlias = Quality | RecordError
@@ -66,6 +70,11 @@ def take_in(records: Sequence[EcgRecord], n_crops: int, now: datetime | None = N
         taken, inputs = _take_in_alike([records[index] for index in indices], layout, n_crops)
         outcomes.update(zip(indices, taken, strict=True))
         parts.append(([index for index in indices if isinstance(outcomes[index], Quality)], inputs))
+    for index, elsewhere in _elsewhere(records, outcomes):
+        record = records[index]
+        layout = record.leads, record.sample_rate_hz, record.n_samples
+        (outcomes[index],), inputs = _take_in_alike([record], layout, n_crops, elsewhere)
+        parts.append(([index] if isinstance(outcomes[index], Quality) else [], inputs))
     answers = tuple(_with_time_doubt(outcomes[index], record, now) for index, record in enumerate(records))
     return Intake(answers, _in_order(parts, n_crops))
 
@@ -87,11 +96,27 @@ def _in_order(parts: Sequence[Part], n_crops: int) -> NDArray[np.float32]:
     return np.asarray(np.concatenate([inputs for _, inputs in filled])[order])
 
 
+def _elsewhere(records: Sequence[EcgRecord], outcomes: dict[int, Outcome]) -> Iterator[tuple[int, Elsewhere]]:
+    """Yield the records that miss too many samples in their first 10 s, and where else they can be screened.
+
+    The refusal of a record that can be screened nowhere is made to say so.
+    """
+    for index, outcome in list(outcomes.items()):
+        if isinstance(outcome, UnusableSignal) and outcome.wire_code == TOO_MUCH_MISSING:
+            record = records[index]
+            stretch = find_stretch(_missing(record), record.sample_rate_hz)
+            if stretch is not None:
+                yield index, Elsewhere(stretch, outcome)
+            else:
+                outcomes[index] = _of_record(_nowhere(outcome), record)
+
+
 def usable_signals(record: EcgRecord) -> NDArray[np.float32]:
     """Return the signals of one record that the gate accepts, for callers that keep signals and do not screen them.
 
     Returns:
-        (12, samples) float32 in mV, in the order of `LEADS`. They are the first 10 s, with missing samples bridged.
+        (12, samples) float32 in mV, in the order of `LEADS`. They are the seconds that would be screened, with missing
+        samples bridged.
 
     Raises:
         MalformedRecord: the record contradicts itself.
@@ -100,11 +125,39 @@ def usable_signals(record: EcgRecord) -> NDArray[np.float32]:
     if (refusal := _contradiction(record)) is not None:
         raise refusal
     check_extent(record.n_samples, record.sample_rate_hz)
-    signals, _ = arrange_leads(_millivolts([record], record.sample_rate_hz), record.leads)
+    stretch = screened_stretch(record)
+    signals, _ = arrange_leads(_millivolts([record], stretch), record.leads)
     (verdict,) = examine(signals, record.sample_rate_hz)
+    find_wrong_layouts([record], signals, [verdict])
     if verdict.refusal is not None:
         raise _of_record(verdict.refusal, record)
-    return np.asarray(_bridged(signals)[0], np.float32)
+    return np.asarray(bridge(signals, record.sample_rate_hz)[0], np.float32)
+
+
+def screened_stretch(record: EcgRecord) -> Stretch:
+    """Return the samples of a record that are screened: the first 10 s, unless too many samples are missing in them.
+
+    Raises:
+        UnusableSignal: a lead is missing, or appears twice.
+    """
+    first = _first_seconds(record)
+    steps = np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)[:, : first.stop]
+    if steps.min(initial=0) != MISSING_SAMPLE:
+        return first
+    missing = _missing(record)
+    if not miss_too_much(missing[:, : first.stop], record.sample_rate_hz).any():
+        return first
+    return find_stretch(missing, record.sample_rate_hz) or first
+
+
+def _first_seconds(record: EcgRecord) -> Stretch:
+    return Stretch(0, min(record.n_samples, round(MAX_DURATION_S * record.sample_rate_hz)))
+
+
+def _missing(record: EcgRecord) -> NDArray[np.bool_]:
+    """Return where samples are missing in the whole record, (12, samples). A derived lead misses what I and II miss."""
+    signals, _ = arrange_leads(_millivolts([record], Stretch(0, record.n_samples)), record.leads)
+    return np.asarray(np.isnan(signals[0]))
 
 
 def _contradiction(record: EcgRecord) -> MalformedRecord | None:
@@ -119,32 +172,42 @@ def _contradiction(record: EcgRecord) -> MalformedRecord | None:
 
 
 def _take_in_alike(
-    records: Sequence[EcgRecord], layout: Layout, n_crops: int
+    records: Sequence[EcgRecord], layout: Layout, n_crops: int, elsewhere: Elsewhere | None = None
 ) -> tuple[list[Outcome], NDArray[np.float32]]:
     """Return an outcome for each record, and the crops of the accepted records."""
     names, rate_hz, samples = layout
     nothing = np.empty((0, n_crops, len(LEADS), CROP_SAMPLES), np.float32)
     try:
         check_extent(samples, rate_hz)
-        signals, derived = arrange_leads(_millivolts(records, rate_hz), names)
+        stretch = elsewhere.stretch if elsewhere else _first_seconds(records[0])
+        signals, derived = arrange_leads(_millivolts(records, stretch), names)
     except UnusableSignal as refusal:
         return [_of_record(refusal, record) for record in records], nothing
     verdicts = examine(signals, rate_hz)
-    outcomes = [_outcome(record, verdict, derived) for record, verdict in zip(records, verdicts, strict=True)]
+    find_wrong_layouts(records, signals, verdicts)
+    pairs = zip(records, verdicts, strict=True)
+    outcomes = [_outcome(record, verdict, derived, elsewhere) for record, verdict in pairs]
     passed = [index for index, verdict in enumerate(verdicts) if verdict.refusal is None]
     accepted = signals if len(passed) == len(signals) else signals[passed]
-    return outcomes, preprocess(_bridged(accepted), rate_hz, n_crops) if passed else nothing
+    return outcomes, preprocess(bridge(accepted, rate_hz), rate_hz, n_crops) if passed else nothing
 
 
-def _outcome(record: EcgRecord, verdict: Verdict, derived: tuple[str, ...]) -> Outcome:
-    return _quality(record, verdict, derived) if verdict.refusal is None else _of_record(verdict.refusal, record)
+def _outcome(record: EcgRecord, verdict: Verdict, derived: tuple[str, ...], elsewhere: Elsewhere | None) -> Outcome:
+    if verdict.refusal is not None:
+        return _of_record(verdict.refusal, record)
+    return Quality(
+        warnings=(*verdict.doubts, *remarks_on(record, derived, elsewhere)),
+        sample_rate_hz=record.sample_rate_hz,
+        duration_s=record.n_samples / record.sample_rate_hz,
+        derived_leads=derived,
+    )
 
 
-def _millivolts(records: Sequence[EcgRecord], rate_hz: float) -> NDArray[np.float32]:
-    """Return the part that will be used, (records, leads, samples) in mV. A missing sample is NaN."""
-    used = round(MAX_DURATION_S * rate_hz)
+def _millivolts(records: Sequence[EcgRecord], stretch: Stretch) -> NDArray[np.float32]:
+    """Return a stretch of records of one layout, (records, leads, samples) in mV. A missing sample is NaN."""
+    used = slice(*stretch)
     steps = np.stack(
-        [np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)[:, :used] for record in records]
+        [np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)[:, used] for record in records]
     )
     scales = np.array([record.microvolts_per_step / 1e3 for record in records], np.float32)
     signals = steps * scales[:, None, None]
@@ -153,43 +216,9 @@ def _millivolts(records: Sequence[EcgRecord], rate_hz: float) -> NDArray[np.floa
     return np.asarray(signals, np.float32)
 
 
-def _bridged(signals: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the signals with missing samples interpolated between their neighbours."""
-    if not np.isnan(signals.min()):  # a minimum with a NaN among its values is NaN
-        return signals
-    missing = np.isnan(signals)
-    bridged = signals.copy()
-    for index, lead in np.argwhere(missing.any(axis=-1)):
-        gaps = missing[index, lead]
-        bridged[index, lead, gaps] = np.interp(np.flatnonzero(gaps), np.flatnonzero(~gaps), signals[index, lead, ~gaps])
-    return bridged
-
-
-def _quality(record: EcgRecord, verdict: Verdict, derived: tuple[str, ...]) -> Quality:
-    return Quality(
-        warnings=(*verdict.doubts, *_remarks(record, derived)),
-        sample_rate_hz=record.sample_rate_hz,
-        duration_s=record.n_samples / record.sample_rate_hz,
-        derived_leads=derived,
-    )
-
-
-def _remarks(record: EcgRecord, derived: tuple[str, ...]) -> list[QualityWarning]:
-    """Return warnings that do not come from the gate."""
-    remarks = []
-    duration_s = record.n_samples / record.sample_rate_hz
-    if record.paced:
-        remarks.append(QualityWarning(code="paced", detail="a paced rhythm: the network has seen few of them"))
-    if duration_s > MAX_DURATION_S:
-        sentence = f"only the first {MAX_DURATION_S:g} s of {duration_s:.1f} s were screened"
-        remarks.append(QualityWarning(code="longer_than_10s", detail=sentence, numbers={"duration_s": duration_s}))
-    if derived:
-        listed = ", ".join(derived)
-        remarks.append(
-            QualityWarning(code="derived_leads", detail=f"computed from I and II: {listed}", numbers={"leads": listed})
-        )
-    own = [QualityWarning(code=remark.code, detail=remark.detail) for remark in bounded_remarks(record.remarks)]
-    return remarks + own
+def _nowhere(refusal: UnusableSignal) -> UnusableSignal:
+    sentence = f"{refusal.detail}, and no other {LIMITS.min_duration_s:g} s of the record are without such a gap"
+    return UnusableSignal(sentence, code="nan_run", record_id=None, **refusal.numbers)
 
 
 def _of_record(refusal: UnusableSignal, record: EcgRecord) -> UnusableSignal:

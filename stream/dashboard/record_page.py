@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 from redis.asyncio import Redis
 
+from inference.intake import screened_stretch
 from inference.leads import arrange_leads
-from inference.waveform import MAX_DURATION_S
 from schemas.codec import decode_ecg
 from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord
 from schemas.messages import CmrResult, RiskReport, decode_message
@@ -79,8 +79,8 @@ def arrange_ecg(record: EcgRecord) -> tuple[EcgHead, bytes]:
     Raises:
         RecordError: a lead is missing, or appears twice.
     """
-    used = round(MAX_DURATION_S * record.sample_rate_hz)
-    steps = np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)[:, :used].astype(np.float32)
+    used = slice(*screened_stretch(record))
+    steps = np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)[:, used].astype(np.float32)
     steps[steps == MISSING_SAMPLE] = np.nan
     (arranged,), derived = arrange_leads(steps[None], record.leads)
     rounded = np.clip(np.round(arranged), -MAX_STEP, MAX_STEP)
