@@ -185,6 +185,9 @@ WARNINGS = {
     "unpublished_format": Explained(
         "The vendor publishes no description of the file's format.", "Compare with the recorder's own print."
     ),
+    "library_warning": Explained(
+        "The library that read the file warned of something. The sentence says of what.", "Read the sentence."
+    ),
     "doubtful_times": Explained(
         "The times in the file do not fit what the file says of gaps.", "Look whether the recording has gaps."
     ),
