@@ -69,9 +69,34 @@ REJECTIONS = {
         "Correct the schema: start from `schemas/ecg_record.avsc`, and add fields of your own.",
     ),
     "unreadable_file": Explained(
-        "`screen` or `publish` found no ECG in the file that a reader understands.",
-        "Check the path and the format. The sentence gives the reader's reason.",
+        "The file was taken for an ECG, and holds none that can be screened. The sentence says what it was taken for, "
+        "and what was found.",
+        "Do what the sentence says.",
     ),
+    "missing_file": Explained(
+        "The file is not there, or a file that its header names, or it is a link that leads nowhere.", "Check the path."
+    ),
+    "missing_header": Explained(
+        "A signal file of WFDB has no header beside it.", "Copy the header, whose name ends in `.hea`, too."
+    ),
+    "empty_file": Explained("The file has no byte.", "Copy it again."),
+    "permission_denied": Explained(
+        "The user who runs the command may not read the file, or the folder.", "Change the permissions."
+    ),
+    "read_error": Explained(
+        "The system failed to read the file. The sentence has the system's reason.",
+        "Check the disk, or the network drive.",
+    ),
+    "reader_failed": Explained(
+        "The reader of the file's format broke on it: the file is damaged, or the reader has a fault.",
+        "Copy the file again. If that does not help, report the format, the device and the sentence.",
+    ),
+    "not_an_ecg": Explained(
+        "The content is no ECG: a text, a table, a picture, a DICOM without a waveform. The sentence names it.",
+        "Nothing, if you knew.",
+    ),
+    "archive": Explained("The file is an archive, such as a zip.", "Unpack it, if it holds ECGs."),
+    "special_file": Explained("A pipe, a socket or a device. It is never opened.", "Save the ECG as a file."),
     "unusable_signal": Explained("The gate refused the signal. Finer codes say why.", "See the code's own row."),
     "unsupported_rate": Explained("The sample rate is outside 100 to 1000 Hz.", "Correct `sample_rate_hz`."),
     "too_short": Explained("The ECG lasts less than 9 s.", "Record at least 9 s, better 10 s."),
@@ -125,6 +150,46 @@ REJECTIONS = {
     ),
 }
 """What `ecg.rejected.v1` and `screen --json` may say of a record."""
+
+FILES = {
+    "hidden": Explained(
+        "A hidden file or folder, or one that the system keeps for itself, such as `__MACOSX` or `Thumbs.db`. Nobody "
+        "looks into it.",
+        "Rename it, if it holds ECGs.",
+    ),
+    "walked_already": Explained("A link leads to a folder that is walked under another name.", "Nothing."),
+    "doubled_id": Explained(
+        "Another file of this run has the same record id and another ECG. The second file is not sent.",
+        "Rename it, or take the ids from the paths with `--ids path`.",
+    ),
+    "doubled_record": Explained(
+        "The same record was sent already in this run. It was sent again, and has the same report.", "Nothing."
+    ),
+    "doubled_ecg": Explained(
+        "The same samples were sent already in this run under another id. Both were sent, and have a report each.",
+        "Look whether one of the two names is wrong.",
+    ),
+    "not_in_table": Explained(
+        "`cohort import`: the table has no row of this participant.", "Nothing, if they withdrew."
+    ),
+    "doubled_row": Explained(
+        "`cohort import`: the table has a second row of this participant. The first row is taken.", "Correct the table."
+    ),
+    "doubled_file": Explained(
+        "`cohort import`: another file has the same name. The first one is taken.", "Remove one of the two."
+    ),
+    "no_ecg": Explained("`cohort import`: a scan whose visit has no ECG.", "Nothing."),
+    "unreadable_scan": Explained(
+        "`cohort import`: the scan cannot be read. The ECG is taken without it.", "Do what the sentence says."
+    ),
+    "other_patient": Explained(
+        "`cohort import`: the header names another patient than the table.", "Correct the table."
+    ),
+    "unreadable_labels": Explained(
+        "`cohort import`: the diagnoses are not the text of a list of codes.", "Correct the table."
+    ),
+}
+"""What the errors file of `publish`, `screen` and `cohort import` may say of a file, beside `REJECTIONS`."""
 
 WARNINGS = {
     "short_nan_run": Explained(
@@ -283,6 +348,14 @@ What `ecg.rejected.v1` and `cardiacnets screen --json` say of a record that was 
 code for a program, a sentence for a person (`detail`) and the evidence (`numbers`).
 
 {_code_table(REJECTIONS)}
+## Files
+
+What the errors file of `publish`, `screen` and `cohort import` (`--errors FILE`) says of a file, and what their
+summaries count. It may hold any code of the rejections, too. Each line is a JSON object with `path`, `status`, `code`,
+`detail` and `numbers`. `status` is `refused` (the file may be an ECG, and was not taken), `passed_over` (the file is
+none) or `taken` (it was taken, and somebody should look at it).
+
+{_code_table(FILES)}
 ## Warnings
 
 What a report's `quality.warnings` say. The record was screened all the same. A device may add remarks to a record:

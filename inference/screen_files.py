@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
@@ -19,6 +20,7 @@ from schemas.errors import Number, RecordError
 from schemas.messages import RiskReport
 
 from .reading.content import printable
+from .reading.file_note import FileNote
 from .reading.read_ecg import read_or_refuse
 from .report import compose_report
 from .screener import PreparedBatch, ScreenedOrRefused, Screener, Screening
@@ -57,10 +59,23 @@ class _Batch(NamedTuple, Generic[Source]):
     prepared: PreparedBatch
 
 
-def screen_files(screener: Screener, paths: Iterable[Path]) -> Iterator[FileAnswer]:
-    """Yield the answer to each file, in order. A file that cannot be read has an answer as well."""
-    for path, outcome in screen_sources(screener, paths, read_or_refuse):
+def screen_files(screener: Screener, paths: Iterable[Path], *, zone: tzinfo | None = None) -> Iterator[FileAnswer]:
+    """Yield the answer to each file, in order. A file that cannot be read has an answer as well.
+
+    Args:
+        screener: of one model.
+        paths: of files; the reading thread iterates over it.
+        zone: of times in files that name none; None: the zone of this computer.
+    """
+    for path, outcome in screen_sources(screener, paths, partial(read_or_refuse, zone=zone)):
         yield _file_answer(path, outcome)
+
+
+def rejection_note(answer: Rejected) -> FileNote:
+    """Return what the errors file says of an ECG that was not screened."""
+    return FileNote(
+        path=answer.source, status="refused", code=answer.code, detail=answer.detail, numbers=answer.numbers
+    )
 
 
 def screen_sources(

@@ -3,13 +3,15 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from docs.reference_tables import CINE_FAILURES, FOLDER, REJECTIONS, WARNINGS, codes_in_source, pages
+from docs.reference_tables import CINE_FAILURES, FILES, FOLDER, REJECTIONS, WARNINGS, codes_in_source, pages
 from engines.batcher import Batcher
+from inference.reading.file_note import PART
 from schemas import errors
 from stream.cines import lane, maker, store
 from stream.cines.metrics import CineMetrics
 from stream.runtime.batcher_metrics import BatcherCollector
 from stream.screening.metrics import Metrics
+from training.cohort import ukb
 
 AGAIN = "run `make docs` and review the change"
 
@@ -31,9 +33,18 @@ def test_there_is_no_other_page_in_the_folder():
 def test_every_code_of_a_rejection_is_explained_and_no_other():
     foreseen = {kind.code for kind in (*kinds(errors.RecordError), *kinds(errors.TransientError))}
     redis = {store.RedisUnavailable.code, store.RedisFull.code}  # of cines alone
-    assert set(REJECTIONS) == codes_in_source("refuse", "UnusableSignal", "UnreadableFile") | foreseen - redis - {
-        "error"
-    }
+    assert set(REJECTIONS) == codes_in_source(
+        "refuse", "UnusableSignal", "UnreadableFile", "OtherContent"
+    ) | foreseen - redis - {"error"}
+
+
+def test_every_code_that_the_errors_file_has_of_its_own_is_explained_and_no_other():
+    own = codes_in_source("FileNote", "passed_over", under=("inference", "stream"))
+    of_cohorts = codes_in_source("MalformedRecord", under=("training",)) | {
+        ukb.DOUBLED_FILE, ukb.DOUBLED_ROW, ukb.NO_ECG, ukb.NOT_IN_TABLE, ukb.UNREADABLE_SCAN
+    }  # fmt: skip
+    counted_alone = {PART}
+    assert set(FILES) == (own | of_cohorts) - set(REJECTIONS) - counted_alone
 
 
 def test_every_code_of_a_warning_is_explained_and_no_other():

@@ -135,7 +135,11 @@ def test_what_would_be_taken_for_another_record_and_what_is_too_large_is_named_a
     assert done.returncode == 1
     sent = json.loads(done.stdout)
     assert sent["published"] == 2, done.stderr
-    reasons = dict(sent["unreadable"])
+    reasons = {note["path"]: note["detail"] for note in sent["first_notes"]}
+    assert (sent["refused"], sent["taken_with_a_note"]) == (
+        {"doubled_id": 1, "oversized_record": 1},
+        {"doubled_record": 1},
+    )
     assert "record id ecg" in reasons[str(folder / "b" / "ecg.hea")]
     assert "bytes" in reasons[str(folder / "long.hea")]
 

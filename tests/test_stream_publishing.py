@@ -11,6 +11,7 @@ from harness import REST_MS, ward
 from waiting import PATIENCE_S
 
 from engines.batcher import Lane
+from inference.file_account import FileAccount
 from schemas.errors import DeploymentError
 from schemas.topics import ECG_BACKFILL
 from stream.broker import clients as kafka
@@ -108,8 +109,10 @@ def test_a_record_that_is_too_large_for_the_broker_is_named_and_the_rest_goes_on
 
     monkeypatch.setattr(AIOKafkaProducer, "send", refuse_one)
     with ward(tmp_path, servers) as there:
-        sent = asyncio.run(publish_files(there.settings.kafka, [archive], lane=Lane.BACKFILL))
+        account = FileAccount()
+        sent = asyncio.run(publish_files(there.settings.kafka, [archive], lane=Lane.BACKFILL, account=account))
     assert (sent.published, sent.trouble) == (FILES - 1, None)
-    ((name, reason),) = sent.unreadable
-    assert name == str(victim)
-    assert "max.message.bytes" in reason
+    assert account.counts().refused == {"oversized_record": 1}
+    (note,) = account.first_notes
+    assert note.path == str(victim)
+    assert "max.message.bytes" in note.detail

@@ -172,7 +172,7 @@ def broken_records():
         "flat_lead": {"digital": flat},
         "nan_run": {"digital": gap},
         "too_short": {"digital": steps()[:, :4800]},
-        "unreadable_file": {"written": False},
+        "missing_file": {"written": False},
         "other_patient": {"header": 19999999},
         "unreadable_labels": {"all_diag_all": "nan"},
         "malformed_record": {"file_name": "../../etc/passwd"},

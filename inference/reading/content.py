@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import zlib
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from schemas.errors import UnreadableFile
 MAX_FILE_BYTES = 64 * 2**20
 GZIP = b"\x1f\x8b"
 HEAD_BYTES = 4096
+SPECIAL_FILE = "a pipe, a socket or a device, which is never opened: save the ECG as a file"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def read_content(path: Path) -> bytes:
@@ -26,13 +31,19 @@ def read_content(path: Path) -> bytes:
 
 
 def head_of(path: Path) -> bytes:
-    """Return the first bytes of a file's content, by which its format is recognised; empty if they cannot be had."""
+    """Return the first bytes of a file's content, by which its format is recognised.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        head = file.read(HEAD_BYTES)
+    if not head.startswith(GZIP):
+        return head
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-        return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES) if head.startswith(GZIP) else head
-    except (OSError, zlib.error):
-        return b""
+        return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+    except zlib.error:
+        return head
 
 
 def decompressed(content: bytes, path: Path) -> bytes:
@@ -65,5 +76,25 @@ def refuse_huge(*files: Path) -> None:
 
 
 def printable(path: Path) -> str:
-    """Return the path as text that can be printed, even if its bytes are no text."""
-    return os.fsencode(path).decode(errors="replace")
+    """Return the path as text that can be printed in one line, even if its bytes are no text."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], os.fsencode(path).decode(errors="replace"))
+
+
+def why_unreadable(path: Path, error: OSError) -> UnreadableFile:
+    """Return in words what the system has against reading a file, or a folder."""
+    named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+    start, shown = f"{printable(path)} cannot be read as an ECG", printable(named)
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR | errno.ELOOP:
+            why = f"{shown} is not there, or is a link that leads nowhere: check the path"
+            return UnreadableFile(f"{start}: {why}", code="missing_file")
+        case errno.EACCES | errno.EPERM:
+            why = f"{shown} may not be read by this user: change its permissions"
+            return UnreadableFile(f"{start}: {why}", code="permission_denied")
+        case errno.EISDIR:
+            return UnreadableFile(f"{start}: {shown} is a folder, where a file is needed", code="missing_file")
+        case errno.ENAMETOOLONG:
+            return UnreadableFile(f"{start}: no file has so long a name: check the path", code="missing_file")
+    said = error.strerror or type(error).__name__
+    why = f"the system could not read {shown} ({said}): check the disk, or the network drive"
+    return UnreadableFile(f"{start}: {why}", code="read_error")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import warnings
 from datetime import tzinfo
 from pathlib import Path
@@ -10,10 +12,12 @@ from schemas.ecg_record import EcgRecord
 from schemas.errors import UnreadableFile
 
 from .assemble import assemble
-from .content import head_of, printable, read_content, refuse_huge
+from .content import SPECIAL_FILE, head_of, printable, read_content, refuse_huge, why_unreadable
 from .formats import format_of
 from .other_formats import read_other
+from .recording import Recording
 from .wfdb_record import header_of, read_wfdb
+from .why_no_ecg import why_no_ecg
 
 
 def read_ecg(path: Path, zone: tzinfo | None = None) -> EcgRecord:
@@ -34,33 +38,53 @@ def read_ecg(path: Path, zone: tzinfo | None = None) -> EcgRecord:
             return _read(path, zone)
         except UnreadableFile:
             raise
+        except OSError as error:
+            raise why_unreadable(path, error) from error
         except Exception as error:
-            raise UnreadableFile(f"{path} cannot be read as an ECG: {_first_line(error)}") from error
+            raise _fault_of_ours(path, error) from error
 
 
-def read_or_refuse(path: Path) -> EcgRecord | UnreadableFile:
+def read_or_refuse(path: Path, zone: tzinfo | None = None) -> EcgRecord | UnreadableFile:
     """Return the ECG of a file, or the refusal, for a caller that continues with the next file."""
     try:
-        return read_ecg(path)
+        return read_ecg(path, zone)
     except UnreadableFile as refusal:
         return refusal
 
 
 def _is_text(path: Path) -> bool:
-    return printable(path) == str(path)
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(path: Path, zone: tzinfo | None) -> EcgRecord:
     if path.is_dir():
-        raise UnreadableFile(f"{path} is a folder: name its files, or use `cardiacnets publish` to walk it")
+        raise UnreadableFile(f"{printable(path)} is a folder: name its files, or a command that walks folders")
     if header := header_of(path):
         return read_wfdb(header)
     if not path.exists():
-        raise UnreadableFile(f"{path} is not there")
+        raise UnreadableFile(f"{printable(path)} is not there: check the path", code="missing_file")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UnreadableFile(f"{printable(path)} is {SPECIAL_FILE}", code="special_file")
     refuse_huge(path)
-    known = format_of(head_of(path))
-    return assemble(known.read(read_content(path), path) if known else read_other(path), path, zone)
+    return assemble(_read_by_content(path, head_of(path)), path, zone)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _read_by_content(path: Path, head: bytes) -> Recording:
+    if refusal := why_no_ecg(path, head):
+        raise refusal
+    known = format_of(head)
+    return known.read(read_content(path), path) if known else read_other(path)
+
+
+def _fault_of_ours(path: Path, error: Exception) -> UnreadableFile:
+    """Return the refusal of a file on which a reader broke. Python's own words help nobody who has the file."""
+    kind = type(error).__name__
+    sentence = (
+        f"{printable(path)} cannot be read as an ECG: the reader of its format broke on it ({kind}). The file may be "
+        "damaged: copy it again. Else it is a fault of ours: report the format, the device and this sentence"
+    )
+    return UnreadableFile(sentence, code="reader_failed", error=kind)

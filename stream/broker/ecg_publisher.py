@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from asyncio import CancelledError
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from datetime import tzinfo
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+import msgspec
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from engines.batcher import Lane
+from inference.file_account import FileAccount
 from inference.reading.content import printable
-from inference.reading.find_ecgs import find_ecgs
-from inference.reading.read_ecg import read_ecg
+from inference.reading.file_note import FileNote
 from schemas.codec import encode_ecg
 from schemas.ecg_record import EcgRecord
-from schemas.errors import RecordError, UnreadableFile
 from schemas.topics import record_key
 from stream.settings import KafkaSettings
 
 from .clients import LANE_TOPICS, new_producer
+from .encoded_files import Ids, encoded_files
 from .event_producer import EventProducer
 from .rate_limit import Pace
 
@@ -37,17 +36,20 @@ TOO_LARGE = (
 )
 
 
-@dataclass(slots=True)
-class Sent:
-    """The result of one run of publishing."""
+class Sent(msgspec.Struct, kw_only=True):
+    """The result of one run of publishing. What became of the other files is in the account.
+
+    Attributes:
+        published: how many records the broker has confirmed.
+        found: how many ECG files there were, the skipped ones among them.
+        trouble: why the run ended early, if the broker confirmed no more records.
+        skip: then: how many ECG files at the beginning need not be published again.
+    """
 
     published: int = 0
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Name and reason of each file that was not sent, or that was too large for the broker."""
+    found: int = 0
     trouble: str | None = None
-    """Why the run ended early, if the broker confirmed no more records."""
     skip: int | None = None
-    """Then: how many files at the beginning need not be published again."""
 
 
 class File(NamedTuple):
@@ -62,10 +64,11 @@ class EcgPublisher:
 
     Attributes:
         confirmed: how many records the broker has confirmed.
-        too_large: the names of the records that exceed the broker's limit for a message.
     """
 
-    def __init__(self, settings: KafkaSettings, lane: Lane) -> None:
+    def __init__(
+        self, settings: KafkaSettings, lane: Lane, *, too_large: Callable[[str], object] = lambda _: None
+    ) -> None:
         self._producer = new_producer(settings)
         self._events = EventProducer(self._producer, SOURCE)
         self._topic = LANE_TOPICS[lane]
@@ -73,7 +76,7 @@ class EcgPublisher:
         self._failure: BaseException | None = None
         self._unconfirmed: list[File] = []
         self.confirmed = 0
-        self.too_large: list[str] = []
+        self._too_large = too_large
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -125,34 +128,11 @@ class EcgPublisher:
         if error is None:
             self.confirmed += 1
         elif isinstance(error, MessageSizeTooLargeError):
-            self.too_large.append(file.name)
+            self._too_large(file.name)
         else:
             self._failure = self._failure or error
             return
         self._unconfirmed.remove(file)
-
-
-class _RecordIds:
-    """Which ECG each record id stands for. It takes 16 bytes of digests a record."""
-
-    def __init__(self) -> None:
-        self._ecgs: dict[bytes, bytes] = {}
-
-    def claim(self, record_id: str, value: bytes) -> None:
-        """Note that a record id stands for an ECG.
-
-        Raises:
-            UnreadableFile: the id stands for another ECG already.
-        """
-        if self._ecgs.setdefault(_digest(record_id.encode()), ecg := _digest(value)) != ecg:
-            raise UnreadableFile(
-                f"another file with another ECG has the same record id {record_id}, so both would be taken for one "
-                "record: rename one of the files"
-            )
-
-
-def _digest(value: bytes) -> bytes:
-    return hashlib.blake2b(value, digest_size=8).digest()
 
 
 async def publish_files(
@@ -162,36 +142,42 @@ async def publish_files(
     lane: Lane,
     rate_hz: float | None = None,
     skip: int = 0,
+    ids: Ids = "name",
+    zone: tzinfo | None = None,
+    account: FileAccount | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Sent:
-    """Publish every ECG under `paths`. A file that cannot be sent is reported, and the others are sent.
+    """Publish every ECG under `paths`. The account is told of every file that is not sent, and the others are sent.
 
     Two files with one record id and different ECGs would be taken for one record, so the second is not sent.
 
     Args:
-        skip: how many files at the beginning to skip, because an earlier run has published them.
-        progress: called with the number of files done so far.
+        skip: how many ECG files at the beginning to skip, because an earlier run has published them. Files that are no
+            ECGs do not count.
+        ids: where the ids of the records come from.
+        zone: of times in files that name none; None: the zone of this computer.
+        account: of what became of the files.
+        progress: called with the number of ECG files done so far.
     """
-    sent, pace, known = Sent(), Pace(rate_hz), _RecordIds()
-    done = skip
-    async with EcgPublisher(settings, lane) as publisher:
+    account = account or FileAccount()
+    sent, pace = Sent(found=skip), Pace(rate_hz)
+    async with EcgPublisher(settings, lane, too_large=lambda name: account.tell(_too_large(name))) as publisher:
         try:
-            for done, path in enumerate(islice(find_ecgs(paths), skip, None), start=skip + 1):
-                try:
-                    record = read_ecg(path)
-                    value = encode_ecg(record)
-                    known.claim(record.record_id, value)
-                except RecordError as refusal:
-                    sent.unreadable.append((printable(path), refusal.detail))
-                else:
+            for number, encoded in encoded_files(paths, account, skip=skip, ids=ids, zone=zone):
+                sent.found = number
+                if encoded is not None:
                     await pace.step()
-                    file = File(done, printable(path))
-                    await publisher.send_value(value, key=record_key(record), record_id=record.record_id, file=file)
-                progress(done)
+                    file = File(number, printable(encoded.path))
+                    record_id = encoded.record_id
+                    await publisher.send_value(encoded.value, key=encoded.key, record_id=record_id, file=file)
+                progress(number)
             await publisher.flush()
         except KafkaError as error:
             sent.trouble = f"the broker no longer confirms records: {error!r}"
-            sent.skip = (publisher.unconfirmed or done + 1) - 1
+            sent.skip = (publisher.unconfirmed or sent.found + 1) - 1
         sent.published = publisher.confirmed
-    sent.unreadable += [(source, TOO_LARGE) for source in publisher.too_large]
     return sent
+
+
+def _too_large(path: str) -> FileNote:
+    return FileNote(path=path, status="refused", code="oversized_record", detail=TOO_LARGE)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .file_options import NewErrors, print_totals
 from .options import Json
 from .output import new_table, print_json
 from .progress_bar import progress_bar
@@ -23,24 +24,30 @@ def import_cohort_command(
         Path | None,
         typer.Option("--labels", "--table", help="records_w_diag_icd10.csv, or UK Biobank's main table."),
     ] = None,
+    errors: NewErrors = None,
     as_json: Json = False,
 ) -> None:
-    """Make a cohort of MIMIC-IV-ECG with its ICD-10 diagnoses, or of UK Biobank's imaging visits."""
+    """Make a cohort of MIMIC-IV-ECG with its ICD-10 diagnoses, or of UK Biobank's imaging visits.
+
+    Records that cannot be used are counted by code, and the exit code is 0: a large archive has some.
+    """
+    from inference.file_account import open_account
     from training.cohort.layout import is_cohort
     from training.cohort.mimic import import_mimic
     from training.cohort.staged_folder import check_destination
     from training.cohort.ukb import import_ukb
 
     check_destination(out, is_cohort)
-    with progress_bar() as bar:
+    with open_account(errors) as account, progress_bar() as bar:
 
         def show(done: int, total: int) -> None:
             bar("importing", done, total)
 
         if source == "mimic":
-            cohort = import_mimic(root, out, labels=table, progress=show)
+            cohort = import_mimic(root, out, labels=table, account=account, progress=show)
         else:
-            cohort = import_ukb(root, out, table=table, progress=show)
+            cohort = import_ukb(root, out, table=table, account=account, progress=show)
+    print_totals(account)
     if as_json:
         print_json({"out": str(out), "cohort": cohort.description})
     else:

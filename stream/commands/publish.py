@@ -2,75 +2,114 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 import typer
 
 from schemas.errors import DeploymentError, InvalidSettings
 
+from .file_options import Errors, TimeZone, print_first_notes, print_totals, zone_named
 from .options import Broker, Json, LaneName, settings_with
-from .output import print_json
+from .output import print_json, say
 from .progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from engines.batcher import Lane
+    from inference.file_account import FileAccount
     from stream.broker.ecg_publisher import Sent
     from stream.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a run is asked for."""
+
+    paths: Sequence[Path]
+    lane: Lane
+    rate_hz: float | None
+    skip: int
+    ids: Literal["name", "path"]
+    zone: tzinfo | None
+
+
 def publish_command(
-    paths: Annotated[list[Path], typer.Argument(help="ECG files, and folders that are searched for ECG files.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="ECG files, and folders in which ECGs are found by their content.")
+    ],
     broker: Broker = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Largest number of records a second.")] = None,
     lane: LaneName = "realtime",
     skip: Annotated[
-        int, typer.Option(min=0, help="Number of files to skip, because an earlier run has published them.")
-    ] = 0,
+        int | None, typer.Option(min=0, help="Number of ECG files to skip, because an earlier run has published them.")
+    ] = None,
+    ids: Annotated[
+        Literal["name", "path"],
+        typer.Option(
+            help="Record ids: the file's name without its ending, or its path below the folder that is named."
+        ),
+    ] = "name",
+    time_zone: TimeZone = None,
+    errors: Errors = None,
     as_json: Json = False,
 ) -> None:
     """Publish ECG files to Kafka, as a device fleet or an archive does.
 
-    The name of a file, without its ending, becomes the id of the record. Reports and dashboards show the id: it must
-    not identify a patient.
+    The name or the path of a file becomes the id of the record. Reports and dashboards show the id: it must not
+    identify a patient. The exit code is 1 if a file was refused, or if there was no ECG.
     """
     import asyncio
 
     from engines.batcher import Lane
+    from inference.file_account import open_account
 
     if missing := [str(path) for path in paths if not path.exists()]:
         raise InvalidSettings(f"no such file or folder: {', '.join(missing)}")
-    sent = asyncio.run(_publish(settings_with(broker=broker), paths, Lane(lane), rate, skip))
-    _print(sent, as_json=as_json)
+    wanted = Wanted(paths=paths, lane=Lane(lane), rate_hz=rate, skip=skip or 0, ids=ids, zone=zone_named(time_zone))
+    settings = settings_with(broker=broker)
+    with open_account(errors, continues=skip is not None) as account:
+        sent = asyncio.run(_publish(settings, wanted, account))
+    _print(sent, account, errors, as_json=as_json)
     if sent.trouble:
         raise DeploymentError(f"{sent.trouble}; run the same command with --skip {sent.skip} to continue")
-    if sent.unreadable:
+    if account.counts().refused or not sent.found:
         raise SystemExit(1)
 
 
-async def _publish(settings: Settings, paths: Sequence[Path], lane: Lane, rate_hz: float | None, skip: int) -> Sent:
+async def _publish(settings: Settings, wanted: Wanted, account: FileAccount) -> Sent:
     from stream.broker.clients import LANE_TOPICS, ensure_topics
     from stream.broker.ecg_publisher import publish_files
 
-    await ensure_topics(settings.kafka, [LANE_TOPICS[lane]])
-    total = None if any(path.is_dir() for path in paths) else len(paths)  # a folder is walked while it is published
+    await ensure_topics(settings.kafka, [LANE_TOPICS[wanted.lane]])
+    has_folders = any(path.is_dir() for path in wanted.paths)  # a folder is walked while it is published
+    total = None if has_folders else len(wanted.paths)
     with progress_bar() as show:
         return await publish_files(
             settings.kafka,
-            paths,
-            lane=lane,
-            rate_hz=rate_hz,
-            skip=skip,
+            wanted.paths,
+            lane=wanted.lane,
+            rate_hz=wanted.rate_hz,
+            skip=wanted.skip,
+            ids=wanted.ids,
+            zone=wanted.zone,
+            account=account,
             progress=lambda done: show("publishing", done, total),
         )
 
 
-def _print(sent: Sent, *, as_json: bool) -> None:
+def _print(sent: Sent, account: FileAccount, errors: Path | None, *, as_json: bool) -> None:
+    counts = account.counts()
     if as_json:
-        print_json(sent)
+        notes = {"first_notes": account.first_notes}
+        print_json(msgspec.structs.asdict(sent) | msgspec.structs.asdict(counts) | notes)
     else:
-        print(f"published {sent.published}, unreadable {len(sent.unreadable)}")
-    for source, reason in sent.unreadable:
-        print(f"{source}: {reason}", file=sys.stderr)
+        refused, passed_over = sum(counts.refused.values()), sum(counts.passed_over.values())
+        print(f"published {sent.published}, refused {refused}, passed over {passed_over}")
+    print_totals(account)
+    print_first_notes(account, errors)
+    if not sent.found:
+        say("there is no ECG among these files: --errors FILE lists what each of them is")

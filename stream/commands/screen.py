@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .file_options import NewErrors, TimeZone, print_totals, zone_named
 from .options import BundleFolder, EngineName, GeneratorFolder, Json, settings_with
-from .output import print_json
+from .output import print_json, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from inference.file_account import FileAccount
     from inference.screen_files import FileAnswer
     from inference.screener import Screener
 
 
 def screen_command(
-    files: Annotated[list[Path], typer.Argument(help="ECG files: WFDB, DICOM, MUSE, SCP, HL7 aECG, Sierra, …")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="ECG files: WFDB, DICOM, MUSE, SCP, HL7 aECG, Sierra, …; folders in which ECGs are found."),
+    ],
     as_json: Json = False,
+    time_zone: TimeZone = None,
+    errors: NewErrors = None,
     bundle: BundleFolder = None,
     engine: EngineName = None,
     cine: Annotated[
@@ -29,25 +36,53 @@ def screen_command(
     ] = None,
     generator: GeneratorFolder = None,
 ) -> None:
-    """Screen ECG files without Kafka: one answer for each file, in order."""
+    """Screen ECG files without Kafka: one answer for each ECG, in order.
+
+    The exit code is 1 if an ECG was not screened, or if there was none.
+    """
+    from inference.file_account import ecgs_of, open_account
     from inference.screen_files import screen_files
     from stream.screening.model import load_screener
 
     from .screen_cine import check_cine_request, screen_cine
 
-    settings = settings_with(bundle=bundle, engine=engine, generator=generator)
+    settings, zone = settings_with(bundle=bundle, engine=engine, generator=generator), zone_named(time_zone)
     if cine is not None:
         check_cine_request(files, cine)
-    screener = load_screener(settings.model, max_batch=settings.screening.max_batch)
-    answers = screen_files(screener, files)
-    if as_json:
-        for answer in answers:
-            print_json(answer)
-    else:
-        _print_table(screener, answers)
+    with open_account(errors) as account:
+        screener = load_screener(settings.model, max_batch=settings.screening.max_batch)
+        answers = Answers(screen_files(screener, ecgs_of(files, account), zone=zone), account)
+        if as_json:
+            for answer in answers:
+                print_json(answer)
+        else:
+            _print_table(screener, answers)
+    print_totals(account)
     if cine is not None:
-        screen_cine(settings, screener, files[0], cine)
+        screen_cine(settings, screener, files[0], cine, zone)
         _print_notice(cine, to_stderr=as_json)
+    if not answers.count:
+        say("there is no ECG among these files: --errors FILE lists what each of them is")
+    if not answers.count or account.counts().refused:
+        raise SystemExit(1)
+
+
+class Answers:
+    """The answers, as they go by: counted, and the account told of those that are rejections."""
+
+    def __init__(self, answers: Iterable[FileAnswer], account: FileAccount) -> None:
+        self._answers, self._account = answers, account
+        self.count = 0
+
+    def __iter__(self) -> Iterator[FileAnswer]:
+        """Yield the answers."""
+        from inference.screen_files import Rejected, rejection_note
+
+        for answer in self._answers:
+            self.count += 1
+            if isinstance(answer, Rejected):
+                self._account.tell(rejection_note(answer))
+            yield answer
 
 
 def _print_table(screener: Screener, answers: Iterable[FileAnswer]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,16 @@ def check_cine_request(files: Sequence[Path], out: Path) -> None:
     """Check, before anything is computed, what `screen --cine` is asked for.
 
     Raises:
-        InvalidSettings: there is more than one ECG, or the file's name asks for a format that does not exist.
+        InvalidSettings: there is not one ECG file, or the file's name asks for a format that does not exist.
     """
     cine_writer(out)
     if len(files) != 1:
         raise InvalidSettings(f"--cine draws the cine of one ECG: give one file, not {len(files)}")
+    if files[0].is_dir():
+        raise InvalidSettings(f"--cine draws the cine of one ECG: {files[0]} is a folder, give a file of it")
 
 
-def screen_cine(settings: Settings, screener: Screener, file: Path, out: Path) -> None:
+def screen_cine(settings: Settings, screener: Screener, file: Path, out: Path, zone: tzinfo | None = None) -> None:
     """Draw the cine that an ECG file suggests and write it: the cine that a cmr-worker draws for a flagged ECG.
 
     Raises:
@@ -40,7 +43,7 @@ def screen_cine(settings: Settings, screener: Screener, file: Path, out: Path) -
     """
     from inference.generator import CineGenerator
 
-    (outcome,) = screener.screen([read_or_refuse(file)])
+    (outcome,) = screener.screen([read_or_refuse(file, zone)])
     if not isinstance(outcome, Screening):
         raise outcome.error
     generator = CineGenerator.load(settings.cines.generator, threads=settings.model.threads)

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.file_account import FileAccount
 from inference.reading.read_ecg import read_ecg
 from schemas.errors import InvalidSettings, MalformedRecord, RecordError, UnreadableCohort
 
@@ -95,6 +96,7 @@ def import_mimic(
     destination: Path,
     *,
     labels: Path | None = None,
+    account: FileAccount | None = None,
     progress: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> Cohort:
     """Write the cohort of an archive and return it opened; records that cannot be used are counted by code.
@@ -103,6 +105,7 @@ def import_mimic(
         root: of MIMIC-IV-ECG.
         destination: the cohort's folder.
         labels: `records_w_diag_icd10.csv`; in the root by default.
+        account: of the records that cannot be used.
         progress: called with the number of rows done, and of all.
 
     Raises:
@@ -121,12 +124,12 @@ def import_mimic(
         measurements=read_machine_measurements(root / MEASUREMENTS),
     )
     columns = ("file_name", "study_id", "subject_id", archive.codes_column, archive.split.column)
-    with write_cohort(destination, source=SOURCE, rows=archive.split.rows) as writer:
+    with write_cohort(destination, source=SOURCE, rows=archive.split.rows, account=account) as writer:
         for done, texts in enumerate(read_rows(table, columns, ("age", "gender")), start=1):
             try:
                 writer.add(archive.row(texts), archive.ecg(texts))
             except RecordError as refusal:
-                writer.skip(refusal.wire_code)
+                writer.skip(refusal.wire_code, texts["file_name"] or f"{table}, row {done}", refusal.detail)
             progress(done, archive.split.rows)
     return open_cohort(destination)
 

@@ -28,7 +28,10 @@ from pathlib import Path
 
 import numpy as np
 
+from inference.file_account import FileAccount
 from inference.phenotypes import MEASUREMENTS
+from inference.reading.content import printable
+from inference.reading.file_note import FileNote, passed_over
 from schemas.errors import EngineUnavailable, InvalidSettings, RecordError, UnreadableCohort, UnreadableFile
 from training.arrays import Floats
 
@@ -43,6 +46,7 @@ VISITS = ("2", "3")
 AGE, SEX, ECG, LONG_AXIS = "21003", "31", "20205", "20208"
 SHOWN_COLUMNS = 6
 NOT_IN_TABLE, UNREADABLE_SCAN = "not_in_table", "unreadable_scan"
+DOUBLED_ROW, DOUBLED_FILE, NO_ECG = "doubled_row", "doubled_file", "no_ecg"
 
 _BULK = re.compile(rf"(\d+)_({ECG}|{LONG_AXIS})_([{''.join(VISITS)}])_0\.(?:xml|zip)", re.IGNORECASE)
 _CODE_COLUMN = re.compile(r"41270-0\.\d+")
@@ -64,6 +68,7 @@ def import_ukb(
     destination: Path,
     *,
     table: Path | None = None,
+    account: FileAccount | None = None,
     progress: Callable[[int, int], object] = lambda _done, _total: None,
     folds: tuple[float, float] = SHARES,
 ) -> Cohort:
@@ -73,6 +78,7 @@ def import_ukb(
         root: of the bulk files.
         destination: the cohort's folder.
         table: the main table; the only CSV or Parquet file in the root by default.
+        account: of the files and rows that are not used.
         progress: called with the number of ECGs done, and of all.
         folds: shares of the participants for training and for development.
 
@@ -82,7 +88,8 @@ def import_ukb(
         UnreadableCohort: the table is not as delivered, or no ECG can be used.
     """
     table = table or _only_table(root)
-    visits = find_visits(root)
+    account = account or FileAccount()
+    visits = find_visits(root, account)
     total = sum(map(len, visits.values()))
     scans = sum(visit.scan is not None for of_one in visits.values() for visit in of_one)
     if not total:
@@ -98,30 +105,43 @@ def import_ukb(
             f"{table} has neither diagnoses (41270-0.0, …) nor measurements (24100-2.0, …); its columns are "
             f"{', '.join(names[:SHOWN_COLUMNS])}, …: name them as the showcase does"
         )
-    done = 0
-    with write_cohort(destination, source=SOURCE, rows=total, scans=scans) as writer:
+    done, taken = 0, set[str]()
+    with write_cohort(destination, source=SOURCE, rows=total, scans=scans, account=account) as writer:
         for texts in read_rows(table, ("eid",), optional):
-            for visit in visits.pop(_participant(texts), ()):
+            participant = _participant(texts)
+            if participant in taken:
+                writer.skip(DOUBLED_ROW, f"{table}, participant {participant}", "a second row of this participant")
+            for visit in visits.pop(participant, ()):
+                taken.add(participant)
                 _take(writer, texts, visit, folds)
                 progress(done := done + 1, total)
-        for _ in range(total - done):
-            writer.skip(NOT_IN_TABLE)
+        for visit in (visit for of_one in visits.values() for visit in of_one):
+            writer.skip(NOT_IN_TABLE, printable(visit.ecg), "the table has no row of this participant")
     progress(total, total)
     return open_cohort(destination)
 
 
-def find_visits(root: Path) -> dict[str, list[Visit]]:
-    """Return the visits that have an ECG, by participant, wherever their files lie under the root."""
+def find_visits(root: Path, account: FileAccount) -> dict[str, list[Visit]]:
+    """Return the visits that have an ECG, by participant, wherever their files lie under the root.
+
+    The account is told of bulk files that are not used. It is not told of files that have other names: a delivery
+    holds many fields.
+    """
     files: dict[tuple[str, str], dict[str, Path]] = defaultdict(dict)
     for folder, subfolders, names in os.walk(root):
         subfolders.sort()
         for found in filter(None, map(_BULK.fullmatch, sorted(names))):
             participant, field, visit = found.groups()
-            files[participant, visit][field] = Path(folder, found[0])
+            path = Path(folder, found[0])
+            if path != (first := files[participant, visit].setdefault(field, path)):
+                detail = f"{printable(first)} has the same name, and is taken"
+                account.tell(FileNote(path=printable(path), status="refused", code=DOUBLED_FILE, detail=detail))
     visits: dict[str, list[Visit]] = defaultdict(list)
     for (participant, number), of_visit in sorted(files.items()):
         if ECG in of_visit:
             visits[participant].append(Visit(number, of_visit[ECG], of_visit.get(LONG_AXIS)))
+        else:
+            account.tell(passed_over(of_visit[LONG_AXIS], code=NO_ECG, detail="a scan whose visit has no ECG"))
     return visits
 
 
@@ -148,7 +168,7 @@ def _take(writer: CohortWriter, texts: Texts, visit: Visit, folds: tuple[float, 
         recorded = read_cardiosoft(visit.ecg)
         ecg = as_kept(recorded.record)
     except RecordError as refusal:
-        writer.skip(refusal.wire_code)
+        writer.skip(refusal.wire_code, printable(visit.ecg), refusal.detail)
         return
     codes = [text.replace(".", "") for name, text in texts.items() if text and _CODE_COLUMN.fullmatch(name)]
     participant = _participant(texts)
@@ -175,8 +195,8 @@ def _take_scan(writer: CohortWriter, visit: Visit) -> int:
         return -1
     try:
         return writer.add_scan(read_four_chamber(visit.scan))
-    except UnreadableFile:
-        writer.skip(UNREADABLE_SCAN)
+    except UnreadableFile as refusal:
+        writer.skip(UNREADABLE_SCAN, printable(visit.scan), refusal.detail)
         return -1
 
 

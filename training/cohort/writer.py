@@ -13,7 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import UnreadableCohort
+from inference.file_account import FileAccount
+from inference.reading.file_note import FileNote
+from schemas.errors import MalformedRecord, UnreadableCohort
 from schemas.messages import DISEASES
 
 from .layout import (
@@ -56,14 +58,16 @@ class CohortWriter:
         skipped: the number of records that were skipped, by code.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, account: FileAccount) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self.folder = folder
         self.rows = self.scans = 0
         self.skipped: Counter[str] = Counter()
+        self._account = account
         self._patients: dict[str, Fold] = {}
+        self._record_ids: set[str] = set()
         self._ecgs, self._cines = map_array(folder / ECGS), map_array(folder / CINES)
         self._waiting: list[dict[str, Any]] = []
         self._schema = pa.schema([(name, _arrow_type(kind)) for name, kind in index_columns().items()])
@@ -73,12 +77,16 @@ class CohortWriter:
         """Add the next row to the index, and its ECG (12, 5000) to the array unless other processes fill the array.
 
         Raises:
+            MalformedRecord: `doubled_id`: a row with this record id is there already.
             UnreadableCohort: the row's patient is already in another fold.
         """
+        if row.record_id in self._record_ids:
+            raise MalformedRecord(f"a second row of the record {row.record_id}", code="doubled_id")
         if self._patients.setdefault(row.patient_id, row.fold) != row.fold:
             raise UnreadableCohort(f"patient {row.patient_id} lies in two folds: the source's split leaks")
         if ecg is not None and self._ecgs is not None:
             self._ecgs[self.rows] = ecg
+        self._record_ids.add(row.record_id)
         self.scans = max(self.scans, row.cine + 1)
         self._waiting.append(_as_columns(row))
         self.rows += 1
@@ -93,9 +101,11 @@ class CohortWriter:
         self.scans += 1
         return self.scans - 1
 
-    def skip(self, code: str) -> None:
-        """Count a record that is skipped."""
+    def skip(self, code: str, source: str | None = None, detail: str = "") -> None:
+        """Count a record that is skipped. Where its source is named, the account is told: a path, or a table's row."""
         self.skipped[code] += 1
+        if source is not None:
+            self._account.tell(FileNote(path=source, status="refused", code=code, detail=detail))
 
     def close(self) -> None:
         """Close the index."""
@@ -141,6 +151,7 @@ def write_cohort(
     cines: bool = True,
     short_axis: bool = False,
     seed: int | None = None,
+    account: FileAccount | None = None,
 ) -> Iterator[CohortWriter]:
     """Yield a writer. The cohort is there when the block ends. If the block fails, nothing is.
 
@@ -153,6 +164,7 @@ def write_cohort(
         cines: whether there are four-chamber cines.
         short_axis: whether there are short-axis cines.
         seed: of a simulated cohort.
+        account: of the records that are skipped.
 
     Raises:
         InvalidSettings: the destination holds something else than a cohort, another process is writing it, or the disk
@@ -164,7 +176,7 @@ def write_cohort(
         for name, wanted in ((CINES, cines), (SHORT_AXIS, short_axis)):
             if wanted and scans:
                 lay_out_array(folder / name, (scans, *CINE_SHAPE), np.uint8)
-        writer = CohortWriter(folder)
+        writer = CohortWriter(folder, account or FileAccount())
         try:
             yield writer
             writer.finish(source, seed)

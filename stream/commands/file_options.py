@@ -1,0 +1,80 @@
+"""The options of commands that read ECG files, and what such a command says of files that it did not take."""
+
+from __future__ import annotations
+
+import sys
+from datetime import tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schemas.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from inference.file_account import FileAccount
+
+Errors = Annotated[
+    Path | None,
+    typer.Option(
+        dir_okay=False,
+        help="File to write: one line of JSON for each file that was refused, passed over or taken with a doubt. "
+        "It must not exist, unless --skip continues a run: then the lines are added.",
+    ),
+]
+NewErrors = Annotated[
+    Path | None,
+    typer.Option(
+        "--errors",
+        dir_okay=False,
+        help="File to write: one line of JSON for each file that was refused, passed over or taken with a doubt. "
+        "It must not exist.",
+    ),
+]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(
+        help="Zone of the times in files that name none, such as Europe/Berlin. The zone of this computer by default."
+    ),
+]
+
+
+def zone_named(name: str | None) -> tzinfo | None:
+    """Return the time zone of a name of the IANA database, such as Europe/Berlin; None for the zone of this computer.
+
+    Raises:
+        InvalidSettings: no zone has that name.
+    """
+    from zoneinfo import ZoneInfo
+
+    if name is None:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:  # a name that is a folder, or no path, is no name of a zone
+        raise InvalidSettings(
+            f"--time-zone {name}: no time zone has this name; names look like Europe/Berlin, America/New_York or UTC"
+        ) from error
+
+
+def print_totals(account: FileAccount) -> None:
+    """Print to standard error how many files were not simply taken, by code."""
+    counts = account.counts()
+    for words, by_code in (
+        ("refused", counts.refused),
+        ("passed over", counts.passed_over),
+        ("taken with a note", counts.taken_with_a_note),
+    ):
+        if by_code:
+            print(f"{words}: {', '.join(f'{code} {count}' for code, count in by_code.items())}", file=sys.stderr)
+
+
+def print_first_notes(account: FileAccount, errors: Path | None) -> None:
+    """Print to standard error the first files that were refused or doubted, and where the others are."""
+    counts = account.counts()
+    for note in account.first_notes:
+        print(f"{note.path}: {note.detail}", file=sys.stderr)
+    others = sum((*counts.refused.values(), *counts.taken_with_a_note.values())) - len(account.first_notes)
+    if others:
+        where = f"all of them are in {errors}" if errors else "name a file with --errors to see all of them"
+        print(f"and {others} more: {where}", file=sys.stderr)
