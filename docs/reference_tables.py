@@ -225,9 +225,6 @@ WARNINGS = {
     "leads_aligned": Explained(
         "The file's leads begin at different times. The time that they share was taken.", "Nothing."
     ),
-    "gap_skipped": Explained(
-        "Samples are missing in the first 10 s of the file. The record begins after them.", "Check the electrode."
-    ),
     "cut_to_fit": Explained("The file is longer than a record. Its first part was taken.", "Nothing."),
     "derived_signal": Explained(
         "The file says that the samples were computed from others, and holds no ECG that was recorded.",
@@ -245,7 +242,7 @@ WARNINGS = {
     ),
     "file_checksum": Explained("A checksum in the file is wrong.", "Copy or export the file again."),
     "doubtful_lead": Explained(
-        "The recorder marked a lead as noisy, or as disconnected for a while.", "Check the electrode; read with care."
+        "The recorder marked a lead as noisy, invalid or disconnected.", "Check the electrode; read with care."
     ),
     "unpublished_format": Explained(
         "The vendor publishes no description of the file's format.", "Compare with the recorder's own print."
@@ -261,6 +258,16 @@ WARNINGS = {
         "than the schema's. Archives whose dates were shifted to protect patients, such as MIMIC-IV's (2100 to 2200), "
         "have this warning on every ECG, and rightly so.",
         "Set the device's clock. Write `recorded_at` in microseconds since 1970, in UTC.",
+    ),
+    "part_unread": Explained(
+        "A part of the file, such as a multiplex group, cannot be read. The others were.", "Read the sentence."
+    ),
+    "padding_kept": Explained(
+        "The file calls a value missing that the signal takes itself. It counts as missing in longer runs alone.",
+        "Nothing.",
+    ),
+    "lead_called_otherwise": Explained(
+        "The code of a channel names one lead, its words another one. The code was believed.", "Check the leads' names."
     ),
     "more_remarks": Explained("The record has more remarks than the 16 that are kept.", "Read the file itself."),
 }

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.gate import LIMITS
 from inference.reading.assemble import assemble, in_steps
 from inference.reading.recording import Channel, Part, Recording
 from schemas.codec import decode_ecg, encode_ecg
@@ -169,10 +168,18 @@ def test_one_short_part_is_left_to_the_gate_and_several_are_told():
     assert error.wire_code == "too_short"
 
 
-@pytest.mark.parametrize("times", [{"rate_hz": 0.0}, {"rate_hz": float("nan")}, {"start_s": float("inf")}])
-def test_impossible_times_are_refused(times):
-    broken = Channel("I", np.zeros(10), **({"rate_hz": RATE} | times))
-    assert "export the ECG again" in refused(Part("the leads", (broken,))).detail
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ({"rate_hz": 0.0}, "I at 0 samples"),
+        ({"rate_hz": float("nan")}, "I at nan"),
+        ({"start_s": float("inf")}, "inf s later"),
+    ],
+)
+def test_a_channel_of_impossible_times_is_named_and_leaves_the_others_alone(times, said):
+    broken = Part("broken", (Channel("I", np.zeros(10), **({"rate_hz": RATE} | times)),))
+    assert said in refused(broken).detail
+    assert assemble(recording(broken, part()), PATH).n_samples == 2500
 
 
 def test_a_recording_that_is_too_long_for_the_wire_is_cut():
@@ -183,19 +190,11 @@ def test_a_recording_that_is_too_long_for_the_wire_is_cut():
     assert decode_ecg(encode_ecg(record)) == record
 
 
-def test_a_start_without_samples_is_left_out_where_ten_whole_seconds_follow():
+def test_missing_samples_stay_where_they_are_for_the_gate_to_judge():
     holes = part(seconds=14)
     holes.channels[4].millivolts[:500] = np.nan
-    record = assemble(recording(holes, recorded_at=datetime(2026, 1, 1, tzinfo=UTC)), PATH)
-    assert (record.n_samples, codes(record)) == (3000, ["gap_skipped"])
-    assert record.recorded_at == datetime(2026, 1, 1, 0, 0, 2, tzinfo=UTC)
-
-
-def test_a_gap_that_the_gate_bridges_stays_where_it_is():
-    holes = part(seconds=14)
-    holes.channels[4].millivolts[100 : 100 + round(LIMITS.missing_run_s * RATE)] = np.nan
     record = assemble(recording(holes), PATH)
-    assert (record.n_samples, codes(record)) == (3500, [])
+    np.testing.assert_array_equal((steps_of(record) == MISSING_SAMPLE).sum(axis=1), 500 * (np.arange(12) == 4))
 
 
 @pytest.mark.parametrize("step_uv", [0.183, 1.25, 2.5, 4.88, 5.0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ def assemble(recording: Recording, path: Path, zone: tzinfo | None = None) -> Ec
         UnreadableFile: no part, and no combination of parts, can be an ECG of 12 simultaneous leads. The error lists
             what the file holds.
     """
-    _check_times(recording, path)
-    candidate, remarks = _choose(recording, joined(recording.parts), path)
+    parts = joined([_timed(part) for part in recording.parts])
+    candidate, remarks = _choose(recording, parts, path)
     stretch = stretch_of(candidate)
     samples, step_uv = in_steps(stretch.millivolts, _own_step(candidate.channels))
     recorded_at, doubts = instant(recording.recorded_at, stretch.start_s, zone)
@@ -98,13 +99,16 @@ def describe(parts: Sequence[Part]) -> str:
     return "; ".join(listed) or "nothing"
 
 
-def _check_times(recording: Recording, path: Path) -> None:
-    for channel in (channel for part in recording.parts for channel in part.channels):
-        if not (0 < channel.rate_hz < math.inf and math.isfinite(channel.start_s)):
-            raise UnreadableFile(
-                f"{path} was read as {recording.format_name}, but {channel.name or 'a channel'} has"
-                f" {channel.rate_hz:g} samples a second and begins after {channel.start_s:g} s: export the ECG again"
-            )
+def _timed(part: Part) -> Part:
+    """Return a part of which no channel has an impossible rate or start."""
+    return replace(part, channels=tuple(map(_timed_channel, part.channels)))
+
+
+def _timed_channel(channel: Channel) -> Channel:
+    if 0 < channel.rate_hz < math.inf and math.isfinite(channel.start_s):
+        return channel
+    when = f"at {channel.rate_hz:g} samples a second, {channel.start_s:g} s later"
+    return replace(channel, millivolts=channel.millivolts[:0], rate_hz=1.0, start_s=0.0, unusable=when)
 
 
 def _choose(recording: Recording, parts: Sequence[Part], path: Path) -> tuple[Candidate, list[Remark]]:
@@ -142,15 +146,11 @@ def _apart_from(best: Candidate, usable: Sequence[Candidate]) -> int:
 
 
 def _is_for_the_gate(candidates: Sequence[Candidate], parts: Sequence[Part]) -> bool:
-    """Whether the file holds one simultaneous set of leads, of which the gate says better what it lacks."""
-    if len(parts) != 1 or len(candidates) != 1 or candidates[0].doubled or any(map(_is_lost_lead, parts[0].channels)):
+    """Whether the file holds one simultaneous set of the leads, which is too short: the gate says by how much."""
+    if len(parts) != 1 or len(candidates) != 1 or candidates[0].doubled or not candidates[0].is_complete:
         return False
     longest = max(channel.duration_s for channel in candidates[0].channels)
     return candidates[0].lasts(min(longest, LIMITS.min_duration_s))
-
-
-def _is_lost_lead(channel: Channel) -> bool:
-    return bool(channel.unusable and standard_name(channel.name))
 
 
 def _refusal(candidates: Sequence[Candidate], parts: Sequence[Part], taken_for: str) -> UnreadableFile:
@@ -196,7 +196,7 @@ def _describe_part(part: Part) -> str:
     said += [f"{channel.name or 'a channel'} {channel.unusable}" for channel in part.channels if channel.unusable]
     unknown = listed([channel.name for channel in part.channels if not standard_name(channel.name)])
     if not said:
-        return f"{part.title}: no standard lead, but {unknown or 'no channel'}"
+        return f"{part.title}: " + (f"no standard lead, but {unknown}" if unknown else "no channel")
     known = f"{part.title}: " + " and ".join(said[:LISTED_CHANNELS])
     return f"{known}, and what is not of the 12 leads: {unknown}" if unknown else known
 

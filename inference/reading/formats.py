@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .contec import is_contec, read_contec
+from .dicom import read_dicom
+from .dicom_content import is_dicom
 from .edf import read_edf
 from .edf_header import is_edf
 from .ishne import is_ishne, read_ishne
@@ -32,6 +34,7 @@ class Format:
 
 
 FORMATS: tuple[Format, ...] = (
+    Format("DICOM", is_dicom, read_dicom),
     Format("EDF or BDF", is_edf, read_edf),
     Format("ISHNE Holter", is_ishne, read_ishne),
     Format("Contec ECG90A", is_contec, read_contec),
