@@ -259,6 +259,14 @@ WARNINGS = {
         "have this warning on every ECG, and rightly so.",
         "Set the device's clock. Write `recorded_at` in microseconds since 1970, in UTC.",
     ),
+    "uncalibrated": Explained(
+        "The header of a WFDB record gives no gain. 200 steps were taken for 1 mV, as WFDB has it.",
+        "Write the gain into the header.",
+    ),
+    "unknown_unit": Explained(
+        "A lead is in a unit that is not known to be one of voltage. The lead was left out, and was derived.",
+        "Correct the unit in the file.",
+    ),
     "part_unread": Explained(
         "A part of the file, such as a multiplex group, cannot be read. The others were.", "Read the sentence."
     ),

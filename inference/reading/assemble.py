@@ -80,15 +80,20 @@ def in_steps(millivolts: NDArray[Any], own_step_uv: float | None = None) -> tupl
         own_step_uv: the file's step. It is kept if all samples are multiples of it that an int16 holds. If they are
             not, the step is no coarser than it.
     """
-    finite = np.isfinite(millivolts)
-    known = np.where(finite, millivolts, 0.0)
+    missing = ~np.isfinite(millivolts)
+    some_missing = bool(missing.any())
+    known = np.where(missing, 0.0, millivolts) if some_missing else millivolts
     step_uv = own_step_uv
-    if step_uv is None or not _fits(known, step_uv):
+    whole = _whole_steps(known, step_uv) if step_uv is not None else None
+    if whole is None or step_uv is None:
         highest_uv = float(np.abs(known).max(initial=0.0)) * 1e3
         wanted_uv = min(COARSEST_STEP_UV, step_uv or COARSEST_STEP_UV)
         step_uv = max(MICROVOLTS_PER_STEP if highest_uv > MAX_STEP else wanted_uv, highest_uv / MAX_STEP)
-    steps = np.round(known * (1e3 / step_uv)).clip(-MAX_STEP, MAX_STEP)
-    return np.where(finite, steps, MISSING_SAMPLE).astype("<i2"), step_uv
+        whole = np.rint(known * (1e3 / step_uv)).clip(-MAX_STEP, MAX_STEP)
+    steps = whole.astype("<i2")
+    if some_missing:
+        steps[missing] = MISSING_SAMPLE
+    return steps, step_uv
 
 
 def describe(parts: Sequence[Part]) -> str:
@@ -181,9 +186,14 @@ def _own_step(channels: Sequence[Channel]) -> float | None:
     return min(known) if len(known) == len(steps) else None
 
 
-def _fits(millivolts: NDArray[Any], step_uv: float) -> bool:
+def _whole_steps(millivolts: NDArray[Any], step_uv: float) -> NDArray[Any] | None:
+    """Return the samples in steps, or None if they are no multiples of the step that an int16 holds."""
     steps = millivolts * (1e3 / step_uv)
-    return bool((np.abs(steps) <= MAX_STEP + 0.5).all() and (np.abs(steps - np.round(steps)) <= EXACT).all())
+    whole = np.rint(steps)
+    if max(whole.max(initial=0.0), -whole.min(initial=0.0)) > MAX_STEP:
+        return None
+    steps -= whole
+    return whole if np.abs(steps, out=steps).max(initial=0.0) <= EXACT else None
 
 
 def _identifier(text: str | None) -> str | None:

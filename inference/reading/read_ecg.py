@@ -16,7 +16,7 @@ from .content import SPECIAL_FILE, head_of, printable, read_content, refuse_huge
 from .formats import format_of
 from .other_formats import read_other
 from .recording import Recording
-from .wfdb_record import header_of, read_wfdb
+from .wfdb_record import header_of, read_wfdb, record_of
 from .why_no_ecg import why_no_ecg
 
 
@@ -64,7 +64,7 @@ def _read(path: Path, zone: tzinfo | None) -> EcgRecord:
     if path.is_dir():
         raise UnreadableFile(f"{printable(path)} is a folder: name its files, or a command that walks folders")
     if header := header_of(path):
-        return read_wfdb(header)
+        return assemble(read_wfdb(header), record_of(header), zone)
     if not path.exists():
         raise UnreadableFile(f"{printable(path)} is not there: check the path", code="missing_file")
     if not stat.S_ISREG(path.stat().st_mode):

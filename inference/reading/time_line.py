@@ -41,7 +41,7 @@ def stretch_of(candidate: Candidate) -> Stretch:
     rows = [_from(channel, start_s) for channel in candidate.channels]
     shared = min(map(len, rows))
     kept = min(shared, MAX_SAMPLE_BYTES // (BYTES_PER_SAMPLE * len(rows)))
-    millivolts = np.stack([row[:kept] for row in rows]).astype(np.float64)
+    millivolts = np.stack([row[:kept] for row in rows], dtype=np.float64)
     return Stretch(millivolts, start_s, (*_aligned(candidate), *_cut(kept / rate_hz, shared / rate_hz)))
 
 

@@ -1,42 +1,34 @@
-"""WFDB records: a header and its signal files."""
+"""WFDB records: a header and its signal files.
+
+The Python package `wfdb` reads them too, but takes 40 ms of processor a record, for it parses each header with tables
+of pandas. It stays the reference in the tests.
+"""
 
 from __future__ import annotations
 
-import re
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from schemas.ecg_record import Remark
 
-from inference.leads import standard_name
-from schemas.ecg_record import MAX_STEP, MISSING_SAMPLE, EcgRecord
-from schemas.errors import UnreadableFile
-
-from .assemble import in_steps
-from .content import MAX_FILE_BYTES, refuse_huge
-from .patient import plausible_age, sex_of
-from .units import TO_MILLIVOLTS
-
-if TYPE_CHECKING:
-    from wfdb import Record
+from .recording import Part, Recording
+from .wfdb_channels import Stretch, read_stretch
+from .wfdb_comments import read_comments
+from .wfdb_header import Header, misread
+from .wfdb_segments import read_header, read_segments
 
 HEADER = ".hea"
+COMPRESSED_HEADER = ".hea.gz"
 SIGNAL_SUFFIXES = (".dat", ".mat")
 """WFDB's signal files. They are read through their headers."""
-
-_SUBJECT = re.compile(r"<subject_id>:?\s*([A-Za-z0-9_-]+)")
-_AGE = re.compile(r"\bage>?\s*[:=]?\s*(-?\d+(?:\.\d+)?)\b", re.IGNORECASE)
-_SEX = re.compile(r"\b(?:sex|gender)>?\s*[:=]?\s*(female|male|f|m)\b", re.IGNORECASE)
-_PACED = re.compile(r"\b(?:paced|pacing|pacemaker rhythm|10370003|251266004|251268003)\b", re.IGNORECASE)
-"""Pacing in words, or as the SNOMED CT codes of pacing rhythm, ventricular and atrial pacing."""
+FORMAT_NAME = "WFDB"
 
 
 def header_of(path: Path) -> Path | None:
     """Return the WFDB header that a path means, or None if it means another kind of file."""
-    if path.suffix == HEADER:
+    if path.name.lower().endswith((HEADER, COMPRESSED_HEADER)):
         header = path
-    elif path.suffix in SIGNAL_SUFFIXES:
+    elif path.suffix.lower() in SIGNAL_SUFFIXES:
         header = path.with_suffix(HEADER)
     elif not path.suffix or not path.exists():
         header = Path(f"{path}{HEADER}")
@@ -45,59 +37,64 @@ def header_of(path: Path) -> Path | None:
     return header if header.exists() else None
 
 
-def read_wfdb(header: Path) -> EcgRecord:
+def record_of(header: Path) -> Path:
+    """Return the header's path without a compression, by which the record is called."""
+    return header.with_suffix("") if header.name.lower().endswith(COMPRESSED_HEADER) else header
+
+
+def read_wfdb(path: Path) -> Recording:
     """Return the ECG of a WFDB record.
 
-    Raises:
-        UnreadableFile: the record is too large, or describes no 12-lead ECG.
-        Exception: whatever `wfdb` raises.
-    """
-    import wfdb
+    Args:
+        path: of the header.
 
-    name = str(header.with_suffix(""))
-    refuse_huge(header)
-    described = wfdb.rdheader(name)
-    if not isinstance(described, wfdb.Record):
-        raise UnreadableFile(f"{header} describes a record of several segments: not a 12-lead ECG at rest")
-    if not described.n_sig or not described.sig_len:
-        raise UnreadableFile(f"{header} describes no signal")
-    refuse_huge(*(header.parent / file for file in described.file_name))
-    if described.n_sig * described.sig_len > MAX_FILE_BYTES // 2:
-        raise UnreadableFile(f"{header} describes more samples than a 12-lead ECG at rest has")
-    channels = [place for place, lead in enumerate(described.sig_name) if standard_name(lead)]
-    if not channels:
-        raise UnreadableFile(f"{header} describes none of the 12 standard leads")
-    record = wfdb.rdrecord(name, physical=False, channels=channels)
-    samples, step_uv = _wfdb_steps(record)
-    text = "\n".join(record.comments)
-    subject = _SUBJECT.search(text)
-    return EcgRecord(
-        record_id=header.stem,
-        patient_id=subject[1] if subject else None,
-        leads=tuple(standard_name(name) or name for name in record.sig_name),
-        sample_rate_hz=float(record.fs),
-        microvolts_per_step=step_uv,
-        samples=samples.tobytes(),
-        age_years=plausible_age(float(age[1]) if (age := _AGE.search(text)) else None),
-        sex=sex_of(sex[1] if (sex := _SEX.search(text)) else ""),
-        paced=True if _PACED.search(text) else None,
+    Raises:
+        UnreadableFile: the header or a signal file cannot be understood, or the record describes no lead.
+    """
+    header = read_header(path)
+    if header.segments is not None:
+        parts, remarks, first = read_segments(header, path)
+        return _recording(header, parts, remarks, first, parts[0].channels[0].start_s)
+    _check_signals(header, path)
+    stretch = read_stretch(header, path)
+    return _recording(header, (Part("the record", stretch.channels),), _remarks(stretch, header), header, 0.0)
+
+
+def _recording(
+    header: Header, parts: tuple[Part, ...], remarks: tuple[Remark, ...], first: Header, first_s: float
+) -> Recording:
+    """Return the recording. What the record's header leaves open, the one of its first segment may say."""
+    patient = read_comments([*header.comments, *(first.comments if first is not header else ())])
+    began = first.recorded_at and first.recorded_at - timedelta(seconds=first_s)
+    return Recording(
+        format_name=FORMAT_NAME,
+        parts=parts,
+        patient_id=patient.patient_id,
+        recorded_at=header.recorded_at or began,
+        age_years=patient.age_years,
+        sex=patient.sex,
+        paced=patient.paced,
+        remarks=remarks,
     )
 
 
-def _wfdb_steps(record: Record) -> tuple[NDArray[np.int16], float]:
-    """Return the digital samples (leads, samples) and their step, rescaled if the leads have different steps."""
-    steps_mv = {
-        TO_MILLIVOLTS.get(unit.lower(), 1.0) / gain for unit, gain in zip(record.units, record.adc_gain, strict=True)
-    }
-    digital = np.asarray(record.d_signal.T, np.int64)
-    invalid = [-(2 ** (_bits(fmt) - 1)) for fmt in record.fmt]
-    missing = digital == np.array(invalid)[:, None]
-    if len(steps_mv) == 1 and not any(record.baseline) and np.abs(np.where(missing, 0, digital)).max() <= MAX_STEP:
-        return np.where(missing, MISSING_SAMPLE, digital).astype("<i2"), steps_mv.pop() * 1e3
-    gains, baselines = np.array(record.adc_gain)[:, None], np.array(record.baseline)[:, None]
-    scales = np.array([TO_MILLIVOLTS.get(unit.lower(), 1.0) for unit in record.units])[:, None]
-    return in_steps(np.where(missing, np.nan, (digital - baselines) / gains * scales))
+def _check_signals(header: Header, path: Path) -> None:
+    """Refuse a header without signals, and one that names none: by no norm have nameless signals an order."""
+    if not header.signals:
+        raise misread(path, "it describes no signal, as the header of annotations does: name the header of the ECG")
+    if not any(signal.name for signal in header.signals):
+        sentence = f"names none of its {len(header.signals)} signals: write the lead at the end of each signal's line"
+        raise misread(path, f"{sentence}, such as '{_example(header)}'")
 
 
-def _bits(fmt: str) -> int:
-    return {"80": 8, "212": 12, "310": 10, "311": 10, "24": 24, "32": 32}.get(fmt, 16)
+def _example(header: Header) -> str:
+    first = header.signals[0]
+    return f"{first.file} {first.format} {first.gain:g} 16 0 0 0 0 II"
+
+
+def _remarks(stretch: Stretch, header: Header) -> tuple[Remark, ...]:
+    if stretch.frames == stretch.of_frames:
+        return stretch.remarks
+    read_s, whole_s = stretch.frames / header.rate_hz, stretch.of_frames / header.rate_hz
+    cut = Remark("cut_to_fit", f"only the first {read_s:.4g} s of {whole_s:.4g} s fit a record")
+    return (*stretch.remarks, cut)
