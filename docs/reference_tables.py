@@ -250,6 +250,9 @@ WARNINGS = {
     "library_warning": Explained(
         "The library that read the file warned of something. The sentence says of what.", "Read the sentence."
     ),
+    "assumed_rate": Explained(
+        "The file gives no sample rate. That of the format's standard was taken.", "Compare the heart rate."
+    ),
     "doubtful_times": Explained(
         "The times in the file do not fit what the file says of gaps.", "Look whether the recording has gaps."
     ),

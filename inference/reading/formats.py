@@ -15,6 +15,8 @@ from .dicom_content import is_dicom
 from .edf import read_edf
 from .edf_header import is_edf
 from .ishne import is_ishne, read_ishne
+from .mfer import read_mfer
+from .mfer_definitions import is_mfer
 from .recording import Recording
 
 
@@ -38,6 +40,7 @@ FORMATS: tuple[Format, ...] = (
     Format("EDF or BDF", is_edf, read_edf),
     Format("ISHNE Holter", is_ishne, read_ishne),
     Format("Contec ECG90A", is_contec, read_contec),
+    Format("MFER", is_mfer, read_mfer),  # it has no mark of its own, and is asked after those that have
 )
 """In the order in which they are asked. What none recognises goes to `other_formats.py`."""
 
