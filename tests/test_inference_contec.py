@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from contec_files import contec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from needed import ECGS, needs_real_ecgs
@@ -21,11 +22,6 @@ STEPS = np.frombuffer(next(generate_ecgs(1, 0)).samples, "<i2").reshape(12, -1)
 STORED = STEPS[[1, 2, 6, 7, 8, 9, 10, 11]].repeat(2, axis=1)
 """II, III, V1 to V6, 12.5 s at 800 Hz: a slow heart, in steps of 5 µV."""
 FORMATS = ECGS / "more" / "formats"
-
-
-def contec(steps, *, time=b"2020-11-16 21:44:39", sex=0, age=66, end=bytes(37)):
-    head = b"0000050\x00\x00\x00" + time.ljust(22, b"\x00") + b"Roe Jane" + bytes([sex, age, 70])
-    return head + (steps.T + 2048).astype("<u2").tobytes() + end
 
 
 def written(folder, *arguments, **options):

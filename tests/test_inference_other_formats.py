@@ -2,11 +2,11 @@
 
 import base64
 import gzip
-import json
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from other_files import kardia, mortara
 
 from inference.intake import take_in
 from inference.reading.other_formats import read_other
@@ -19,35 +19,6 @@ from training.simulation.ecg import generate_ecgs
 
 STEPS = np.frombuffer(next(generate_ecgs(1, 0)).samples, "<i2").reshape(12, -1)
 """10 s at 500 Hz, in steps of 5 µV."""
-
-
-def mortara(steps=STEPS, names=LEADS, units_per_mv="200", channel="", more=""):
-    """Return an ECG of a Mortara ELI: XML."""
-
-    def written(name, samples):
-        data = base64.b64encode(samples.astype("<i2").tobytes()).decode()
-        scale = f'UNITS_PER_MV="{units_per_mv}"' if units_per_mv else ""
-        return (
-            f'<CHANNEL NAME="{name}" SAMPLE_FREQ="500" {scale} DURATION="{len(samples)}" BITS="16" FORMAT="SIGNED" '
-            f'ENCODING="BASE64" {channel} DATA="{data}"/>'
-        )
-
-    channels = "".join(written(name, samples) for name, samples in zip(names, steps, strict=True))
-    subject = '<SUBJECT LAST_NAME="Roe" FIRST_NAME="Jane" GENDER="Female" AGE="66" DOB="19510502"/>'
-    return (
-        f'<?xml version="1.0"?><ECG ACQUISITION_TIME="20201116214439"><SOURCE MANUFACTURER="Mortara Instrument, Inc."'
-        f' MODEL="ELI 250"/>{subject}{channels}{more}</ECG>'
-    ).encode()
-
-
-def kardia(**changes):
-    samples = {
-        f"lead{name}": STEPS[place].tolist() for place, name in enumerate(("I", "II", "III", "AVR", "AVL", "AVF"))
-    }
-    raw = {"frequency": 500, "amplitudeResolution": 5000, "numLeads": 6, "samples": samples} | changes
-    return json.dumps(
-        {"id": "1", "recordedAt": "2020-11-16T21:44:39Z", "duration": 10000, "data": {"raw": raw}}
-    ).encode()
 
 
 def written(folder, content, name="ecg.xml"):
@@ -67,7 +38,7 @@ def refusal(folder, content):
 
 
 def test_what_the_library_reads_becomes_a_record(tmp_path):
-    record = read(tmp_path, mortara())
+    record = read(tmp_path, mortara(STEPS))
     assert (record.leads, record.sample_rate_hz) == (LEADS, 500.0)
     steps = np.frombuffer(record.samples, "<i2").reshape(12, -1)
     np.testing.assert_allclose(steps * record.microvolts_per_step, STEPS * 5, atol=record.microvolts_per_step / 2)
@@ -77,12 +48,12 @@ def test_what_the_library_reads_becomes_a_record(tmp_path):
 
 
 def test_a_compressed_file_is_read_as_well(tmp_path):
-    plain, packed = read(tmp_path, mortara()), read(tmp_path, gzip.compress(mortara()))
+    plain, packed = read(tmp_path, mortara(STEPS)), read(tmp_path, gzip.compress(mortara(STEPS)))
     assert packed.samples == plain.samples
 
 
 def test_a_warning_of_the_library_is_read_and_not_muted(tmp_path):
-    record = read(tmp_path, mortara(channel='OFFSET="7"'))
+    record = read(tmp_path, mortara(STEPS, channel='OFFSET="7"'))
     (remark,) = record.remarks
     assert (remark.code, "CHANNEL OFFSET is non-zero" in remark.detail) == ("library_warning", True)
     (quality,) = take_in([record], 1).outcomes
@@ -91,39 +62,39 @@ def test_a_warning_of_the_library_is_read_and_not_muted(tmp_path):
 
 
 def test_leads_without_a_scale_are_refused_and_not_taken_for_millivolts(tmp_path):
-    assert "I without a scale" in refusal(tmp_path, mortara(units_per_mv=""))
-    assert "without a scale" in refusal(tmp_path, kardia(amplitudeResolution=None))
+    assert "I without a scale" in refusal(tmp_path, mortara(STEPS, units_per_mv=""))
+    assert "without a scale" in refusal(tmp_path, kardia(STEPS, amplitudeResolution=None))
 
 
 def test_a_lead_that_comes_twice_is_not_resolved_into_another(tmp_path):
     names = ["I", "II", "II", *LEADS[3:]]
-    assert "two different channels are named II" in refusal(tmp_path, mortara(names=names))
+    assert "two different channels are named II" in refusal(tmp_path, mortara(STEPS, names=names))
 
 
 def test_median_beats_are_derived_and_never_taken_for_the_ecg(tmp_path):
     data = base64.b64encode(STEPS[0, :500].astype("<i2").tobytes()).decode()
     beats = "".join(f'<TYPICAL_CYCLE_CHANNEL NAME="{name}" DATA="{data}"/>' for name in LEADS)
     more = f'<TYPICAL_CYCLE SAMPLE_FREQ="500" UNITS_PER_MV="200">{beats}</TYPICAL_CYCLE>'
-    recording = read_other(written(tmp_path, mortara(more=more)))
+    recording = read_other(written(tmp_path, mortara(STEPS, more=more)))
     assert [part.derived for part in recording.parts] == [False, True]
-    assert read(tmp_path, mortara(more=more)).n_samples == 5000
+    assert read(tmp_path, mortara(STEPS, more=more)).n_samples == 5000
 
 
 def test_a_handheld_recorder_of_six_leads_lacks_the_others(tmp_path):
-    detail = refusal(tmp_path, kardia())
+    detail = refusal(tmp_path, kardia(STEPS))
     assert "read as AliveCor Kardia JSON and lacks V1, V2, V3, V4, V5, V6" in detail
 
 
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (kardia(frequency=0), "frequency is missing or invalid"),
-        (kardia(samples={}), "no samples in data.raw"),
-        (kardia(samples={"leadI": ["x"]}), "cannot decode the file"),
+        (kardia(STEPS, frequency=0), "frequency is missing or invalid"),
+        (kardia(STEPS, samples={}), "no samples in data.raw"),
+        (kardia(STEPS, samples={"leadI": ["x"]}), "cannot decode the file"),
         (b'{"recordedAt": 1, "patientID": 1, "data": ', "Malformed Kardia JSON in the file"),
         (b'{"recordedAt": 1, "data12L": 1, "data": 1}', "Kardia 12L recordings are not supported"),
-        (mortara()[:-200], "Malformed Mortara XML in the file"),
-        (mortara(channel='BITS2="8"').replace(b'BITS="16"', b'BITS="8"'), "only 16-bit signed Base64 data"),
+        (mortara(STEPS)[:-200], "Malformed Mortara XML in the file"),
+        (mortara(STEPS, channel='BITS2="8"').replace(b'BITS="16"', b'BITS="8"'), "only 16-bit signed Base64 data"),
     ],
 )
 def test_an_error_of_the_library_becomes_a_sentence_without_pythons_words(tmp_path, content, found):
