@@ -35,6 +35,19 @@ class FileCounts(msgspec.Struct, frozen=True, kw_only=True):
     taken_with_a_note: dict[str, int] = {}
     parts: int = 0
 
+    def in_words(self) -> list[str]:
+        """Return a line for a person on each kind of file that there is."""
+        kinds = (
+            ("refused", self.refused),
+            ("passed over", self.passed_over),
+            ("taken with a note", self.taken_with_a_note),
+        )
+        return [
+            f"{kind}: {', '.join(f'{code} {count}' for code, count in by_code.items())}"
+            for kind, by_code in kinds
+            if by_code
+        ]
+
 
 class FileAccount:
     """What became of files. Any thread may tell it.

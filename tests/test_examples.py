@@ -174,5 +174,5 @@ def test_a_cohort_of_ones_own_pairs_is_one_that_the_stages_open(tmp_path):
     assert cohort.diseases[[0, 2], DISEASES.index("heart_failure")].tolist() == [0, 1]
     assert cohort.phenotypes[0, PHENOTYPES.index("LVEF")] == 61.5
     assert np.isnan(cohort.phenotypes[2]).all()
-    assert cohort.description.skipped == {"unreadable_file": 1}
+    assert cohort.description.skipped == {"missing_file": 1}
     assert cohort.cines.shape == (1, 50, 96, 96)

@@ -2,12 +2,18 @@
 
 import asyncio
 import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 from harness import REST_MS, ward
+from needed import ECGS, needs_real_ecgs
 from waiting import PATIENCE_S
 
 from engines.batcher import Lane
@@ -18,6 +24,7 @@ from stream.broker import clients as kafka
 from stream.broker.clients import new_consumer
 from stream.broker.ecg_publisher import publish_files
 from stream.commands.publish import publish_command
+from stream.settings import as_environment
 from training.simulation.simulate_cohort import write_wfdb
 
 pytestmark = pytest.mark.servers
@@ -116,3 +123,65 @@ def test_a_record_that_is_too_large_for_the_broker_is_named_and_the_rest_goes_on
     (note,) = account.first_notes
     assert note.path == str(victim)
     assert "max.message.bytes" in note.detail
+
+
+def published(there, *arguments):
+    """Run the command as a person does; return what it printed, as an object, and its exit code."""
+    command = [sys.executable, "-m", "stream.cli", "publish", *map(str, arguments), "--json", "--lane", "backfill"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        env={**os.environ, **as_environment(there.settings)},
+    )  # fmt: skip
+    return json.loads(done.stdout), done
+
+
+@needs_real_ecgs
+def test_every_ecg_of_a_pacs_folder_is_published_whatever_the_files_are_called(tmp_path, servers):
+    with ward(tmp_path, servers) as there:
+        sent, done = published(there, ECGS / "faults" / "pacs_folder")
+        ids = asyncio.run(ids_on(there.settings, 3))
+    assert (done.returncode, sent["published"], sent["refused"]) == (0, 3, {})
+    assert ids == ["00000002", "IM000001", "IM000003"]
+
+
+def test_a_folder_is_published_and_every_other_file_of_it_is_counted_and_listed(archive, tmp_path, servers):
+    folder, errors = tmp_path / "export", tmp_path / "errors.jsonl"
+    shutil.copytree(archive, folder / "patient 1")
+    shutil.copytree(archive, folder / "patient 2")  # the same records again
+    (folder / "patient 1" / "cut.xml").write_text("<Rest")
+    (folder / "notes.csv").write_text("a,b\n1,2\n")
+    (folder / "more.zip").write_bytes(b"PK\x03\x04")
+    (folder / ".hidden").touch()
+    with ward(tmp_path, servers) as there:
+        sent, done = published(there, folder, "--errors", errors)
+        assert done.returncode == 1
+        again, redone = published(there, folder, "--errors", errors, "--skip", FILES + 1)
+        again_anew = [*redone.args[:4], str(folder), "--errors", str(errors)]
+        refused = subprocess.run(again_anew, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (sent["published"], sent["parts"], sent["found"]) == (2 * FILES, 2 * FILES, 2 * FILES + 1)
+    assert sent["refused"] == {"not_an_ecg": 1}
+    assert sent["passed_over"] == {"archive": 1, "hidden": 1, "not_an_ecg": 3}  # two lists of records
+    assert sent["taken_with_a_note"] == {"doubled_record": FILES}
+    lines = [json.loads(line) for line in errors.read_text().splitlines()]
+    assert len(lines) == FILES + 6
+    assert "passed over: archive 1, hidden 1, not_an_ecg 3" in done.stderr
+    assert (again["published"], redone.returncode, again["refused"]) == (FILES, 0, {})
+    assert "name another file" in refused.stderr
+
+
+def test_a_folder_without_an_ecg_is_no_success(tmp_path, servers):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("hello")
+    with ward(tmp_path, servers) as there:
+        sent, done = published(there, tmp_path / "folder")
+    assert (done.returncode, sent["published"], sent["passed_over"]) == (1, 0, {"not_an_ecg": 1})
+    assert "there is no ECG" in done.stderr
+
+
+def test_a_time_zone_that_nobody_knows_is_a_misuse_and_the_sentence_says_what_a_name_looks_like():
+    done = subprocess.run(
+        [sys.executable, "-m", "stream.cli", "publish", ".", "--time-zone", "Berlin"],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Europe/Berlin" in done.stderr

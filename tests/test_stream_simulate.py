@@ -83,12 +83,17 @@ def test_an_import_says_what_was_taken_and_what_was_not(tmp_path):
         archive.add(40000000 + number, 10000000 + number, fold=fold, digital=steps(number))
     archive.add(40000009, 10000009, written=False)
     out = tmp_path / "c"
-    answer = json.loads(run("cohort", "import", "mimic", archive.write(), "--out", out, "--json").stdout)
+    errors = tmp_path / "errors.jsonl"
+    done = run("cohort", "import", "mimic", archive.write(), "--out", out, "--json", "--errors", errors)
+    answer = json.loads(done.stdout)
     assert answer["cohort"]["rows"] == len(open_cohort(out)) == 3
-    assert answer["cohort"]["skipped"] == {"unreadable_file": 1}
+    assert answer["cohort"]["skipped"] == {"missing_file": 1}
+    (line,) = map(json.loads, errors.read_text().splitlines())
+    assert (line["status"], line["code"]) == ("refused", "missing_file")
+    assert "40000009" in line["path"]
     said = run("cohort", "import", "mimic", archive.root, "--out", out).stdout
     assert "wrote 3 ECGs of 3 patients" in said
-    assert "unreadable_file" in said
+    assert "missing_file" in said
 
 
 @pytest.mark.parametrize(("source", "said"), [("mimic", "files"), ("ukb", "--table")])

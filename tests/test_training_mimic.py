@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mimic_archive import FOLDS, LABEL_COLUMNS, RELEASE, Archive, steps, write_table
 from needed import ECGS, needs_real_ecgs
 
+from inference.file_account import FileAccount
 from schemas.errors import InvalidSettings, MalformedRecord, UnreadableCohort
 from schemas.messages import DISEASES, SUBTYPES
 from training.cohort.layout import MACHINE_MEASUREMENTS
@@ -245,3 +246,14 @@ def test_real_records_in_mimics_layout_are_taken(tmp_path):
     one, two, three, _, avl, avf = (ecgs[:, lead] for lead in range(6))
     assert np.median(np.abs(avf - (two + three) / 2)) <= 2
     assert np.median(np.abs(avl - (one - three) / 2)) <= 2
+
+
+def test_a_second_row_of_one_study_is_refused_and_told(archive, tmp_path):
+    rows = len(archive.labels)
+    archive.labels.append(dict(archive.labels[0]))
+    account = FileAccount()
+    cohort = import_mimic(archive.write(), tmp_path / "c", account=account)
+    assert cohort.description.rows == rows
+    assert cohort.description.skipped == {"doubled_id": 1}
+    (note,) = account.first_notes
+    assert (note.status, note.code, note.path) == ("refused", "doubled_id", archive.labels[0]["file_name"])

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import zipfile
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from inference.file_account import FileAccount
 from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings, UnreadableCohort, UnreadableFile
 from training.cohort.cardiosoft import MAX_FILE_BYTES, read_cardiosoft
@@ -344,3 +346,18 @@ def test_a_zip_without_a_whole_cine_is_refused(tmp_path, write):
 def test_a_scan_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UnreadableFile):
         read_four_chamber(tmp_path / "absent.zip")
+
+
+def test_doubled_files_doubled_rows_and_scans_without_an_ecg_are_told(delivery, tmp_path):
+    delivery.add(1000001)
+    copies = delivery.root / "copies"
+    copies.mkdir()
+    (ecg,) = sorted(delivery.root.rglob("1000001_20205_2_0.xml"))
+    shutil.copy(ecg, copies)
+    (copies / "1000009_20208_2_0.zip").touch()
+    delivery.rows.append(dict(delivery.rows[0]))
+    account = FileAccount()
+    cohort = taken(delivery, tmp_path, account=account)
+    assert cohort.description.skipped == {"doubled_row": 1}
+    assert account.counts().refused == {"doubled_file": 1, "doubled_row": 1}
+    assert account.counts().passed_over == {"no_ecg": 1}

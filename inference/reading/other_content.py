@@ -15,7 +15,6 @@ DICOM_WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9."
 
 _DICOM_CLASS = re.compile(rb"\x02\x00\x02\x00UI..([0-9.]{1,64})", re.DOTALL)
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-_TABLE = re.compile(r"[^\n,;\t]*(?:[,;\t][^\n,;\t]*){2,}\n")
 
 ARCHIVES: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a zip archive"),
@@ -94,9 +93,15 @@ def name_text(head: bytes) -> OtherContent | None:
         return OtherContent("not_an_ecg", kind or "an XML file without an element")
     if start.startswith(("{", "[")):
         return OtherContent("not_an_ecg", "a JSON file")
-    if _TABLE.match(start):
+    if _is_table(start):
         return OtherContent("not_an_ecg", "a table of text (CSV)", "give the ECG files themselves")
     return OtherContent("not_an_ecg", "a text")
+
+
+def _is_table(text: str) -> bool:
+    """Return whether the first two lines have equally many separators of one kind."""
+    first, second = [*text.splitlines()[:2], "", ""][:2]
+    return any(0 < first.count(separator) == second.count(separator) for separator in ",;\t")
 
 
 def is_matlab_4(head: bytes) -> bool:

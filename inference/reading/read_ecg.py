@@ -9,7 +9,7 @@ from datetime import tzinfo
 from pathlib import Path
 
 from schemas.ecg_record import EcgRecord
-from schemas.errors import UnreadableFile
+from schemas.errors import RecordError, UnreadableFile
 
 from .assemble import assemble
 from .content import SPECIAL_FILE, head_of, printable, read_content, refuse_huge, why_unreadable
@@ -30,13 +30,14 @@ def read_ecg(path: Path, zone: tzinfo | None = None) -> EcgRecord:
     Raises:
         UnreadableFile: the file is missing, too large, or holds no ECG that a reader understands. Says what to do.
     """
-    if not _is_text(path):
-        raise UnreadableFile(f"{printable(path)}: a name that is not UTF-8 cannot be a record's id: rename the file")
+    if printable(path) != os.fspath(path):
+        lacks = "a name that is not UTF-8, or has control characters in it, cannot be a record's id"
+        raise UnreadableFile(f"{printable(path)}: {lacks}: rename the file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the readers warn of odd files; we raise errors or add quality warnings
         try:
             return _read(path, zone)
-        except UnreadableFile:
+        except RecordError:
             raise
         except OSError as error:
             raise why_unreadable(path, error) from error
@@ -44,20 +45,12 @@ def read_ecg(path: Path, zone: tzinfo | None = None) -> EcgRecord:
             raise _fault_of_ours(path, error) from error
 
 
-def read_or_refuse(path: Path, zone: tzinfo | None = None) -> EcgRecord | UnreadableFile:
+def read_or_refuse(path: Path, zone: tzinfo | None = None) -> EcgRecord | RecordError:
     """Return the ECG of a file, or the refusal, for a caller that continues with the next file."""
     try:
         return read_ecg(path, zone)
-    except UnreadableFile as refusal:
+    except RecordError as refusal:
         return refusal
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _read(path: Path, zone: tzinfo | None) -> EcgRecord:

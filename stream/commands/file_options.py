@@ -59,14 +59,8 @@ def zone_named(name: str | None) -> tzinfo | None:
 
 def print_totals(account: FileAccount) -> None:
     """Print to standard error how many files were not simply taken, by code."""
-    counts = account.counts()
-    for words, by_code in (
-        ("refused", counts.refused),
-        ("passed over", counts.passed_over),
-        ("taken with a note", counts.taken_with_a_note),
-    ):
-        if by_code:
-            print(f"{words}: {', '.join(f'{code} {count}' for code, count in by_code.items())}", file=sys.stderr)
+    for line in account.counts().in_words():
+        print(line, file=sys.stderr)
 
 
 def print_first_notes(account: FileAccount, errors: Path | None) -> None:

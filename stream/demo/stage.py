@@ -21,7 +21,9 @@ from typing import Any, Protocol
 import msgspec
 
 from engines.batcher import Lane
-from inference.reading.find_ecgs import find_ecgs
+from inference.file_account import FIRST_NOTES, FileAccount, ecgs_of
+from inference.reading.content import printable
+from inference.reading.file_note import refusal_note
 from inference.reading.read_ecg import read_or_refuse
 from schemas.ecg_record import EcgRecord
 from schemas.errors import DeploymentError
@@ -142,12 +144,17 @@ def demo_records(ecgs: Path | None, limit: int | None, seed: int) -> Iterator[Ec
 
 
 def _readable(ecgs: Path) -> Iterator[EcgRecord]:
-    for path in find_ecgs([ecgs]):
+    account = FileAccount()
+    for path in ecgs_of([ecgs], account):
         outcome = read_or_refuse(path)
         if isinstance(outcome, EcgRecord):
             yield outcome
         else:
-            print(f"skipped {path}: {outcome}", file=sys.stderr)
+            account.tell(refusal_note(path, outcome))
+            if len(account.first_notes) < FIRST_NOTES:
+                print(f"skipped {printable(path)}: {outcome}", file=sys.stderr)
+    for line in account.counts().in_words():
+        print(line, file=sys.stderr)
 
 
 async def run_once(
