@@ -5,6 +5,7 @@ import io
 import os
 import socket
 import tarfile
+import unicodedata
 import zipfile
 from collections import Counter
 
@@ -118,6 +119,15 @@ def test_a_signal_file_may_have_a_name_of_its_own(tmp_path):
     header.with_suffix(".dat").rename(tmp_path / "signals.bin")
     header.write_text(header.read_text().replace("100.dat", "signals.bin"))
     assert judged(tmp_path) == (["100.hea"], {"signals.bin": PART})
+
+
+@pytest.mark.parametrize("name", ["100.dat.gz", "u\u0308bung.dat"])
+def test_a_signal_file_may_be_compressed_or_spelled_in_another_form_of_unicode(tmp_path, name):
+    header = write(tmp_path)
+    header.with_suffix(".dat").rename(tmp_path / name)
+    named = unicodedata.normalize("NFC", name.removesuffix(".gz"))
+    header.write_text(header.read_text().replace("100.dat", named), encoding="utf-8")
+    assert judged(tmp_path) == (["100.hea"], {name: PART})
 
 
 def test_a_signal_file_without_its_header_is_refused(tmp_path):

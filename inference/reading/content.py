@@ -30,18 +30,18 @@ def read_content(path: Path) -> bytes:
     return decompressed(content, path) if content.startswith(GZIP) else content
 
 
-def head_of(path: Path) -> bytes:
-    """Return the first bytes of a file's content, by which its format is recognised.
+def head_of(path: Path, size: int = HEAD_BYTES) -> bytes:
+    """Return the first bytes of a file's content, by which its format is recognised, or fewer if it is compressed.
 
     Raises:
         OSError: the file cannot be read.
     """
     with path.open("rb", buffering=0) as file:
-        head = file.read(HEAD_BYTES)
+        head = file.read(size)
     if not head.startswith(GZIP):
         return head
     try:
-        return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+        return zlib.decompressobj(wbits=31).decompress(head, size)
     except zlib.error:
         return head
 

@@ -151,7 +151,7 @@ def _judge_files(folder: Path, names: list[str]) -> Iterator[Found]:
     wfdb = wfdb_folder(folder, names)
     for name in names:
         path = folder / name
-        if name in wfdb.signals or name in wfdb.segments:
+        if wfdb.names(name):
             yield passed_over(path, code=PART, detail="a part of a WFDB record")
         elif is_header(name):
             yield path

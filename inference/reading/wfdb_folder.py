@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+from .content import head_of
 
 HEADER_SUFFIX = ".hea"
 SIGNAL_SUFFIXES = (".dat", ".mat")
@@ -15,14 +18,16 @@ class WfdbFolder(NamedTuple):
     """What the headers of a folder own.
 
     Attributes:
-        signals: names of the files that headers name.
-        segments: names of the headers that masters name: they are parts of the masters' records.
+        named: names of the signal files that headers name, and of the headers of segments that masters name.
         stems: the headers' names without their endings; annotations have the same.
     """
 
-    signals: frozenset[str] = frozenset()
-    segments: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
     stems: frozenset[str] = frozenset()
+
+    def names(self, file: str) -> bool:
+        """Return whether a header names a file, which may be compressed, and spelled in another form of Unicode."""
+        return bool(self.named) and _spelled(file).removesuffix(".gz") in self.named
 
 
 def is_header(name: str) -> bool:
@@ -35,23 +40,23 @@ def wfdb_folder(folder: Path, names: Iterable[str]) -> WfdbFolder:
     headers = list(filter(is_header, names))
     if not headers:
         return WfdbFolder()
-    signals: set[str] = set()
-    segments: set[str] = set()
+    named: set[str] = set()
     for name in headers:
-        lines = _lines(folder / name)
-        if lines and "/" in lines[0].split()[0]:
-            segments.update(f"{words[0]}{HEADER_SUFFIX}" for line in lines[1:] if (words := line.split()))
-        else:
-            signals.update(words[0] for line in lines[1:] if (words := line.split()))
+        first, *others = _first_words(folder / name) or [""]
+        named.update(f"{word}{HEADER_SUFFIX}" if "/" in first else word.removesuffix(".gz") for word in others)
     stems = frozenset(name[: -len(HEADER_SUFFIX)] for name in headers)
-    return WfdbFolder(frozenset(signals), frozenset(segments), stems)
+    return WfdbFolder(frozenset(map(_spelled, named)), stems)
 
 
-def _lines(header: Path) -> list[str]:
-    """Return the lines of a header that are no comments."""
+def _first_words(header: Path) -> list[str]:
+    """Return the first word of each line of a header that is no comment: a record, and its signals or segments."""
     try:
-        with header.open("rb") as file:
-            text = file.read(MAX_HEADER_BYTES).decode("utf-8", errors="surrogateescape")
+        text = head_of(header, MAX_HEADER_BYTES).decode("utf-8", errors="surrogateescape")
     except OSError:
         return []
-    return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return [words[0] for words in lines if words]
+
+
+def _spelled(name: str) -> str:
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
