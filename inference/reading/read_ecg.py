@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import warnings
 from datetime import tzinfo
 from pathlib import Path
 
@@ -33,16 +32,14 @@ def read_ecg(path: Path, zone: tzinfo | None = None) -> EcgRecord:
     if printable(path) != os.fspath(path):
         lacks = "a name that is not UTF-8, or has control characters in it, cannot be a record's id"
         raise UnreadableFile(f"{printable(path)}: {lacks}: rename the file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the readers warn of odd files; we raise errors or add quality warnings
-        try:
-            return _read(path, zone)
-        except RecordError:
-            raise
-        except OSError as error:
-            raise why_unreadable(path, error) from error
-        except Exception as error:
-            raise _fault_of_ours(path, error) from error
+    try:
+        return _read(path, zone)
+    except RecordError:
+        raise
+    except OSError as error:
+        raise why_unreadable(path, error) from error
+    except Exception as error:
+        raise _fault_of_ours(path, error) from error
 
 
 def read_or_refuse(path: Path, zone: tzinfo | None = None) -> EcgRecord | RecordError:
