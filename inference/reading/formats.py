@@ -18,6 +18,8 @@ from .ishne import is_ishne, read_ishne
 from .mfer import read_mfer
 from .mfer_definitions import is_mfer
 from .recording import Recording
+from .scp import read_scp
+from .scp_sections import is_scp
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Format:
 
 FORMATS: tuple[Format, ...] = (
     Format("DICOM", is_dicom, read_dicom),
+    Format("SCP-ECG", is_scp, read_scp),
     Format("EDF or BDF", is_edf, read_edf),
     Format("ISHNE Holter", is_ishne, read_ishne),
     Format("Contec ECG90A", is_contec, read_contec),
