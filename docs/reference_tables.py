@@ -280,6 +280,14 @@ WARNINGS = {
     "lead_called_otherwise": Explained(
         "The code of a channel names one lead, its words another one. The code was believed.", "Check the leads' names."
     ),
+    "recorded_at_unreadable": Explained(
+        "The file's date and time are not written as its format has them. The record has none.",
+        "Export the ECG with the date and time that the format has.",
+    ),
+    "offset_not_applied": Explained(
+        "A MUSE file gives an offset of the samples whose meaning is not published. It was left alone.",
+        "Nothing: a constant offset does not reach the network.",
+    ),
     "more_remarks": Explained("The record has more remarks than the 16 that are kept.", "Read the file itself."),
 }
 """What a report's `quality.warnings` may say: the record was screened all the same."""

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .aecg import NAME as AECG
+from .aecg import is_aecg, read_aecg
 from .contec import is_contec, read_contec
 from .dicom import read_dicom
 from .dicom_content import is_dicom
@@ -17,9 +19,13 @@ from .edf_header import is_edf
 from .ishne import is_ishne, read_ishne
 from .mfer import read_mfer
 from .mfer_definitions import is_mfer
+from .muse import NAME as MUSE
+from .muse import is_muse, read_muse
 from .recording import Recording
 from .scp import read_scp
 from .scp_sections import is_scp
+from .sierra import is_sierra, read_sierra
+from .sierra_waveforms import NAME as SIERRA
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,9 @@ FORMATS: tuple[Format, ...] = (
     Format("EDF or BDF", is_edf, read_edf),
     Format("ISHNE Holter", is_ishne, read_ishne),
     Format("Contec ECG90A", is_contec, read_contec),
+    Format(MUSE, is_muse, read_muse),
+    Format(AECG, is_aecg, read_aecg),
+    Format(SIERRA, is_sierra, read_sierra),
     Format("MFER", is_mfer, read_mfer),  # it has no mark of its own, and is asked after those that have
 )
 """In the order in which they are asked. What none recognises goes to `other_formats.py`."""
