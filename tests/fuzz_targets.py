@@ -112,7 +112,7 @@ def of_wfdb():
     samples = np.zeros(12 * 5000, "<i2").tobytes()
 
     def read():
-        follow(read_wfdb(header))
+        follow(assemble(read_wfdb(header), header))
 
     def run_header(content):
         header.write_bytes(content)

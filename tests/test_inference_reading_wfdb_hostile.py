@@ -1,4 +1,4 @@
-"""Whatever lies in a header or a signal file, the answer is an ECG or a refusal in words, in bounded time and memory."""
+"""Whatever lies in a header or a signal file, the answer is an ECG or a refusal in words, within bounds."""
 
 import tempfile
 import time
