@@ -78,6 +78,16 @@ def packed(bits):
     return int(bits, 2).to_bytes(len(bits) // 8, "big") if bits else b""
 
 
+def table_of(*tables):
+    """Return a section 2 of tables of (prefix, bits in all, whether it is a value, value)."""
+    section = struct.pack("<H", len(tables))
+    for table in tables:
+        section += struct.pack("<H", len(table))
+        for prefix, total, mode, value in table:
+            section += struct.pack("<BBBhI", len(prefix), total, mode, value, int(prefix[::-1], 2))
+    return section
+
+
 def plain(rows, ranges=None, **fields):
     """Return a file of one rhythm with all else as usual."""
     options = {

@@ -92,6 +92,11 @@ def test_of_several_usable_recordings_the_first_in_time_is_taken_and_the_others_
     assert [remark.detail for remark in record.remarks] == ["the file holds 3 usable ECGs: rest 1 was taken"]
 
 
+def test_a_rate_that_the_gate_accepts_is_taken_before_another():
+    assert assemble(recording(part(rate_hz=4000.0), part(start_s=1)), PATH).sample_rate_hz == RATE
+    assert assemble(recording(part(rate_hz=4000.0)), PATH).sample_rate_hz == 4000
+
+
 def test_leads_that_begin_at_different_times_are_put_on_one_time_line():
     late = [channel(name, seconds=12 - LEADS.index(name) * 0.1, start_s=LEADS.index(name) * 0.1) for name in LEADS]
     record = assemble(recording(Part("the leads", tuple(late)), recorded_at=datetime(2026, 1, 1, tzinfo=UTC)), PATH)

@@ -110,6 +110,14 @@ def test_each_transfer_syntax_is_read_and_a_bare_data_set_is_recognised(syntax, 
     np.testing.assert_array_equal(steps_of(record_of(content)), STEPS)
 
 
+def test_meta_information_without_a_preamble_is_read_too():
+    np.testing.assert_array_equal(steps_of(record_of(dicom(group(STEPS))[132:])), STEPS)
+
+
+def test_a_number_of_0_samples_means_all_that_are_there():
+    np.testing.assert_array_equal(steps_of(record_of(dicom(group(STEPS, NumberOfWaveformSamples=0)))), STEPS)
+
+
 def test_what_begins_otherwise_is_no_dicom():
     for head in (b"", b"\x08\0", b"\x08\0" * 300, bytes(range(256)) * 16, b"<?xml version='1.0'?>" * 9, b"0" * 256):
         assert not is_dicom(head)

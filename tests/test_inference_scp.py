@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from needed import ECGS, needs_real_ecgs
-from scp_files import leads_of, packed, plain, rhythm, scp, standard_code, tags
+from scp_files import leads_of, packed, plain, rhythm, scp, standard_code, table_of, tags
 
 from inference.reading.assemble import assemble
 from inference.reading.read_ecg import read_ecg
@@ -200,6 +200,12 @@ def test_what_cannot_be_put_together_again_is_refused_by_name():
     assert "no rhythm (section 6)" in refused(scp({3: leads_of([(1, 2500)] * 12)}))
 
 
+def test_the_flag_of_bimodal_compression_means_nothing_from_version_3_on():
+    content = bytearray(plain(ROWS, sections={6: rhythm(ROWS, bimodal=1)}))
+    content[15] = 30
+    np.testing.assert_array_equal(steps_of(record_of(bytes(content))), ROWS)
+
+
 def test_a_rhythm_without_a_scale_is_refused_lead_by_lead():
     assert "I without a scale" in refused(plain(ROWS, step_nv=0))
 
@@ -221,16 +227,6 @@ def test_a_file_that_is_cut_says_so():
 def test_a_broken_section_that_is_not_needed_does_not_matter():
     record = record_of(plain(ROWS, sections={7: b"", 8: b"\xff", 10: b"\xff\xff", 11: b""}))
     np.testing.assert_array_equal(steps_of(record), ROWS)
-
-
-def table_of(*tables):
-    """Return a section 2 of tables of (prefix, bits in all, whether it is a value, value)."""
-    section = struct.pack("<H", len(tables))
-    for table in tables:
-        section += struct.pack("<H", len(table))
-        for prefix, total, mode, value in table:
-            section += struct.pack("<BBBhI", len(prefix), total, mode, value, int(prefix[::-1], 2))
-    return section
 
 
 def test_own_tables_are_followed_from_one_to_the_other():

@@ -64,6 +64,11 @@ class Candidate:
         """Whether a part was computed from other samples."""
         return any(part.derived for part in self.parts)
 
+    @property
+    def has_usable_rate(self) -> bool:
+        """Whether the gate accepts the rate. A pacemaker channel, for one, may have a higher one."""
+        return LIMITS.min_rate_hz <= self.channels[0].rate_hz <= LIMITS.max_rate_hz
+
     def lasts(self, duration_s: float) -> bool:
         """Whether all channels run at once for so long."""
         return self.shared_s * TOLERANCE >= duration_s
@@ -71,7 +76,7 @@ class Candidate:
 
 def best_of(candidates: Iterable[Candidate]) -> Candidate:
     """Return the candidate to take: one that was recorded before a derived one, 10 s before 9 s, and then the first."""
-    return min(candidates, key=lambda one: (one.is_derived, not one.lasts(MAX_DURATION_S), one.start_s))
+    return min(candidates, key=_order)
 
 
 def candidates_of(parts: Sequence[Part]) -> list[Candidate]:
@@ -89,6 +94,10 @@ def by_rate(channels: Iterable[Channel]) -> list[tuple[Channel, ...]]:
         if not channel.unusable and len(channel.millivolts) and standard_name(channel.name):
             alike[channel.rate_hz].append(channel)
     return [tuple(group) for group in alike.values()]
+
+
+def _order(one: Candidate) -> tuple[bool, bool, bool, float]:
+    return one.is_derived, not one.has_usable_rate, not one.lasts(MAX_DURATION_S), one.start_s
 
 
 def _each_once(channels: Sequence[Channel]) -> tuple[tuple[Channel, ...], tuple[str, ...]]:

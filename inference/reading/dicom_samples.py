@@ -38,11 +38,12 @@ class Codes:
 
 
 def decoded(data: bytes, channels: int, samples: int, dtype: str, padding: bytes | int | None) -> Codes:
-    """Return the integers of a group's data, as many as are there."""
+    """Return the integers of a group's data, as many as are there. A number of 0 samples means that it is not known."""
     kind = np.dtype(dtype)
-    held = min(samples, len(data) // (channels * kind.itemsize))
+    there = len(data) // (channels * kind.itemsize)
+    held = min(samples or there, there)
     integers = np.frombuffer(data, kind, count=held * channels).reshape(held, channels)
-    return Codes(integers, _padding(padding, kind), samples - held)
+    return Codes(integers, _padding(padding, kind), (samples or held) - held)
 
 
 def values_of(codes: NDArray[Any], bits_stored: int | None) -> NDArray[np.float64]:

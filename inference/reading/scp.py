@@ -36,6 +36,8 @@ NO_ZONE = 0x7FFF
 MISSING = -32768
 """A sample that is written as it is and has this value is missing."""
 
+VERSION_3 = 30
+"""From this version on, no rhythm is bimodal, and its byte means nothing."""
 SUBTRACTED, SIMULTANEOUS = 0b1, 0b100
 """Flags of section 3: beats were subtracted from the rhythm; all leads were recorded at one time."""
 MAX_LEADS = 64
@@ -119,7 +121,7 @@ def _leads(section: bytes) -> tuple[list[_Lead], int]:
 
 def _rhythm(sections: Sections, leads: Sequence[_Lead], tables: Sequence[Table], flags: int) -> _Signals:
     section = sections[6]
-    if len(section) > 5 and section[5]:
+    if len(section) > 5 and section[5] and sections.version < VERSION_3:
         raise _Unreadable(
             "its rhythm is in bimodal compression, with fewer samples between the beats, which is not read"
         )

@@ -20,10 +20,17 @@ LONGEST_POINTERS = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Sections:
-    """The bodies of a file's sections, without their headers, and the names of what has a wrong checksum."""
+    """What a file holds.
+
+    Attributes:
+        bodies: of the sections by their number, without their headers.
+        wrong: the names of what has a wrong checksum.
+        version: of the standard, times 10.
+    """
 
     bodies: Mapping[int, bytes]
     wrong: tuple[str, ...]
+    version: int
 
     def __getitem__(self, number: int) -> bytes:
         """Return a section's body; empty where the file has no such section."""
@@ -60,7 +67,7 @@ def sections_of(content: bytes, path: Path) -> Sections:
         if number not in bodies:
             bodies[number] = section[SECTION_HEADER:]
             wrong += [] if _fits(section) else [f"section {number}"]
-    return Sections(bodies, tuple(wrong))
+    return Sections(bodies, tuple(wrong), content[RECORD_HEADER + 9])
 
 
 def _pointers(content: bytes) -> Iterator[tuple[int, int, int]]:
