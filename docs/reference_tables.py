@@ -186,7 +186,8 @@ FILES = {
         "`cohort import`: the header names another patient than the table.", "Correct the table."
     ),
     "unreadable_labels": Explained(
-        "`cohort import`: the diagnoses are not the text of a list of codes.", "Correct the table."
+        "`cohort import`: the diagnoses are no list of ICD-10 codes in the words of Python, NumPy, pandas or JSON.",
+        "Correct the table.",
     ),
 }
 """What the errors file of `publish`, `screen` and `cohort import` may say of a file, beside `REJECTIONS`."""

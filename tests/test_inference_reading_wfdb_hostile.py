@@ -61,6 +61,7 @@ def test_any_bytes_are_answered(header):
 @settings(max_examples=400, deadline=None)
 @given(headers)
 @example(b"100 1 1e-4 5000\n100.dat 16:4999 200 0 0 0 0 0 I")
+@example("100 1 500 5000\nä\x00/ü.dat 16 200 0 0 0 0 0 I".encode())
 @example(b"100/2 1 500 5000\ns 5000\n~ 99999999999999999")
 def test_any_words_of_a_header_are_answered(header):
     is_answered(header)

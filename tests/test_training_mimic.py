@@ -1,8 +1,11 @@
 """MIMIC-IV-ECG and its diagnoses, written here in exactly their layout, become a cohort that leaks nothing."""
 
 import csv
+import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,6 +129,22 @@ def test_the_subtype_is_named_only_where_the_codes_name_one(codes, subtype):
         "[1, 2]",
         "[['I420']]",
         "__import__('os')",
+        "nan",
+        "[nan]",
+        "['nan']",
+        "I21;I50",
+        "I21|I50",
+        "['I21' 'I50', 'E11']",
+        "['I21'I50']",
+        "['I21 I50']",
+        "['I21', I50]",
+        "['I21', \"I50\"]",
+        "['I21', None]",
+        "['I21',]",
+        "['I21' ... 'I50']",
+        "{'I21', 'I50'}",
+        "['4280']",
+        "['']",
         "['A']" + " " * 30_000,
         "[" * 9000,
     ],
@@ -136,9 +155,67 @@ def test_a_cell_that_is_no_list_of_codes_is_refused(text):
     assert refused.value.wire_code == "unreadable_labels"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "['I21', 'I5022', 'E78.5']",
+        '["I21", "I5022", "E78.5"]',
+        '["I21","I5022","E78.5"]',
+        "['I21' 'I5022' 'E78.5']",
+        "['I21' 'I5022'\n 'E78.5']",
+        "array(['I21', 'I5022', 'E78.5'], dtype=object)",
+        "array(['I21', 'I5022', 'E78.5'], dtype='<U5')",
+        "array(['I21', 'I5022', 'E78.5'])",
+        "[np.str_('I21'), np.str_('I5022'), np.str_('E78.5')]",
+        "[b'I21' b'I5022' b'E78.5']",
+        "[I21, I5022, E78.5]",
+        "[I21 I5022 E78.5]",
+        " [ 'i21', 'i5022', 'e78.5' ] ",
+    ],
+)
+def test_a_list_is_read_in_whatever_words_pandas_numpy_or_json_wrote_it(text):
+    assert parse_codes(text) == ["I21", "I5022", "E785"]
+
+
+@pytest.mark.parametrize("text", ["[]", "[ ]", "array([], dtype=object)"])
+def test_an_empty_list_is_a_list(text):
+    assert parse_codes(text) == []
+
+
+def test_what_numpy_writes_of_many_codes_is_one_cell_and_each_code_counts(archive, tmp_path):
+    codes = np.array([f"Z{number}" for number in range(10, 60)] + ["I21"])
+    archive.add(40000010, 10000010, all_diag_all=str(codes))
+    assert "\n" in str(codes)
+    assert taken(archive, tmp_path).diseases[3, DISEASES.index("coronary_artery_disease")] == 1
+
+
+def test_a_table_that_pandas_wrote_anew_is_read(archive, tmp_path):
+    archive.add(40000010, 10000010, codes=["I21"])
+    for row in archive.labels:
+        row.update({name: f"{row[name]}.0" for name in ("study_id", "subject_id", "strat_fold")}, gender="Female")
+    cohort = taken(archive, tmp_path)
+    assert cohort.record_ids.tolist() == ["40000000", "40000001", "40000002", "40000010"]
+    assert cohort.patient_ids.tolist()[3] == "10000010"
+    assert cohort.female.tolist() == [1, 1, 1, 1]
+
+
+def test_diagnoses_may_be_lists_of_a_parquet_table(archive, tmp_path):
+    archive.add(40000010, 10000010, codes=["I21"])
+    root = archive.write()
+    rows = [row | {"all_diag_all": row["all_diag_all"].strip("[']").split() or []} for row in archive.labels]
+    columns = {name: [row[name] for row in rows] for name in ("file_name", "study_id", "subject_id", "strat_fold")}
+    columns["all_diag_all"] = pa.array([row["all_diag_all"] for row in rows], pa.list_(pa.string()))
+    pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
+    cohort = import_mimic(root, tmp_path / "cohort", labels=tmp_path / "labels.parquet")
+    np.testing.assert_array_equal(cohort.diseases[:, 0], [np.nan, np.nan, np.nan, 1])
+
+
 @given(st.lists(st.from_regex(r"[A-Z][0-9]{2}(\.?[0-9A-Z]{1,4})?", fullmatch=True), max_size=40))
 def test_codes_are_read_back_as_written_but_for_the_dot(codes):
-    assert parse_codes(str(codes)) == [code.replace(".", "") for code in codes]
+    plain = [code.replace(".", "") for code in codes]
+    assert (
+        parse_codes(str(codes)) == parse_codes(json.dumps(codes)) == parse_codes(str(np.array(codes, object))) == plain
+    )
 
 
 def test_29999_is_no_measurement(archive, tmp_path):

@@ -141,7 +141,7 @@ def find_beside(header: Path, name: str, kind: str) -> Path:
     Raises:
         UnreadableFile: the name leads elsewhere, or no such file is there.
     """
-    inside = PurePosixPath(name)
+    inside = PurePosixPath(name.replace("\0", "?"))  # no system has a name with a zero in it
     if inside.is_absolute() or ".." in inside.parts:
         raise misread(header, f"it names the {kind} {name!r}, which lies elsewhere: put the file beside the header")
     path = header.parent / inside

@@ -2,7 +2,10 @@
 
 The archive: `files/p1000/p10000032/s40689238/40689238.{hea,dat}` and `machine_measurements.csv`. The diagnoses:
 `records_w_diag_icd10.csv`, one row a record, its ICD-10 codes as the text of a Python list, without the dot; an empty
-list stands for "no stay is linked to this ECG", so the labels are unknown then, not negative.
+list stands for "no stay is linked to this ECG", so the labels are unknown then, not negative. Whoever has passed the
+table through pandas, NumPy or JSON has the list in other words; these are read too (`parse_codes`).
+
+MIMIC-IV gives the age 91 to everyone who is older than 89, so 91 means "90 or more".
 
 The split is the release's own, by patient: `strat_fold` (or `fold`), 0 to 19, the last for the test, the one before for
 development. Version 1.0.1 or later: in 1.0.0 `strat_fold` was wrong, and a split that tears patients apart is refused.
@@ -12,7 +15,6 @@ Sources: Gow et al., PhysioNet 2023 (MIMIC-IV-ECG 1.0); Strodthoff et al., Physi
 
 from __future__ import annotations
 
-import ast
 import re
 from array import array
 from collections.abc import Callable, Mapping
@@ -27,7 +29,7 @@ from inference.reading.read_ecg import read_ecg
 from schemas.errors import InvalidSettings, MalformedRecord, RecordError, UnreadableCohort
 
 from .layout import MACHINE_MEASUREMENTS, Cohort, Fold, Row, open_cohort
-from .source_tables import as_kept, as_number, label_diseases, name_subtype, read_rows, table_columns
+from .source_tables import as_kept, as_number, as_whole, label_diseases, name_subtype, read_rows, table_columns
 from .writer import write_cohort
 
 SOURCE = "mimic-iv-ecg"
@@ -42,11 +44,18 @@ REPORTS = tuple(f"report_{line}" for line in range(18))
 
 MAX_CODES_CHARS = 20_000
 MAX_CODES = 500
-MAX_CODE_CHARS = 10
 OLDEST_YEARS = 120
 
 _PATH = re.compile(r"files/p\d+(?:/p\d+)?/s\d+/\d+$")
 _FIBRILLATION = re.compile(r"\s*atrial fibrillation\b(?!.*no longer)", re.IGNORECASE)
+
+_LIST = re.compile(r"(?:array\(\s*)?\[([^\[\]]*)\](?:,?\s*dtype=[^\s()]+\)|\))?")
+_ITEM = re.compile(
+    r"(?P<before>np\.str_\(|[bu])?(?P<quote>['\"])?(?P<code>[A-Za-z][0-9][0-9A-Za-z](?:\.?[0-9A-Za-z]{1,6})?)"
+    r"(?(quote)(?P=quote))(?(before)\)?)"
+)
+"""A code of ICD-10 as an item of a list: a letter, a digit, and at least one place more."""
+_SEXES = {"f": True, "female": True, "m": False, "male": False}
 
 Texts = Mapping[str, str | None]
 
@@ -154,17 +163,17 @@ class Archive:
             MalformedRecord: a cell cannot be read.
         """
         codes = parse_codes(texts[self.codes_column])
-        study_id = texts["study_id"] or ""
+        study_id = as_whole(texts["study_id"])
         if not study_id.isdecimal():
             raise MalformedRecord(f"a study is called {study_id!r}")
         machine, fibrillation = self.measurements.of_study(int(study_id))
         age = as_number(texts.get("age"))
         return Row(
             record_id=study_id,
-            patient_id=texts["subject_id"] or "",
-            fold=self.split.folds[texts[self.split.column] or ""],
+            patient_id=as_whole(texts["subject_id"]),
+            fold=self.split.folds[as_whole(texts[self.split.column])],
             age_years=age if 0 <= age <= OLDEST_YEARS else None,
-            female={"F": True, "M": False}.get(texts.get("gender") or ""),
+            female=_SEXES.get((texts.get("gender") or "").strip().lower()),
             atrial_fibrillation=fibrillation,
             diseases=label_diseases(codes) if codes else {},
             subtype=name_subtype(codes),
@@ -181,31 +190,34 @@ class Archive:
         if place is None:
             raise MalformedRecord(f"{texts['file_name']!r} is not a path in the archive")
         record = read_ecg(self.root / f"{place[0]}.hea")
-        if record.patient_id not in (None, texts["subject_id"]):
+        if record.patient_id not in (None, as_whole(texts["subject_id"])):
             raise MalformedRecord("the header names another patient", code="other_patient")
         return as_kept(record)
 
 
 def parse_codes(text: str | None) -> list[str]:
-    """Return the ICD-10 codes of a cell, without dots.
+    """Return the ICD-10 codes of a cell, in capitals and without dots.
+
+    The cell is a list in the words of Python (`['I21', 'I50']`), JSON (`["I21"]`), NumPy (`['I21' 'I50']`,
+    `array(['I21'], dtype=object)`, `[np.str_('I21')]`) or pandas (`[I21, I50]`). It is not evaluated: to Python, what
+    NumPy writes is the one string `I21I50`.
 
     Raises:
-        MalformedRecord: `unreadable_labels`: it is not the text of a list of codes.
+        MalformedRecord: `unreadable_labels`: it is no such list, or an item is no code.
     """
     refusal = MalformedRecord("diagnoses that are not the text of a list of codes", code="unreadable_labels")
     if text is None or len(text) > MAX_CODES_CHARS:
         raise refusal
-    try:
-        codes = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise refusal from error
-    if not isinstance(codes, list) or len(codes) > MAX_CODES or not all(map(_is_code, codes)):
+    listed = _LIST.fullmatch(text.strip())
+    if listed is None:
         raise refusal
-    return [code.replace(".", "") for code in codes]
-
-
-def _is_code(code: object) -> bool:
-    return isinstance(code, str) and len(code) <= MAX_CODE_CHARS
+    inner = listed[1].strip()
+    items = (inner.split(",") if "," in inner else inner.split()) if inner else []
+    codes = [code for item in items if (code := _ITEM.fullmatch(item.strip()))]
+    styles = {(code["before"], code["quote"]) for code in codes}
+    if len(codes) < len(items) or len(items) > MAX_CODES or len(styles) > 1:
+        raise refusal
+    return [code["code"].replace(".", "").upper() for code in codes]
 
 
 def read_split(table: Path) -> Split:
@@ -218,7 +230,7 @@ def read_split(table: Path) -> Split:
     fold_of: dict[str, str] = {}
     rows = 0
     for texts in read_rows(table, ("subject_id", column)):
-        patient, number = texts["subject_id"] or "", texts[column] or ""
+        patient, number = as_whole(texts["subject_id"]), as_whole(texts[column])
         if not patient or not number.isdecimal():
             raise UnreadableCohort(f"{table}, row {rows + 1}: no patient, or no number in {column}")
         if fold_of.setdefault(patient, number) != number:
@@ -251,7 +263,7 @@ def read_machine_measurements(table: Path) -> MachineMeasurements:
     study_ids, values, fibrillation = array("q"), array("f"), array("f")
     rows = read_rows(table, ("study_id", *RAW_MEASUREMENTS), REPORTS) if table.is_file() else iter(())
     for texts in rows:
-        study_id = texts["study_id"] or ""
+        study_id = as_whole(texts["study_id"])
         if not study_id.isdecimal():
             raise UnreadableCohort(f"{table}: a study is called {study_id!r}")
         study_ids.append(int(study_id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,8 @@ def _batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     if path.suffix == ".parquet":
-        text = pa.schema([(name, pa.string()) for name in columns])
         for batch in pq.ParquetFile(path).iter_batches(columns=list(columns)):
-            yield batch.select(columns).cast(text)
+            yield pa.record_batch([_as_text(batch.column(name)) for name in columns], names=list(columns))
         return
     options = pacsv.ConvertOptions(
         column_types=dict.fromkeys(columns, pa.string()),
@@ -126,9 +126,23 @@ def _batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
         strings_can_be_null=True,
         quoted_strings_can_be_null=True,
     )
-    parse = pacsv.ParseOptions(newlines_in_values=False)
+    parse = pacsv.ParseOptions(newlines_in_values=True)
     with pacsv.open_csv(path, convert_options=options, parse_options=parse) as reader:
         yield from reader
+
+
+def _as_text(column: Any) -> Any:
+    """Return an Arrow column as text; lists as those of JSON."""
+    import pyarrow as pa
+
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        return column.cast(pa.string())
+    return pa.array([None if items is None else json.dumps(items) for items in column.to_pylist()], pa.string())
+
+
+def as_whole(text: str | None) -> str:
+    """Return an id or a whole number as it is written without a fraction: pandas adds `.0` where a cell was empty."""
+    return (text or "").strip().removesuffix(".0")
 
 
 def as_number(text: str | None, *, missing: float | None = None) -> float:
