@@ -72,9 +72,17 @@ def _read_by_content(path: Path, head: bytes) -> Recording:
 
 def _fault_of_ours(path: Path, error: Exception) -> UnreadableFile:
     """Return the refusal of a file on which a reader broke. Python's own words help nobody who has the file."""
-    kind = type(error).__name__
+    kind, taken_for = type(error).__name__, _taken_for(path)
     sentence = (
-        f"{printable(path)} cannot be read as an ECG: the reader of its format broke on it ({kind}). The file may be "
-        "damaged: copy it again. Else it is a fault of ours: report the format, the device and this sentence"
+        f"{printable(path)} cannot be read as an ECG: it was taken for {taken_for}, and our reader broke on it. If the "
+        "file is damaged, copy it again. If not, it is a fault of ours: report the format, the device and the code "
+        f"reader_failed ({kind})"
     )
-    return UnreadableFile(sentence, code="reader_failed", error=kind)
+    return UnreadableFile(sentence, code="reader_failed", error=kind, format=taken_for)
+
+
+def _taken_for(path: Path) -> str:
+    if header_of(path):
+        return "WFDB"
+    known = format_of(head_of(path))
+    return known.name if known else "a format that ecgdatakit reads"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import CancelledError
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from .clients import LANE_TOPICS, new_producer
 from .encoded_files import Ids, encoded_files
 from .event_producer import EventProducer
 from .rate_limit import Pace
+from .read_ahead import read_ahead
 
 SOURCE = "urn:cardiacnets:publish"
 UNCONFIRMED = 512
@@ -161,9 +163,13 @@ async def publish_files(
     """
     account = account or FileAccount()
     sent, pace = Sent(found=skip), Pace(rate_hz)
-    async with EcgPublisher(settings, lane, too_large=lambda name: account.tell(_too_large(name))) as publisher:
+    files = read_ahead(encoded_files(paths, account, skip=skip, ids=ids, zone=zone))
+    async with (
+        aclosing(files),
+        EcgPublisher(settings, lane, too_large=lambda name: account.tell(_too_large(name))) as publisher,
+    ):
         try:
-            for number, encoded in encoded_files(paths, account, skip=skip, ids=ids, zone=zone):
+            async for number, encoded in files:
                 sent.found = number
                 if encoded is not None:
                     await pace.step()

@@ -20,7 +20,7 @@ class KnownRecords:
     """
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.executescript(
             f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{CACHE_KIB};"
             "CREATE TABLE records (id INTEGER PRIMARY KEY, value INTEGER, ecg INTEGER, path TEXT);"
