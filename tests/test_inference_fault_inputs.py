@@ -89,7 +89,6 @@ def test_each_ecg_of_a_folder_of_a_pacs_is_screened_whatever_it_is_called(answer
     assert set(probabilities(answers[name])) == set(DISEASES)
 
 
-@pytest.mark.xfail(strict=True, reason="the reader of MUSE takes the first waveform alone")
 def test_a_short_strip_before_the_rhythm_does_not_stand_for_the_file(answers):
     assert set(probabilities(answers["muse_short_strip_first.xml"])) == set(DISEASES)
     assert answers["muse_short_strip_first.xml"].report.quality.duration_s == pytest.approx(10.0)
