@@ -8,6 +8,9 @@ import tarfile
 import unicodedata
 import zipfile
 from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -15,8 +18,10 @@ from test_inference_reading import write
 
 from inference.reading.file_note import PART, FileNote
 from inference.reading.find_ecgs import find_ecgs, walk
+from inference.reading.read_ecg import read_or_refuse
 
 MUSE = b'<?xml version="1.0"?>\n<!DOCTYPE RestingECG SYSTEM "restecg.dtd">\n<RestingECG><PatientDemographics/>'
+NOBODY = 65_534
 STANDARD = "1.2.840.10008."
 
 
@@ -219,15 +224,39 @@ def test_pipes_sockets_and_devices_are_never_opened(tmp_path, monkeypatch):
         assert judged(tmp_path) == ([], dict.fromkeys(("pipe", "device", "socket"), "special_file"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user whom permissions bind: run as another user than root")
-def test_what_may_not_be_read_is_refused_and_the_walk_goes_on(tmp_path):
-    (tmp_path / "closed").mkdir(mode=0)
-    (tmp_path / "secret").write_bytes(MUSE)
-    (tmp_path / "secret").chmod(0)
-    write(tmp_path)
-    ecgs, codes = judged(tmp_path)
+@pytest.fixture
+def open_folder():
+    """A folder that every user may look into."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def bound_by_permissions():
+    """Be a user whom permissions bind."""
+    user = os.geteuid()
+    os.seteuid(user or NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_what_may_not_be_read_is_refused_and_the_walk_goes_on(open_folder):
+    write(open_folder)
+    (open_folder / "noise").write_bytes(bytes(range(256)))
+    judged(open_folder)  # imports what it needs, as long as that may be read
+    (open_folder / "closed").mkdir(mode=0)
+    (open_folder / "secret").write_bytes(MUSE)
+    (open_folder / "secret").chmod(0)
+    with bound_by_permissions():
+        ecgs, codes = judged(open_folder)
+        refusal = read_or_refuse(open_folder / "secret")
     assert ecgs == ["100.hea"]
     assert (codes["closed"], codes["secret"]) == ("permission_denied", "permission_denied")
+    assert refusal.wire_code == "permission_denied"
+    assert "change its permissions" in refusal.detail
 
 
 def test_every_file_is_either_an_ecg_or_told_once(tmp_path):

@@ -18,11 +18,12 @@ from waiting import PATIENCE_S
 
 from engines.batcher import Lane
 from inference.file_account import FileAccount
-from schemas.errors import DeploymentError
+from schemas.errors import DeploymentError, InvalidSettings
 from schemas.topics import ECG_BACKFILL
 from stream.broker import clients as kafka
 from stream.broker.clients import new_consumer
 from stream.broker.ecg_publisher import publish_files
+from stream.commands.file_options import zone_named
 from stream.commands.publish import publish_command
 from stream.settings import as_environment
 from training.simulation.simulate_cohort import write_wfdb
@@ -178,10 +179,20 @@ def test_a_folder_without_an_ecg_is_no_success(tmp_path, servers):
     assert "there is no ECG" in done.stderr
 
 
-def test_a_time_zone_that_nobody_knows_is_a_misuse_and_the_sentence_says_what_a_name_looks_like():
-    done = subprocess.run(
-        [sys.executable, "-m", "stream.cli", "publish", ".", "--time-zone", "Berlin"],
-        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "Europe/Berlin" in done.stderr
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("Berlin", "did you mean Europe/Berlin"),
+        ("CEST2", "look like Europe/Berlin"),
+        ("Europe", "look like"),
+        ("..", "look"),
+    ],
+)
+def test_a_time_zone_that_nobody_knows_is_refused_and_the_sentence_says_what_a_name_looks_like(name, advice):
+    with pytest.raises(InvalidSettings, match=advice):
+        zone_named(name)
+
+
+def test_a_time_zone_is_known_by_its_name_and_none_is_the_computers():
+    assert zone_named("Europe/Berlin").key == "Europe/Berlin"
+    assert zone_named(None) is None

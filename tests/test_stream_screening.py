@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -19,10 +20,12 @@ from inference.reading.read_ecg import read_ecg
 from inference.screen_files import screen_files
 from inference.screener import Screener, Screening
 from schemas.ecg_record import LEADS
+from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from stream.commands.screen import screen_command
 from stream.screening.model import load_screener
 from stream.settings import ModelSettings
+from training.simulation.simulate_cohort import write_wfdb
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +183,38 @@ def test_the_bundles_number_of_crops_is_what_the_engine_sees():
     with pytest.raises(Exception, match="disease_logits"):
         Screener(bundle, Spy()).screen(list(generate_ecgs(2, seed=4)))
     assert seen == [2 * bundle.manifest.input.n_crops]
+
+
+@pytest.mark.commands
+def test_a_folder_is_walked_and_every_other_file_is_counted_and_listed(tmp_path):
+    write_wfdb(tmp_path / "ecgs", 2, 3, processes=1)
+    (tmp_path / "ecgs" / "cut.xml").write_text("<Rest")
+    (tmp_path / "ecgs" / "notes.txt").write_text("Dear colleague")
+    errors = tmp_path / "errors.jsonl"
+    done = cardiacnets(
+        "screen", tmp_path / "ecgs", "--json", "--engine", "onnxruntime", "--errors", errors, "--time-zone", "UTC"
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1, done.stderr
+    assert [(answer["status"], answer.get("code")) for answer in answers] == [
+        ("rejected", "not_an_ecg"), ("screened", None), ("screened", None),
+    ]  # fmt: skip
+    listed = Counter((line["status"], line["code"]) for line in map(json.loads, errors.read_text().splitlines()))
+    assert listed == {("refused", "not_an_ecg"): 1, ("passed_over", "not_an_ecg"): 2}  # one is labels.csv
+    assert "refused: not_an_ecg 1" in done.stderr
+    again = cardiacnets("screen", tmp_path / "ecgs", "--engine", "onnxruntime", "--errors", errors)
+    assert (again.returncode, "name another file" in again.stderr) == (2, True)
+
+
+@pytest.mark.commands
+def test_a_folder_of_which_every_ecg_is_screened_is_a_success_and_one_without_an_ecg_is_none(tmp_path):
+    write_wfdb(tmp_path / "ecgs", 1, 3, processes=1)
+    (tmp_path / "none").mkdir()
+    assert cardiacnets("screen", tmp_path / "ecgs", "--engine", "onnxruntime").returncode == 0
+    done = cardiacnets("screen", tmp_path / "none", "--engine", "onnxruntime")
+    assert (done.returncode, "there is no ECG" in done.stderr) == (1, True)
+
+
+def test_a_cine_is_of_one_file_and_not_of_a_folder(tmp_path):
+    with pytest.raises(InvalidSettings, match="is a folder"):
+        screen_command([tmp_path], engine="onnxruntime", cine=tmp_path / "scan.gif")

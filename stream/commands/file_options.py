@@ -45,16 +45,19 @@ def zone_named(name: str | None) -> tzinfo | None:
     Raises:
         InvalidSettings: no zone has that name.
     """
-    from zoneinfo import ZoneInfo
+    from zoneinfo import ZoneInfo, available_timezones
 
     if name is None:
         return None
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:  # a name that is a folder, or no path, is no name of a zone
-        raise InvalidSettings(
-            f"--time-zone {name}: no time zone has this name; names look like Europe/Berlin, America/New_York or UTC"
-        ) from error
+        known = available_timezones()
+        if not known:
+            raise InvalidSettings("--time-zone: this computer knows no time zones: pip install tzdata") from error
+        meant = next((zone for zone in sorted(known) if zone.lower().endswith(f"/{name.lower()}")), None)
+        advice = f"did you mean {meant}?" if meant else "names look like Europe/Berlin, America/New_York or UTC"
+        raise InvalidSettings(f"--time-zone {name}: no time zone has this name; {advice}") from error
 
 
 def print_totals(account: FileAccount) -> None:
