@@ -135,6 +135,15 @@ def test_a_signal_file_may_be_compressed_or_spelled_in_another_form_of_unicode(t
     assert judged(tmp_path) == (["100.hea"], {name: PART})
 
 
+def test_a_compressed_header_and_files_in_capitals_are_one_record(tmp_path):
+    header = write(tmp_path)
+    (tmp_path / "100.hea.gz").write_bytes(gzip.compress(header.read_bytes()))
+    header.unlink()
+    header.with_suffix(".dat").rename(tmp_path / "100.DAT")
+    (tmp_path / "100.ATR").write_bytes(bytes(range(256)))
+    assert judged(tmp_path) == (["100.hea.gz"], {"100.DAT": PART, "100.ATR": PART})
+
+
 def test_a_signal_file_without_its_header_is_refused(tmp_path):
     write(tmp_path).unlink()
     assert judged(tmp_path) == ([], {"100.dat": "missing_header"})

@@ -297,6 +297,7 @@ def test_a_cohort_without_labels_csv_or_its_columns_is_refused(bundle, tmp_path)
     for content, complaint in (
         (b"record,file\na,a.dat\n", "lacks the columns dataset, patient, NORM, MI, LVH"),
         (b"record,file,dataset,patient,NORM,MI,LVH\n", "lists no ECG"),
+        (b"record,file,dataset,patient,NORM,MI,LVH\n1,a,d,p,1,0,0\n2,a,d,p,1,0,0\n", "more than once, such as a"),
         (b"record,file\n\xff,a.dat\n", "can be read"),
     ):
         (tmp_path / "labels.csv").write_bytes(content)

@@ -169,7 +169,7 @@ def _judge_by_content(path: Path, wfdb: WfdbFolder) -> Found:
     refusal = why_no_ecg(path, head)
     if refusal is None or _is_meant_for_an_ecg(path):
         return path
-    if head and path.stem in wfdb.stems:
+    if head and path.stem.lower() in wfdb.stems:
         return passed_over(path, code=PART, detail="a part of a WFDB record")
     if refusal.wire_code == "missing_header":
         return refusal_note(path, refusal)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from .content import head_of
 
 HEADER_SUFFIX = ".hea"
+COMPRESSED = ".gz"
 SIGNAL_SUFFIXES = (".dat", ".mat")
 MAX_HEADER_BYTES = 2**20
 
@@ -19,20 +20,20 @@ class WfdbFolder(NamedTuple):
 
     Attributes:
         named: names of the signal files that headers name, and of the headers of segments that masters name.
-        stems: the headers' names without their endings; annotations have the same.
+        stems: the headers' names without their endings, in lower case; annotations have the same.
     """
 
     named: frozenset[str] = frozenset()
     stems: frozenset[str] = frozenset()
 
     def names(self, file: str) -> bool:
-        """Return whether a header names a file, which may be compressed, and spelled in another form of Unicode."""
-        return bool(self.named) and _spelled(file).removesuffix(".gz") in self.named
+        """Return whether a header names a file, which may be compressed and spelled in capitals or other Unicode."""
+        return bool(self.named) and _spelled(file).removesuffix(COMPRESSED) in self.named
 
 
 def is_header(name: str) -> bool:
-    """Return whether a file is a WFDB header by its name."""
-    return name.lower().endswith(HEADER_SUFFIX)
+    """Return whether a file is a WFDB header, which may be compressed, by its name."""
+    return name.lower().removesuffix(COMPRESSED).endswith(HEADER_SUFFIX)
 
 
 def wfdb_folder(folder: Path, names: Iterable[str]) -> WfdbFolder:
@@ -43,8 +44,8 @@ def wfdb_folder(folder: Path, names: Iterable[str]) -> WfdbFolder:
     named: set[str] = set()
     for name in headers:
         first, *others = _first_words(folder / name) or [""]
-        named.update(f"{word}{HEADER_SUFFIX}" if "/" in first else word.removesuffix(".gz") for word in others)
-    stems = frozenset(name[: -len(HEADER_SUFFIX)] for name in headers)
+        named.update(f"{word}{HEADER_SUFFIX}" if "/" in first else word.removesuffix(COMPRESSED) for word in others)
+    stems = frozenset(name.lower().removesuffix(COMPRESSED).removesuffix(HEADER_SUFFIX) for name in headers)
     return WfdbFolder(frozenset(map(_spelled, named)), stems)
 
 
@@ -59,4 +60,4 @@ def _first_words(header: Path) -> list[str]:
 
 
 def _spelled(name: str) -> str:
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+    return (name if name.isascii() else unicodedata.normalize("NFC", name)).lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def read_labelled_ecgs(folder: Path, *needs: str) -> list[LabelledEcg]:
         needs: columns that the table must have beside `COLUMNS`.
 
     Raises:
-        InvalidSettings: the table cannot be read, lacks a column or has no lines.
+        InvalidSettings: the table cannot be read, lacks a column, has no lines, or lists a file twice.
     """
     path = folder / LABELS
     try:
@@ -60,6 +61,10 @@ def read_labelled_ecgs(folder: Path, *needs: str) -> list[LabelledEcg]:
         raise InvalidSettings(f"{path} lacks the columns {', '.join(missing)}")
     if not lines:
         raise InvalidSettings(f"{path} lists no ECG")
+    if twice := [file for file, count in Counter(line["file"] for line in lines).items() if count > 1]:
+        raise InvalidSettings(
+            f"{path} lists {len(twice)} files more than once, such as {twice[0]}: keep one line of each"
+        )
     return [_labelled(folder, line) for line in lines]
 
 
