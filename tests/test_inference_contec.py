@@ -87,6 +87,12 @@ def test_a_file_without_samples_is_refused(tmp_path):
         read(tmp_path, STORED[:, :0])
 
 
+@pytest.mark.parametrize("length", [0, 30, 42, 43, 58])
+def test_a_header_that_is_cut_short_is_refused(tmp_path, length):
+    with pytest.raises(UnreadableFile, match="holds no sample"):
+        read_contec(contec(STORED)[:length], tmp_path / "0000050.ECG")
+
+
 @pytest.mark.parametrize("time", [b"2020-13-16 21:44:39", b"16.11.2020 21:44:39", b"", b"2020-11-16T21:44:39"])
 def test_what_has_no_time_in_its_place_is_not_taken_for_one(time):
     assert not is_contec(contec(STORED, time=time))

@@ -48,7 +48,7 @@ def read_contec(content: bytes, path: Path) -> Recording:
     Raises:
         UnreadableFile: the file ends before its samples.
     """
-    rows, is_whole = _rows(content)
+    rows, is_whole = _rows(content) if len(content) > HEADER_BYTES else (np.empty((0, len(LEADS)), np.uint16), False)
     if not len(rows):
         raise UnreadableFile(f"{path} was taken for a Contec ECG90A file, but holds no sample: copy the file again")
     millivolts = np.where(rows == OFF, np.nan, (rows.astype(np.int32) - ZERO) * (STEP_UV / 1e3)).T
@@ -70,7 +70,7 @@ def read_contec(content: bytes, path: Path) -> Recording:
 def _rows(content: bytes) -> tuple[NDArray[np.uint16], bool]:
     """Return the samples (samples, 8), and whether they have their end: a row of zeros."""
     count = (len(content) - HEADER_BYTES) // (2 * len(LEADS))
-    rows = np.frombuffer(content, "<u2", max(count, 0) * len(LEADS), HEADER_BYTES).reshape(-1, len(LEADS))
+    rows = np.frombuffer(content, "<u2", count * len(LEADS), HEADER_BYTES).reshape(-1, len(LEADS))
     ends = np.flatnonzero(~rows.any(axis=1))
     return (rows[: ends[0]], True) if len(ends) else (rows, False)
 
