@@ -19,6 +19,7 @@ import warnings
 from pathlib import Path
 
 import platformdirs
+from fuzz_xml import changed, is_xml
 
 SLOW_S = 5.0
 STUCK_S = 30
@@ -146,7 +147,8 @@ def find(name, root, seconds, runs):
 
     flags = [f"-max_total_time={seconds}", f"-timeout={STUCK_S}", f"-rss_limit_mb={MAX_RSS_MIB}", f"-runs={runs}"]
     flags += [f"-max_len={MAX_INPUT_BYTES}", f"-artifact_prefix={folder}/", f"-dict={words}", "-verbosity=1"]
-    atheris.Setup([sys.argv[0], *flags, str(folder / "corpus")], feed)
+    changer = {"custom_mutator": changed} if all(map(is_xml, target.seeds)) else {}
+    atheris.Setup([sys.argv[0], *flags, str(folder / "corpus")], feed, **changer)
     atheris.Fuzz()
 
 
