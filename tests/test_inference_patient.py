@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.reading.patient import paced_in_words, years_of
+from inference.reading.pacing import paced_in_statements, paced_in_words
+from inference.reading.patient import years_of
 
 PACED = [
     "Electronic ventricular pacemaker",
@@ -19,6 +20,7 @@ PACED = [
     "pacemaker: yes",
     "Not sinus rhythm: AV dual-paced rhythm",
     "Paced rhythm, pacing spikes not followed by QRS",
+    "Pacing spikes not followed by QRS",
 ]
 NOT_PACED = [
     "not paced",
@@ -51,28 +53,28 @@ SILENT = [
 
 @pytest.mark.parametrize("statement", PACED)
 def test_a_paced_heart_is_known_by_the_statement(statement):
-    assert paced_in_words([statement]) is True
-    assert paced_in_words([statement.upper()]) is True
+    assert paced_in_words(statement) is True
+    assert paced_in_words(statement.upper()) is True
 
 
 @pytest.mark.parametrize("statement", NOT_PACED)
 def test_not_paced_is_not_paced(statement):
-    assert paced_in_words([statement]) is False
-    assert paced_in_words([statement.upper()]) is False
+    assert paced_in_words(statement) is False
+    assert paced_in_words(statement.upper()) is False
 
 
 @pytest.mark.parametrize("statement", SILENT)
 def test_what_says_nothing_of_a_device_is_not_known(statement):
-    assert paced_in_words([statement]) is None
+    assert paced_in_words(statement) is None
 
 
 def test_one_statement_of_pacing_among_denials_is_heard():
-    assert paced_in_words(["Previously not paced", "Atrial-paced rhythm"]) is True
+    assert paced_in_statements(["Previously not paced", "Atrial-paced rhythm"]) is True
 
 
 @given(st.lists(st.text(st.sampled_from(" nopacedmkrtigwuv-:.,ot0")), max_size=5))
 def test_any_text_is_answered(statements):
-    assert paced_in_words(statements) in {True, False, None}
+    assert paced_in_statements(statements) in {True, False, None}
 
 
 @pytest.mark.parametrize(

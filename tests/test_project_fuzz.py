@@ -55,10 +55,7 @@ def test_each_kind_of_finding_is_noted_once_with_its_content(tmp_path):
     assert Path(noted["input"]).read_bytes() == b"1"
 
 
-WFDB_RAISES_ITS_OWN = {"wfdb-header", "wfdb-signals"}
-
-
-@pytest.mark.parametrize("name", sorted(targets().keys() - WFDB_RAISES_ITS_OWN))
+@pytest.mark.parametrize("name", sorted(targets()))
 def test_every_target_takes_its_seeds_as_it_promises(name):
     target = targets()[name]
     assert target.seeds

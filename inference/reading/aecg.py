@@ -16,7 +16,8 @@ from schemas.errors import UnreadableFile
 from .aecg_sequences import SequenceSet, read_sequence_set
 from .hl7_time import on_one_clock, point_in_time
 from .left_out import left_out
-from .patient import paced_in_words, sex_of, years_of
+from .pacing import paced_in_statements
+from .patient import sex_of, years_of
 from .recording import Part, Recording
 from .xml_content import attribute_of, in_one_line, number_in, parse_xml, root_of, text_of
 
@@ -140,7 +141,7 @@ def _paced(root: Element) -> bool | None:
         return said == "true"
     if any(attribute_of(value, "code").upper().startswith(PACED_BEAT) for value in root.iter("value")):
         return True
-    return paced_in_words(_statements(root))
+    return paced_in_statements(_statements(root))
 
 
 def _statements(root: Element) -> Iterator[str]:

@@ -17,7 +17,8 @@ from schemas.errors import UnreadableFile
 
 from .left_out import left_out
 from .muse_lead import MuseLead, read_lead
-from .patient import paced_in_words, sex_of, years_of
+from .pacing import paced_in_statements
+from .patient import sex_of, years_of
 from .recording import Part, Recording
 from .xml_content import label_of, number_in, parse_xml, root_of, text_of
 
@@ -69,7 +70,7 @@ def read_muse(content: bytes, path: Path) -> Recording:
         recorded_at=recorded_at,
         age_years=_age(root),
         sex=sex_of(text_of(root, "patientdemographics/gender")),
-        paced=paced_in_words(_statements(root)),
+        paced=paced_in_statements(_statements(root)),
         remarks=(*remarks, *left_out(parts), *_marks(waveforms), *doubts),
     )
 

@@ -6,8 +6,10 @@ English words, and the SNOMED CT codes of paced rhythms. A 'wandering atrial pac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
+MAX_STATEMENTS, MAX_STATEMENT = 500, 500
 REACH = 120
 """A denial stands within so many characters of what it denies. It bounds the time that a long text takes."""
 
@@ -44,9 +46,14 @@ _DENIAL_BEFORE = re.compile(
 )
 _DENIAL_AFTER = re.compile(
     r"\s*(?:rhythm|spikes?|artefacts?|artifacts?|beats?|activity)?\s*(?:is|are|was|were|has been|have been)?\s*"
-    r"(?:not\b|absent|none|negative|excluded|ruled out|removed|explanted)",
+    r"(?:not\b(?!\s+(?:followed|captur|conduct|sens))|absent|none|negative|excluded|ruled out|removed|explanted)",
     re.IGNORECASE,
 )
+_UNKNOWN_AFTER = re.compile(r"\s*(?:status\s*)?(?:is\s*)?(?:unknown|undetermined)\b", re.IGNORECASE)
+_NATURAL = re.compile(
+    r"\b(?:wandering|ectopic|shifting|junctional|multifocal)\b[^.;,\n]{0,30}?\bpacemaker(?:\s+rhythm)?\b", re.IGNORECASE
+)
+"""A pacemaker of the heart's own, at another place than the sinus node."""
 _OWN_DENIAL = re.compile(r"(?:without|no)\b", re.IGNORECASE)
 
 
@@ -57,8 +64,13 @@ def paced_in_words(text: str) -> bool | None:
     """
     if _CODES.search(text):
         return True
-    said = [answer for clause in _CLAUSE_END.split(text) for answer in _answers(clause)]
+    said = [answer for clause in _CLAUSE_END.split(_NATURAL.sub(" ", text)) for answer in _answers(clause)]
     return any(said) if said else None
+
+
+def paced_in_statements(statements: Iterable[str]) -> bool | None:
+    """Return whether the statements of an interpretation say that a heart is paced."""
+    return paced_in_words("\n".join(statement[:MAX_STATEMENT] for statement in islice(statements, MAX_STATEMENTS)))
 
 
 def _answers(clause: str) -> Iterator[bool]:
@@ -72,6 +84,8 @@ def _answers(clause: str) -> Iterator[bool]:
     for mention in _MENTION.finditer(clause):
         before = clause[max(0, mention.start() - REACH) : mention.start()]
         after = clause[mention.end() : mention.end() + REACH]
+        if _UNKNOWN_AFTER.match(after):
+            continue
         denied = mention["denied"] or _OWN_DENIAL.match(mention[0]) or _DENIAL_BEFORE.search(before)
         yield not (denied or _DENIAL_AFTER.match(after))
 

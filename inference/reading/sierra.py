@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from schemas.ecg_record import Remark
 from schemas.errors import UnreadableFile
 
-from .patient import paced_in_words, sex_of, years_of
+from .pacing import paced_in_statements
+from .patient import sex_of, years_of
 from .recording import Recording
 from .sierra_beats import read_beats
 from .sierra_waveforms import NAME, read_waveforms
@@ -84,7 +85,7 @@ def _age(root: Element) -> float | None:
 def _paced(root: Element) -> bool | None:
     """Return what the patient's data say, or the interpretation. Detected pulses may be noise, and are not asked."""
     status = text_of(root, f"{PATIENT}/pacestatus").lower()
-    return True if status in PACED else False if status in NOT_PACED else paced_in_words(_statements(root))
+    return True if status in PACED else False if status in NOT_PACED else paced_in_statements(_statements(root))
 
 
 def _statements(root: Element) -> Iterator[str]:
