@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from needed import ECGS, needs_real_ecgs
 
@@ -143,7 +143,11 @@ def test_a_record_of_any_form_is_what_wfdb_takes_it_for(record, comments, end):
         text = ["# before", record_line, "", *lines, *(f"# {comment}" for comment in comments), ""]
         (folder / "r.hea").write_bytes(end.join(text).encode())
         header = read_header(folder / "r.hea")
-        theirs = by_wfdb(folder / "r.hea", ignore_skew=True)
+        try:
+            theirs = by_wfdb(folder / "r.hea", ignore_skew=True)
+        except ValueError:
+            assume(record_line.count(" ") >= 3)  # wfdb takes the padding of a 310 or 311 file for samples, and fails
+            raise
         is_plain = all(signal.samples_per_frame == 1 and signal.format in MOVED for signal in header.signals)
         moved = by_wfdb(folder / "r.hea").e_p_signal if is_plain else theirs.e_p_signal
         ours = read_stretch(header, folder / "r.hea") if any(map(is_lead, header.signals)) else None
