@@ -213,6 +213,11 @@ WARNINGS = {
     "lead_order": Explained("aVR, aVL and aVF fit better under each other's names.", "Check the leads' names."),
     "limb_lead_reversal": Explained("I and V6 oppose each other.", "Check for exchanged arm electrodes."),
     "paced": Explained("The patient has a pacemaker. The network knows few such ECGs.", "Read the ECG with care."),
+    "pacing_spikes": Explained(
+        "Pacing spikes are in the signal, at the rate and of the height in `numbers`. They are looked for at 500 Hz "
+        "and more; `quality.pacing` says whether they could be. The network knows few such ECGs.",
+        "Read the ECG with care.",
+    ),
     "longer_than_10s": Explained(
         "Only the first 10 s were screened, or other seconds if too many samples are missing in the first. `numbers` "
         "says which.",

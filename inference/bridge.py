@@ -7,6 +7,7 @@ network answers to what is left. docs/benchmarks.md has the figures.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +25,9 @@ CONTEXT_S = 0.2
 """So much of the signal before and after a gap is compared with the rest of the record."""
 EXPLAINED = 0.8
 """A lead is filled from other leads if they explain at least this share of its changes in the rest of the record."""
+MOST_SEARCHES = 20
+"""So many gaps of a record are filled from similar beats, so that a hostile record takes no longer than others. Gaps
+at one time in several leads are one."""
 RIDGE = 1e-4
 """Added to the powers of the leads, as a share of them, because the limb leads depend on each other."""
 
@@ -52,7 +56,7 @@ def _bridge_record(signals: Signals, rate_hz: float) -> Signals:
             unexplained[start, stop].append(lead)
         else:
             _fill(bridged, [lead], start, stop, weights @ _with_ends(bridged, start, stop))
-    for (start, stop), leads in unexplained.items():
+    for (start, stop), leads in islice(unexplained.items(), MOST_SEARCHES):
         if (source := _most_similar(bridged, missing, start, stop, round(CONTEXT_S * rate_hz))) is not None:
             _fill(bridged, leads, start, stop, _with_ends(bridged[leads], source, source + stop - start))
     return bridged

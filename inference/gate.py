@@ -18,6 +18,7 @@ from schemas.ecg_record import LEADS
 from schemas.errors import UnusableSignal
 from schemas.messages import QualityWarning
 
+from .pacing import MIN_RATE_HZ, find_spikes
 from .waveform import MAX_DURATION_S
 
 Signals: TypeAlias = NDArray[np.float32]
@@ -171,7 +172,7 @@ def _examine_chunk(signals: Signals, sample_rate_hz: float, limits: Limits) -> l
     stride = max(1, round(sample_rate_hz / LOOK_RATE_HZ))
     look = signals[..., ::stride].copy()
     rate_hz = sample_rate_hz / stride
-    with np.errstate(over="ignore", invalid="ignore"):  # absurd amplitudes are refused below
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # absurd amplitudes are refused below
         if not np.isfinite(signals).all():
             _judge_missing(verdicts, signals, sample_rate_hz, limits)
             look = _filled(look)
@@ -183,7 +184,17 @@ def _examine_chunk(signals: Signals, sample_rate_hz: float, limits: Limits) -> l
         _judge_amplitude(verdicts, changes, rate_hz, movements, limits)
         _judge_peaks(verdicts, look, (highest, lowest), limits)
         _judge_limb_leads(verdicts, changes, limits)
+        _judge_pacing(verdicts, signals, sample_rate_hz)
     return verdicts
+
+
+def _judge_pacing(verdicts: Sequence[Verdict], signals: Signals, rate_hz: float) -> None:
+    if rate_hz < MIN_RATE_HZ:
+        return
+    for index, spikes in find_spikes(signals, rate_hz):
+        sentence = f"pacing spikes, {spikes.per_minute:.0f} a minute: the network has seen few paced rhythms"
+        numbers = {"spikes_per_minute": spikes.per_minute, "amplitude_mv": spikes.amplitude_mv}
+        verdicts[index].doubt("pacing_spikes", sentence, **numbers)
 
 
 def miss_too_much(missing: NDArray[np.bool_], rate_hz: float, limits: Limits = LIMITS) -> NDArray[np.bool_]:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
 from schemas.errors import MalformedRecord, RecordError, UnusableSignal
-from schemas.messages import Quality
+from schemas.messages import Pacing, Quality
 from schemas.record_limits import BYTES_PER_SAMPLE
 
 from .bridge import bridge
 from .gate import LIMITS, TOO_MUCH_MISSING, Verdict, check_extent, examine, miss_too_much
 from .geometry import CROP_SAMPLES
 from .leads import arrange_leads
+from .pacing import MIN_RATE_HZ
 from .recording_time_doubt import doubt_time
 from .remarks import Elsewhere, remarks_on
 from .sample_layout import find_wrong_layouts
@@ -200,7 +201,14 @@ def _outcome(record: EcgRecord, verdict: Verdict, derived: tuple[str, ...], else
         sample_rate_hz=record.sample_rate_hz,
         duration_s=record.n_samples / record.sample_rate_hz,
         derived_leads=derived,
+        pacing=_pacing(record, verdict),
     )
+
+
+def _pacing(record: EcgRecord, verdict: Verdict) -> Pacing:
+    if record.sample_rate_hz < MIN_RATE_HZ:
+        return "not_assessable"
+    return "seen" if any(doubt.code == "pacing_spikes" for doubt in verdict.doubts) else "not_seen"
 
 
 def _millivolts(records: Sequence[EcgRecord], stretch: Stretch) -> NDArray[np.float32]:
@@ -217,7 +225,7 @@ def _millivolts(records: Sequence[EcgRecord], stretch: Stretch) -> NDArray[np.fl
 
 
 def _nowhere(refusal: UnusableSignal) -> UnusableSignal:
-    sentence = f"{refusal.detail}, and no other {LIMITS.min_duration_s:g} s of the record are without such a gap"
+    sentence = f"{refusal.detail}, and no other stretch of {LIMITS.min_duration_s:g} s will do"
     return UnusableSignal(sentence, code="nan_run", record_id=None, **refusal.numbers)
 
 

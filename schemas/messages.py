@@ -87,6 +87,9 @@ class QualityWarning(Message, frozen=True, kw_only=True):
     """The evidence: measurements by name, units in the names."""
 
 
+Pacing: TypeAlias = Literal["seen", "not_seen", "not_assessable"]
+
+
 class Quality(Message, frozen=True, kw_only=True):
     """What the gate saw of a record that was screened."""
 
@@ -94,9 +97,12 @@ class Quality(Message, frozen=True, kw_only=True):
     sample_rate_hz: float
     """Of the record, before resampling."""
     duration_s: float
-    """Of the whole record, at least 9 s; only the first 10 s are screened."""
+    """Of the whole record, at least 9 s; only the first 10 s are screened, or others if samples are missing there."""
     derived_leads: tuple[str, ...]
     """Leads that were computed from I and II because the record lacks them."""
+    pacing: Pacing = "not_assessable"
+    """Whether pacing spikes were seen in the signal. Below 500 Hz nobody can tell. Some recorders remove them, so
+    `not_seen` does not mean that there is no pacemaker."""
 
 
 class RiskReport(Message, frozen=True, kw_only=True):
