@@ -31,7 +31,7 @@ GOLDEN = HERE.parent / "schemas" / "golden"
 MAX_SEED_BYTES = 256 * 1024
 
 PYTHON_MESSAGE = re.compile(
-    r"object has no attribute|object is not|out of range|out of bounds|invalid literal|not subscriptable|unpack"
+    r"object has no attribute|object is not|out of range|out of bounds|invalid literal|not subscriptable|to unpack"
     r"|codec can't|cannot reshape|could not convert|unsupported operand|Traceback|must be str|positional argument"
     r"|NoneType|not enough values|buffer size must|KeyError|IndexError|ValueError|TypeError|<class |0x[0-9a-f]{8}"
 )
