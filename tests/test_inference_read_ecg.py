@@ -10,6 +10,7 @@ from test_inference_reading import write
 
 from inference.reading import formats
 from inference.reading.content import printable, why_unreadable
+from inference.reading.find_ecgs import walk
 from inference.reading.formats import Format
 from inference.reading.read_ecg import read_ecg, read_or_refuse
 from schemas.ecg_record import EcgRecord
@@ -59,6 +60,19 @@ def test_a_reader_that_breaks_is_a_fault_of_ours_in_our_words(tmp_path, monkeypa
     assert "report the format" in outcome.detail
     assert "Broken" in outcome.detail
     assert outcome.numbers == {"error": type(error).__name__, "format": "Broken"}
+
+
+def test_a_recognition_that_breaks_costs_one_file_and_ends_no_walk(tmp_path, monkeypatch):
+    def recognise(head):
+        raise IndexError(head)
+
+    monkeypatch.setattr(formats, "FORMATS", (Format("Broken", recognise, read_ecg),))
+    (tmp_path / "a").write_bytes(bytes(range(256)))
+    (tmp_path / "b.txt").write_bytes(b"")
+    found = list(walk([tmp_path]))
+    assert found[0] == tmp_path / "a"
+    assert [note.code for note in found[1:]] == ["empty_file"]
+    assert refused(tmp_path / "a")[0] == "reader_failed"
 
 
 def test_a_refusal_of_any_kind_by_a_reader_keeps_its_code(tmp_path, monkeypatch):

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from schemas.errors import UnreadableFile
+
 from .content import SPECIAL_FILE, head_of, why_unreadable
 from .file_note import PART, FileNote, passed_over, refusal_note
 from .other_content import name_other
@@ -166,7 +168,7 @@ def _judge_by_content(path: Path, wfdb: WfdbFolder) -> Found:
         return refusal_note(path, why_unreadable(path, error))
     if head and (other := name_other(head)):
         return passed_over(path, code=other.code, detail=other.sentence)
-    refusal = why_no_ecg(path, head)
+    refusal = _refusal_of(path, head)
     if refusal is None or _is_meant_for_an_ecg(path):
         return path
     if head and path.stem.lower() in wfdb.stems:
@@ -174,6 +176,13 @@ def _judge_by_content(path: Path, wfdb: WfdbFolder) -> Found:
     if refusal.wire_code == "missing_header":
         return refusal_note(path, refusal)
     return passed_over(path, code=refusal.wire_code, detail=refusal.detail)
+
+
+def _refusal_of(path: Path, head: bytes) -> UnreadableFile | None:
+    try:
+        return why_no_ecg(path, head)
+    except Exception:  # noqa: BLE001 -- one odd file must not end a walk: reading it says what broke
+        return None
 
 
 def _is_meant_for_an_ecg(path: Path) -> bool:

@@ -84,5 +84,8 @@ def _fault_of_ours(path: Path, error: Exception) -> UnreadableFile:
 def _taken_for(path: Path) -> str:
     if header_of(path):
         return "WFDB"
-    known = format_of(head_of(path))
+    try:
+        known = format_of(head_of(path))
+    except Exception:  # noqa: BLE001 -- what broke was the recognition
+        return "none of the formats"
     return known.name if known else "a format that ecgdatakit reads"
