@@ -146,10 +146,14 @@ def test_a_record_of_any_form_is_what_wfdb_takes_it_for(record, comments, end):
         try:
             theirs = by_wfdb(folder / "r.hea", ignore_skew=True)
         except ValueError:
-            assume(record_line.count(" ") >= 3)  # wfdb takes the padding of a 310 or 311 file for samples, and fails
+            assume(record_line.count(" ") >= 3)  # without a length, wfdb takes the padding of 310 for samples
             raise
         is_plain = all(signal.samples_per_frame == 1 and signal.format in MOVED for signal in header.signals)
-        moved = by_wfdb(folder / "r.hea").e_p_signal if is_plain else theirs.e_p_signal
+        try:
+            moved = by_wfdb(folder / "r.hea").e_p_signal if is_plain else theirs.e_p_signal
+        except ValueError:
+            assume(not any(skews))  # wfdb fails where the skew is long for so few samples
+            raise
         ours = read_stretch(header, folder / "r.hea") if any(map(is_lead, header.signals)) else None
     assert header.rate_hz == theirs.fs
     assert header.recorded_at == theirs.base_datetime
