@@ -68,6 +68,12 @@ REJECTIONS = {
         "record needs is absent, or has a type that Avro does not promote to ours. The sentence names the field.",
         "Correct the schema: start from `schemas/ecg_record.avsc`, and add fields of your own.",
     ),
+    "id_of_another_ecg": Explained(
+        "The record's id was used for another ECG before: another patient, other leads, another rate, gain or other "
+        "samples. That ECG keeps its report. This one was not answered by a report, because its report would have the "
+        "same id.",
+        "Give each ECG an id of its own, and publish this one again under it.",
+    ),
     "unreadable_file": Explained(
         "The file was taken for an ECG, and holds none that can be screened. The sentence says what it was taken for, "
         "and what was found.",

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from schemas.ecg_record import EcgRecord
-from schemas.errors import RecordError
+from schemas.errors import CardiacNetsError, RecordError
 from schemas.identity import alert_id, cine_seed, rejection_id, report_id, request_id
 from schemas.messages import Alert, CmrRequest, ModelReference, Quality, Rejection, Risk, RiskReport
 
@@ -77,7 +77,7 @@ def compose_rejection(refused: Refused, source: str, created_at: datetime) -> Re
     origin = refused.record or (error if isinstance(error, RecordError) else None)
     record_id = origin.record_id if origin else None
     return Rejection(
-        rejection_id=rejection_id(record_id or source, error.wire_code),
+        rejection_id=rejection_id(_subject(error) or record_id or source, error.wire_code),
         record_id=record_id,
         device_id=origin.device_id if origin else None,
         site=origin.site if origin else None,
@@ -87,6 +87,10 @@ def compose_rejection(refused: Refused, source: str, created_at: datetime) -> Re
         source=source,
         created_at=created_at,
     )
+
+
+def _subject(error: CardiacNetsError) -> str | None:
+    return error.subject if isinstance(error, RecordError) else None
 
 
 def odds(probability: float) -> float:

@@ -8,6 +8,7 @@
     │   ├── OversizedRecord       a size it has, or claims, is over a bound
     │   ├── UnknownSchema         the schema that the record names cannot be had
     │   ├── UnusableSchema        the schema that the record names cannot be resolved into ours
+    │   ├── IdOfAnotherEcg        the record's id was used for another ECG before
     │   ├── UnreadableFile        an ECG file that no reader understands
     │   └── UnusableSignal        the gate's verdict; its code is the gate's
     ├── TransientError        the moment: retried within bounds, then rejected
@@ -62,6 +63,7 @@ class RecordError(CardiacNetsError):
         record_id: the record's id, where its bytes could be read that far.
         device_id: the device that recorded it, where that is known.
         site: where it was recorded, where that is known.
+        subject: what the id of the rejection is derived from, where the record's id is not enough.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class RecordError(CardiacNetsError):
         self.record_id = record_id
         self.device_id: str | None = None
         self.site: str | None = None
+        self.subject: str | None = None
         self.numbers = {name: _as_evidence(value) for name, value in numbers.items()}
 
 
@@ -117,6 +120,12 @@ class UnusableSchema(RecordError):
     """The schema that the record names cannot be resolved into ours: a field is missing, or has another type."""
 
     code = "unusable_schema"
+
+
+class IdOfAnotherEcg(RecordError):
+    """The record's id was used for another ECG before: its report would have the id of that one's report."""
+
+    code = "id_of_another_ecg"
 
 
 class UnreadableFile(RecordError):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 import msgspec
 
 if TYPE_CHECKING:
+    from .ecg_record import EcgRecord
     from .messages import Alert, CmrResult, ModelReference
 
 NAMESPACE = UUID("c6d2a8a4-2f0b-5d0e-9a55-3a1b7c7f9e11")
 """Ours alone, and for ever: another one would give every record new ids."""
+ECG_DIGEST_BYTES = 16
 
 
 def report_id(record_id: str, model: ModelReference) -> str:
@@ -47,6 +50,18 @@ def resource_id(report_id: str, part: str) -> str:
 def rejection_id(subject: str, code: str) -> str:
     """Return the id of a rejection of `subject`: the record's id or, where it has none, its place in the topic."""
     return str(_uuid("rejection", subject, code))
+
+
+def ecg_digest(record: EcgRecord) -> bytes:
+    """Return 16 bytes that tell ECGs apart: the patient, the leads, the rate, the step and the samples.
+
+    How the samples were encoded makes no difference, nor does what is known of the recording beside them. The digest is
+    SHA-256's beginning, since processors have instructions for it.
+    """
+    what = (record.patient_id, record.leads, record.sample_rate_hz, record.microvolts_per_step)
+    digest = sha256(msgspec.json.encode(what), usedforsecurity=False)
+    digest.update(record.samples)
+    return digest.digest()[:ECG_DIGEST_BYTES]
 
 
 def cine_seed(record_id: str, model: ModelReference) -> int:

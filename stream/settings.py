@@ -181,6 +181,12 @@ class RedisSettings(_Group, frozen=True, kw_only=True, rename={"url": "redis", "
     """How long Redis has to answer."""
     waveform_ttl_s: Annotated[int, Meta(ge=60)] = 7 * 86_400
     """How long the ECG of a flagged record is kept for the dashboard."""
+    ecg_id_ttl_s: Annotated[int, Meta(ge=60)] = 8 * 86_400
+    """How long Redis remembers which ECG a record id belongs to: longer than a topic keeps its records. An id takes
+    about 150 bytes."""
+    ecg_id_wait_s: PositiveSeconds = 0.1
+    """How long a batch of ECGs may wait for Redis to say so. After that the worker goes by its own memory, and does not
+    ask again for 1 to 30 s."""
 
 
 class ModelSettings(_Group, frozen=True, kw_only=True):
@@ -206,6 +212,9 @@ class ScreeningSettings(_Group, frozen=True, kw_only=True):
     rebalance wait for them: set fewer for a network that takes a second a record."""
     engine_tries: Positive = 3
     """How often a record is tried on an engine that fails."""
+    known_ecgs: Annotated[int, Meta(ge=0)] = 100_000
+    """How many record ids a worker remembers in its own memory, about 300 bytes each. A record whose id belongs to
+    another ECG is rejected. 0 switches this check off."""
     engine_failures_in_a_row: Positive = 10
     """After this many records in a row whose tries all failed the engine is at fault: the worker ends, and rejects no
     further record."""

@@ -5,14 +5,20 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 from sample_cine import sample_cine
+from test_stream_known_ecgs import ecg
+from waiting import PATIENCE_S
 
+from schemas.ecg_message import EcgMessage
 from stream.cines.store import CineStore, RedisUnavailable
 from stream.demo.embedded_servers import embedded_redis
 from stream.redis_client import new_redis
+from stream.screening.known_ecgs import ClaimingEcg, KnownEcgs
+from stream.screening.metrics import Metrics
 from stream.screening.waveform_cache import waveform_key
 from stream.settings import RedisSettings
 
@@ -44,6 +50,16 @@ async def test_a_worker_may_store_waveforms_and_read_nothing(accounts):
         await redis.set(waveform_key("r1"), b"an ECG", ex=600)
         with pytest.raises(NoPermissionError):
             await redis.get(waveform_key("r1"))
+
+
+async def test_a_worker_may_claim_the_ids_of_ecgs_and_see_who_owns_them(accounts):
+    settings = msgspec.structs.replace(accounts["worker"], ecg_id_wait_s=PATIENCE_S)
+    ecgs = [ClaimingEcg(EcgMessage(b""), ecg(seed=seed)) for seed in (0, 1)]
+    metrics = Metrics()
+    async with KnownEcgs(settings, metrics, limit=10) as known:
+        known.look_up(ecgs)
+        assert [await one.claim.is_foreign() for one in ecgs] == [False, True]
+    assert metrics.registry.get_sample_value("cardiacnets_unshared_ecg_ids_total") == 0
 
 
 async def test_a_cmr_worker_may_claim_store_find_and_prolong_cines_and_see_no_ecg(accounts):

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from inference.export import untrained_manifest
 from inference.readout import Readout
-from inference.report import compose_alerts, compose_cmr_request, compose_report, odds_ratio
+from inference.report import compose_alerts, compose_cmr_request, compose_rejection, compose_report, odds_ratio
+from inference.screener import Refused
 from schemas.ecg_record import LEADS, EcgRecord
+from schemas.errors import IdOfAnotherEcg
 from schemas.identity import alert_id, cine_seed, report_id, request_id
 from schemas.messages import (
     Alert,
@@ -187,3 +189,12 @@ def test_a_report_and_its_alerts_say_which_device_recorded_the_ecg_and_where():
     report = report_with((0.9, 0.5))
     assert (report.device_id, report.site) == ("cart-1", "ward 3")
     assert [(alert.device_id, alert.site) for alert in compose_alerts(report)] == [("cart-1", "ward 3")]
+
+
+def test_a_rejection_whose_record_id_is_not_enough_has_the_id_of_its_subject():
+    refusals = [IdOfAnotherEcg("used before", record_id=RECORD.record_id) for _ in range(3)]
+    for refusal, subject in zip(refusals, ("r/1", "r/1", "r/2"), strict=True):
+        refusal.subject = subject
+    first, again, third = (compose_rejection(Refused(RECORD, refusal), "t/0/1", NOW) for refusal in refusals)
+    assert first.rejection_id == again.rejection_id != third.rejection_id
+    assert {first.record_id, third.record_id} == {RECORD.record_id}

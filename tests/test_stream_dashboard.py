@@ -17,9 +17,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from starlette.requests import Request
 from waiting import PATIENCE_S
 
+from inference.report import compose_rejection
+from inference.screener import Refused
 from schemas.codec import encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
-from schemas.errors import UnusableSignal
+from schemas.errors import IdOfAnotherEcg, UnusableSignal
 from schemas.messages import Acknowledgement, CmrRequest, Rejection, Risk, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK, ECG_REJECTED, ECG_RISK
 from stream.cines.store import RedisUnavailable
@@ -179,6 +181,16 @@ def test_an_alert_whose_ecg_tells_an_implausible_time_is_no_news(case, recorded_
     alert = msgspec.structs.replace(case.alerts[0], recorded_at=recorded_at)
     (row,) = feed_all(new_state(), [(ECG_ALERTS, b"x", alert)]).alerts.all()
     assert (row.late, row.doubtful) == (late, doubtful)
+
+
+def test_a_rejection_of_another_ecg_under_its_id_leaves_the_first_patients_row_as_it_is(case):
+    state = feed_all(new_state(), case.messages())
+    page, rows = compose_page(state, case.record.record_id), state.records.rows(10)
+    refused = Refused(case.record, IdOfAnotherEcg("used before", record_id=case.record.record_id))
+    feed_all(state, [(ECG_REJECTED, b"x", compose_rejection(refused, "t/0/1", NOW))])
+    assert compose_page(state, case.record.record_id) == page
+    assert state.records.rows(10) == rows
+    assert [rejection.code for rejection in state.rejections.find(10)] == ["id_of_another_ecg"]
 
 
 def test_a_clock_that_is_ahead_gives_no_latency_and_no_report_of_tomorrow(case):

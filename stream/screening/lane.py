@@ -3,7 +3,8 @@
 Each record passes four steps. Several records are in each step at once.
 
 1. accept       wait for room (the bound on memory), then hand the message to the batcher
-2. settle       wait for the answer: a screening or a refusal. A failed engine is tried again, within bounds
+2. settle       wait for the answer: a screening or a refusal. A failed engine is tried again, within bounds. An ECG
+                whose id belongs to another ECG is refused
 3. publish      hand the answer's messages to the producer
 4. acknowledge  after the broker has confirmed every message, in the order of arrival. Faust commits across a gap of
                 one offset, so a later record must never be acknowledged before an earlier one
@@ -23,8 +24,11 @@ from typing import Any, Protocol
 from engines.batcher import Batcher, Lane
 from inference.screener import ReceivedEcg, Refused, ScreenedOrRefused
 from schemas.ecg_message import ecg_message
-from schemas.errors import EngineFailed, RegistryUnavailable, ShuttingDown, TransientError
+from schemas.errors import EngineFailed, IdOfAnotherEcg, RegistryUnavailable, ShuttingDown, TransientError
+from schemas.identity import ecg_digest
 from stream.runtime.event import Event, Tries
+
+from .known_ecgs import ClaimingEcg
 
 REGISTRY_TRIES = Tries(limit=6, backoff_s=1.0)
 """Half a minute in all: a registry that restarts must not cost a record its screening."""
@@ -33,7 +37,7 @@ REGISTRY_TRIES = Tries(limit=6, backoff_s=1.0)
 @dataclass(slots=True)
 class _Pending:
     event: Event
-    ecg: ReceivedEcg
+    ecg: ClaimingEcg
     screening: asyncio.Future[ScreenedOrRefused]
 
 
@@ -96,12 +100,12 @@ class ScreeningLane:
     async def _accept(self, event: Event) -> None:
         await self._places.acquire()
         self.held += 1
-        ecg = ReceivedEcg(ecg_message(event.value, event.headers))
+        ecg = ClaimingEcg(ecg_message(event.value, event.headers))
         self._accepted.put_nowait(_Pending(event, ecg, await self._batcher.admit(ecg, lane=self._lane)))
 
     async def _answer(self) -> None:
         while pending := await self._accepted.get():
-            outcome = await self._settle(pending)
+            outcome = await _of_one_ecg(pending.ecg, await self._settle(pending))
             self._published.put_nowait((pending.event, await self._publisher.publish(pending.event, outcome)))
         self._published.put_nowait(None)
 
@@ -153,6 +157,20 @@ class ScreeningLane:
             self.held -= 1
             self.finished += 1
             self._places.release()
+
+
+async def _of_one_ecg(ecg: ClaimingEcg, outcome: ScreenedOrRefused) -> ScreenedOrRefused:
+    """Return the answer, or the refusal of an ECG whose id belongs to another ECG."""
+    if isinstance(outcome, Refused) or ecg.claim is None or not await ecg.claim.is_foreign():
+        return outcome
+    record = outcome.record
+    refusal = IdOfAnotherEcg(
+        f"record id {record.record_id} was already used for another ECG: give each ECG its own id",
+        record_id=record.record_id,
+    )
+    # Of a third ECG under this id the rejection has an id of its own.
+    refusal.subject = f"{record.record_id}/{ecg_digest(record).hex()}"
+    return Refused(record, refusal)
 
 
 async def _outcome(pending: _Pending) -> ScreenedOrRefused:

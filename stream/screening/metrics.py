@@ -41,6 +41,17 @@ class Metrics:
             ["lane"],
             registry=r,
         )
+        self.ecg_ids = Counter(
+            "cardiacnets_ecg_ids",
+            "Record ids of ECGs that passed the gate: new, repeated with the same ECG, or foreign, another ECG's",
+            ["outcome"],
+            registry=r,
+        )
+        self.unshared_ids = Counter(
+            "cardiacnets_unshared_ecg_ids",
+            "Record ids that were checked in this process alone, because Redis did not answer",
+            registry=r,
+        )
         self.held = Gauge("cardiacnets_held_records", "Records accepted and not yet acknowledged", ["lane"], registry=r)
         self.lag = Gauge("cardiacnets_lag_records", "Records on the topic not yet acknowledged", ["topic"], registry=r)
         self.waveforms = Counter(

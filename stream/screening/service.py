@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 from engines.batcher import Batcher, Lane
 from inference.screener import PreparedBatch, ReceivedEcg, ScreenedOrRefused, Screener
+from schemas.messages import Quality
 from stream.broker.clients import LANE_TOPICS
 from stream.runtime.event import Tries
 from stream.runtime.topic_service import TopicService
@@ -15,6 +16,7 @@ from stream.settings import Settings
 
 from .alert_suppression import AlertSuppressor
 from .answer_publisher import SOURCE, AnswerPublisher
+from .known_ecgs import ClaimingEcg, KnownEcgs
 from .lane import ScreeningLane
 from .metrics import Metrics
 from .waveform_cache import WaveformCache
@@ -72,6 +74,8 @@ class ScreeningService(TopicService):
 
     async def _start_parts(self, stack: AsyncExitStack) -> Batcher[Any, Any, Any]:
         self._waveforms = await stack.enter_async_context(WaveformCache(self._settings.redis, self.metrics))
+        known = KnownEcgs(self._settings.redis, self.metrics, limit=self._settings.screening.known_ecgs)
+        self._known_ecgs = await stack.enter_async_context(known)
         self._batcher: Batcher[ReceivedEcg, PreparedBatch, ScreenedOrRefused] = await stack.enter_async_context(
             self._new_batcher()
         )
@@ -81,12 +85,21 @@ class ScreeningService(TopicService):
 
     def _new_batcher(self) -> Batcher[ReceivedEcg, PreparedBatch, ScreenedOrRefused]:
         return Batcher(
-            prepare=self._screener.prepare_received,
+            prepare=self._prepare,
             run=self._screener.run,
             max_batch=self._settings.screening.max_batch,
             max_queue=self._settings.screening.max_queue,
             drain_s=self._settings.process.drain_s,
         )
+
+    def _prepare(self, ecgs: Sequence[ReceivedEcg]) -> PreparedBatch:
+        """Prepare a batch, and begin to look up the ids of those that passed the gate."""
+        batch = self._screener.prepare_received(ecgs)
+        passed = zip(ecgs, batch.outcomes, strict=True)
+        self._known_ecgs.look_up(
+            [ecg for ecg, outcome in passed if isinstance(ecg, ClaimingEcg) and isinstance(outcome, Quality)]
+        )
+        return batch
 
     def _close(self) -> None:
         self._screener.engine.close()
