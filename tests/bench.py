@@ -6,11 +6,13 @@
 4. latency from publish to report at half of (2)
 5. the worker's resident memory over backlogs of 2,000 and 20,000 records
 6. screening while a cmr-worker draws cines at its lower priority: records a second, and records a second of processor
+7. reading WFDB files, as we do and as `wfdb` does, and publishing them: processor time of this process a record
 """
 
 import argparse
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import sys
@@ -26,11 +28,13 @@ from engines.batcher import Lane
 from inference.bundle import default_bundle, load_bundle
 from inference.intake import take_in
 from inference.open_engine_for_bundle import open_chosen_engine
+from inference.reading.find_ecgs import find_ecgs
+from inference.reading.read_ecg import read_ecg
 from schemas.codec import encode_ecg
 from schemas.messages import RiskReport, decode_message
 from schemas.topics import ECG_RISK, record_key
 from stream.broker.clients import ensure_topics, new_consumer
-from stream.broker.ecg_publisher import EcgPublisher
+from stream.broker.ecg_publisher import EcgPublisher, publish_files
 from stream.broker.rate_limit import Pace
 from stream.demo.account import latency
 from stream.demo.child_process import Child
@@ -38,6 +42,7 @@ from stream.demo.embedded_servers import embedded_broker, embedded_redis, free_p
 from stream.demo.stage import await_worker, start_worker
 from stream.settings import PREFIX, Settings
 from training.simulation.ecg import generate_ecgs
+from training.simulation.simulate_cohort import write_wfdb
 
 FULL = {
     "records": 800,
@@ -47,6 +52,7 @@ FULL = {
     "warm": 40,  # answers left out at the start of a measured backlog: joining the group, first batches
     "watched_from": 400,  # answers before the memory is looked at
     "looks": 20,
+    "files": 100,
     "poll_s": 1.0,  # seldom, so that reading costs the measured processes little
     "most_per_s": 1e6,
     "settings": {},
@@ -59,6 +65,7 @@ SMOKE = {
     "warm": 2,
     "watched_from": 8,
     "looks": 2,
+    "files": 4,
     "poll_s": 0.1,
     "most_per_s": 40.0,
     "settings": {"engine": "onnxruntime", "rebalance_timeout_s": 2.0},
@@ -81,6 +88,8 @@ def main():
         results |= memory(options, values, show)
     if options.only in (None, "generation"):
         results |= generation(options, show)
+    if options.only in (None, "reading"):
+        results |= reading(options, show)
     if options.json:
         print(json.dumps(results))
 
@@ -92,7 +101,7 @@ def read_options():
     parser.add_argument("--seconds", type=float, help="length of each engine and latency measurement (15)")
     parser.add_argument("--backlogs", type=int, nargs=2, help="of the memory measurement (2000 20000)")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", choices=["throughput", "latency", "memory", "generation"])
+    parser.add_argument("--only", choices=["throughput", "latency", "memory", "generation", "reading"])
     parser.add_argument(
         "--smoke", action="store_true", help="run every part on a few records: the figures mean nothing"
     )
@@ -293,6 +302,59 @@ def screen_backlog(options, settings, folder, first):
         stamps = asyncio.run(answer_times(options, settings, first + options.records, worker))
         spent = processor_seconds(process) - before
     return steady_rate(options, np.sort(stamps)[first:]), options.records / spent
+
+
+def reading(options, show):
+    """Return the processor time of reading and encoding a record, against `wfdb`, and of publishing it."""
+    import wfdb
+
+    with tempfile.TemporaryDirectory() as name:
+        write_wfdb(Path(name) / "ecgs", options.files, seed=7, processes=1)
+        paths = list(find_ecgs([Path(name)]))
+        records = list(map(read_ecg, paths))
+        stems = [str(path.with_suffix("")) for path in paths]
+        works = {
+            "ours": functools.partial(each, read_ecg, paths),
+            "wfdb": functools.partial(each, wfdb.rdrecord, stems),
+            "encoding": functools.partial(each, encode_ecg, records),
+        }
+        ms = {work: 1e3 * spent / options.files for work, spent in in_turns(works, options.seconds).items()}
+        ms["publishing"] = 1e3 * publishing(options, Path(name)) / options.files
+    show(f"reading a record        {ms['ours']:8.2f} ms of processor (wfdb alone {ms['wfdb']:.2f})")
+    show(f"wfdb / reading          {ms['wfdb'] / ms['ours']:8.2f}   (aim: at least 2)")
+    show(f"encoding a record       {ms['encoding']:8.2f} ms of processor")
+    show(
+        f"publishing a file       {ms['publishing']:8.2f} ms of processor, {1e3 / ms['publishing']:.0f} a second of it"
+    )
+    return {"processor_ms": ms, "wfdb_of_reading": ms["wfdb"] / ms["ours"]}
+
+
+def each(work, things):
+    """Do the work with each of the things."""
+    for thing in things:
+        work(thing)
+
+
+def in_turns(works, seconds):
+    """Return the processor seconds of each work: the median of its turns. The works take turns for so many seconds."""
+    spent, until = {name: [] for name in works}, time.perf_counter() + seconds
+    while not all(spent.values()) or time.perf_counter() < until:
+        for name, work in works.items():
+            before = time.process_time()
+            work()
+            spent[name].append(time.process_time() - before)
+    return {name: float(np.median(turns)) for name, turns in spent.items()}
+
+
+def publishing(options, folder):
+    """Return the processor seconds in which this process reads, encodes and publishes the files of a folder."""
+    with servers(options) as (settings, _):
+        before = time.process_time()
+        sent = asyncio.run(publish_files(settings.kafka, [folder], lane=Lane.REALTIME))
+        spent = time.process_time() - before
+    if sent.published != options.files:
+        raise SystemExit(f"{sent.published} of {options.files} files were published: {sent.trouble}")
+    return spent
 
 
 def processor_seconds(process):

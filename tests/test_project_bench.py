@@ -23,6 +23,10 @@ FIGURES = (
     "beside drawn cines ",
     "processor for cines ",
     "beside / alone ",
+    "reading a record ",
+    "wfdb / reading ",
+    "encoding a record ",
+    "publishing a file ",
 )
 
 pytestmark = pytest.mark.servers

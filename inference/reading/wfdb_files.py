@@ -166,7 +166,8 @@ def _respelled(path: Path) -> Path:
         return path
     wanted = unicodedata.normalize("NFC", path.name)
     try:
-        names = [entry.name for entry in itertools.islice(os.scandir(path.parent), MAX_FOLDER_ENTRIES)]
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in itertools.islice(entries, MAX_FOLDER_ENTRIES)]
     except OSError:
         return path
     alike = (name for name in names if unicodedata.normalize("NFC", name) in {wanted, wanted + COMPRESSED})
