@@ -70,7 +70,7 @@ FOREIGN = {
     "base64 for addresses": (base64.urlsafe_b64encode(VALUE), "base64", "itself"),
     "base64 as a JSON string": (b'"' + base64.b64encode(VALUE) + b'"', "base64", "itself"),
     "base64 of a framed one": (base64.b64encode(encode_ecg(RECORD, schema_id=7)), "base64", "itself"),
-    "gzip": (gzip.compress(VALUE), "gzip", "let Kafka compress"),
+    "gzip": (gzip.compress(VALUE, mtime=0), "gzip", "let Kafka compress"),
     "zlib": (zlib.compress(VALUE), "zlib", "let Kafka compress"),
     "zlib, quick": (zlib.compress(VALUE, 1), "zlib", "let Kafka compress"),
     "zstd": (zstandard.compress(VALUE), "zstd", "let Kafka compress"),
