@@ -117,7 +117,7 @@ def test_a_folder_is_published_and_what_holds_no_ecg_is_named(tmp_path, servers)
     assert (report.record_id, report.patient_id) == ("49900016", "19900016")
 
 
-def test_what_would_be_taken_for_another_record_and_what_is_too_large_is_named_and_the_rest_goes_on(tmp_path, servers):
+def test_what_would_be_taken_for_another_record_is_named_and_the_rest_goes_on(tmp_path, servers):
     folder = tmp_path / "archive"
     for place, seed in (("a", 1), ("b", 2), ("c", 1)):  # c is a copy of a; b has another patient under its name
         write_wfdb(folder / place, 1, seed, processes=1)
@@ -134,14 +134,10 @@ def test_what_would_be_taken_for_another_record_and_what_is_too_large_is_named_a
         done = run("publish", folder, "--json", environment=as_environment(there.settings))
     assert done.returncode == 1
     sent = json.loads(done.stdout)
-    assert sent["published"] == 2, done.stderr
+    assert sent["published"] == 3, done.stderr
     reasons = {note["path"]: note["detail"] for note in sent["first_notes"]}
-    assert (sent["refused"], sent["taken_with_a_note"]) == (
-        {"doubled_id": 1, "oversized_record": 1},
-        {"doubled_record": 1},
-    )
+    assert (sent["refused"], sent["taken_with_a_note"]) == ({"doubled_id": 1}, {"doubled_record": 1})
     assert "record id ecg" in reasons[str(folder / "b" / "ecg.hea")]
-    assert "bytes" in reasons[str(folder / "long.hea")]
 
 
 def test_a_worker_without_a_broker_says_so_and_fails():
