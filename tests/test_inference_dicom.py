@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from needed import ECGS, needs_real_ecgs
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     AmbulatoryECGWaveformStorage,
@@ -351,13 +352,27 @@ def test_an_age_is_read_in_its_unit(written, years):
         ("10370003", "Rhythm from artificial pacing", True),
         ("2:9999", "MDC_ECG_BEAT_V_PACED", True),
         ("P", "Pacemaker spike", True),
-        ("P", "No pacemaker", None),
+        ("P", "Pacemaker", True),
+        ("P", "No pacemaker", False),
+        ("P", "Pacemaker: no", False),
+        ("P", "Pacing status unknown", None),
+        ("P", "No ST elevation, ventricular paced rhythm", True),
+        ("441509002", "Cardiac pacemaker in situ", True),
         ("5.13.5-7", "PR Interval", None),
     ],
 )
 def test_pacing_is_known_from_coded_annotations(code, meaning, paced):
     annotation = coded("x")
     annotation.ConceptNameCodeSequence = Sequence([coded(code, "SCT", meaning)])
+    assert record_of(dicom(group(STEPS), WaveformAnnotationSequence=Sequence([annotation]))).paced is paced
+
+
+@pytest.mark.parametrize(
+    ("text", "paced"), [("Ventricular paced rhythm", True), ("Rhythm is not paced", False), ("Sinus rhythm", None)]
+)
+def test_pacing_is_known_from_the_text_of_an_interpretation(text, paced):
+    annotation = Dataset()
+    annotation.UnformattedTextValue = text
     assert record_of(dicom(group(STEPS), WaveformAnnotationSequence=Sequence([annotation]))).paced is paced
 
 

@@ -72,6 +72,12 @@ def test_one_statement_of_pacing_among_denials_is_heard():
     assert paced_in_statements(["Previously not paced", "Atrial-paced rhythm"]) is True
 
 
+def test_a_denial_of_many_short_words_is_answered_at_once():
+    assert paced_in_words(f"no {'a ' * 50}visible paced beat") is False
+    assert paced_in_words(f"no {'a ' * 50}rhythm but that of a paced heart") is True
+    assert paced_in_words(f"no {'a ' * 50}x paced") is True
+
+
 @given(st.lists(st.text(st.sampled_from(" nopacedmkrtigwuv-:.,ot0")), max_size=5))
 def test_any_text_is_answered(statements):
     assert paced_in_statements(statements) in {True, False, None}

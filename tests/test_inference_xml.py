@@ -4,6 +4,7 @@ import base64
 import json
 import warnings
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import made_xml
@@ -37,6 +38,7 @@ from inference.reading.assemble import assemble
 from inference.reading.content import HEAD_BYTES
 from inference.reading.formats import format_of
 from inference.reading.read_ecg import read_ecg
+from inference.reading.xml_content import MAX_ATTRIBUTES, parse_xml
 from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, MISSING_SAMPLE
 from schemas.errors import UnreadableFile
@@ -510,6 +512,14 @@ def test_any_encoding_that_is_named_or_marked_is_read(read, encoding):
     record = read(muse(muse_waveform(), demographics=UMLAUT, encoding=encoding))
     np.testing.assert_array_equal(steps(record), counts(EIGHT, 2500))
     assert record.age_years == 61
+
+
+def test_a_content_that_is_nearly_all_spaces_or_attributes_is_answered_at_once():
+    spaces = b"<restingecg>" + b" " * 2_000_000 + b"</restingecg>"
+    assert parse_xml(spaces, Path("x.xml"), "MUSE XML").tag == "restingecg"
+    attributes = b"<restingecg " + b" ".join(b'a%d=""' % number for number in range(MAX_ATTRIBUTES + 1)) + b"/>"
+    with pytest.raises(UnreadableFile, match="attributes"):
+        parse_xml(attributes, Path("x.xml"), "MUSE XML")
 
 
 @pytest.mark.parametrize("encoding", ["gb2312", "gb18030", "shift_jis", "euc-kr", "big5"])

@@ -21,6 +21,7 @@ from schemas.errors import UnreadableFile
 
 from .dicom_content import MAX_BESIDE_WAVEFORMS, beside_waveforms, inflated, refuse_crowded
 from .dicom_samples import DTYPES, Codes, decoded, missing_in, values_of
+from .pacing import paced_in_words
 from .patient import plausible_age, sex_of
 from .recording import Channel, Part, Recording
 from .units import millivolts_per
@@ -51,10 +52,6 @@ LEAD_CODE = re.compile(r"(?:2:|5\.6\.3-9-)0*[1-9]\d*|MDC_ECG_LEAD_\w+")
 """A code that says which lead a channel is, of the 12 or another one: its words and labels are not asked then."""
 YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 DATE_TIME = re.compile(r"(\d{8})(\d{2})(\d{2})(?:(\d{2})(?:\.(\d{1,6}))?)?([+-]\d{4})?")
-PACING = re.compile(r"\b(?:paced|pacing|pacemaker)\b", re.IGNORECASE)
-NEGATION = re.compile(r"\b(?:no|not|non|without|absent|un)\b", re.IGNORECASE)
-PACING_CODES = frozenset({"10370003", "251266004", "251268003", "441509002"})
-"""SNOMED CT: pacing rhythm, ventricular pacing, atrial pacing, pacemaker in place."""
 MAX_CHANNELS = 1024
 MAX_LABEL = 64
 """DICOM's own bound of a label's characters."""
@@ -123,7 +120,7 @@ def _recording(found: Dataset, path: Path) -> Recording:
         recorded_at=_recorded_at(found),
         age_years=_age(found),
         sex=sex_of(_text(found, "PatientSex")),
-        paced=True if any(map(_says_paced, _annotations(found, groups))) else None,
+        paced=paced_in_words("\n".join(_statements(found, groups))),
         remarks=tuple(remark for group in groups for remark in group.remarks),
     )
 
@@ -290,19 +287,14 @@ def _age(found: Dataset) -> float | None:
     return plausible_age(int(written[1]) * YEARS[written[2]]) if written else None
 
 
-def _annotations(found: Dataset, groups: Sequence[_Group]) -> Iterator[Dataset]:
+def _statements(found: Dataset, groups: Sequence[_Group]) -> Iterator[str]:
+    """Yield what the annotations say, in words and by codes."""
     for holder in (found, *(group.item for group in groups)):
-        yield from _items(holder, "WaveformAnnotationSequence")
-
-
-def _says_paced(annotation: Dataset) -> bool:
-    coded = [item for name in ("ConceptNameCodeSequence", "ConceptCodeSequence") for item in _items(annotation, name)]
-    return any(_is_pacing(_text(item, "CodeValue"), _text(item, "CodeMeaning")) for item in coded)
-
-
-def _is_pacing(code: str, meaning: str) -> bool:
-    words = f"{code} {meaning}".replace("_", " ")
-    return code in PACING_CODES or bool(PACING.search(words) and not NEGATION.search(words))
+        for annotation in _items(holder, "WaveformAnnotationSequence"):
+            yield _text(annotation, "UnformattedTextValue")
+            for name in ("ConceptNameCodeSequence", "ConceptCodeSequence"):
+                for item in _items(annotation, name):
+                    yield from (_text(item, word).replace("_", " ") for word in ("CodeValue", "CodeMeaning"))
 
 
 def _items(holder: Dataset, name: str) -> Sequence[Dataset]:

@@ -13,8 +13,8 @@ MAX_STATEMENTS, MAX_STATEMENT = 500, 500
 REACH = 120
 """A denial stands within so many characters of what it denies. It bounds the time that a long text takes."""
 
-_CODES = re.compile(r"\b(?:10370003|251266004|251268003)\b")
-"""SNOMED CT: pacing rhythm, ventricular pacing, atrial pacing."""
+_CODES = re.compile(r"\b(?:10370003|251266004|251268003|441509002)\b")
+"""SNOMED CT: pacing rhythm, ventricular pacing, atrial pacing, pacemaker in place."""
 _CLAUSE_END = re.compile(r"[.;,\n]|\bbut\b", re.IGNORECASE)
 _DEVICE = (
     r"(?:implanted|permanent|temporary|artificial|electronic|dual[ -]chamber|single[ -]chamber|demand|ddd|vvi|aai)"
@@ -36,12 +36,13 @@ _MENTION = re.compile(
     r"|^\W*(?:cardiac\s+)?pacemaker\W*$",
     re.IGNORECASE,
 )
+# No word below may fit two alternatives: a row of n such words would be tried in 2**n ways.
 _DENIAL_BEFORE = re.compile(
     r"(?:n't|\b(?:no|not|non|without|w/o|never|denies|absent|absence of|lack of|free of|negative for|neither|nor))"
     r"[\s-]+"
     r"(?:(?:an?|any|the|being|longer|currently|yet|evidence|signs?|indication|history|of|for|known|visible|apparent"
     r"|obvious|atrial|ventricular|atrially|ventricularly|atrioventricular|biventricular|av|unipolar|bipolar|sequential"
-    rf"|intermittent|intermittently|cardiac|or|and|a|v|{_DEVICE})[\s-]+)*$",
+    rf"|intermittent|intermittently|cardiac|or|and|v|{_DEVICE})[\s-]+)*$",
     re.IGNORECASE,
 )
 _DENIAL_AFTER = re.compile(

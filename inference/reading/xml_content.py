@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 MAX_ELEMENTS = 400_000
+MAX_ATTRIBUTES = 1_000_000
 MAX_DEPTH = 100
 MAX_NUMBER_CHARACTERS = 40
 MAX_LABEL_CHARACTERS = 64
@@ -37,7 +38,7 @@ ENCODINGS = re.compile(
 )
 """Encodings of which the first 128 characters are ASCII, and that a file may name."""
 
-_DECLARATION = re.compile(r"\s*<\?xml\b[^>]*\?>")
+_DECLARATION = re.compile(r"<\?xml\b[^>]*\?>")
 _DECLARED = re.compile(rb"""\s*<\?xml\b[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']""")
 _PROLOG = re.compile(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(?:\[[^\]]*\]\s*)?>|\s+", re.DOTALL)
 _NAME = re.compile(r"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")
@@ -62,9 +63,12 @@ def parse_xml(content: bytes, path: Path, taken_for: str) -> Element:
         UnreadableFile: the content is not XML, is too large, or declares entities, which could be an attack.
     """
     begun = f"{path} was taken for {taken_for}"
-    if content.count(b"<") > 2 * MAX_ELEMENTS:
-        raise UnreadableFile(f"{begun}, but has more than {MAX_ELEMENTS:,} elements: not a 12-lead ECG at rest")
-    text = _DECLARATION.sub("", _text_of(content).lstrip("\ufeff"), count=1).strip()
+    if content.count(b"<") > 2 * MAX_ELEMENTS or content.count(b"=") > MAX_ATTRIBUTES:
+        most = f"{MAX_ELEMENTS:,} elements, or than {MAX_ATTRIBUTES:,} attributes"
+        raise UnreadableFile(f"{begun}, but has more than {most}: not a 12-lead ECG at rest")
+    text = _text_of(content).lstrip("\ufeff").strip()
+    if declaration := _DECLARATION.match(text):
+        text = text[declaration.end() :].lstrip()
     try:
         root: Element = fromstring(text)
     except ParseError as error:
