@@ -144,6 +144,19 @@ def test_a_compressed_header_and_files_in_capitals_are_one_record(tmp_path):
     assert judged(tmp_path) == (["100.hea.gz"], {"100.DAT": PART, "100.ATR": PART})
 
 
+@pytest.mark.parametrize("name", ["./100.dat", "signals/100.dat", "signals/raw/100.dat"])
+def test_a_signal_file_may_be_named_with_its_folder(tmp_path, name):
+    header = write(tmp_path)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    header.with_suffix(".dat").rename(tmp_path / name)
+    header.write_text(header.read_text().replace("100.dat", name))
+    write(tmp_path / "signals" / "raw" if "raw" in name else tmp_path, name="200")
+    ecgs, codes = judged(tmp_path)
+    assert codes[os.path.normpath(name)] == PART
+    assert len(ecgs) == 2
+    assert set(codes.values()) == {PART}
+
+
 def test_a_signal_file_without_its_header_is_refused(tmp_path):
     write(tmp_path).unlink()
     assert judged(tmp_path) == ([], {"100.dat": "missing_header"})

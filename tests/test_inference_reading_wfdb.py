@@ -239,7 +239,7 @@ def test_a_header_makes_us_read_nothing_outside_its_folder(tmp_path, elsewhere):
         (folder / "100.dat").write_bytes(STEPS.T.tobytes())
     lines = [signal_line(elsewhere, lead) for lead in LEADS]
     said = refused(write_header(tmp_path / "ecg" / "r.hea", "r 12 500 5000", lines))
-    assert f"{elsewhere!r}, which lies elsewhere: put the file beside the header" in said
+    assert f"{elsewhere!r}, which lies outside the header's folder: put the file beside the header" in said
 
 
 def test_a_signal_file_may_lie_in_a_folder_below(tmp_path):
@@ -247,6 +247,36 @@ def test_a_signal_file_may_lie_in_a_folder_below(tmp_path):
     (tmp_path / "signals" / "r.dat").write_bytes(STEPS.T.tobytes())
     lines = [signal_line("signals/r.dat", lead) for lead in LEADS]
     assert read_ecg(write_header(tmp_path / "r.hea", "r 12 500 5000", lines)).samples == STEPS.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("named", "on_disk"),
+    [("r.dat", "r.DAT"), ("r.dat", "R.DAT"), ("R.DAT", "r.dat"), ("below/r.dat", "below/R.dat"), ("r.dat", "R.DAT.GZ")],
+)
+def test_a_name_in_other_capitals_is_the_same_name_where_one_file_has_it(tmp_path, named, on_disk):
+    (tmp_path / "below").mkdir()
+    stored = STEPS.T.tobytes()
+    (tmp_path / on_disk).write_bytes(gzip.compress(stored) if on_disk.endswith(".GZ") else stored)
+    header = write_header(tmp_path / "r.hea", "r 12 500 5000", [signal_line(named, lead) for lead in LEADS])
+    assert read_ecg(header).samples == STEPS.tobytes()
+
+
+def test_of_two_names_that_differ_in_capitals_neither_is_guessed(tmp_path):
+    for name in ("r.DAT", "R.dat"):
+        (tmp_path / name).write_bytes(STEPS.T.tobytes())
+    header = write_header(tmp_path / "r.hea", "r 12 500 5000", [signal_line("r.dat", lead) for lead in LEADS])
+    assert "'r.dat', which is not there" in refused(header)
+
+
+@pytest.mark.parametrize("header", ["r.HEA", "r.hea.gz"])
+@pytest.mark.parametrize("named", ["r", "r.dat", "r.DAT"])
+def test_a_record_is_found_whether_its_header_is_in_capitals_or_compressed(tmp_path, header, named):
+    plain = write_record(tmp_path, "r")
+    content = plain.read_bytes()
+    plain.unlink()
+    (tmp_path / header).write_bytes(gzip.compress(content) if header.endswith("gz") else content)
+    record = read_ecg(tmp_path / named)
+    assert (record.samples, record.record_id) == (STEPS.tobytes(), "r")
 
 
 @pytest.mark.parametrize("name", ["pipe", "-", "x" * 300, "nul\x00"])
@@ -287,7 +317,7 @@ def test_what_is_no_file_is_not_read(tmp_path, name):
         ("r 1 500 5000", ["r.dat 16 200 16 0 0 0 0 RESP"], "holds none of the 12 standard leads"),
         ("r/1 12 500 5000", ["r 5000"], "has segments itself"),
         ("r/1 12 500 5000", ["s 5000"], "the segment header 's.hea', which is not there"),
-        ("r/1 12 500 5000", ["../s 5000"], "lies elsewhere"),
+        ("r/1 12 500 5000", ["../s 5000"], "lies outside the header's folder"),
         ("r/1 12 500 5000", ["s"], "'s' is no segment line"),
         ("r/2 12 500 5000", ["s 5000"], "announces 2 segments, but it has lines for 1 alone"),
     ],

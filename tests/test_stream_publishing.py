@@ -170,6 +170,14 @@ def test_a_folder_is_published_and_every_other_file_of_it_is_counted_and_listed(
     assert "name another file" in refused.stderr
 
 
+def test_a_wfdb_record_is_published_by_its_name_without_an_ending(archive, tmp_path, servers):
+    record = min(archive.glob("*.hea")).with_suffix("")
+    with ward(tmp_path, servers) as there:
+        sent, done = published(there, record)
+        ids = asyncio.run(ids_on(there.settings, 1))
+    assert (done.returncode, sent["published"], ids) == (0, 1, [record.name])
+
+
 def test_a_folder_without_an_ecg_is_no_success(tmp_path, servers):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_text("hello")

@@ -1,7 +1,7 @@
 """EDF, EDF+, BDF and BDF+: signals in data records, whose times EDF+ keeps.
 
-No library that is kept reads files with gaps together with the times of their data records, from bytes: `edfio` and
-`pyedflib` refuse them, and `ecgdatakit` joins the data records end to end.
+The gate must know of gaps between data records. `ecgdatakit` joins the data records end to end, so this is a reader of
+ours: it takes each data record with its time, and reads bytes, for a file may be compressed.
 """
 
 from __future__ import annotations

@@ -65,21 +65,22 @@ class _Listing(NamedTuple):
 
 
 def _walk_folder(root: Path) -> Iterator[Found]:
-    waiting = [(root, os.path.realpath(root))]
-    trees = {real for _, real in waiting}
+    waiting = [(root, os.path.realpath(root), frozenset[str]())]
+    trees = {real for _, real, _ in waiting}
     while waiting:
-        folder, real = waiting.pop()
+        folder, real, named_above = waiting.pop()
         try:
             listing = _list(folder)
         except OSError as error:
             yield refusal_note(folder, why_unreadable(folder, error))
             continue
         yield from listing.notes
-        yield from _judge_files(folder, listing.files)
+        wfdb = wfdb_folder(folder, listing.files, named_above)
+        yield from _judge_files(folder, listing.files, wfdb)
         below = []
         for name in listing.folders:
             if target := _new_folder(folder / name, real, trees, is_link=name in listing.links):
-                below.append((folder / name, target))
+                below.append((folder / name, target, wfdb.named_in(name)))
             else:
                 detail = "this folder is walked under another name"
                 yield passed_over(folder / name, code="walked_already", detail=detail)
@@ -149,8 +150,7 @@ def _is_of_the_system(name: str) -> bool:
     return name.startswith((".", "~$")) or name in OF_THE_SYSTEM
 
 
-def _judge_files(folder: Path, names: list[str]) -> Iterator[Found]:
-    wfdb = wfdb_folder(folder, names)
+def _judge_files(folder: Path, names: list[str], wfdb: WfdbFolder) -> Iterator[Found]:
     for name in names:
         path = folder / name
         if wfdb.names(name):

@@ -96,7 +96,8 @@ class Group:
             return file.read(size)
 
     def _is_compressed(self) -> bool:
-        return self.path.suffix == COMPRESSED and not any(signal.file.endswith(COMPRESSED) for signal in self.signals)
+        named_so = any(signal.file.lower().endswith(COMPRESSED) for signal in self.signals)
+        return self.path.suffix.lower() == COMPRESSED and not named_so
 
     def _content(self) -> bytes:
         return read_content(self.path)
@@ -136,17 +137,19 @@ def find_group(signals: tuple[Signal, ...], header: Path) -> Group:
 def find_beside(header: Path, name: str, kind: str) -> Path:
     """Return the file of that name in the header's folder or below it, or its gzip, in any form of Unicode.
 
-    A header comes from somebody else: it must not make us read any other file.
+    A file whose name differs in capitals alone is taken where it is the only one. A header comes from somebody else: it
+    must not make us read any other file.
 
     Raises:
         UnreadableFile: the name leads elsewhere, or no such file is there.
     """
     inside = PurePosixPath(name.replace("\0", "?"))  # no system has a name with a zero in it
     if inside.is_absolute() or ".." in inside.parts:
-        raise misread(header, f"it names the {kind} {name!r}, which lies elsewhere: put the file beside the header")
+        sentence = f"it names the {kind} {name!r}, which lies outside the header's folder"
+        raise misread(header, f"{sentence}: put the file beside the header, and write its name alone")
     path = header.parent / inside
     places = (place for form in (path, _respelled(path)) for place in (form, form.with_name(form.name + COMPRESSED)))
-    found = next(filter(_is_file, places), None)
+    found = next(filter(_is_file, places), None) or _in_other_capitals(path)
     if found is None:
         sentence = f"it names the {kind} {name!r}, which is not there: copy the file beside the header"
         raise UnreadableFile(f"{header} cannot be read as an ECG: {sentence}", code="missing_file")
@@ -172,6 +175,19 @@ def _respelled(path: Path) -> Path:
         return path
     alike = (name for name in names if unicodedata.normalize("NFC", name) in {wanted, wanted + COMPRESSED})
     return path.with_name(next(alike, path.name))
+
+
+def _in_other_capitals(path: Path) -> Path | None:
+    """Return the only file whose name differs in the capitals of its stem or its ending, as some systems copy it.
+
+    A search of the folder would take the square of the time in a folder of headers without signal files.
+    """
+    stem, ending = path.stem, path.suffix
+    stems, endings = {stem, stem.lower(), stem.upper()}, {ending, ending.lower(), ending.upper()}
+    names = {one + other for one in stems for other in endings}
+    names |= {name + COMPRESSED for name in names} | {name + COMPRESSED.upper() for name in names}
+    found = list(filter(_is_file, map(path.with_name, sorted(names))))
+    return found[0] if len(found) == 1 else None
 
 
 def _summed(signals: Sequence[Signal], differences: Sequence[Integers]) -> list[Integers]:

@@ -27,14 +27,15 @@ FORMAT_NAME = "WFDB"
 def header_of(path: Path) -> Path | None:
     """Return the WFDB header that a path means, or None if it means another kind of file."""
     if path.name.lower().endswith((HEADER, COMPRESSED_HEADER)):
-        header = path
-    elif path.suffix.lower() in SIGNAL_SUFFIXES:
-        header = path.with_suffix(HEADER)
+        return path if path.exists() else None
+    if path.suffix.lower() in SIGNAL_SUFFIXES:
+        record = path.with_suffix("")
     elif not path.suffix or not path.exists():
-        header = Path(f"{path}{HEADER}")
+        record = path
     else:
         return None
-    return header if header.exists() else None
+    headers = (Path(f"{record}{ending}") for ending in (HEADER, HEADER.upper(), COMPRESSED_HEADER))
+    return next((header for header in headers if header.exists()), None)
 
 
 def record_of(header: Path) -> Path:

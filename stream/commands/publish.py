@@ -66,8 +66,9 @@ def publish_command(
 
     from engines.batcher import Lane
     from inference.file_account import open_account
+    from inference.reading.wfdb_record import header_of
 
-    if missing := [str(path) for path in paths if not path.exists()]:
+    if missing := [str(path) for path in paths if not (path.exists() or header_of(path))]:
         raise InvalidSettings(f"no such file or folder: {', '.join(missing)}")
     wanted = Wanted(paths=paths, lane=Lane(lane), rate_hz=rate, skip=skip or 0, ids=ids, zone=zone_named(time_zone))
     settings = settings_with(broker=broker)
