@@ -217,7 +217,15 @@ WARNINGS = {
     "high_peak": Explained("A peak of more than 10 mV is an artefact.", "Check for defibrillation or a loose cable."),
     "einthoven": Explained("I + III does not equal II.", "Check for exchanged limb electrodes."),
     "lead_order": Explained("aVR, aVL and aVF fit better under each other's names.", "Check the leads' names."),
-    "limb_lead_reversal": Explained("I and V6 oppose each other.", "Check for exchanged arm electrodes."),
+    "limb_lead_reversal": Explained(
+        "The limb leads look as if electrodes had been exchanged; `numbers` say which (`exchange`, RA-LA for right and "
+        "left arm) and how probable that is if each exchange and none are equally likely before looking.",
+        "Check the electrodes; record again. Paced rhythms and a heart on the right side may look so too.",
+    ),
+    "chest_lead_reversal": Explained(
+        "The chest leads look as if two electrodes had been exchanged; `numbers` say which, as for the limb leads.",
+        "Check the electrodes of V1 to V6; record again.",
+    ),
     "paced": Explained("The patient has a pacemaker. The network knows few such ECGs.", "Read the ECG with care."),
     "pacing_spikes": Explained(
         "Pacing spikes are in the signal, at the rate and of the height in `numbers`. They are looked for at 500 Hz "

@@ -19,6 +19,7 @@ from schemas.errors import UnusableSignal
 from schemas.messages import QualityWarning
 
 from .pacing import MIN_RATE_HZ, find_spikes
+from .swap_detector import default_swap_detector
 from .waveform import MAX_DURATION_S
 
 Signals: TypeAlias = NDArray[np.float32]
@@ -88,8 +89,6 @@ class Limits:
             exchanged, it is 1.25.
         lead_order: the same for aVR, aVL and aVF and Goldberger's laws, relative to the least deviation under exchanged
             names. It is at most 0.74 in real records and at least 1.35 if two of the leads are exchanged.
-        reversal: the correlation of the changes of I and V6, which see the heart from the same side. It is lower in
-            81 % of records with exchanged arm electrodes and in two of the 274 real records, both paced.
     """
 
     min_duration_s: float = 9.0
@@ -108,7 +107,6 @@ class Limits:
     peak_mv: float = 10.0
     einthoven: float = 0.8
     lead_order: float = 1.2
-    reversal: float = -0.5
 
 
 LIMITS = Limits()
@@ -185,6 +183,7 @@ def _examine_chunk(signals: Signals, sample_rate_hz: float, limits: Limits) -> l
         _judge_peaks(verdicts, look, (highest, lowest), limits)
         _judge_limb_leads(verdicts, changes, limits)
         _judge_pacing(verdicts, signals, sample_rate_hz)
+        _judge_electrodes(verdicts, look, rate_hz)
     return verdicts
 
 
@@ -303,22 +302,27 @@ def _judge_peaks(verdicts: Sequence[Verdict], look: Signals, ends: tuple[Signals
 
 
 def _judge_limb_leads(verdicts: Sequence[Verdict], changes: Signals, limits: Limits) -> None:
-    limbs, v6 = changes[:, : len(LIMB_LEADS)], changes[:, LEADS.index("V6"), None]
+    limbs = changes[:, : len(LIMB_LEADS)]
     products = limbs @ limbs.swapaxes(1, 2)
     size = np.maximum(products[:, 0, 0] + products[:, 1, 1], np.float32(TINY_MV2))
     gap = np.sqrt(_power(products, EINTHOVEN)[:, 0] / size)
     misfits = np.sqrt(_power(products, GOLDBERGER) / size[:, None])
     order = misfits[:, 0] / np.maximum(misfits[:, 1:].min(axis=1), np.float32(1e-6))
-    with_v6, of_v6 = ((leads @ v6.swapaxes(1, 2))[:, 0, 0] for leads in (limbs[:, :1], v6))
-    likeness = with_v6 / np.sqrt(np.maximum(products[:, 0, 0] * of_v6, np.float32(TINY_MV2**2)))
-    for verdict, broken, misfit, alike in zip(verdicts, gap.tolist(), order.tolist(), likeness.tolist(), strict=True):
+    for verdict, broken, misfit in zip(verdicts, gap.tolist(), order.tolist(), strict=True):
         if broken > limits.einthoven:
             verdict.doubt("einthoven", "I + III is not II: limb leads exchanged?", gap=broken)
         if misfit > limits.lead_order:
             verdict.doubt("lead_order", "aVR, aVL and aVF fit better under each other's names", misfit=misfit)
-        if alike < limits.reversal:
-            sentence = "I and V6 oppose each other: arm electrodes exchanged?"
-            verdict.doubt("limb_lead_reversal", sentence, correlation=alike)
+
+
+def _judge_electrodes(verdicts: Sequence[Verdict], look: Signals, rate_hz: float) -> None:
+    for verdict, (limb, chest) in zip(verdicts, default_swap_detector().doubts(look, rate_hz), strict=True):
+        if limb is not None:
+            sentence = f"the limb leads look as if the electrodes {limb.exchange} had been exchanged"
+            verdict.doubt("limb_lead_reversal", sentence, exchange=limb.exchange, probability=limb.probability)
+        if chest is not None:
+            sentence = f"the chest leads look as if the electrodes {chest.exchange} had been exchanged"
+            verdict.doubt("chest_lead_reversal", sentence, exchange=chest.exchange, probability=chest.probability)
 
 
 def _rounded(numbers: Mapping[str, float | str]) -> dict[str, Any]:

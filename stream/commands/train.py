@@ -22,6 +22,7 @@ from .options import MAX_SEED
 from .stage_options import CohortFolder, Out, hardware_command, need_learning, open_cohort, stage_command
 from .train_package import bundle_command, generator_costs_command, package_generator_command
 from .train_reference import reference_command
+from .train_swaps import swap_detector_command
 
 if TYPE_CHECKING:
     from training.cohort.layout import Cohort
@@ -165,3 +166,4 @@ train_app.command("bundle")(bundle_command)
 train_app.command("package-generator")(package_generator_command)
 train_app.command("generator-costs")(generator_costs_command)
 train_app.command("reference")(reference_command)
+train_app.command("swap-detector")(swap_detector_command)

@@ -213,9 +213,9 @@ def _stretched(activation: Activation) -> Activation:
     return replace(activation, times_ms=(activation.times_ms - first) * factor, widths_ms=activation.widths_ms * factor)
 
 
-def conduct_from_focus(rng: np.random.Generator, wall: Wall) -> Activation:
-    """Return how a premature ventricular beat, which starts in some region, spreads through muscle."""
-    focus = int(rng.integers(REGIONS))
+def conduct_from_focus(rng: np.random.Generator, wall: Wall, focus: int | None = None) -> Activation:
+    """Return how a beat that starts in a region of the ventricles, or in any, spreads through muscle."""
+    focus = int(rng.integers(REGIONS)) if focus is None else focus
     away = wall.positions - wall.positions[focus]
     distance = np.linalg.norm(away, axis=1)
     running = away / np.maximum(distance, 0.05)[:, None]

@@ -55,11 +55,11 @@ def simulate_ecg(patient: Patient) -> NDArray[np.int16]:
     """Return the ECG (12, 5000) in steps of 5 µV, leads in the order of `schemas.ecg_record.LEADS`."""
     rng = np.random.default_rng(patient.ecg_seed)
     beats = draw_beats(rng, patient.rhythm)
-    torso, turn = _chest(rng, patient)
+    torso, turn = place_heart(rng, patient)
     electrodes = np.zeros((9, RECORDED_SAMPLES))
     for kind, sources, before_ms in _waves(rng, patient):
         at_ms = 1e3 * beats.onsets_s[beats.kinds == kind] - before_ms
-        _add(electrodes, _see(sources, torso, turn), at_ms, beats.breathing[beats.kinds == kind])
+        add_wave(electrodes, see(sources, torso, turn), at_ms, beats.breathing[beats.kinds == kind])
     if patient.rhythm.atrial_fibrillation:
         electrodes += potentials(fibrillation_sources(rng, RECORDED_SAMPLES), torso)
     electrodes += record_noise(rng, patient.electrics.noise, beats.breathing_hz)
@@ -86,7 +86,7 @@ def _record(patient: Patient, seed: int) -> EcgRecord:
     )
 
 
-def _chest(rng: np.random.Generator, patient: Patient) -> tuple[Torso, Floats]:
+def place_heart(rng: np.random.Generator, patient: Patient) -> tuple[Torso, Floats]:
     """Return the torso, and how the heart lies in it (3, 3)."""
     conditions, habitus = patient.conditions, patient.habitus
     quiet = (1 - 0.45 * conditions.effusion) * (1 - 0.45 * conditions.restrictive)
@@ -118,13 +118,14 @@ def _waves(rng: np.random.Generator, patient: Patient) -> Iterator[tuple[int, So
         yield ATRIAL_PREMATURE, *atrial_sources(rng, patient, premature=True)
 
 
-def _see(sources: Sources, torso: Torso, turn: Floats) -> Wave:
+def see(sources: Sources, torso: Torso, turn: Floats) -> Wave:
+    """Return what the electrodes see of a wave of the heart that is turned by the matrix `turn` (3, 3)."""
     middle = potentials(sources.turned(turn), torso)
     breathed = potentials(sources.turned(turn_about(BREATH_DEG) @ turn), torso)
     return Wave(middle, breathed * (1 + BREATH_GAIN) - middle)
 
 
-def _add(electrodes: Floats, wave: Wave, at_ms: Floats, breathing: Floats) -> None:
+def add_wave(electrodes: Floats, wave: Wave, at_ms: Floats, breathing: Floats) -> None:
     """Add a wave at these times, in place, as far as it is within the recording."""
     length = wave.middle.shape[1]
     for start, breath in zip(np.rint(at_ms / MS).astype(int), breathing, strict=True):
