@@ -231,6 +231,16 @@ def test_a_header_and_its_signal_file_may_be_compressed(tmp_path, compressed):
     assert (record.samples, record.record_id) == (STEPS.tobytes(), "100")
 
 
+@pytest.mark.parametrize("length", [" 5000", ""])
+def test_a_signal_file_that_is_compressed_in_several_pieces_is_read_to_its_end(tmp_path, length):
+    header = write_record(tmp_path, length=length)
+    stored = STEPS.T.tobytes()
+    pieces = (stored[start : start + 50_000] for start in range(0, len(stored), 50_000))
+    (tmp_path / "100.dat.gz").write_bytes(b"".join(map(gzip.compress, pieces)))
+    (tmp_path / "100.dat").unlink()
+    assert read_ecg(header).samples == STEPS.tobytes()
+
+
 @pytest.mark.parametrize("elsewhere", ["../other/100.dat", "/etc/hostname", "a/../../100.dat"])
 def test_a_header_makes_us_read_nothing_outside_its_folder(tmp_path, elsewhere):
     (tmp_path / "other").mkdir()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import gzip
+import io
 import os
 import re
 import zlib
@@ -47,20 +49,19 @@ def head_of(path: Path, size: int = HEAD_BYTES) -> bytes:
 
 
 def decompressed(content: bytes, path: Path) -> bytes:
-    """Return what a gzip holds.
+    """Return what a gzip holds: all of its members, for some programs write one after the other.
 
     Raises:
         UnreadableFile: it holds more than an ECG has, or is broken.
     """
-    unpacker = zlib.decompressobj(wbits=31)
     try:
-        unpacked = unpacker.decompress(content, MAX_FILE_BYTES + 1)
-    except zlib.error as error:
+        unpacked = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MAX_FILE_BYTES + 1)
+    except EOFError as error:
+        raise UnreadableFile(f"{path} is a gzip that is cut short: copy the file again") from error
+    except (zlib.error, gzip.BadGzipFile) as error:
         raise UnreadableFile(f"{path} is a gzip that cannot be decompressed: copy the file again") from error
     if len(unpacked) > MAX_FILE_BYTES:
         raise UnreadableFile(f"{path} holds more than {MAX_FILE_BYTES >> 20} MiB: not a 12-lead ECG at rest")
-    if not unpacker.eof:
-        raise UnreadableFile(f"{path} is a gzip that is cut short: copy the file again")
     return unpacked
 
 
