@@ -480,6 +480,15 @@ def test_a_chunk_that_would_fill_the_memory_is_refused_unpacked(refused):
     assert "more than its 1000 samples need" in refused(content).detail
 
 
+def test_a_chunk_whose_codes_stand_for_ever_longer_rows_is_refused_before_its_differences_are_summed(refused):
+    codes = [0, *range(256, 1023), *([1022] * 2000)]
+    bits = "".join(f"{code:010b}" for code in codes).ljust(10 * len(codes) + 7 & ~7, "0")
+    body = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    chunk = len(body).to_bytes(4, "little") + bytes(4) + body
+    content = sierra(packed=True, data=base64.b64encode(chunk * 12).decode())
+    assert "lead 1 unpacks to 1831296 bytes, more than its 1000 samples need" in refused(content).detail
+
+
 @pytest.mark.parametrize(
     ("fields", "paced"),
     [

@@ -1,4 +1,4 @@
-"""XLI, the packing of Philips Sierra: each lead a chunk of LZW codes of differences. `ecgdatakit` decodes a chunk."""
+"""XLI, the packing of Philips Sierra: each lead a chunk of LZW codes of differences. `ecgdatakit` has the two steps."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 HEADER_BYTES = 8
+CODE_BITS = 10
 MOST_BYTES_A_SAMPLE = 4
-"""A chunk of more bytes a sample is not packed, but an attempt to fill the memory: what it unpacks to has no bound."""
+"""A sample takes two bytes, and less when it is packed. A chunk of more bytes a sample, packed or unpacked, is an attempt
+to fill the memory: a code of LZW may stand for 768 bytes, and the differences of many samples take gigabytes."""
 
 
 class BrokenXliError(ValueError):
@@ -22,7 +24,7 @@ def unpacked(payload: bytes, leads: int, samples: int) -> NDArray[np.int64]:
     """
     rows = []
     for number, chunk in enumerate(_chunks(payload, leads, samples), 1):
-        row = _decoded(chunk, number)
+        row = _decoded(chunk, number, samples)
         if len(row) < samples:
             raise BrokenXliError(f"lead {number} has {len(row)} of {samples} samples")
         rows.append(row[:samples])
@@ -45,12 +47,17 @@ def _chunks(payload: bytes, leads: int, samples: int) -> list[bytes]:
     return chunks
 
 
-def _decoded(chunk: bytes, number: int) -> NDArray[np.int64]:
+def _decoded(chunk: bytes, number: int, samples: int) -> NDArray[np.int64]:
     from ecgdatakit.exceptions import CorruptedFileError
-    from ecgdatakit.parsing.codecs.xli import xli_decode
+    from ecgdatakit.parsing.codecs.lzw import LzwDecoder
+    from ecgdatakit.parsing.codecs.xli import xli_decode_deltas
 
     try:
-        (row,) = xli_decode(chunk)
-    except (CorruptedFileError, OverflowError, ValueError) as error:
+        differences = LzwDecoder(chunk[HEADER_BYTES:], bits=CODE_BITS).read_all()
+        if len(differences) > MOST_BYTES_A_SAMPLE * samples + HEADER_BYTES:
+            size = f"{len(differences)} bytes, more than its {samples} samples need"
+            raise BrokenXliError(f"lead {number} unpacks to {size}")
+        row = xli_decode_deltas(differences, int.from_bytes(chunk[6:HEADER_BYTES], "little", signed=True))
+    except (CorruptedFileError, OverflowError) as error:
         raise BrokenXliError(f"the packed samples of lead {number} are damaged") from error
     return np.asarray(row, np.int64)
