@@ -34,6 +34,7 @@ from made_xml import (
 from needed import ECGS, needs_real_ecgs
 
 from inference.intake import take_in
+from inference.reading.aecg_sequences import MAX_DIGITS
 from inference.reading.assemble import assemble
 from inference.reading.content import HEAD_BYTES
 from inference.reading.formats import format_of
@@ -355,6 +356,17 @@ def test_an_origin_in_another_unit_than_the_scale_is_added(read):
 )
 def test_raw_samples_and_unknown_units_of_an_annotated_ecg_are_refused(refused, lead, words):
     assert words in refused(aecg(aecg_series(aecg_set(**lead)))).detail
+
+
+def test_a_sequence_that_would_fill_the_memory_is_refused_and_the_numbers_behind_a_sierras_samples_are_not_read(
+    read, refused
+):
+    endless = aecg(aecg_series(aecg_set(leads=["I"], digits="1 " * (MAX_DIGITS + 1))))
+    assert "with more than 1,000,000 samples" in refused(endless).detail
+    plain = sierra(plain=True)
+    longer = plain.replace(b"</parsedwaveforms>", b" 9" * 100 + b" no number</parsedwaveforms>")
+    assert longer != plain
+    assert read(longer).samples == read(plain).samples
 
 
 def test_missing_digits_are_missing_samples(read):

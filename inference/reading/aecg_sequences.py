@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_SCALE = 1e12
 MAX_RELATIVE_S = 1e9
+MAX_DIGITS = 1_000_000
+"""A sequence of more samples is no ECG at rest: these are half an hour at 500 Hz."""
 NULL_FLAVORS = {
     "ni",
     "nav",
@@ -134,9 +136,11 @@ def _channel(sequence: Element, rate_hz: float, start_s: float) -> Channel:
 
 def _digits(text: str) -> tuple[NDArray[np.float64], str]:
     """Return the digits, NaN where one is missing, and what is damaged about them."""
-    words = text.split()
+    words = text.split(maxsplit=MAX_DIGITS)
     if not words:
         return np.empty(0), "without samples"
+    if len(words) > MAX_DIGITS:
+        return np.empty(0), f"with more than {MAX_DIGITS:,} samples"
     try:
         digits = np.array(list(map(float, words)))
     except ValueError:

@@ -97,7 +97,7 @@ def _counts(root: Element, waveform: Element, leads: int, samples: int, path: Pa
     if bits not in {None, 16.0}:
         _refuse(path, f"has samples of {bits:g} bits, and this reader knows 16")
     if encoding == "Plain" and not packing:
-        return _in_rows(_plain_counts(text, path), leads, samples, path)
+        return _in_rows(_plain_counts(text, leads * samples, path), leads, samples, path)
     if encoding != "Base64" or packing.upper() not in {"", "XLI"}:
         _refuse(
             path, f"stores samples as {in_one_line(encoding)!a} packed by {packing or 'nothing'}, which is not known"
@@ -113,9 +113,9 @@ def _counts(root: Element, waveform: Element, leads: int, samples: int, path: Pa
     return _in_rows(counts.astype(np.int64), leads, samples, path)
 
 
-def _plain_counts(text: str, path: Path) -> NDArray[np.int64]:
+def _plain_counts(text: str, most: int, path: Path) -> NDArray[np.int64]:
     try:
-        counts = np.array([int(word) for word in text.split()], dtype=np.int64)
+        counts = np.array([int(word) for word in text.split(maxsplit=most)[:most]], dtype=np.int64)
     except (ValueError, OverflowError):
         _refuse(path, "has samples that are no whole numbers")
     if np.abs(counts).max(initial=0) > 2**31:

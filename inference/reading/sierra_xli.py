@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 HEADER_BYTES = 8
 CODE_BITS = 10
 MOST_BYTES_A_SAMPLE = 4
-"""A sample takes two bytes, and less when it is packed. A chunk of more bytes a sample, packed or unpacked, is an attempt
-to fill the memory: a code of LZW may stand for 768 bytes, and the differences of many samples take gigabytes."""
+"""A sample takes two bytes, and less when it is packed. A chunk of more bytes a sample, packed or unpacked, is an
+attempt to fill the memory: a code of LZW may stand for 768 bytes, and the differences of many samples take gigabytes.
+"""
 
 
 class BrokenXliError(ValueError):
