@@ -238,6 +238,11 @@ WARNINGS = {
         "Nothing; send the part that matters first.",
     ),
     "derived_leads": Explained("Limb leads that were absent were computed from I and II.", "Nothing."),
+    "lead_twice": Explained(
+        "The ECG was put together of several parts of the file, of which two have different samples of one lead at one "
+        "time, such as a filtered one and a raw one. The longer one, or the first one, was taken.",
+        "Export the ECG with each lead once.",
+    ),
     "several_recordings": Explained(
         "The file holds several ECGs that could be screened. The first one was.",
         "Export the others as files of their own.",

@@ -67,6 +67,16 @@ def test_limb_and_chest_leads_of_two_groups_make_one_ecg():
     np.testing.assert_array_equal(steps_of(record)[:, 0], 1000 * np.arange(12))
 
 
+def test_a_lead_of_which_two_groups_have_different_samples_is_doubted():
+    limb, chest, strip = part("limb", LIMB), part("chest", CHEST), part("strip", ["II"], seconds=2.5, start_s=1.0)
+    other = Part("other", (Channel("II", strip.channels[0].millivolts + 0.1, RATE, 1.0),))
+    assert codes(assemble(recording(limb, chest, strip), PATH)) == []
+    record = assemble(recording(limb, chest, other), PATH)
+    assert [remark.code for remark in record.remarks] == ["lead_twice"]
+    assert "different samples of II" in record.remarks[0].detail
+    assert steps_of(record)[1, 0] == 1000
+
+
 def test_groups_at_different_rates_are_not_put_together():
     error = refused(part("limb", LIMB), part("chest", CHEST, rate_hz=500.0))
     assert error.wire_code == "not_simultaneous"

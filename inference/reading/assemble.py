@@ -24,7 +24,7 @@ from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord, Remar
 from schemas.errors import UnreadableFile
 from schemas.record_limits import is_identifier
 
-from .candidates import INDEPENDENT, Candidate, best_of, by_rate, candidates_of
+from .candidates import INDEPENDENT, Candidate, best_of, by_rate, candidates_of, other_samples
 from .joined import joined
 from .recorded_at import instant
 from .recording import Channel, Part, Recording
@@ -121,18 +121,21 @@ def _choose(recording: Recording, parts: Sequence[Part], path: Path) -> tuple[Ca
     usable = [candidate for candidate in candidates if candidate.is_usable]
     if usable:
         best = best_of(usable)
-        return best, _remarks_on(best, usable)
+        return best, _remarks_on(best, usable, parts)
     if _is_for_the_gate(candidates, parts):
         return candidates[0], []
     raise _refusal(candidates, parts, f"{path} was read as {recording.format_name}")
 
 
-def _remarks_on(best: Candidate, usable: Sequence[Candidate]) -> list[Remark]:
+def _remarks_on(best: Candidate, usable: Sequence[Candidate], parts: Sequence[Part]) -> list[Remark]:
     remarks = []
     if (number := 1 + _apart_from(best, usable)) > 1:
         taken = " and ".join(part.title for part in best.parts)
         sentence = f"the file holds {number} usable ECGs: {taken} was taken"
         remarks.append(Remark("several_recordings", sentence))
+    if len(best.parts) > 1 and (twice := ", ".join(other_samples(best, parts))):
+        sentence = f"parts of the file that were combined have different samples of {twice}: the longer, or first, ones"
+        remarks.append(Remark("lead_twice", f"{sentence} were taken"))
     if best.is_derived:
         remarks.append(Remark("derived_signal", "the file says that these samples were computed from others"))
     return remarks

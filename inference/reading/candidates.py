@@ -87,6 +87,19 @@ def candidates_of(parts: Sequence[Part]) -> list[Candidate]:
     return alone + list(_combinations(parts, alone))
 
 
+def other_samples(chosen: Candidate, parts: Sequence[Part]) -> list[str]:
+    """Return the leads that a recorded part has with other samples at the same time and rate than the chosen ones."""
+    own = {standard_name(channel.name): channel for channel in chosen.channels}
+    found = [
+        standard_name(channel.name)
+        for part in parts
+        if not part.derived
+        for channel in part.channels
+        if not channel.unusable and (known := own.get(standard_name(channel.name))) and not _agree(known, channel)
+    ]
+    return [lead for lead in dict.fromkeys(found) if lead]
+
+
 def by_rate(channels: Iterable[Channel]) -> list[tuple[Channel, ...]]:
     """Return the channels that are standard leads in volts, by their rate."""
     alike: dict[float, list[Channel]] = defaultdict(list)
@@ -115,6 +128,16 @@ def _is_same(one: Channel, other: Channel) -> bool:
     return one is other or (
         one.start_s == other.start_s and np.array_equal(one.millivolts, other.millivolts, equal_nan=True)
     )
+
+
+def _agree(one: Channel, other: Channel) -> bool:
+    """Return whether two channels have the same samples, as far as they can be compared: at one rate, at one time."""
+    if one is other or one.rate_hz != other.rate_hz:
+        return True
+    late = round((other.start_s - one.start_s) * one.rate_hz)
+    first, second = one.millivolts[max(late, 0) :], other.millivolts[max(-late, 0) :]
+    shared = min(len(first), len(second))
+    return np.array_equal(first[:shared], second[:shared], equal_nan=True)
 
 
 def _combinations(parts: Sequence[Part], alone: Sequence[Candidate]) -> Iterator[Candidate]:

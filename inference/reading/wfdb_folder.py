@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from .content import head_of
+from .wfdb_header import MAX_HEADER_BYTES
 
 HEADER_SUFFIX = ".hea"
 COMPRESSED = ".gz"
 SIGNAL_SUFFIXES = (".dat", ".mat")
-MAX_HEADER_BYTES = 2**20
+"""Of signal files. They are read through their headers."""
 
 
 class WfdbFolder(NamedTuple):

@@ -14,19 +14,16 @@ from schemas.ecg_record import Remark
 from .recording import Part, Recording
 from .wfdb_channels import Stretch, read_stretch
 from .wfdb_comments import read_comments
+from .wfdb_folder import COMPRESSED, HEADER_SUFFIX, SIGNAL_SUFFIXES, is_header
 from .wfdb_header import Header, misread
 from .wfdb_segments import read_header, read_segments
 
-HEADER = ".hea"
-COMPRESSED_HEADER = ".hea.gz"
-SIGNAL_SUFFIXES = (".dat", ".mat")
-"""WFDB's signal files. They are read through their headers."""
 FORMAT_NAME = "WFDB"
 
 
 def header_of(path: Path) -> Path | None:
     """Return the WFDB header that a path means, or None if it means another kind of file."""
-    if path.name.lower().endswith((HEADER, COMPRESSED_HEADER)):
+    if is_header(path.name):
         return path if path.exists() else None
     if path.suffix.lower() in SIGNAL_SUFFIXES:
         record = path.with_suffix("")
@@ -34,13 +31,13 @@ def header_of(path: Path) -> Path | None:
         record = path
     else:
         return None
-    headers = (Path(f"{record}{ending}") for ending in (HEADER, HEADER.upper(), COMPRESSED_HEADER))
-    return next((header for header in headers if header.exists()), None)
+    endings = HEADER_SUFFIX, HEADER_SUFFIX.upper(), HEADER_SUFFIX + COMPRESSED
+    return next((header for ending in endings if (header := Path(f"{record}{ending}")).exists()), None)
 
 
 def record_of(header: Path) -> Path:
     """Return the header's path without a compression, by which the record is called."""
-    return header.with_suffix("") if header.name.lower().endswith(COMPRESSED_HEADER) else header
+    return header.with_suffix("") if header.suffix.lower() == COMPRESSED else header
 
 
 def read_wfdb(path: Path) -> Recording:
