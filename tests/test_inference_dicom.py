@@ -339,6 +339,11 @@ def test_the_time_of_acquisition_is_when_it_was_recorded(fields, instant):
     assert record_of(dicom(group(STEPS), **fields)).recorded_at == instant
 
 
+def test_a_file_that_ends_before_its_samples_is_called_cut_short():
+    content = dicom(group(STEPS))
+    assert "may be cut short, copy it again" in refused(content[: content.index(b"\x00\x54\x04\x10")])
+
+
 @pytest.mark.parametrize(
     ("written", "years"), [("042Y", 42), ("018M", 1.5), ("026W", 26 * 7 / 365.25), ("", None), ("999Y", None)]
 )

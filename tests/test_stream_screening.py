@@ -207,6 +207,17 @@ def test_a_folder_is_walked_and_every_other_file_is_counted_and_listed(tmp_path)
 
 
 @pytest.mark.commands
+def test_the_table_has_the_code_of_a_refusal_and_its_sentence_stands_below_in_one_line(tmp_path):
+    write_wfdb(tmp_path, 1, 3, processes=1)
+    (tmp_path / "cut.xml").write_text("<RestingECG>")
+    done = cardiacnets("screen", tmp_path, "--engine", "onnxruntime")
+    assert done.returncode == 1
+    assert "unreadable_file" in done.stdout
+    (line,) = [line for line in done.stderr.splitlines() if "not whole XML" in line]
+    assert line.count("cut.xml") == 1
+
+
+@pytest.mark.commands
 def test_a_folder_of_which_every_ecg_is_screened_is_a_success_and_one_without_an_ecg_is_none(tmp_path):
     write_wfdb(tmp_path / "ecgs", 1, 3, processes=1)
     (tmp_path / "none").mkdir()

@@ -177,9 +177,11 @@ class _Group:
             for name in ("NumberOfWaveformChannels", "NumberOfWaveformSamples", "WaveformBitsAllocated")
         )
         interpretation = _text(self.item, "WaveformSampleInterpretation")
+        if not (bits and interpretation):
+            raise _UnreadableGroup("does not say how its samples are written: the file may be cut short, copy it again")
         dtype = DTYPES.get((bits, interpretation))
         if dtype is None:
-            raise _UnreadableGroup(f"has samples of {bits} bits called {interpretation or '?'!r:.8}, as no ECG has")
+            raise _UnreadableGroup(f"has samples of {bits} bits called {interpretation!r:.8}, as no ECG has")
         if not (1 <= channels <= MAX_CHANNELS and samples >= 0):
             raise _UnreadableGroup(f"has {channels} channels of {samples} samples")
         data, padding = self.item.get("WaveformData") or b"", self.item.get("WaveformPaddingValue")

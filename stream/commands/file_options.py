@@ -70,7 +70,8 @@ def print_first_notes(account: FileAccount, errors: Path | None) -> None:
     """Print to standard error the first files that were refused or doubted, and where the others are."""
     counts = account.counts()
     for note in account.first_notes:
-        print(f"{note.path}: {note.detail}", file=sys.stderr)
+        is_named = note.detail.startswith(note.path)
+        print(note.detail if is_named else f"{note.path}: {note.detail}", file=sys.stderr)
     others = sum((*counts.refused.values(), *counts.taken_with_a_note.values())) - len(account.first_notes)
     if others:
         where = f"all of them are in {errors}" if errors else "name a file with --errors to see all of them"

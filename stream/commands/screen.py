@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .file_options import NewErrors, TimeZone, print_totals, zone_named
+from .file_options import NewErrors, TimeZone, print_first_notes, print_totals, zone_named
 from .options import BundleFolder, EngineName, GeneratorFolder, Json, settings_with
 from .output import print_json, say
 
@@ -58,6 +58,8 @@ def screen_command(
         else:
             _print_table(screener, answers)
     print_totals(account)
+    if not as_json:
+        print_first_notes(account, errors)
     if cine is not None:
         screen_cine(settings, screener, files[0], cine, zone)
         _print_notice(cine, to_stderr=as_json)
@@ -118,9 +120,7 @@ def _table(answers: Iterable[FileAnswer]) -> Table:
             warnings = ", ".join(warning.code for warning in answer.report.quality.warnings)
             table.add_row(escape(answer.source), *risk_cells(answer.report), warnings)
         else:
-            table.add_row(
-                escape(answer.source), *[""] * len(DISEASES), f"[yellow]{answer.code}[/]: {escape(answer.detail)}"
-            )
+            table.add_row(escape(answer.source), *[""] * len(DISEASES), f"[yellow]{answer.code}[/]")
     return table
 
 
