@@ -198,6 +198,7 @@ def test_what_cannot_be_put_together_again_is_refused_by_name():
     bimodal = plain(ROWS, sections={6: rhythm(ROWS, bimodal=1)})
     assert "bimodal compression" in refused(bimodal)
     assert "no rhythm (section 6)" in refused(scp({3: leads_of([(1, 2500)] * 12)}))
+    assert "it announces 0 leads" in refused(scp({3: bytes(11), 6: rhythm(ROWS)}))
 
 
 def test_the_flag_of_bimodal_compression_means_nothing_from_version_3_on():

@@ -114,7 +114,7 @@ def _recording(sections: Sections) -> Recording:
 def _leads(section: bytes) -> tuple[list[_Lead], int]:
     if len(section) < 2 + LEAD.size or len(section) < 2 + LEAD.size * section[0]:
         raise _Unreadable("its list of leads (section 3) is missing or cut short")
-    if section[0] > MAX_LEADS:
+    if not 1 <= section[0] <= MAX_LEADS:
         raise _Unreadable(f"it announces {section[0]} leads")
     return [_Lead(*LEAD.unpack_from(section, 2 + LEAD.size * place)) for place in range(section[0])], section[1]
 
