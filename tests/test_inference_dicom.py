@@ -372,6 +372,14 @@ def test_pacing_is_known_from_coded_annotations(code, meaning, paced):
     assert record_of(dicom(group(STEPS), WaveformAnnotationSequence=Sequence([annotation]))).paced is paced
 
 
+@pytest.mark.parametrize(("answer", "paced"), [("No", False), ("Yes", True), ("Unknown", None)])
+def test_a_question_about_a_pacemaker_is_not_taken_for_its_answer(answer, paced):
+    annotation = Dataset()
+    annotation.ConceptNameCodeSequence = Sequence([coded("Q", "99X", "Pacemaker")])
+    annotation.ConceptCodeSequence = Sequence([coded("A", "99X", answer)])
+    assert record_of(dicom(group(STEPS), WaveformAnnotationSequence=Sequence([annotation]))).paced is paced
+
+
 @pytest.mark.parametrize(
     ("text", "paced"), [("Ventricular paced rhythm", True), ("Rhythm is not paced", False), ("Sinus rhythm", None)]
 )

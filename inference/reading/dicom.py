@@ -52,6 +52,8 @@ LEAD_CODE = re.compile(r"(?:2:|5\.6\.3-9-)0*[1-9]\d*|MDC_ECG_LEAD_\w+")
 """A code that says which lead a channel is, of the 12 or another one: its words and labels are not asked then."""
 YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 DATE_TIME = re.compile(r"(\d{8})(\d{2})(\d{2})(?:(\d{2})(?:\.(\d{1,6}))?)?([+-]\d{4})?")
+CONCEPTS = ("ConceptNameCodeSequence", "ConceptCodeSequence")
+"""What an annotation is about, and what it says of that."""
 MAX_CHANNELS = 1024
 MAX_LABEL = 64
 """DICOM's own bound of a label's characters."""
@@ -290,13 +292,13 @@ def _age(found: Dataset) -> float | None:
 
 
 def _statements(found: Dataset, groups: Sequence[_Group]) -> Iterator[str]:
-    """Yield what the annotations say, in words and by codes."""
+    """Yield what the annotations say, in words and by codes. An annotation may be a question and its answer."""
     for holder in (found, *(group.item for group in groups)):
         for annotation in _items(holder, "WaveformAnnotationSequence"):
+            coded = [item for name in CONCEPTS for item in _items(annotation, name)]
+            yield ": ".join(filter(None, (_text(item, "CodeMeaning") for item in coded))).replace("_", " ")
+            yield from (_text(item, "CodeValue").replace("_", " ") for item in coded)
             yield _text(annotation, "UnformattedTextValue")
-            for name in ("ConceptNameCodeSequence", "ConceptCodeSequence"):
-                for item in _items(annotation, name):
-                    yield from (_text(item, word).replace("_", " ") for word in ("CodeValue", "CodeMeaning"))
 
 
 def _items(holder: Dataset, name: str) -> Sequence[Dataset]:
