@@ -367,8 +367,11 @@ def _place(percent: float, samples: int) -> int:
 
 
 def _power(products: Signals, weights: Signals) -> Signals:
-    """Return the power of sets of combinations, (records, n), from the products of the limb leads (records, 6, 6)."""
-    powers = products.reshape(len(products), -1) @ weights
+    """Return the power of sets of combinations, (records, n), from the products of the limb leads (records, 6, 6).
+
+    Each record is multiplied alone: in one product of all records the last digit would depend on how many there are.
+    """
+    powers = (products.reshape(len(products), 1, -1) @ weights)[:, 0]
     return np.asarray(np.maximum(powers, 0))  # rounding may go below 0
 
 

@@ -20,7 +20,7 @@ from schemas.record_limits import BYTES_PER_SAMPLE
 from .bridge import bridge
 from .gate import LIMITS, TOO_MUCH_MISSING, Verdict, check_extent, examine, miss_too_much
 from .geometry import CROP_SAMPLES
-from .leads import arrange_leads
+from .leads import arrange_leads, standard_name
 from .pacing import MIN_RATE_HZ
 from .recording_time_doubt import doubt_time
 from .remarks import Elsewhere, remarks_on
@@ -149,6 +149,21 @@ def screened_stretch(record: EcgRecord) -> Stretch:
     if not miss_too_much(missing[:, : first.stop], record.sample_rate_hz).any():
         return first
     return find_stretch(missing, record.sample_rate_hz) or first
+
+
+def screened_part(record: EcgRecord) -> EcgRecord:
+    """Return the seconds and the leads of a record that are screened, without its remarks: what can be drawn of it.
+
+    Whatever a device sends beside them is left out, so the result is bounded by its kind: 12 leads of 10 s.
+
+    Raises:
+        UnusableSignal: a lead is missing, or appears twice.
+    """
+    used = slice(*screened_stretch(record))
+    rows = [row for row, name in enumerate(record.leads) if standard_name(name) is not None]
+    steps = np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)
+    leads = tuple(record.leads[row] for row in rows)
+    return msgspec.structs.replace(record, leads=leads, samples=steps[rows, used].tobytes(), remarks=())
 
 
 def _first_seconds(record: EcgRecord) -> Stretch:

@@ -65,18 +65,19 @@ class Scorer:
         """Return (records, exchanges) from the shapes (records, 9, SPANS) of beats.
 
         The first layer is linear in the leads, so each lead goes through the weights of each place once, and an
-        exchange only says which of the products are added.
+        exchange only says which of the products are added. Each record is multiplied alone: in one product of all
+        records the last digit would depend on how many there are.
         """
         records, hidden = len(shapes), len(self.bias)
         leads, places = shapes[:, self.moved], self.first[self.moved]
         count = leads.shape[1]
         weights = places.transpose(1, 0, 2).reshape(SPANS, -1)
-        products = (leads.reshape(-1, SPANS) @ weights).reshape(records, count, count, hidden)
+        products = (leads @ weights).reshape(records, count, count, hidden)
         undone = np.stack(list(self.exchanges.values())).reshape(len(self.exchanges), -1)  # exchange, (place, lead)
         moved = undone @ products.transpose(0, 2, 1, 3).reshape(records, count * count, hidden)
         kept = [lead for lead in range(len(SEEN)) if not self.moved.start <= lead < self.moved.stop]
-        still = shapes[:, kept].reshape(records, -1) @ self.first[kept].reshape(-1, hidden)
-        layer = np.tanh(moved + (still + self.bias)[:, None])
+        still = shapes[:, kept].reshape(records, 1, -1) @ self.first[kept].reshape(-1, hidden)
+        layer = np.tanh(moved + (still + self.bias))
         return np.asarray(np.tanh(layer @ self.second + self.second_bias) @ self.last + self.log_odds)
 
     def suspicions(self, shapes: Signals) -> list[Suspicion]:

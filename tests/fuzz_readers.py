@@ -27,7 +27,11 @@ MAX_RSS_MIB = 2048
 MAX_INPUT_BYTES = 256 * 1024
 MAX_FINDINGS = 50
 MAX_WORDS = 400
-INSTRUMENTED = ["inference.reading", "inference.lead_names", "schemas", "ecgdatakit.parsing", "pydicom", "wfdb.io"]
+INSTRUMENTED = [
+    *("inference.reading", "inference.lead_names", "inference.intake", "inference.gate", "inference.stretch"),
+    *("inference.bridge", "inference.fhir", "stream.dashboard", "stream.cines.store"),
+    *("schemas", "ecgdatakit.parsing", "pydicom", "wfdb.io"),
+]
 ENDED = {70: "stuck", 71: "memory", 77: "crash"}
 """What libFuzzer means by its exit codes; a signal's number is negative."""
 PROGRESS = re.compile(r"#(\d+)\s.*?cov: (\d+) ft: (\d+)(?: corp: (\d+))?")

@@ -1,4 +1,4 @@
-"""What the fuzzer feeds: a target for each reader, for WFDB's header and signals, other formats, and the codec.
+"""What the fuzzer feeds: a target for each reader, for WFDB's header and signals, other formats, the codec, the gate.
 
 A target takes bytes. It may return, or raise what its part promises to raise. A module `made_NAME.py` beside this one,
 with a function `made()` that yields contents of files, gives seeds; so do the real files of ../shared, where they are.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from odd_ecgs import SEEDS, check_intake
 
 from inference.gate import LIMITS
 from inference.intake import take_in
@@ -50,7 +51,7 @@ class Target:
 
 def targets():
     """Return the targets by name."""
-    found = [*(of_format(known) for known in FORMATS), *of_wfdb(), of_other_formats(), of_codec()]
+    found = [*(of_format(known) for known in FORMATS), *of_wfdb(), of_other_formats(), of_codec(), of_intake()]
     return {target.name: target for target in found}
 
 
@@ -152,3 +153,8 @@ def of_codec():
     made = [encode_ecg(record), encode_ecg(record, compress=False), encode_ecg(record, schema_id=7)]
     golden = [path.read_bytes() for path in sorted(GOLDEN.glob("*.avro"))]
     return Target("codec", decode_ecg, (RecordError, TransientError), (*made, *golden))
+
+
+def of_intake():
+    """Return the target of the gate and the intake: ECGs of odd shapes, alone and among neighbours."""
+    return Target("gate-and-intake", check_intake, (), SEEDS)

@@ -232,3 +232,14 @@ def test_real_records_are_refused_for_flat_leads_and_for_nothing_else():
 def test_real_records_of_wrong_gain_are_all_caught():
     records = list(map(read_ecg, find_ecgs([ECGS / "other" / "badscale_fixtures"])))
     assert [outcome.wire_code for outcome in take_in(records, 1).outcomes] == ["implausible_gain"] * 3
+
+
+def test_the_evidence_is_the_same_to_its_last_digit_however_many_records_are_examined_together():
+    rng, (one,) = np.random.default_rng(0), good()
+    exchanged = one[[1, 0, *range(2, 12)], ::2]  # doubted by Einthoven's law, by Goldberger's and by how beats look
+    noise = rng.normal(0, 0.03, (1600, *exchanged.shape)).astype(np.float32)
+    records = (exchanged + noise) * rng.uniform(0.5, 30, (1600, 1, 1)).astype(np.float32)
+    together = examine(records, RATE_HZ / 2)
+    alone = [verdict(record[None], RATE_HZ / 2) for record in records]
+    assert sum(len(each.doubts) for each in alone) > 3000
+    assert [each.doubts for each in together] == [each.doubts for each in alone]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from needed import ECGS, needs_real_ecgs
+from odd_ecgs import check_intake
 
-from inference.intake import take_in
+from inference.intake import screened_part, take_in, usable_signals
 from inference.reading.read_ecg import read_ecg
 from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord, Remark
@@ -179,3 +180,20 @@ def test_copies_in_mimic_layout_give_the_input_of_their_originals():
         assert isinstance(got.outcomes[0], Quality)
         # The copies are in steps of 5 µV: up to 2 µV, or 0.04 deviations, from the originals' steps of 1 µV.
         np.testing.assert_allclose(got.inputs, expected.inputs, atol=0.05, err_msg=row["source_record"])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.binary(max_size=160))
+def test_ecgs_of_any_shape_are_answered_alone_as_among_neighbours(content):
+    check_intake(content)
+
+
+def test_the_part_that_was_screened_is_what_is_left_of_a_long_ecg_with_other_leads():
+    steps = np.concatenate([np.tile(STEPS, (1, 3)), np.ones((2, 15_000))])
+    steps[3, 200:900] = MISSING_SAMPLE
+    long = changed(steps, leads=(*LEADS, "V7", "X"), remarks=(Remark("a_remark", "of the device"),))
+    part = screened_part(long)
+    assert (part.leads, part.n_samples, part.remarks) == (LEADS, 5000, ())
+    assert part.samples == np.ascontiguousarray(steps[:12, 900:5900], "<i2").tobytes()
+    assert screened_part(part) == part
+    np.testing.assert_array_equal(usable_signals(part), usable_signals(long))

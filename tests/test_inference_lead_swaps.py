@@ -12,7 +12,7 @@ from inference.electrode_exchanges import CHEST_EXCHANGES, LIMB_EXCHANGES
 from inference.gate import examine
 from inference.lead_swaps import shapes_of
 from inference.swap_detector import default_folder, default_swap_detector, load_swap_detector
-from inference.typical_beat import CHEST_LEADS, LIMB_LEADS, typical_beats
+from inference.typical_beat import CHEST_LEADS, LIMB_LEADS, SEEN, SPANS, typical_beats
 from schemas.ecg_record import LEADS
 from schemas.errors import CorruptBundle
 from training.simulation.ecg import generate_ecgs
@@ -140,3 +140,11 @@ def test_an_altered_detector_is_not_read(tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(CorruptBundle, match="is not the file that the manifest describes"):
         load_swap_detector(tmp_path)
+
+
+def test_a_record_is_scored_the_same_to_its_last_digit_however_many_are_scored_together():
+    shapes = np.random.default_rng(0).normal(0, 1, (40, len(SEEN), SPANS)).astype(np.float32)
+    for scorer in (default_swap_detector().limb, default_swap_detector().chest):
+        for many in (2, 3, 8, 40):
+            alone = np.concatenate([scorer.scores(shape[None]) for shape in shapes[:many]])
+            np.testing.assert_array_equal(scorer.scores(shapes[:many]), alone)

@@ -11,10 +11,12 @@ import zstandard
 from sample_cine import sample_cine
 from waiting import PATIENCE_S
 
+from schemas.codec import decode_ecg
+from schemas.ecg_record import LEADS, EcgRecord
 from stream.cines.store import CineStore, CorruptCine, RedisFull, RedisUnavailable, cine_key, lock_key
 from stream.demo.embedded_servers import embedded_redis
 from stream.screening.metrics import Metrics
-from stream.screening.waveform_cache import WaveformCache
+from stream.screening.waveform_cache import MAX_WAITING_BYTES, MAX_WAVEFORM_BYTES, WaveformCache, waveform_key
 from stream.settings import Settings
 
 pytestmark = pytest.mark.servers
@@ -228,6 +230,48 @@ async def test_what_stays_a_replica_is_asked_anew_whenever_patience_asks():
         assert await store.claim("q")
 
 
+def ecg(record_id, seconds=10, rate_hz=500, leads=LEADS):
+    """Return an ECG of noise, which cannot be compressed."""
+    noise = np.random.default_rng(0).integers(-30_000, 30_000, (len(leads), seconds * rate_hz))
+    return EcgRecord(
+        record_id=record_id,
+        patient_id="p",
+        leads=leads,
+        sample_rate_hz=float(rate_hz),
+        microvolts_per_step=5.0,
+        samples=noise.astype("<i2").tobytes(),
+    )
+
+
+async def until(metrics, outcome, number):
+    """Wait until so many waveforms had an outcome."""
+    async with asyncio.timeout(PATIENCE_S):
+        while metrics.registry.get_sample_value("cardiacnets_waveforms_total", {"outcome": outcome}) != number:
+            await asyncio.sleep(0.01)
+
+
+async def test_of_a_long_ecg_with_other_leads_redis_keeps_what_was_screened(settings, client):
+    metrics, long = Metrics(), ecg("long", seconds=100, rate_hz=1000, leads=(*LEADS, "X", "Y", "Z"))
+    async with WaveformCache(settings.redis, metrics) as waveforms:
+        waveforms.store(long)
+        await until(metrics, "stored", 1)
+    assert await client.strlen(waveform_key("long")) <= MAX_WAVEFORM_BYTES
+    kept = decode_ecg(await client.get(waveform_key("long")))
+    assert (kept.record_id, kept.patient_id, kept.leads, kept.n_samples) == ("long", "p", LEADS, 10_000)
+
+
+async def test_waveforms_that_wait_are_bounded_in_bytes(settings, client):
+    metrics, large = Metrics(), ecg("large", seconds=100, rate_hz=1000)
+    fitting = MAX_WAITING_BYTES // len(large.samples)
+    async with WaveformCache(settings.redis, metrics) as waveforms:
+        for _ in range(fitting + 3):
+            waveforms.store(large)
+        await until(metrics, "dropped", 3)
+        await until(metrics, "stored", fitting)
+        waveforms.store(large)
+        await until(metrics, "stored", fitting + 1)
+
+
 async def test_a_waveform_is_lost_to_a_failover_and_the_next_is_stored():
     metrics = Metrics()
     async with (
@@ -236,7 +280,7 @@ async def test_a_waveform_is_lost_to_a_failover_and_the_next_is_stored():
         asyncio.timeout(PATIENCE_S),
     ):
         for n in range(2):
-            waveforms.store(f"r-{n}", b"avro")
+            waveforms.store(ecg(f"r-{n}"))
         while not metrics.registry.get_sample_value("cardiacnets_waveforms_total", {"outcome": "stored"}):
             await asyncio.sleep(0.01)
     assert metrics.registry.get_sample_value("cardiacnets_waveforms_total", {"outcome": "dropped"}) == 1

@@ -84,11 +84,9 @@ class Waveforms:
 
     def __init__(self):
         self.stored = []
-        self.values = []
 
-    def store(self, record_id, value):
-        self.stored.append(record_id)
-        self.values.append(value)
+    def store(self, record):
+        self.stored.append(record.record_id)
 
 
 @pytest.fixture
@@ -227,13 +225,3 @@ def test_a_lane_without_alerts_has_report_request_and_waveform_all_the_same(ward
 def test_an_unflagged_ecg_has_its_report_alone(ward):
     assert ward.publisher()(screening("r1", ("heart_failure", 0.1))) == {ECG_RISK: 1}
     assert ward.waveforms.stored == []
-
-
-def test_a_flagged_waveform_can_be_drawn_without_the_registry_that_its_record_was_read_with(ward):
-    outcome, value = screening("r1", ("heart_failure", 0.9)), encode_ecg(ecg("r1"), schema_id=42)
-    publish = ward.publisher()
-    publish(outcome, of=event(value=value))
-    publish(outcome, of=event(value=b"anything", headers={"ce_dataschema": b"urn:x"}))
-    assert [decode_ecg(stored) for stored in ward.waveforms.values] == [outcome.record] * 2
-    publish(outcome, of=event(value=b"as it came"))
-    assert ward.waveforms.values[-1] == b"as it came"

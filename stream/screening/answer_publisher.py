@@ -11,9 +11,6 @@ from typing import TypeAlias
 from engines.batcher import Lane
 from inference.report import compose_alerts, compose_cmr_request, compose_rejection, compose_report
 from inference.screener import Refused, ScreenedOrRefused, Screening
-from schemas.codec import encode_ecg
-from schemas.ecg_message import ecg_message
-from schemas.ecg_record import EcgRecord
 from schemas.identity import alert_event_id
 from schemas.messages import Alert, Message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK, record_key, sound_key
@@ -62,9 +59,7 @@ class AnswerPublisher:
     async def publish(self, event: Event, outcome: ScreenedOrRefused) -> Sequence[Awaitable[object]]:
         """Hand the answer's messages to the producer; return the delivery of each."""
         now = datetime.now(UTC)
-        answers = (
-            self._report(event, outcome, now) if isinstance(outcome, Screening) else self._reject(event, outcome, now)
-        )
+        answers = self._report(outcome, now) if isinstance(outcome, Screening) else self._reject(event, outcome, now)
         key = record_key(outcome.record) if outcome.record else sound_key(event.key)
         return [await self._events.send(*answer, key, time=now) for answer in answers]
 
@@ -80,9 +75,9 @@ class AnswerPublisher:
         else:
             self._unusable_timestamps.inc()
 
-    def _report(self, event: Event, screening: Screening, at: datetime) -> list[Answer]:
+    def _report(self, screening: Screening, at: datetime) -> list[Answer]:
         """Return the report and, if a risk is flagged, its alerts and its CMR request: every flagged ECG has a cine."""
-        self._count_and_keep(event, screening)
+        self._count_and_keep(screening)
         report = compose_report(screening.record, screening.quality, screening.finding, screening.model, at)
         answers: list[Answer] = [(ECG_RISK, report.report_id, report)]
         answers += [
@@ -92,13 +87,13 @@ class AnswerPublisher:
             answers.append((CMR_REQUESTS, request.request_id, request))
         return answers
 
-    def _count_and_keep(self, event: Event, screening: Screening) -> None:
+    def _count_and_keep(self, screening: Screening) -> None:
         self._screened.inc()
         flagged = screening.finding.flagged_diseases
         for disease in flagged:
             self._metrics.flagged.labels(disease).inc()
         if flagged:
-            self._waveforms.store(screening.record.record_id, _readable_alone(event, screening.record))
+            self._waveforms.store(screening.record)
 
     def _raises(self, alert: Alert) -> bool:
         decision = self._suppressor.decide(alert, alert.onset) if self._suppressor else "backfill"
@@ -110,9 +105,3 @@ class AnswerPublisher:
         place = event.message
         rejection = compose_rejection(refused, f"{place.topic}/{place.partition}/{place.offset}", at)
         return [(ECG_REJECTED, rejection.rejection_id, rejection)]
-
-
-def _readable_alone(event: Event, record: EcgRecord) -> bytes:
-    """Return the record's bytes in a form that needs neither the message's headers nor a schema registry."""
-    message = ecg_message(event.value, event.headers)
-    return encode_ecg(record) if message.value is None or message.names_schema else message.value

@@ -1,4 +1,8 @@
-"""Keeps the waveforms of flagged ECGs in Redis for the dashboard. Screening never waits for Redis."""
+"""Keeps the waveforms of flagged ECGs in Redis for the dashboard. Screening never waits for Redis.
+
+What is kept is what was screened of an ECG, encoded by us: about 40 kB, and never more than `MAX_WAVEFORM_BYTES`. So a
+device that sends long ECGs takes no more room than the others.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,20 @@ from typing import Self
 
 import structlog
 
+from inference.intake import screened_part
+from schemas.codec import encode_ecg
+from schemas.ecg_record import EcgRecord
+from schemas.record_limits import MAX_HEADER_BYTES
 from stream.redis_client import new_redis, spread_ttl_s
 from stream.settings import RedisSettings
 
 from .metrics import Metrics
 
 WAITING = 256
+MAX_WAITING_BYTES = 64 * 2**20
+"""Of the samples of the ECGs that wait to be stored."""
+MAX_WAVEFORM_BYTES = 12 * 10_000 * 2 + MAX_HEADER_BYTES + 2**10
+"""12 leads of 10 s at 1000 Hz that cannot be compressed, and the fields before them."""
 LOG_EVERY = 1000
 
 log = structlog.get_logger(__name__)
@@ -35,7 +47,8 @@ class WaveformCache:
         self._ttl_s = settings.waveform_ttl_s
         self._stored = metrics.waveforms.labels("stored")
         self._dropped = metrics.waveforms.labels("dropped")
-        self._waiting: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(WAITING)
+        self._waiting: asyncio.Queue[EcgRecord] = asyncio.Queue(WAITING)
+        self._waiting_bytes = 0
         self._failures = 0
         self._redis = new_redis(settings, retries=0)
 
@@ -53,26 +66,34 @@ class WaveformCache:
             await self._task
         await self._redis.aclose()
 
-    def store(self, record_id: str, value: bytes) -> None:
-        """Store a waveform soon. If too many wait already, drop it."""
-        try:
-            self._waiting.put_nowait((record_id, value))
-        except asyncio.QueueFull:
+    def store(self, record: EcgRecord) -> None:
+        """Store what was screened of an ECG soon. If too much waits already, drop it."""
+        if self._waiting.full() or self._waiting_bytes + len(record.samples) > MAX_WAITING_BYTES:
             self._dropped.inc()
+            return
+        self._waiting_bytes += len(record.samples)
+        self._waiting.put_nowait(record)
 
     async def _store_all(self) -> None:
         while True:
-            record_id, value = await self._waiting.get()
+            record = await self._waiting.get()
             try:
-                await self._redis.set(waveform_key(record_id), value, ex=spread_ttl_s(self._ttl_s))
+                value = await asyncio.to_thread(_stored_form, record)
+                await self._redis.set(waveform_key(record.record_id), value, ex=spread_ttl_s(self._ttl_s))
             except Exception as error:  # noqa: BLE001  it is logged, and the next waveform is stored
                 self._drop(error)
             else:
                 self._failures = 0
                 self._stored.inc()
+            self._waiting_bytes -= len(record.samples)
 
     def _drop(self, error: Exception) -> None:
         self._dropped.inc()
         if self._failures % LOG_EVERY == 0:
             log.warning("redis_unavailable", error=type(error).__name__, effect="waveforms dropped, screening goes on")
         self._failures += 1
+
+
+def _stored_form(record: EcgRecord) -> bytes:
+    """Return an Avro value that names no schema, so it needs neither a message's headers nor a schema registry."""
+    return encode_ecg(screened_part(record))
