@@ -97,3 +97,16 @@ def test_a_header_of_many_lines_takes_little_time_and_memory():
     is_answered(b"100 12 500 5000\n" + b"100.dat 16 " + b"9" * 1_000_000)
     assert tracemalloc.get_traced_memory()[1] < 300 * 2**20
     tracemalloc.stop()
+
+
+def test_what_is_no_flac_file_is_never_tried_as_another_kind_of_audio(tmp_path, capfd):
+    """The library of FLAC reads MP3 too, whose decoder writes to the terminal of whoever publishes an archive."""
+    write_record(tmp_path, "r")
+    header = tmp_path / "r.hea"
+    header.write_text(header.read_text().replace("r.dat 16", "r.dat 516"))
+    frame = b"\xff\xfb\x90\x64" + bytes(413)
+    (tmp_path / "r.dat").write_bytes(frame * 4 + b"\xff\xff\x03\x00" * 300)
+    answer = read_or_refuse(header)
+    assert isinstance(answer, UnreadableFile)
+    assert "is no FLAC file" in str(answer)
+    assert capfd.readouterr() == ("", "")

@@ -14,7 +14,7 @@ import numpy as np
 
 from schemas.errors import UnreadableFile
 
-from .content import read_content
+from .content import head_of, read_content
 from .wfdb_header import Signal, misread
 from .wfdb_samples import DIFFERENCES, SAMPLE_FORMATS, Integers, SampleFormat
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FLAC_BITS = {"508": 8, "516": 16, "524": 24}
 """The formats that are FLAC files, and the widest samples of each."""
+FLAC_MARK = b"fLaC"
+"""The first bytes of a FLAC file."""
 COMPRESSED = ".gz"
 MAX_READ_BYTES = 16 * 2**20
 """Of a signal file. It bounds memory, however many signals share the file with the leads."""
@@ -206,6 +208,8 @@ def _open_flac(group: Group) -> SoundFile:
     import soundfile
 
     bits = FLAC_BITS[group.signals[0].format]
+    if head_of(group.path, len(FLAC_MARK)) != FLAC_MARK:  # the library would try every audio format on it
+        raise misread(group.header, f"its signal file {group.path.name} is no FLAC file, as its format says")
     try:
         file = soundfile.SoundFile(str(group.path))
     except (soundfile.SoundFileError, OSError) as error:
