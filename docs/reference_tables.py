@@ -326,6 +326,10 @@ CINE_FAILURES = {
         "The request comes from another model than the one whose embeddings the generator learned to read.",
         "Serve the bundle and the generator that belong together.",
     ),
+    "oversized_cine": Explained(
+        "The cine, or what the request names beside it, is larger than the dashboard takes, so it was not stored.",
+        "Check the request's producer, and the generator's shape.",
+    ),
     "redis_unavailable": Explained("Redis could not be reached within the deadline.", "Check Redis; ask again."),
     "redis_full": Explained(
         "Redis is at its memory limit and may evict nothing.", "Give Redis more memory; ask again."

@@ -44,6 +44,7 @@ class CineProvenance:
     Attributes:
         model: the report's model, which gave the embedding.
         generator: the model that drew it.
+        embedding: the digest of the embedding that it was drawn from; None in cines of before 0.2.
         notice: must be shown with the cine.
     """
 
@@ -53,6 +54,7 @@ class CineProvenance:
     generator: ModelReference
     seed: int
     created_at: datetime
+    embedding: str | None = None
     notice: str = SYNTHETIC_NOTICE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
@@ -62,6 +63,12 @@ def ecg_digest(record: EcgRecord) -> bytes:
     digest = sha256(msgspec.json.encode(what), usedforsecurity=False)
     digest.update(record.samples)
     return digest.digest()[:ECG_DIGEST_BYTES]
+
+
+def embedding_digest(embedding: Iterable[float]) -> str:
+    """Return 32 hexadecimal digits that tell embeddings apart."""
+    numbers = msgspec.json.encode([float(number) for number in embedding])
+    return sha256(numbers, usedforsecurity=False).hexdigest()[: 2 * ECG_DIGEST_BYTES]
 
 
 def cine_seed(record_id: str, model: ModelReference) -> int:

@@ -17,6 +17,7 @@ CMR_REQUESTS = "cmr.requests.v1"
 CMR_RESULTS = "cmr.results.v1"
 ECG_ALERTS_ACK = "ecg.alerts.ack.v1"
 
+KIB = 2**10
 DAY_MS = 24 * 60 * 60 * 1000
 MAX_ECG_MESSAGE_BYTES = MAX_VALUE_BYTES + 2**16
 """Of the largest record, with its key, its headers and what Kafka adds."""
@@ -30,6 +31,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         partitions: at most so many workers share it.
         retention_days: Kafka's `retention.ms`, in days.
         max_message_bytes: Kafka's `max.message.bytes`, where its default of a mebibyte is too little.
+        largest: bytes of the largest value that a reader takes; who writes stays below it. An answer takes 1 to 8 kB.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 8
     retention_days: int
     max_message_bytes: int | None = None
+    largest: int
 
     @property
     def configuration(self) -> dict[str, str]:
@@ -45,16 +48,27 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         return named | ({"max.message.bytes": str(self.max_message_bytes)} if self.max_message_bytes else {})
 
 
+def _ecg_topic(name: str, *, retention_days: int) -> Topic:
+    return Topic(
+        name=name,
+        content=EcgRecord,
+        retention_days=retention_days,
+        max_message_bytes=MAX_ECG_MESSAGE_BYTES,
+        largest=MAX_VALUE_BYTES,
+    )
+
+
 TOPICS: tuple[Topic, ...] = (
-    Topic(name=ECG_RECORDS, content=EcgRecord, retention_days=7, max_message_bytes=MAX_ECG_MESSAGE_BYTES),
-    Topic(name=ECG_BACKFILL, content=EcgRecord, retention_days=3, max_message_bytes=MAX_ECG_MESSAGE_BYTES),
-    Topic(name=ECG_RISK, content=RiskReport, retention_days=30),
-    Topic(name=ECG_ALERTS, content=Alert, retention_days=30),
-    Topic(name=ECG_REJECTED, content=Rejection, retention_days=30),
-    Topic(name=CMR_REQUESTS, content=CmrRequest, retention_days=1),
-    Topic(name=CMR_RESULTS, content=CmrResult, retention_days=7),
-    Topic(name=ECG_ALERTS_ACK, content=Acknowledgement, retention_days=90),
+    _ecg_topic(ECG_RECORDS, retention_days=7),
+    _ecg_topic(ECG_BACKFILL, retention_days=3),
+    Topic(name=ECG_RISK, content=RiskReport, retention_days=30, largest=32 * KIB),
+    Topic(name=ECG_ALERTS, content=Alert, retention_days=30, largest=16 * KIB),
+    Topic(name=ECG_REJECTED, content=Rejection, retention_days=30, largest=16 * KIB),
+    Topic(name=CMR_REQUESTS, content=CmrRequest, retention_days=1, largest=32 * KIB),
+    Topic(name=CMR_RESULTS, content=CmrResult, retention_days=7, largest=16 * KIB),
+    Topic(name=ECG_ALERTS_ACK, content=Acknowledgement, retention_days=90, largest=24 * KIB),
 )
+LARGEST: dict[str, int] = {topic.name: topic.largest for topic in TOPICS}
 ALL_TOPICS: tuple[str, ...] = tuple(topic.name for topic in TOPICS)
 
 

@@ -21,6 +21,7 @@ from inference.readout import Finding
 from inference.report import compose_alerts, compose_cmr_request, compose_report
 from schemas.codec import encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
+from schemas.identity import cine_seed
 from schemas.messages import (
     DISEASES,
     Alert,
@@ -167,9 +168,12 @@ def _guess(patient, number):
 
 def _cine(frames, report):
     shape = CineGeometry(frames=len(frames), rows=96, columns=96, pixel_mm=2.35)
+    seed = cine_seed(report.record_id, report.model)
     generator = ModelReference(name="simulated-heart", version="1", trained=True, weights="none: the truth itself")
     return Cine(
-        frames, shape, CineProvenance(report.record_id, report.report_id, report.model, generator, 7, report.created_at)
+        frames,
+        shape,
+        CineProvenance(report.record_id, report.report_id, report.model, generator, seed, report.created_at),
     )
 
 

@@ -39,4 +39,5 @@ def sample_cine(request=None, generator=None):
         report_id=request.report_id,
         model=request.model,
         seed=request.seed,
+        embedding=request.embedding,
     )

@@ -32,7 +32,7 @@ def test_there_is_no_other_page_in_the_folder():
 
 def test_every_code_of_a_rejection_is_explained_and_no_other():
     foreseen = {kind.code for kind in (*kinds(errors.RecordError), *kinds(errors.TransientError))}
-    redis = {store.RedisUnavailable.code, store.RedisFull.code}  # of cines alone
+    redis = {store.RedisUnavailable.code, store.RedisFull.code, store.OversizedCine.code}  # of cines alone
     assert set(REJECTIONS) == codes_in_source(
         "refuse", "UnusableSignal", "UnreadableFile", "OtherContent"
     ) | foreseen - redis - {"error"}
@@ -53,7 +53,7 @@ def test_every_code_of_a_warning_is_explained_and_no_other():
 
 def test_every_code_of_a_cine_that_failed_is_explained():
     own = {maker.GENERATION_FAILED, lane.MALFORMED_REQUEST, errors.ForeignEmbedding.code}
-    redis = {store.RedisUnavailable.code, store.RedisFull.code}
+    redis = {store.RedisUnavailable.code, store.RedisFull.code, store.OversizedCine.code}
     assert own | redis | {errors.Overloaded.code, errors.TransientError.code} == set(CINE_FAILURES)
 
 

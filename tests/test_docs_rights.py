@@ -47,9 +47,9 @@ async def create_users(url):
 
 async def test_a_worker_may_store_waveforms_and_read_nothing(accounts):
     async with new_redis(accounts["worker"], retries=0) as redis:
-        await redis.set(waveform_key("r1"), b"an ECG", ex=600)
+        await redis.set(waveform_key("r-1"), b"an ECG", ex=600)
         with pytest.raises(NoPermissionError):
-            await redis.get(waveform_key("r1"))
+            await redis.get(waveform_key("r-1"))
 
 
 async def test_a_worker_may_claim_the_ids_of_ecgs_and_see_who_owns_them(accounts):
@@ -65,26 +65,27 @@ async def test_a_worker_may_claim_the_ids_of_ecgs_and_see_who_owns_them(accounts
 async def test_a_cmr_worker_may_claim_store_find_and_prolong_cines_and_see_no_ecg(accounts):
     async with CineStore(accounts["cmr-worker"], ttl_s=600) as store:
         async with await store.claim("request"):
-            await store.put("r1", sample_cine(), seconds=1.0)
+            await store.put("r-1", sample_cine(), seconds=1.0)
         assert await store.claim("request") is not None  # it was released
-        assert await store.find("r1")
-        assert await store.prolong("r1")
+        assert await store.find("r-1")
+        assert await store.prolong("r-1")
     async with new_redis(accounts["cmr-worker"], retries=0) as redis:
         with pytest.raises(NoPermissionError):
-            await redis.get(waveform_key("r1"))
+            await redis.get(waveform_key("r-1"))
 
 
 async def test_a_dashboard_may_read_ecgs_and_cines_and_write_nothing(accounts):
     async with new_redis(accounts["worker"], retries=0) as redis:
-        await redis.set(waveform_key("r1"), b"an ECG", ex=600)
+        await redis.set(waveform_key("r-1"), b"an ECG", ex=600)
     async with CineStore(accounts["cmr-worker"], ttl_s=600) as store:
-        await store.put("r1", sample_cine(), seconds=1.0)
+        await store.put("r-1", sample_cine(), seconds=1.0)
     async with new_redis(accounts["dashboard"], retries=0) as redis:
         assert await redis.ping()
-        assert await redis.get(waveform_key("r1")) == b"an ECG"
+        assert await redis.strlen(waveform_key("r-1")) == len(b"an ECG")
+        assert await redis.get(waveform_key("r-1")) == b"an ECG"
         with pytest.raises(NoPermissionError):
-            await redis.set(waveform_key("r1"), b"another")
+            await redis.set(waveform_key("r-1"), b"another")
     async with CineStore(accounts["dashboard"], ttl_s=600) as store:
-        assert (await store.get("r1")).frames.any()
+        assert (await store.get("r-1")).frames.any()
         with pytest.raises(RedisUnavailable, match="refuses"):
-            await store.put("r1", sample_cine(), seconds=1.0)
+            await store.put("r-1", sample_cine(), seconds=1.0)

@@ -2,18 +2,31 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import msgspec
 import numpy as np
 import pytest
 import redis.asyncio
 import zstandard
-from sample_cine import sample_cine
+from sample_cine import sample_cine, sample_request
 from waiting import PATIENCE_S
 
 from schemas.codec import decode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
-from stream.cines.store import CineStore, CorruptCine, RedisFull, RedisUnavailable, cine_key, lock_key
+from schemas.messages import encode_message
+from schemas.topics import CMR_REQUESTS, LARGEST
+from stream.cines.lane import read_request
+from stream.cines.store import (
+    MAX_FIELD_BYTES,
+    CineStore,
+    CorruptCine,
+    OversizedCine,
+    RedisFull,
+    RedisUnavailable,
+    cine_key,
+    lock_key,
+)
 from stream.demo.embedded_servers import embedded_redis
 from stream.screening.metrics import Metrics
 from stream.screening.waveform_cache import MAX_WAITING_BYTES, MAX_WAVEFORM_BYTES, WaveformCache, waveform_key
@@ -110,6 +123,31 @@ async def test_a_corrupt_cine_is_said_so(store, client, name):
     await client.hset(cine_key("r-1"), field, value)
     with pytest.raises(CorruptCine, match=reason):
         await store.get("r-1")
+
+
+async def test_a_cine_of_another_record_is_said_so(store, client):
+    await store.put("r-2", sample_cine(), seconds=1)
+    for ask in (store.get, store.find):
+        with pytest.raises(CorruptCine, match="names another record"):
+            await ask("r-2")
+
+
+async def test_what_its_readers_would_not_take_is_not_stored(store, client):
+    cine = sample_cine()
+    model = msgspec.structs.replace(cine.provenance.model, weights="w" * MAX_FIELD_BYTES)
+    with pytest.raises(OversizedCine, match="provenance has"):
+        await store.put("r-1", replace(cine, provenance=replace(cine.provenance, model=model)), seconds=1)
+    assert not await client.exists(cine_key("r-1"))
+
+
+async def test_the_largest_request_has_a_cine_that_can_be_read_again(store, client):
+    request = sample_request("r-1")
+    room = LARGEST[CMR_REQUESTS] - len(encode_message(request)) - 1
+    model = msgspec.structs.replace(request.model, weights="\\" * (room // 2))
+    largest = msgspec.structs.replace(request, model=model)
+    assert read_request(encode_message(largest)) == largest
+    await store.put("r-1", sample_cine(largest), seconds=1)
+    assert (await store.get("r-1")).provenance.model == model
 
 
 async def test_another_kind_of_value_at_the_key_is_said_so_and_can_be_replaced(store, client):

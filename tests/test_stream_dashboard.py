@@ -22,6 +22,7 @@ from inference.screener import Refused
 from schemas.codec import encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import IdOfAnotherEcg, UnusableSignal
+from schemas.identity import embedding_digest
 from schemas.messages import Acknowledgement, CmrRequest, Rejection, Risk, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK, ECG_REJECTED, ECG_RISK
 from stream.cines.store import RedisUnavailable
@@ -332,6 +333,9 @@ class StubFeed:
 
 
 class StubRedis(dict):
+    async def strlen(self, key):
+        return len(await self.get(key) or b"")
+
     async def get(self, key):
         if isinstance(value := dict.get(self, key), Exception):
             raise value
@@ -564,18 +568,73 @@ def test_what_redis_does_not_have_or_does_not_tell_is_said(site, case):
     site.redis[key] = b"no Avro"
     answer = site.get("/api/ecg", params={"id": name})
     assert answer.status_code == 422
-    assert "cannot be drawn" in answer.json()["error"]
+    assert "is not drawn" in answer.json()["error"]
+
+
+def test_an_ecg_of_another_record_under_a_records_key_is_not_drawn(site, case):
+    key, name = f"cardiacnets:waveform:{case.record.record_id}", {"id": case.record.record_id}
+    at = case.record.recorded_at + timedelta(seconds=1)
+    for reason, changes in (
+        ("another record", {"record_id": "other"}),
+        ("another patient", {"patient_id": "other"}),
+        ("another patient", {"patient_id": None}),
+        ("another time of recording", {"recorded_at": at}),
+    ):
+        site.redis[key] = encode_ecg(msgspec.structs.replace(case.record, **changes))
+        answer = site.get("/api/ecg", params=name)
+        assert (answer.status_code, reason in answer.json()["error"]) == (422, True)
+
+
+def test_an_ecg_is_held_against_its_alert_where_its_report_is_no_longer_kept(site, case):
+    site.feed.state = feed_all(new_state(), [(ECG_ALERTS, b"x", case.alerts[0])])
+    key, name = f"cardiacnets:waveform:{case.record.record_id}", {"id": case.record.record_id}
+    site.redis[key] = encode_ecg(case.record)
+    assert site.get("/api/ecg", params=name).status_code == 200
+    site.redis[key] = encode_ecg(msgspec.structs.replace(case.record, patient_id="other"))
+    assert site.get("/api/ecg", params=name).status_code == 422
+
+
+def test_a_value_that_is_larger_than_any_ecg_is_not_fetched(site, case):
+    fetched = []
+
+    async def get(key):
+        fetched.append(key)
+        return b""
+
+    async def strlen(_):
+        return 50 * 2**20
+
+    site.redis.strlen, site.redis.get = strlen, get
+    answer = site.get("/api/ecg", params={"id": case.record.record_id})
+    assert (answer.status_code, fetched) == (422, [])
+    assert "52,428,800 bytes" in answer.json()["error"]
+
+
+def test_a_cine_whose_provenance_names_something_else_is_not_shown_and_that_is_said(site, case):
+    name = case.record.record_id
+    for reason, changes in (
+        ("another record", {"record_id": "other"}),
+        ("another report", {"report_id": "a-report-that-is-not"}),
+        ("another request", {"seed": 8}),
+        ("another embedding", {"embedding": embedding_digest([0.5] * 256)}),
+    ):
+        site.cines[name] = replace(case.cine, provenance=replace(case.cine.provenance, **changes))
+        answer = site.get("/api/cine", params={"id": name})
+        assert (answer.status_code, reason in answer.json()["error"]) == (422, True)
+    own = replace(case.cine.provenance, embedding=embedding_digest(case.request.embedding))
+    site.cines[name] = replace(case.cine, provenance=own)
+    assert site.get("/api/cine", params={"id": name}).status_code == 200
 
 
 def test_the_cine_comes_with_its_geometry_and_the_words(site, case):
-    awkward = replace(case.cine.provenance, record_id="é\n☃")
+    awkward = replace(case.cine.provenance, notice="synthetic: é\n☃")
     site.cines[case.record.record_id] = replace(case.cine, provenance=awkward)
     answer = site.get("/api/cine", params={"id": case.record.record_id})
     head = msgspec.json.decode(answer.headers["x-head"])
     assert np.array_equal(np.frombuffer(answer.content, np.uint8).reshape(case.cine.frames.shape), case.cine.frames)
     assert head["geometry"]["rows"] == case.cine.geometry.rows
-    assert head["provenance"]["notice"] == "synthetic: drawn from an ECG, not a measurement"
-    assert head["provenance"]["record_id"] == "é\n☃"
+    assert head["provenance"]["notice"] == "synthetic: é\n☃"
+    assert case.cine.provenance.notice == "synthetic: drawn from an ECG, not a measurement"
 
 
 def test_the_report_is_downloaded_as_fhir(site, case):

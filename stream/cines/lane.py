@@ -25,14 +25,13 @@ import structlog
 
 from schemas.errors import MalformedRecord, ShuttingDown
 from schemas.messages import CmrRequest, CmrResult, Identifier, decode_message
-from schemas.topics import sound_key
+from schemas.topics import CMR_REQUESTS, LARGEST, sound_key
 from stream.runtime.event import Event
 
 from .maker import CineMaker, failure
 
 MALFORMED_REQUEST = "malformed_request"
-MAX_REQUEST_BYTES = 64 * 2**10
-"""Ten times the size of 256 numbers in JSON."""
+MAX_REQUEST_BYTES = LARGEST[CMR_REQUESTS]
 LENGTH_TOLERANCE = 1e-2
 HELD = 16
 """How many requests are held at once: one of each partition at work, and the others in the queue."""

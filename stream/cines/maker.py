@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeVar
@@ -17,10 +17,11 @@ from engines.batcher import Batcher
 from inference.cine import Cine, CineGeometry, CineProvenance
 from inference.generator_manifest import EcgModel, check_embedding
 from schemas.errors import ForeignEmbedding, ShuttingDown, TransientError
+from schemas.identity import embedding_digest
 from schemas.messages import CmrRequest, CmrResult, ModelReference
 from stream.runtime.event import Tries
 
-from .store import CineStore, CorruptCine, StoredCine, cine_key
+from .store import CineStore, CorruptCine, OversizedCine, StoredCine, cine_key
 
 GENERATION_FAILED = "generation_failed"
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
@@ -152,7 +153,7 @@ class CineMaker:
             return await self._made(request, Patience(self._deadline_s, self._step))
         except ShuttingDown:
             raise
-        except ForeignEmbedding as error:
+        except (ForeignEmbedding, OversizedCine) as error:
             log.warning("cine_refused", code=error.code, reason=str(error))
             return failure(request, error.code, str(error), self.reference)
         except TransientError as error:
@@ -215,11 +216,19 @@ class CineMaker:
             report_id=request.report_id,
             model=request.model,
             seed=request.seed,
+            embedding=request.embedding,
         )
 
 
 def compose_cine(
-    frames: NDArray[np.uint8], generator: Generator, *, record_id: str, report_id: str, model: ModelReference, seed: int
+    frames: NDArray[np.uint8],
+    generator: Generator,
+    *,
+    record_id: str,
+    report_id: str,
+    model: ModelReference,
+    seed: int,
+    embedding: Iterable[float],
 ) -> Cine:
     """Return the frames that a generator drew, with their geometry and provenance."""
     provenance = CineProvenance(
@@ -229,6 +238,7 @@ def compose_cine(
         generator=generator.reference,
         seed=seed,
         created_at=datetime.now(UTC),
+        embedding=embedding_digest(embedding),
     )
     return Cine(frames, generator.geometry, provenance)
 

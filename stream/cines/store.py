@@ -39,7 +39,8 @@ from stream.settings import RedisSettings
 VERSION = b"1"
 MAX_FRAMES_BYTES = 32 * 2**20
 """The bound on a decompressed cine: 70 times a cine of the published shape."""
-MAX_FIELD_BYTES = 16 * 2**10
+MAX_FIELD_BYTES = 64 * 2**10
+"""The bound on each other field: twice that on a request, whose ids and whose model the provenance repeats."""
 LOCK_S = 10.0
 """A lock whose owner died is free after this time. A living owner renews its lock."""
 LOCK_RENEWALS = 3
@@ -58,6 +59,12 @@ class RedisFull(TransientError):
     """Redis is at its memory limit and may not evict anything."""
 
     code: ClassVar[str] = "redis_full"
+
+
+class OversizedCine(CardiacNetsError):
+    """The cine is larger than what its readers take, so it is not stored."""
+
+    code: ClassVar[str] = "oversized_cine"
 
 
 class CorruptCine(CardiacNetsError):
@@ -125,6 +132,9 @@ class CineStore:
 
         Args:
             seconds: how long the drawing took.
+
+        Raises:
+            OversizedCine: nobody could read it again.
         """
         frames = await asyncio.to_thread(_compressed, cine)
         fields: dict[Any, Any] = {
@@ -134,6 +144,9 @@ class CineStore:
             "seconds": msgspec.json.encode(seconds),
             "frames": frames,
         }
+        sizes = {name: len(value) for name, value in fields.items()}
+        if oversized := _oversized({**sizes, "frames": max(len(frames), cine.frames.nbytes)}):
+            raise OversizedCine(f"the cine is too large to be kept: {oversized}")
         with self._errors():
             async with self._redis.pipeline(transaction=True) as commands:
                 commands.delete(cine_key(record_id))
@@ -172,7 +185,7 @@ class CineStore:
                 return None
             _check_sizes(dict(zip((*ABOUT, "frames"), sizes, strict=True)))
             values = await cast("Awaitable[list[Any]]", self._redis.hmget(key, list(ABOUT)))
-        return None if None in values else _about(values, sizes[-1])
+        return None if None in values else _of_record(_about(values, sizes[-1]), record_id)
 
     async def prolong(self, record_id: str) -> bool:
         """Restart the time until the record's cine expires. Return whether the cine was still there."""
@@ -246,8 +259,17 @@ def _check_sizes(sizes: Mapping[str, int]) -> None:
     if not all(sizes.values()):
         missing = ", ".join(name for name, size in sizes.items() if not size)
         raise CorruptCine(f"the hash lacks {missing}")
-    if sizes["frames"] > MAX_FRAMES_BYTES or any(sizes[name] > MAX_FIELD_BYTES for name in ABOUT):
-        raise CorruptCine("a field of the hash is over its bound")
+    if oversized := _oversized(sizes):
+        raise CorruptCine(f"a field of the hash is over its bound: {oversized}")
+
+
+def _oversized(sizes: Mapping[str, int]) -> str | None:
+    """Return the field that is larger than its bound, and the bound. Who writes and who reads ask the same."""
+    for name, size in sizes.items():
+        bound = MAX_FRAMES_BYTES if name == "frames" else MAX_FIELD_BYTES
+        if size > bound:
+            return f"{name} has {size} bytes, at most {bound} are allowed"
+    return None
 
 
 def _about(values: list[bytes], size_bytes: int) -> StoredCine:
@@ -263,6 +285,12 @@ def _about(values: list[bytes], size_bytes: int) -> StoredCine:
         )
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise CorruptCine(f"a field of the hash is not what it should be: {error}") from error
+
+
+def _of_record(stored: StoredCine, record_id: str) -> StoredCine:
+    if stored.provenance.record_id != record_id:
+        raise CorruptCine("it names another record")
+    return stored
 
 
 def _cine(about: StoredCine, stored: bytes) -> Cine:

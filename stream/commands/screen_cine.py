@@ -60,5 +60,11 @@ def draw_cine(generator: Generator, screening: Screening) -> Cine:
     seed = cine_seed(record_id, model)
     (frames,) = generator.draw(np.asarray(screening.finding.embedding, np.float32)[None], [seed])
     return compose_cine(
-        frames, generator, record_id=record_id, report_id=report_id(record_id, model), model=model, seed=seed
+        frames,
+        generator,
+        record_id=record_id,
+        report_id=report_id(record_id, model),
+        model=model,
+        seed=seed,
+        embedding=screening.finding.embedding.tolist(),
     )

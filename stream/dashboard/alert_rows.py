@@ -11,6 +11,7 @@ from schemas.recording_time import is_plausible
 from stream.settings import AlertSettings
 
 from .alert_book import AlertBook, AlertEntry, rank_of
+from .belonging import Facts, facts_of
 from .traffic import LIVE_S
 
 
@@ -80,6 +81,10 @@ class AlertRows:
         """Return the rows of one record, the most probable disease first."""
         rows = [_row(entry) for entry in self._book.entries(record_id=record_id)]
         return sorted(rows, key=lambda row: -row.probability)
+
+    def facts(self, record_id: str) -> Facts | None:
+        """Return what the most urgent alert of a record says of the record; None if there is none."""
+        return next((facts_of(entry.alert) for entry in self._book.entries(record_id=record_id, limit=1)), None)
 
     def take_changed(self) -> list[AlertRow]:
         """Return the rows that changed since the last call."""

@@ -28,7 +28,7 @@ from stream.cines.store import CineStore, CorruptCine
 from .access import Guard
 from .events import BEAT_S
 from .feed import Feed
-from .record_page import compose_page, fetch_ecg
+from .record_page import compose_page, fetch_ecg, foreign_to, known_facts
 
 STATIC = Path(__file__).parent / "static"
 MAX_ROWS = 1000
@@ -119,11 +119,12 @@ class Pages:
     async def ecg(self, request: Request) -> Response:
         """Return the samples. The header X-Head says how to read them."""
         try:
-            found = await fetch_ecg(self._redis, _record_id(request))
+            name = _record_id(request)
+            found = await fetch_ecg(self._redis, name, known_facts(self._feed.state, name))
         except RedisError as error:
             raise RefusedRequest(503, "Redis does not answer, so the ECG cannot be shown now") from error
         except RecordError as error:
-            raise RefusedRequest(422, f"the stored ECG cannot be drawn: {error}") from error
+            raise RefusedRequest(422, f"the ECG that Redis holds is not drawn: {error}") from error
         head, samples = _required(
             found, "the ECG is not stored: only the ECGs of flagged records are, for a limited time"
         )
@@ -132,12 +133,15 @@ class Pages:
     async def cine(self, request: Request) -> Response:
         """Return the frames as uint8. The header X-Head holds geometry and provenance."""
         try:
-            cine = await self._cines.get(_record_id(request))
+            name = _record_id(request)
+            cine = await self._cines.get(name)
         except TransientError as error:
             raise RefusedRequest(503, f"the cine cannot be fetched now: {error}") from error
         except CorruptCine as error:
-            raise RefusedRequest(422, f"the stored cine cannot be shown: {error}") from error
+            raise RefusedRequest(422, f"the cine that Redis holds is not shown: {error}") from error
         cine = _required(cine, "the cine has expired, or has not been drawn yet")
+        if foreign := foreign_to(self._feed.state, name, cine.provenance):
+            raise RefusedRequest(422, f"the cine that Redis holds is not shown: it belongs to {foreign}")
         head = _ascii_json({"geometry": cine.geometry, "provenance": cine.provenance})
         return Response(cine.frames.tobytes(), media_type=BINARY, headers={"X-Head": head})
 

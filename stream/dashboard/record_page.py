@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 import numpy as np
 from redis.asyncio import Redis
 
+from inference.cine import CineProvenance
 from inference.intake import screened_stretch
 from inference.leads import arrange_leads
 from schemas.codec import decode_ecg
 from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord
-from schemas.messages import CmrResult, RiskReport, decode_message
+from schemas.errors import MalformedRecord, OversizedRecord
+from schemas.messages import CmrRequest, CmrResult, RiskReport, decode_message
+from schemas.record_limits import MAX_VALUE_BYTES
 from stream.screening.waveform_cache import waveform_key
 
 from .alert_rows import AlertRow
+from .belonging import Facts, facts_of, foreign_cine, foreign_ecg
 from .explanations import Meaning, explain
 from .state import DashboardState
 
@@ -62,15 +67,43 @@ def compose_page(state: DashboardState, record_id: str) -> RecordPage | None:
     )
 
 
-async def fetch_ecg(redis: Redis, record_id: str) -> tuple[EcgHead, bytes] | None:
+async def fetch_ecg(redis: Redis, record_id: str, known: Facts | None) -> tuple[EcgHead, bytes] | None:
     """Return the ECG of a record from Redis; None if it is not there, or no longer there.
 
+    Args:
+        known: of the record, if something is known of it.
+
     Raises:
-        RecordError: the stored value is not a 12-lead ECG.
+        RecordError: the stored value is not a 12-lead ECG, or not the ECG of this record.
         RedisError: Redis does not answer.
     """
-    value: Any = await redis.get(waveform_key(record_id))
-    return None if value is None else arrange_ecg(decode_ecg(value))
+    key = waveform_key(record_id)
+    if (size := int(await redis.strlen(key))) > MAX_VALUE_BYTES:
+        raise OversizedRecord(f"{size:,} bytes lie at its key, and no ECG has more than {MAX_VALUE_BYTES:,}")
+    value: Any = await redis.get(key)
+    return None if value is None else await asyncio.to_thread(_own_ecg, value, record_id, known)
+
+
+def _own_ecg(value: bytes, record_id: str, known: Facts | None) -> tuple[EcgHead, bytes]:
+    record = decode_ecg(value)
+    if foreign := foreign_ecg(record, record_id, known):
+        raise MalformedRecord(f"it belongs to {foreign}")
+    return arrange_ecg(record)
+
+
+def known_facts(state: DashboardState, record_id: str) -> Facts | None:
+    """Return what the report of a record says of it, or else one of its alerts; None if neither is kept."""
+    if (value := state.records.report(record_id)) is not None:
+        return facts_of(decode_message(RiskReport, value))
+    return state.alerts.facts(record_id)
+
+
+def foreign_to(state: DashboardState, record_id: str, cine: CineProvenance) -> str | None:
+    """Return in words why a cine is not that of a record; None if it may be."""
+    value, requested = state.records.report(record_id), state.records.request(record_id)
+    report = None if value is None else decode_message(RiskReport, value)
+    request = None if requested is None else decode_message(CmrRequest, requested[1])
+    return foreign_cine(cine, record_id, report, request)
 
 
 def arrange_ecg(record: EcgRecord) -> tuple[EcgHead, bytes]:
