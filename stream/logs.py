@@ -8,7 +8,7 @@ from typing import Literal
 
 import structlog
 
-QUIET = ("faust", "mode", "aiokafka", "kafka")
+QUIET = ("faust", "mode", "aiokafka", "kafka", "uvicorn")
 
 
 def configure_logs(log_level: str, log_format: Literal["json", "console"]) -> None:

@@ -289,6 +289,8 @@ class DashboardSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f
     """The token that opens the dashboard. A random one, printed at the start, where not set."""
     records: Positive = 10_000
     """How many of the newest records are kept in view."""
+    pages: Annotated[int, Meta(ge=1, le=5000)] = 200
+    """How many pages may be open at once. Fewer are taken where the process may open few files."""
 
 
 class ProcessSettings(_Group, frozen=True, kw_only=True):

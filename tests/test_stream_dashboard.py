@@ -293,6 +293,47 @@ async def test_a_slow_page_is_cut_off_and_the_others_go_on():
     assert hub.pages == 0
 
 
+async def test_pages_that_open_together_share_one_snapshot_and_get_what_came_since():
+    made = []
+
+    def snapshot():
+        made.append("made")
+        return [("reset", "{}")]
+
+    hub = Hub(snapshot)
+    hub.publish("alerts", "1")
+    assert [event.event for event in await taken(hub, None, 2)] == ["reset", "ready"]
+    hub.publish("alerts", "2")
+    first, second = [await taken(hub, None, 3) for _ in range(2)]
+    assert [event.event for event in first] == ["reset", "ready", "alerts"]
+    assert first[2].data == "2"
+    assert made == ["made"]
+    assert all(mine.encode() is theirs.encode() for mine, theirs in zip(first[::2], second[::2], strict=True))
+    assert [event.data for event in await taken(hub, first[1].id, 1)] == ["2"]
+
+
+async def test_a_snapshot_is_made_anew_where_what_came_since_is_no_longer_kept():
+    numbers = iter("123")
+    hub = Hub(lambda: [("reset", next(numbers))])
+    assert (await taken(hub, None, 1))[0].data == "1"
+    for _ in range(EVENTS_KEPT + 1):
+        hub.publish("alerts", "x")
+    assert (await taken(hub, None, 1))[0].data == "2"
+
+
+async def test_the_streams_of_a_session_end_with_it_and_the_others_go_on():
+    hub = Hub(lambda: [("reset", "{}")])
+    ended, short, other = hub.stream(None, session="a"), hub.stream(None, session="b", lasts_s=0.01), hub.stream(None)
+    for stream in (ended, short, other):
+        for _ in range(2):
+            await anext(stream)
+    hub.end_session("a")
+    assert [event async for event in ended] == []
+    assert [event async for event in short] == []
+    assert hub.pages == 1
+    await other.aclose()
+
+
 async def test_closing_ends_every_stream():
     hub = Hub(lambda: [("reset", "{}")])
 
@@ -308,7 +349,7 @@ async def test_closing_ends_every_stream():
 
 async def test_a_quiet_stream_carries_events_often_enough():
     request = Request({"type": "http", "headers": [], "query_string": b""})
-    answer = await Pages(StubFeed(new_state()), StubRedis(), StubRedis()).events(request)
+    answer = await Pages(StubFeed(new_state()), StubRedis(), StubRedis(), max_pages=5).events(request)
     assert answer.ping_interval <= 10  # the pages' patience is 30 s, and one may be late
     assert answer.ping_message_factory().encode() == b"event: beat\r\ndata: {}\r\n\r\n"
 
@@ -346,7 +387,7 @@ class StubRedis(dict):
 def site(case):
     """Give a signed-in client, the feed, and what Redis holds, waveforms by key and cines by record id."""
     feed, redis, cines = StubFeed(feed_all(new_state(), case.messages())), StubRedis(), StubRedis()
-    app = make_app(feed, redis, cines, token=TOKEN, hosts=("127.0.0.1", "Ward.Hospital.example"))
+    app = make_app(feed, redis, cines, token=TOKEN, hosts=("127.0.0.1", "Ward.Hospital.example"), max_pages=5)
     visitor = Visitor(app)
     visitor.get("/", params={"token": TOKEN})
     visitor.feed, visitor.redis, visitor.cines = feed, redis, cines
@@ -455,6 +496,26 @@ def test_changes_are_taken_from_our_own_page_only(site, case, headers, status):
     body = {"identifier": case.alerts[0].identifier, "by": "x"}
     assert site.post("/api/acknowledge", json=body, headers=headers).status_code == status
     assert site.feed.sent == []
+
+
+@pytest.mark.parametrize("origin", ["http://[::1", "http://[", "//", "http://\xff", "::", "http://127.0.0.1:99999999"])
+def test_an_origin_that_is_no_address_is_refused(site, case, origin):
+    body = {"identifier": case.alerts[0].identifier, "by": "x"}
+    assert site.post("/api/acknowledge", json=body, headers={"origin": origin.encode("latin-1")}).status_code == 403
+
+
+@pytest.mark.parametrize("said", ["5", "16384", ""])
+def test_a_change_is_counted_while_it_is_read_whatever_it_says_of_its_length(site, said):
+    sent = []
+
+    async def pour():
+        for _ in range(1000):
+            sent.append(b" " * 10_000)
+            yield sent[-1]
+
+    headers = {"content-type": "application/json", "content-length": said, "transfer-encoding": "chunked"}
+    assert site.post("/api/acknowledge", content=pour(), headers=headers).status_code == 413
+    assert len(sent) <= 3
 
 
 def test_an_acknowledgement_is_published_and_the_alert_in_its_new_state_is_due(site, case):
@@ -648,6 +709,21 @@ def test_lists_are_bounded_whatever_is_asked(site):
     for limit in ("5", "-1", "99999", "x", "٣", "9" * 50):
         assert site.get("/api/records", params={"limit": limit}).status_code == 200
     assert site.get("/api/rejections", params={"q": "x" * 1000}).json() == []
+
+
+def test_one_page_too_many_is_told(site):
+    async def crowd():
+        pages = [site.feed.hub.stream(None) for _ in range(5)]
+        for page in pages:
+            await anext(page)
+        full = await site._send("GET", "/api/events")
+        for page in pages:
+            await page.aclose()
+        return full
+
+    answer = asyncio.run(crowd())
+    assert answer.status_code == 503
+    assert "too many pages" in answer.json()["error"]
 
 
 # --- meaning

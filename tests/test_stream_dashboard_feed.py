@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import waiting
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 from dashboard_ward import dashboard_ward, publish, simulate_case
 from redis.asyncio import Redis
 
@@ -151,3 +152,40 @@ async def test_nothing_is_published_while_the_topics_of_a_new_partition_are_read
         while not feed.caught_up:
             await asyncio.sleep(0)
     reading.cancel()
+
+
+class SilentConsumer(GrowingConsumer):
+    """The client of a broker that answers some questions and not others."""
+
+    def __init__(self, answers):
+        super().__init__()
+        self.answers = iter(answers)
+
+    async def end_offsets(self, _):
+        if not next(self.answers):
+            raise KafkaTimeoutError
+        return {}
+
+    def partitions_for_topic(self, _):
+        return {0}
+
+
+class LookingRedis:
+    """Notes how things stand whenever it is asked."""
+
+    def __init__(self, look):
+        self.look, self.seen = look, []
+
+    async def ping(self):
+        self.seen.append(self.look())
+        return True
+
+
+async def test_one_question_that_is_not_answered_does_not_make_kafka_away():
+    redis = LookingRedis(lambda: feed.header().kafka)
+    feed = Feed(Settings(), redis)
+    feed._consumer = SilentConsumer([False, True, True, False, False, False, True, True])
+    probing = asyncio.create_task(feed._probe(every_s=0))
+    await waiting.eventually(lambda: len(redis.seen) == 6)
+    probing.cancel()
+    assert redis.seen == [True, True, True, False, False, True]

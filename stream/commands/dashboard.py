@@ -24,8 +24,10 @@ def dashboard_command(
     import asyncio
 
     from stream.dashboard.serving import serve_dashboard
+    from stream.logs import configure_logs
 
     settings = settings_with(broker=broker, redis=redis, dashboard_host=host, dashboard_port=port)
+    configure_logs(settings.process.log_level, settings.process.log_format)
     asyncio.run(serve_dashboard(settings, _announce))
 
 

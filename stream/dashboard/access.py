@@ -132,7 +132,7 @@ def _forgery(headers: Headers) -> Response | None:
     page's Origin must be the host that it sent the request to.
     """
     site = headers.get("sec-fetch-site")
-    ours = urlsplit(headers.get("origin", "")).netloc == headers["host"] if site is None else site == "same-origin"
+    ours = _netloc(headers.get("origin", "")) == headers["host"] if site is None else site == "same-origin"
     if not ours:
         return JSONResponse({"error": "only the dashboard's own page may change anything"}, 403)
     if headers.get("content-type", "").split(";")[0] != "application/json":
@@ -141,6 +141,13 @@ def _forgery(headers: Headers) -> Response | None:
     if not length.isdecimal() or len(length) > 9 or int(length) > MAX_BODY_BYTES:
         return JSONResponse({"error": f"a change may have at most {MAX_BODY_BYTES} bytes"}, 413)
     return None
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _token_of(scope: Scope) -> str | None:

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -25,7 +25,8 @@ from schemas.errors import RecordError, TransientError
 from schemas.messages import Acknowledgement, CmrRequest, Identifier, RiskReport, decode_message
 from stream.cines.store import CineStore, CorruptCine
 
-from .access import Guard
+from .access import MAX_BODY_BYTES, Guard
+from .body import BodyTooLarge, read_body
 from .events import BEAT_S
 from .feed import Feed
 from .record_page import compose_page, fetch_ecg, foreign_to, known_facts
@@ -59,9 +60,11 @@ class RefusedRequest(Exception):  # noqa: N818 -- it is an answer, not a failure
         self.status = status
 
 
-def make_app(feed: Feed, redis: Redis, cines: CineStore, *, token: str, hosts: Iterable[str]) -> Starlette:
+def make_app(
+    feed: Feed, redis: Redis, cines: CineStore, *, token: str, hosts: Iterable[str], max_pages: int
+) -> Starlette:
     """Return the application over a feed that is running."""
-    pages = Pages(feed, redis, cines)
+    pages = Pages(feed, redis, cines, max_pages=max_pages)
     routes = [
         Route("/", pages.shell),
         Route("/record", pages.shell),
@@ -78,16 +81,17 @@ def make_app(feed: Feed, redis: Redis, cines: CineStore, *, token: str, hosts: I
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     guard = Middleware(Guard, token=token, hosts=hosts, sign_in=(STATIC / "sign_in.html").read_bytes())
-    return Starlette(routes=routes, middleware=[guard], exception_handlers={RefusedRequest: _refusal})
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=HANDLERS)
 
 
 class Pages:
     """Answers the requests."""
 
-    def __init__(self, feed: Feed, redis: Redis, cines: CineStore) -> None:
+    def __init__(self, feed: Feed, redis: Redis, cines: CineStore, *, max_pages: int) -> None:
         self._feed = feed
         self._redis = redis
         self._cines = cines
+        self._max_pages = max_pages
 
     async def shell(self, _: Request) -> Response:
         """Return the page, which fetches everything else."""
@@ -100,6 +104,8 @@ class Pages:
 
     async def events(self, request: Request) -> Response:
         """Return the stream of events, from the last event that the page has seen."""
+        if self._feed.hub.pages >= self._max_pages:
+            raise RefusedRequest(503, "too many pages of this dashboard are open: close some of them")
         last_id = request.headers.get("last-event-id") or request.query_params.get("last")
         return EventSourceResponse(self._feed.hub.stream(last_id), ping=BEAT_S, ping_message_factory=_beat)
 
@@ -198,9 +204,19 @@ async def _refusal(_: Request, error: Exception) -> Response:
     return _json({"error": str(error)}, error.status)
 
 
+async def _parting(_: Request, __: Exception) -> Response:
+    """Answer nobody: the client left before its request was complete."""
+    return Response(status_code=400)
+
+
+HANDLERS = {RefusedRequest: _refusal, ClientDisconnect: _parting}
+
+
 async def _form(request: Request, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(await request.body(), type=kind)
+        return msgspec.json.decode(await read_body(request, MAX_BODY_BYTES), type=kind)
+    except BodyTooLarge as error:
+        raise RefusedRequest(413, str(error)) from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RefusedRequest(422, f"this is not what the page sends: {error}") from error
 

@@ -35,6 +35,9 @@ OVERVIEW_S = 1.0
 FOLLOW_UP_S = 1.0
 PROBE_S = 3.0
 PROBE_TIMEOUT_S = 2.0
+FAILED_PROBES = 2
+"""After so many failures in a row Kafka counts as away. One alone may be our own load: an orchestrator would restart
+us, and all pages would come back at once."""
 CANCEL_S = 0.5
 MAX_RECORDS = 500
 """How many messages are taken from the client at once. In between, the pages are served."""
@@ -186,14 +189,16 @@ class Feed:
                     "alert_not_published", error=type(error).__name__, effect="the alert will be published again later"
                 )
 
-    async def _probe(self) -> None:
+    async def _probe(self, every_s: float = PROBE_S) -> None:
         """Check whether Kafka and Redis answer. The clients reconnect by themselves, and do not report an outage."""
+        failures = 0
         while True:
-            self._kafka_up = await self._kafka_answers()
-            if self._kafka_up:
+            failures = 0 if await self._kafka_answers() else failures + 1
+            self._kafka_up = failures < FAILED_PROBES
+            if failures == 0:
                 await self._look_at_input()
             self._redis_up = await self._redis_answers()
-            await asyncio.sleep(PROBE_S)
+            await asyncio.sleep(every_s)
 
     async def _kafka_answers(self) -> bool:
         try:

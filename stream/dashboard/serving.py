@@ -7,30 +7,20 @@ import contextlib
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
-
-import uvicorn
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 from schemas.errors import DeploymentError
 from stream.cines.store import CineStore
 from stream.redis_client import new_redis
+from stream.runtime.http_server import Server, affordable_connections, listen, new_server
 from stream.settings import Settings
 
 from .app import make_app
 from .feed import Feed
 
-SHUTDOWN_S = 3
-BACKLOG = 128
-
-
-class PlainServer(uvicorn.Server):
-    """Uvicorn without its signal handlers: the streams of the pages must be closed before Uvicorn waits for them."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture no signal."""
-        yield
+OTHER_CONNECTIONS = 100
+"""Beside the streams of the pages: what pages fetch, and those who ask for the health."""
 
 
 async def serve_dashboard(settings: Settings, started: Callable[[str], object]) -> None:
@@ -51,16 +41,14 @@ async def serve_dashboard(settings: Settings, started: Callable[[str], object]) 
         cines = await stack.enter_async_context(CineStore(settings.redis, ttl_s=settings.cines.ttl_s))
         feed = await stack.enter_async_context(Feed(settings, redis))
         hosts = [name for name in (settings.dashboard.host, settings.dashboard.name) if name]
-        app = make_app(feed, redis, cines, token=token, hosts=hosts)
-        server = PlainServer(
-            uvicorn.Config(
-                app, access_log=False, log_config=None, lifespan="off", timeout_graceful_shutdown=SHUTDOWN_S, ws="none"
-            )
-        )
+        connections = affordable_connections(settings.dashboard.pages + OTHER_CONNECTIONS)
+        pages = min(settings.dashboard.pages, 2 * connections // 3)
+        app = make_app(feed, redis, cines, token=token, hosts=hosts, max_pages=pages)
+        server = new_server(app, connections=connections)
         await _run(server, feed, listener, lambda: started(_address(listener, settings.dashboard.host, token)))
 
 
-async def _run(server: PlainServer, feed: Feed, listener: socket.socket, started: Callable[[], object]) -> None:
+async def _run(server: Server, feed: Feed, listener: socket.socket, started: Callable[[], object]) -> None:
     """Run the server until a signal comes or the feed fails."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -84,20 +72,15 @@ async def _run(server: PlainServer, feed: Feed, listener: socket.socket, started
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        advice = (
-            "set CARDIACNETS_DASHBOARD_HOST to an address of this machine, and CARDIACNETS_DASHBOARD_PORT to a free "
-            "port or to 0, which takes any free port"
-        )
-        raise DeploymentError(f"the dashboard cannot listen on {host}:{port} ({error}); {advice}") from error
-    return listener
+    advice = (
+        "set CARDIACNETS_DASHBOARD_HOST to an address of this machine, and CARDIACNETS_DASHBOARD_PORT to a free port "
+        "or to 0, which takes any free port"
+    )
+    return listen(
+        host,
+        port,
+        lambda error: DeploymentError(f"the dashboard cannot listen on {host}:{port} ({error}); {advice}"),
+    )
 
 
 def _address(listener: socket.socket, host: str, token: str) -> str:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from schemas.errors import DeploymentError
+
+from .http_server import affordable_connections, listen, new_server
+
+CONNECTIONS = 64
+"""Those who ask are an orchestrator and a collector of metrics. The descriptors of the process are Kafka's as well."""
 
 Check = Callable[[], str | None]
 """Returns what is wrong, or None."""
@@ -25,24 +35,19 @@ async def health_server(
         DeploymentError: the port is taken.
     """
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    application = web.Application()
-    application.router.add_get("/metrics", metrics)
-    application.router.add_get("/healthz", _answer(healthy))
-    application.router.add_get("/readyz", _answer(ready))
-    runner = web.AppRunner(application, access_log=None, handle_signals=False)
-    await runner.setup()
+    routes = [Route("/metrics", metrics), Route("/healthz", _answer(healthy)), Route("/readyz", _answer(ready))]
+    listener = listen(host, port, lambda error: _taken(host, port, error))
+    server = new_server(Starlette(routes=routes), connections=affordable_connections(CONNECTIONS))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise _taken(host, port, error) from error
-        yield int(runner.addresses[0][1])
+        yield int(listener.getsockname()[1])
     finally:
-        await runner.cleanup()
+        server.should_exit = True
+        await serving
+        listener.close()
 
 
 def check_port(host: str, port: int) -> None:
@@ -67,9 +72,10 @@ def _taken(host: str, port: int, error: OSError) -> DeploymentError:
     )
 
 
-def _answer(check: Check) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def handler(_: web.Request) -> web.StreamResponse:
+def _answer(check: Check) -> Callable[[Request], Awaitable[Response]]:
+    async def handler(_: Request) -> Response:
         trouble = check()
-        return web.json_response({"status": "ok" if trouble is None else trouble}, status=503 if trouble else 200)
+        words = json.dumps({"status": "ok" if trouble is None else trouble})
+        return Response(words, 503 if trouble else 200, media_type="application/json")
 
     return handler
