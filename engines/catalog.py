@@ -14,7 +14,7 @@ from schemas.errors import EngineUnavailable
 
 from .onnx_runtime import OnnxRuntimeEngine
 from .openvino_engine import OpenVinoEngine
-from .protocol import Engine
+from .protocol import Engine, Graph
 
 CGROUP_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -31,7 +31,7 @@ class CatalogEntry:
 
     library: str
     precision: Literal["float32", "bfloat16"]
-    open: Callable[[Path, int], Engine]
+    open: Callable[[Graph, int], Engine]
 
 
 # Another engine (TensorRT) is one file like `onnx_runtime.py` and one entry here; a precision of its own needs a
@@ -63,12 +63,12 @@ def find_entry(name: str) -> CatalogEntry:
         raise EngineUnavailable(f"no engine is called {name!r}; the engines are {', '.join(ENGINES)}") from None
 
 
-def open_engine(name: str, graph: Path, *, threads: int | None = None) -> Engine:
+def open_engine(name: str, graph: Graph, *, threads: int | None = None) -> Engine:
     """Open an engine on a graph.
 
     Args:
         name: one of `ENGINES`.
-        graph: an ONNX file as `Engine` describes it.
+        graph: an ONNX file as `Engine` describes it, or its content.
         threads: how many the engine may use; None: as many as this process may use cores.
 
     Raises:
@@ -77,7 +77,7 @@ def open_engine(name: str, graph: Path, *, threads: int | None = None) -> Engine
     entry = find_entry(name)
     if not find_spec(entry.library):
         raise EngineUnavailable(f"{name} needs {entry.library}, which is not installed: pip install {entry.library}")
-    if not graph.is_file():
+    if isinstance(graph, Path) and not graph.is_file():
         raise EngineUnavailable(f"{name} cannot open {graph}: there is no such file")
     return entry.open(graph, threads or usable_cores())
 

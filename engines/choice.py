@@ -17,7 +17,8 @@ from schemas.errors import CardiacNetsError, EngineFailed, EngineMismatch, Engin
 
 from .catalog import ENGINES, find_entry, open_engine, usable_cores
 from .choice_cache import recall_choice, remember_choice
-from .protocol import Engine, Rows
+from .protocol import Engine, Graph, Rows
+from .torch_engine import TorchEngine
 
 TIMED_ROWS = 24
 TIMED_ROUNDS = 5
@@ -50,8 +51,9 @@ class Tolerances(msgspec.Struct, frozen=True):
     bfloat16: float = 5e-2
 
     def of(self, name: str) -> float:
-        """Return the tolerance for an engine of the catalog."""
-        return self.float32 if find_entry(name).precision == "float32" else self.bfloat16
+        """Return the tolerance for an engine of the catalog, or for the reference itself on another machine."""
+        is_float32 = name == TorchEngine.name or find_entry(name).precision == "float32"
+        return self.float32 if is_float32 else self.bfloat16
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,7 +124,7 @@ def time_engines(engines: Mapping[str, Engine], inputs: Rows, *, budget_s: float
 
 
 def choose_engine(
-    graph: Path,
+    graph: Graph,
     probe: Probe,
     *,
     names: Sequence[str] = ENGINES,
@@ -136,7 +138,7 @@ def choose_engine(
     """Return the fastest engine that agrees with the reference; a choice made before on this machine is remembered.
 
     Args:
-        graph: the ONNX file.
+        graph: the ONNX file, or its content.
         probe: what the reference answered.
         names: the engines to consider.
         threads: how many an engine may use; None: the cores this process may use.
@@ -162,7 +164,7 @@ def choose_engine(
 
 
 def _measure(
-    graph: Path,
+    graph: Graph,
     probe: Probe,
     names: Sequence[str],
     *,
@@ -197,7 +199,7 @@ def _measure(
 
 
 @contextmanager
-def _opened(name: str, graph: Path, threads: int) -> Iterator[Engine]:
+def _opened(name: str, graph: Graph, threads: int) -> Iterator[Engine]:
     engine = open_engine(name, graph, threads=threads)
     try:
         yield engine

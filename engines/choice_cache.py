@@ -14,6 +14,8 @@ from typing import TypeVar
 import msgspec
 from platformdirs import user_cache_path
 
+from .protocol import Graph
+from .regular_file import open_regular
 from .whole_file import write_whole
 
 FORMAT = 1
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def recall_choice(
-    kind: type[StructT], graph: Path, circumstances: Mapping[str, object], cache_dir: Path | None = None
+    kind: type[StructT], graph: Graph, circumstances: Mapping[str, object], cache_dir: Path | None = None
 ) -> StructT | None:
     """Return the remembered choice for this graph in these circumstances, or None. A corrupt file gives None."""
     path = _path(graph, circumstances, cache_dir)
@@ -42,7 +44,7 @@ def recall_choice(
 
 
 def remember_choice(
-    choice: msgspec.Struct, graph: Path, circumstances: Mapping[str, object], cache_dir: Path | None = None
+    choice: msgspec.Struct, graph: Graph, circumstances: Mapping[str, object], cache_dir: Path | None = None
 ) -> None:
     """Write the choice. A folder that cannot be written to only costs another measurement next time."""
     path = _path(graph, circumstances, cache_dir)
@@ -53,12 +55,17 @@ def remember_choice(
         log.warning("the choice of engine is not remembered: %s", error)
 
 
-def _path(graph: Path, circumstances: Mapping[str, object], cache_dir: Path | None) -> Path:
-    with graph.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    key = [FORMAT, digest, {name: _version(name) for name in LIBRARIES}, _processor(), dict(circumstances)]
+def _path(graph: Graph, circumstances: Mapping[str, object], cache_dir: Path | None) -> Path:
+    key = [FORMAT, _digest(graph), {name: _version(name) for name in LIBRARIES}, _processor(), dict(circumstances)]
     name = hashlib.sha256(msgspec.json.encode(key, order="sorted")).hexdigest()
     return (cache_dir or user_cache_path("cardiacnets") / "engines") / f"{name}.json"
+
+
+def _digest(graph: Graph) -> str:
+    if isinstance(graph, bytes):
+        return hashlib.sha256(graph).hexdigest()
+    with open_regular(graph) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _version(distribution: str) -> str | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from schemas.errors import EngineFailed, EngineUnavailable
 
-from .protocol import Rows, check_inputs, wrapped_errors
+from .protocol import Graph, Rows, check_inputs, name_of, wrapped_errors
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -23,8 +22,8 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, graph: Path, threads: int) -> None:
-        with wrapped_errors(EngineUnavailable, f"onnxruntime cannot open {graph}"):
+    def __init__(self, graph: Graph, threads: int) -> None:
+        with wrapped_errors(EngineUnavailable, f"onnxruntime cannot open {name_of(graph)}"):
             self._session: InferenceSession | None = open_session(graph, threads)
             (source,) = self._session.get_inputs()
             self.output_names = tuple(output.name for output in self._session.get_outputs())
@@ -50,7 +49,7 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def open_session(graph: Path, threads: int) -> InferenceSession:
+def open_session(graph: Graph, threads: int) -> InferenceSession:
     """Return a session that is quiet, tells nobody of it, and leaves waiting cores to others."""
     # The wheels report each process to their vendor when they are imported. A call after the import comes too late.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -64,4 +63,5 @@ def open_session(graph: Path, threads: int) -> InferenceSession:
     # Threads that spin while they wait are 10-20 % quicker on idle cores, and 15-40 % slower when decoding and
     # preprocessing share the cores, as they do in a worker.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    model = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

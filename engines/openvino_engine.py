@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from schemas.errors import EngineFailed, EngineUnavailable
 
-from .protocol import Rows, check_inputs, wrapped_errors
+from .protocol import Graph, Rows, check_inputs, name_of, wrapped_errors
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, InferRequest
@@ -38,10 +37,10 @@ class OpenVinoEngine:
             float32 there, and every figure under the name of bfloat16 would be a lie.
     """
 
-    def __init__(self, graph: Path, threads: int, precision: Precision = "f32") -> None:
+    def __init__(self, graph: Graph, threads: int, precision: Precision = "f32") -> None:
         self.name = "openvino" if precision == "f32" else f"openvino-{precision}"
         streams = min(threads, MAX_STREAMS)
-        with wrapped_errors(EngineUnavailable, f"{self.name} cannot open {graph}"):
+        with wrapped_errors(EngineUnavailable, f"{self.name} cannot open {name_of(graph)}"):
             core = _core()
             if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
                 raise EngineUnavailable(f"{self.name}: this CPU computes no bfloat16; use openvino")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -14,11 +15,19 @@ from schemas.errors import CardiacNetsError, EngineFailed
 Rows: TypeAlias = NDArray[np.float32]
 """float32 (rows, …): the first axis counts rows, the others are the network's."""
 
+Graph: TypeAlias = Path | bytes
+"""An ONNX file, or its content: whoever has verified a content hands that over, for a file may change meanwhile."""
+
+
+def name_of(graph: Graph) -> str:
+    """Return what an error calls a graph."""
+    return "the graph" if isinstance(graph, bytes) else str(graph)
+
 
 class Engine(Protocol):
     """One network, compiled by one library, on one device.
 
-    An engine is opened by its constructor, from the path of an ONNX graph: one float32 input whose first axis (rows) is
+    An engine is opened by its constructor, from an ONNX graph: one float32 input whose first axis (rows) is
     dynamic and whose other axes are fixed, and outputs whose first axis is the same rows. Whatever the library raises
     there, a missing library included, is wrapped as `EngineUnavailable` with its cause.
 

@@ -50,6 +50,14 @@ class Bundle:
         """The network's parameters, for torch."""
         return self.folder / WEIGHTS
 
+    def read(self, name: str) -> bytes:
+        """Return the content of a file that the manifest lists, verified as it is read.
+
+        Raises:
+            CorruptBundle: the file was changed since the bundle was loaded.
+        """
+        return BUNDLES.read_file(self.folder / name, self.manifest.files[name])
+
     @property
     def reference(self) -> ModelReference:
         """The model as messages name it."""
@@ -82,12 +90,12 @@ def load_probe(bundle: Bundle) -> Probe:
         CorruptBundle: the probe has other tensors or shapes.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     path = bundle.folder / PROBE
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+        tensors = load(bundle.read(PROBE))
+    except SafetensorError as error:
         raise CorruptBundle(f"{path} cannot be read: {error}") from error
     shapes = _probe_shapes(bundle.manifest, len(tensors.get("crops", ())))
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes or not _are_finite_float32(tensors):

@@ -146,13 +146,13 @@ def restore_network(bundle: Bundle) -> EcgNetwork:
     """
     with needing_torch():
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         from .models.network import EcgNetwork
         from .models.presets import find_preset
     network = EcgNetwork(find_preset(bundle.manifest.preset))
     try:
-        network.load_state_dict(load_file(bundle.weights), strict=True)
+        network.load_state_dict(load(bundle.read(WEIGHTS)), strict=True)
     except (RuntimeError, SafetensorError) as error:
         raise CorruptBundle(f"{bundle.weights} does not fit the preset {bundle.manifest.preset}: {error}") from error
     return network.eval()

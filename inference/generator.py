@@ -43,6 +43,8 @@ from .generator_manifest import (
     default_generator,
     load_folder,
 )
+from .generator_probe import check_probe
+from .manifest import PROBE
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -59,7 +61,9 @@ class CineGenerator:
         self.ecg_model: EcgModel | None = folder.manifest.ecg_model
         self.geometry: CineGeometry = folder.manifest.geometry
         shapes = _expected_shapes(folder.manifest)
-        self._graphs = {name: _Graph(folder.path / name, threads, shape) for name, shape in shapes.items()}
+        self._graphs = {name: _Graph(folder, name, threads, shape) for name, shape in shapes.items()}
+        if PROBE in folder.manifest.files:
+            check_probe(_load_probe(folder), self._run, str(folder.path / PROBE))
 
     @classmethod
     def load(cls, folder: Path | None = None, *, threads: int | None = None) -> CineGenerator:
@@ -72,6 +76,7 @@ class CineGenerator:
         Raises:
             CorruptBundle: a file is missing or altered, or is not what the manifest says.
             EngineUnavailable: ONNX Runtime cannot open a graph.
+            EngineMismatch: a graph answers the probe otherwise than when the generator was packaged.
         """
         return cls(load_folder(folder or default_generator()), threads or usable_cores())
 
@@ -250,9 +255,10 @@ def as_pixels(values: Floats) -> NDArray[np.uint8]:
 class _Graph:
     """One graph in ONNX Runtime. It takes its inputs by position."""
 
-    def __init__(self, path: Path, threads: int, shapes: _Shapes) -> None:
+    def __init__(self, folder: GeneratorFolder, name: str, threads: int, shapes: _Shapes) -> None:
+        path, content = folder.path / name, folder.read(name)
         with wrapped_errors(EngineUnavailable, f"onnxruntime cannot open {path}"):
-            self._session = open_session(path, threads)
+            self._session = open_session(content, threads)
         found = tuple(tuple(node.shape) for node in (*self._session.get_inputs(), *self._session.get_outputs()))
         if not _fit(found, shapes):
             raise CorruptBundle(f"{path} has the shapes {found}, and by its manifest should have {shapes}")
@@ -264,6 +270,17 @@ class _Graph:
             (output,) = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
         result: Floats = output
         return result
+
+
+def _load_probe(folder: GeneratorFolder) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        probe: dict[str, NDArray[Any]] = load(folder.read(PROBE))
+    except SafetensorError as error:
+        raise CorruptBundle(f"{folder.path / PROBE} cannot be read: {error}") from error
+    return probe
 
 
 _Shapes: TypeAlias = tuple[tuple[int | None, ...], ...]

@@ -22,6 +22,7 @@ from .generator_manifest import (
     Sampling,
     write_folder,
 )
+from .generator_probe import write_probe
 from .manifest import MODEL_RELEASE
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ UNTRAINED_NOTES = "The weights are random and every cine is noise: a stand-in, t
 def package_generator(
     folder: Path, vae: CineVae, mar: CineMar, expected: ExpectedCine, manifest: GeneratorManifest
 ) -> GeneratorFolder:
-    """Write the folder of a generator: its graphs and the completed manifest.
+    """Write the folder of a generator: its graphs, their probe and the completed manifest.
 
     Raises:
         CorruptBundle: the folder holds other things than a generator.
@@ -46,6 +47,7 @@ def package_generator(
     """
     with GENERATORS.replacing(folder) as stage:
         export_generator(stage, vae, mar, expected, manifest)
+        write_probe(stage, manifest)
     return write_folder(folder, manifest)
 
 

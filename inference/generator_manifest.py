@@ -1,4 +1,7 @@
-"""A cine generator's folder: graphs and a manifest. All files are verified before a graph is opened."""
+"""A cine generator's folder: graphs, a probe and a manifest. All files are verified before a graph is opened.
+
+Generators that were packaged before there were probes have none. They are read as they are.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from math import prod
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 from msgspec import Meta
 
@@ -15,7 +18,7 @@ from schemas.errors import ForeignEmbedding
 from schemas.messages import EMBEDDING_SIZE, Identifier, ModelReference
 
 from .cine import CineGeometry, View
-from .manifest import FileName, Finite, ManifestPart, ModelManifest, Positive, Sha256
+from .manifest import PROBE, FileName, Finite, ManifestPart, ModelManifest, Positive, Sha256
 from .verified_folder import FolderKind
 
 TRANSFORMER, DENOISER, DECODER, ENCODER = "transformer.onnx", "denoiser.onnx", "decoder.onnx", "encoder.onnx"
@@ -90,6 +93,8 @@ class EcgModel(ManifestPart, frozen=True, kw_only=True):
 class GeneratorManifest(ModelManifest, frozen=True, kw_only=True):
     """The whole of a generator's `manifest.json`."""
 
+    evidence: ClassVar[tuple[str, ...]] = (PROBE,)
+
     embedding_size: int = EMBEDDING_SIZE
     ecg_model: EcgModel | None = None
     """Without it, the generator reads the embeddings of any model."""
@@ -111,6 +116,14 @@ class GeneratorFolder:
 
     path: Path
     manifest: GeneratorManifest
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file that the manifest lists, verified as it is read.
+
+        Raises:
+            CorruptBundle: the file was changed since the folder was loaded.
+        """
+        return GENERATORS.read_file(self.path / name, self.manifest.files[name])
 
 
 def check_embedding(ecg_model: EcgModel | None, model: ModelReference) -> None:
@@ -147,7 +160,7 @@ def contradictions(manifest: GeneratorManifest) -> Iterator[str]:
 
 GENERATORS = FolderKind(
     manifest=GeneratorManifest,
-    files=GRAPHS,
+    files=(*GRAPHS, PROBE),
     contradictions=contradictions,
     name="cine generator",
 )
@@ -163,5 +176,5 @@ def load_folder(path: Path) -> GeneratorFolder:
 
 
 def write_folder(path: Path, manifest: GeneratorManifest) -> GeneratorFolder:
-    """Complete a folder that holds the graphs; see `FolderKind.write`."""
+    """Complete a folder that holds the graphs and the probe; see `FolderKind.write`."""
     return GeneratorFolder(path, GENERATORS.write(path, manifest))

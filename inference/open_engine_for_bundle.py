@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from pathlib import Path
 
 from engines.catalog import ENGINES, available_engines, find_entry, open_engine
-from engines.choice import Choice, choose_engine, require_agreement
+from engines.choice import Choice, Probe, choose_engine, require_agreement
 from engines.protocol import Engine
 from engines.torch_engine import TorchEngine
 from schemas.errors import EngineFailed, EngineMismatch, EngineUnavailable
 
 from .bundle import Bundle, load_probe
 from .export import OUTPUTS, restore_network
+from .manifest import GRAPH
 
 TORCH = "torch"
 ALWAYS_INSTALLED = "onnxruntime"
+
+log = logging.getLogger(__name__)
 
 
 def open_chosen_engine(
@@ -33,17 +38,27 @@ def open_chosen_engine(
         EngineUnavailable: it is unknown, not installed, or fails on this machine.
         EngineMismatch: it disagrees with the reference.
     """
+    graph, probe = bundle.read(GRAPH), load_probe(bundle)
     if name == TORCH:
-        return TorchEngine(restore_network(bundle), OUTPUTS, threads=threads)
-    if name is None:
-        choice = measure_engines(bundle, threads=threads, rows=rows, cache_folder=cache_folder)
-        return open_engine(choice.name, bundle.graph, threads=threads)
-    engine = open_engine(name, bundle.graph, threads=threads)
+        return _agreeing(TorchEngine(restore_network(bundle), OUTPUTS, threads=threads), probe)
+    if name is not None:
+        return _agreeing(open_engine(name, graph, threads=threads), probe)
+    choose = partial(choose_engine, graph, probe, names=ENGINES, threads=threads, rows=rows, cache_dir=cache_folder)
+    choice = choose()
     try:
-        require_agreement(engine, load_probe(bundle))
+        return _agreeing(open_engine(choice.name, graph, threads=threads), probe)
+    except (EngineUnavailable, EngineMismatch) as error:  # a library may answer otherwise than when it was measured
+        log.warning("the engine that was remembered is measured again: %s", error)
+        return _agreeing(open_engine(choose(remeasure=True).name, graph, threads=threads), probe)
+
+
+def _agreeing(engine: Engine, probe: Probe) -> Engine:
+    """Return an engine that agrees with the reference on the probe. Another one is closed."""
+    try:
+        require_agreement(engine, probe)
     except EngineFailed as error:
         engine.close()
-        raise EngineUnavailable(f"{name} fails on this machine: {error}") from error
+        raise EngineUnavailable(f"{engine.name} fails on this machine: {error}") from error
     except EngineMismatch:
         engine.close()
         raise
@@ -73,7 +88,7 @@ def measure_engines(
 ) -> Choice:
     """Return the measurement of every engine on this machine: remembered, unless it must be made again."""
     return choose_engine(
-        bundle.graph,
+        bundle.read(GRAPH),
         load_probe(bundle),
         names=ENGINES,
         threads=threads,

@@ -85,13 +85,13 @@ def load_swap_detector(folder: Path) -> SwapDetector:
         CorruptBundle: a file is missing, altered or not listed, or the weights are none of a detector.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     manifest = SWAP_DETECTORS.read(folder)
     path = folder / WEIGHTS
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+        tensors = load(SWAP_DETECTORS.read_file(path, manifest.files[WEIGHTS]))
+    except SafetensorError as error:
         raise CorruptBundle(f"{path} cannot be read: {error}") from error
     return SwapDetector(
         limb=make_scorer(LIMB, tensors, manifest.limb_threshold, path),

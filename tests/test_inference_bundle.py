@@ -1,9 +1,13 @@
 """Bundles: what is altered, missing, unlisted or contradictory is refused before anything is read from it."""
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -19,10 +23,12 @@ from inference.bundle import BUNDLES, default_bundle, load_bundle, load_probe, w
 from inference.export import untrained_manifest
 from inference.manifest import GRAPH, DiseaseHead, IsotonicCalibration, Manifest, contradictions
 from inference.phenotypes import MEASUREMENTS
-from inference.verified_folder import MAX_MANIFEST_BYTES
+from inference.verified_folder import MAX_FILE_BYTES, MAX_MANIFEST_BYTES
 from schemas.errors import CorruptBundle, InvalidSettings
 from schemas.messages import DISEASES
 
+A_GRAPH, ANOTHER_GRAPH = b"\x12\x07a graph", b"\x12\x0danother graph"
+"""Graphs of nothing but the name of the program that wrote them."""
 OUTPUTS = {"disease_logits": 5, "phenotypes": 82, "subtype_logits": 3, "embedding": 256}
 
 
@@ -31,7 +37,7 @@ def folder(tmp_path):
     """A bundle whose model files are small; nothing here runs them."""
     folder = tmp_path / "bundle"
     folder.mkdir()
-    (folder / "network.onnx").write_bytes(b"a graph")
+    (folder / "network.onnx").write_bytes(A_GRAPH)
     (folder / "weights.safetensors").write_bytes(b"weights")
     draw = np.random.default_rng(0)
     probe = {"crops": (2, 12, 2250)} | {name: (2, size) for name, size in OUTPUTS.items()}
@@ -53,7 +59,7 @@ def edit_manifest(folder, change):
 def test_a_bundle_is_loaded_as_it_was_written(folder):
     bundle = load_bundle(folder)
 
-    assert bundle.graph.read_bytes() == b"a graph"
+    assert bundle.graph.read_bytes() == A_GRAPH
     assert bundle.manifest.input.n_crops == 3
     assert (bundle.reference.trained, bundle.reference.weights) == (False, "untrained")
     assert bundle.reference.version.startswith("0.1.0+")
@@ -126,11 +132,153 @@ def test_a_file_in_the_place_of_a_bundle_is_a_misuse(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("name", ["README.md", "LICENSE", "notes.txt", ".gitattributes"])
-def test_documents_may_lie_beside_the_model(folder, name):
+@pytest.mark.parametrize("name", ["README.md", "LICENSE", "notes.txt"])
+def test_documents_lie_beside_the_model_listed_and_verified(folder, name):
+    manifest = load_bundle(folder).manifest
+    (folder / name).write_text("words")
+    assert name in write_bundle(folder, manifest).manifest.files
+    assert load_bundle(folder)
+
+    (folder / name).write_text("other words")
+
+    with pytest.raises(CorruptBundle, match="is not the file that the manifest describes"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["README.md", "LICENSE", "notes.txt", ".gitattributes", ".weights", "read me.txt"])
+def test_nothing_that_no_digest_covers_lies_in_a_bundle(folder, name):
     (folder / name).write_text("words")
 
-    load_bundle(folder)
+    with pytest.raises(CorruptBundle, match="does not belong there"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("location", [".weights", "README.txt", "../above.bin"])
+@pytest.mark.parametrize("place", ["initializer", "attribute", "branch", "function", "sparse"])
+def test_a_graph_that_keeps_tensors_in_another_file_is_refused_when_it_is_written_and_when_it_is_read(
+    folder, location, place
+):
+    manifest = load_bundle(folder).manifest
+    (folder / "network.onnx").write_bytes(graph_with_external_data(location, place))
+
+    with pytest.raises(CorruptBundle, match="keeps tensors in another file"):
+        write_bundle(folder, manifest)
+    # The manifest fits its files all the same: as if somebody else had written it.
+    with pytest.raises(CorruptBundle, match="keeps tensors in another file"):
+        load_bundle(folder)
+
+
+def graph_with_external_data(location, place):
+    onnx = pytest.importorskip("onnx", reason="needs onnx, to write a graph")
+    helper, elsewhere = onnx.helper, onnx.TensorProto(name="w", data_type=1, dims=[12], data_location=1)
+    elsewhere.external_data.add(key="location", value=location)
+    node = helper.make_node("Constant", [], ["y"], value=elsewhere)
+    inner = helper.make_graph([node], "inner", [], [])
+    branch = helper.make_node("If", ["x"], ["y"], then_branch=inner)
+    sparse = onnx.SparseTensorProto(values=elsewhere)
+    graphs = {
+        "initializer": helper.make_graph([], "g", [], [], [elsewhere]),
+        "attribute": helper.make_graph([node], "g", [], []),
+        "branch": helper.make_graph([branch], "g", [], []),
+        "function": helper.make_graph([], "g", [], []),
+        "sparse": helper.make_graph([], "g", [], [], sparse_initializer=[sparse]),
+    }
+    function = helper.make_function("own", "f", [], ["y"], [node], []) if place == "function" else None
+    return helper.make_model(graphs[place], functions=[function] if function else []).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "content", [b"a graph", b"\x3a\xff\xff\xff\xff\x0f", b"<?xml version='1.0'?>", b"ORTM", b"\x80" * 20]
+)
+def test_a_graph_that_is_none_is_refused_before_a_library_reads_it(folder, content):
+    manifest = load_bundle(folder).manifest
+    (folder / "network.onnx").write_bytes(content)
+    bundle = write_bundle(folder, manifest)
+
+    with pytest.raises(CorruptBundle, match="not an ONNX graph"):
+        bundle.read("network.onnx")
+
+
+def test_a_graph_that_is_nested_without_end_is_refused_at_once(folder):
+    manifest, content = load_bundle(folder).manifest, b""
+    for _ in range(2000):  # a graph in an attribute of a node of a graph
+        for tag in (b"\x32", b"\x2a", b"\x0a"):
+            content = tag + encoded_length(len(content)) + content
+    (folder / "network.onnx").write_bytes(b"\x3a" + encoded_length(len(content)) + content)
+    bundle = write_bundle(folder, manifest)
+
+    with pytest.raises(CorruptBundle, match="too deep"):
+        bundle.read("network.onnx")
+
+
+def encoded_length(length):
+    parts = []
+    while True:
+        parts.append(length & 0x7F | (0x80 if length > 0x7F else 0))
+        length >>= 7
+        if not length:
+            return bytes(parts)
+
+
+@pytest.mark.parametrize("name", ["network.onnx", "weights.safetensors", "probe.safetensors", "manifest.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder"])
+def test_what_is_no_regular_file_is_refused_and_never_opened(folder, name, kind):
+    (folder / name).unlink()
+    with special(folder / name, kind), pytest.raises(CorruptBundle, match=r"never opened|cannot be read"):
+        load_bundle(folder)
+
+
+@contextmanager
+def special(path, kind):
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        if kind == "socket":
+            here = Path.cwd()
+            os.chdir(path.parent)  # an address of a socket has room for 107 characters
+            listening.bind(path.name)
+            os.chdir(here)
+        yield
+
+
+def test_a_file_beyond_the_bound_is_refused_before_it_is_read(folder):
+    with (folder / "weights.safetensors").open("r+b") as file:
+        file.truncate(MAX_FILE_BYTES + 1)  # sparse: it takes no room
+
+    with pytest.raises(CorruptBundle, match="at most"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"files"', '"files": {}, "files"'),
+        ('"files"', '"\\u0066iles": {}, "files"'),
+        ('"network.onnx"', '"network.onnx": "", "network.onnx"'),
+        ('"threshold"', '"threshold": 0.9, "threshold"'),
+    ],
+)
+def test_a_manifest_that_says_something_twice_is_refused(folder, old, new):
+    text = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(text.replace(old, new, 1))
+
+    with pytest.raises(CorruptBundle, match=r"twice|not a manifest"):
+        load_bundle(folder)
+
+
+def test_what_was_verified_is_what_is_used_even_if_a_file_changes_in_between(folder):
+    bundle = load_bundle(folder)
+    (folder / "network.onnx").write_bytes(ANOTHER_GRAPH)
+    (folder / "probe.safetensors").write_bytes(b"")
+
+    with pytest.raises(CorruptBundle, match="is not the file that the manifest describes"):
+        bundle.read("network.onnx")
+    with pytest.raises(CorruptBundle, match="is not the file that the manifest describes"):
+        load_probe(bundle)
 
 
 @pytest.mark.parametrize("name", ["../network.onnx", "/etc/passwd", "a/b.onnx", "..", ".hidden", "a\\b", "", "x\n"])
@@ -188,7 +336,7 @@ def test_the_version_follows_the_model_and_not_the_probe(folder):
     probe = load_file(folder / "probe.safetensors")
     save_file({name: tensor * np.float32(0.5) for name, tensor in probe.items()}, folder / "probe.safetensors")
     with_other_probe = write_bundle(folder, before).manifest
-    (folder / "network.onnx").write_bytes(b"another graph")
+    (folder / "network.onnx").write_bytes(ANOTHER_GRAPH)
     with_other_graph = write_bundle(folder, with_other_probe).manifest
 
     assert with_other_probe.version == before.version

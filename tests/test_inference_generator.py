@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from tiny_generator import SMALL, draw_networks, small_manifest
 
 from inference.bundle import default_bundle, load_bundle
@@ -22,15 +23,30 @@ from inference.generator import (
     reduce_cines,
 )
 from inference.generator_export import describe_untrained, package_generator
-from inference.generator_manifest import GRAPHS, check_embedding, default_generator, load_folder, write_folder
-from inference.manifest import fingerprint
+from inference.generator_manifest import (
+    DECODER,
+    EXPECTED,
+    GRAPHS,
+    check_embedding,
+    default_generator,
+    load_folder,
+    write_folder,
+)
+from inference.manifest import PROBE, fingerprint
 from inference.models.cine_mar import CineMar, split_latents
 from inference.models.cine_presets import PAPER, REFERENCE, find_cine_preset
 from inference.models.cine_vae import CineVae, LatentMeans
 from inference.models.expected_cine import PATTERNS, ExpectedCine
 from inference.models.token_diffusion import TokenDenoiser, diffusion_loss
 from inference.verified_folder import MANIFEST
-from schemas.errors import CorruptBundle, DeploymentError, EngineFailed, ForeignEmbedding, InvalidSettings
+from schemas.errors import (
+    CorruptBundle,
+    DeploymentError,
+    EngineFailed,
+    EngineMismatch,
+    ForeignEmbedding,
+    InvalidSettings,
+)
 
 pytestmark = pytest.mark.exports
 
@@ -349,6 +365,56 @@ def test_a_missing_file_is_refused(folder, tmp_path, name):
     (copy / name).unlink()
     with pytest.raises(DeploymentError, match="cannot be read"):
         CineGenerator.load(copy)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_that_answers_otherwise_than_when_it_was_packaged_is_refused_at_the_start(folder, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    probe = load_file(copy / PROBE)
+    probe[f"{name}/answer"] = probe[f"{name}/answer"] + np.float32(0.5)
+    save_file(probe, copy / PROBE)
+    write_folder(copy, load_folder(folder).manifest)
+
+    with pytest.raises(EngineMismatch):
+        CineGenerator.load(copy, threads=1)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda p: p.clear(), lambda p: p.pop("decoder.onnx/answer"), lambda p: p.pop("transformer.onnx/0")]
+)
+def test_a_probe_that_could_not_check_a_generator_is_refused(folder, tmp_path, damage):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    probe = load_file(copy / PROBE)
+    damage(probe)
+    save_file(probe, copy / PROBE)
+    write_folder(copy, load_folder(folder).manifest)
+
+    with pytest.raises(CorruptBundle, match="no finite answers"):
+        CineGenerator.load(copy, threads=1)
+
+
+def test_a_generator_that_was_packaged_without_a_probe_still_loads(folder, tmp_path):
+    copy = edited(folder, tmp_path / "copy", lambda raw: raw["files"].pop(PROBE))
+    (copy / PROBE).unlink()
+
+    CineGenerator.load(copy, threads=1).close()
+
+
+def test_the_probe_does_not_change_the_version(folder):
+    assert PROBE in load_folder(folder).manifest.files
+    assert PROBE in load_folder(folder).manifest.evidence
+
+
+def test_a_graph_that_is_exchanged_after_the_check_is_never_opened(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    verified = load_folder(copy)
+    shutil.copy(copy / DECODER, copy / EXPECTED)
+
+    with pytest.raises(CorruptBundle, match=r"expected\.onnx is not the file"):
+        CineGenerator(verified, 1)
 
 
 def test_a_stranger_in_the_folder_is_refused(folder, tmp_path):

@@ -2,15 +2,16 @@
 
 import shutil
 from contextlib import closing
+from functools import partial
 
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from engines.catalog import find_entry
-from inference.bundle import Bundle, default_bundle, load_bundle
-from inference.manifest import PROBE
-from inference.open_engine_for_bundle import open_float32_engine
-from schemas.errors import EngineMismatch
+from inference.bundle import default_bundle, load_bundle, write_bundle
+from inference.manifest import GRAPH, PROBE
+from inference.open_engine_for_bundle import open_chosen_engine, open_float32_engine
+from schemas.errors import CorruptBundle, EngineMismatch
 
 
 def test_an_evaluation_runs_on_float32():
@@ -24,6 +25,35 @@ def test_an_evaluation_refuses_engines_that_disagree_with_the_reference(tmp_path
     tensors = load_file(probe)
     tensors["disease_logits"] += 1
     save_file(tensors, probe)
+    bundle = write_bundle(tmp_path / "bundle", load_bundle(default_bundle()).manifest)
 
     with pytest.raises(EngineMismatch, match="disease_logits"):
-        open_float32_engine(Bundle(tmp_path / "bundle", load_bundle(default_bundle()).manifest))
+        open_float32_engine(bundle)
+
+
+@pytest.mark.parametrize("name", [None, "onnxruntime", "torch"])
+def test_an_engine_is_checked_at_every_start_even_where_the_choice_is_remembered(tmp_path, name):
+    if name == "torch":
+        pytest.importorskip("torch")
+    shutil.copytree(default_bundle(), tmp_path / "bundle")
+    bundle = load_bundle(tmp_path / "bundle")
+    opened = partial(open_chosen_engine, name=name, threads=1, rows=1, cache_folder=tmp_path / "cache")
+    with closing(opened(bundle)):
+        pass
+    probe = tmp_path / "bundle" / PROBE
+    tensors = load_file(probe)
+    tensors["disease_logits"] += 1  # as if the engine answered otherwise than when it was chosen
+    save_file(tensors, probe)
+    bundle = write_bundle(tmp_path / "bundle", bundle.manifest)
+
+    with pytest.raises(EngineMismatch, match="disease_logits"):
+        opened(bundle)
+
+
+def test_the_graph_that_runs_is_the_graph_that_was_verified(tmp_path):
+    shutil.copytree(default_bundle(), tmp_path / "bundle")
+    bundle = load_bundle(tmp_path / "bundle")
+    (tmp_path / "bundle" / GRAPH).write_bytes(b"")
+
+    with pytest.raises(CorruptBundle, match="is not the file that the manifest describes"):
+        open_chosen_engine(bundle, "onnxruntime", threads=1, rows=1)

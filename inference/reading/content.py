@@ -10,12 +10,14 @@ import re
 import zlib
 from pathlib import Path
 
+from engines.regular_file import SPECIAL_FILE as NEVER_OPENED
+from engines.regular_file import SpecialFile, open_regular
 from schemas.errors import UnreadableFile
 
 MAX_FILE_BYTES = 64 * 2**20
 GZIP = b"\x1f\x8b"
 HEAD_BYTES = 4096
-SPECIAL_FILE = "a pipe, a socket or a device, which is never opened: save the ECG as a file"
+SPECIAL_FILE = f"{NEVER_OPENED}: save the ECG as a file"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -27,8 +29,11 @@ def read_content(path: Path) -> bytes:
         UnreadableFile: the file is larger than an ECG, or its compression is broken.
         OSError: the file cannot be read.
     """
-    refuse_huge(path)
-    content = path.read_bytes()
+    with open_regular(path) as file:
+        # A read of as much as is allowed would take that much memory first.
+        content = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise _huge(path)
     return decompressed(content, path) if content.startswith(GZIP) else content
 
 
@@ -38,8 +43,8 @@ def head_of(path: Path, size: int = HEAD_BYTES) -> bytes:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb", buffering=0) as file:
-        head = file.read(size)
+    with open_regular(path) as file:
+        head = file.raw.read(size) or b""
     if not head.startswith(GZIP):
         return head
     try:
@@ -73,7 +78,11 @@ def refuse_huge(*files: Path) -> None:
     """
     for file in files:
         if file.exists() and file.stat().st_size > MAX_FILE_BYTES:
-            raise UnreadableFile(f"{file} is larger than {MAX_FILE_BYTES >> 20} MiB: not a 12-lead ECG at rest")
+            raise _huge(file)
+
+
+def _huge(path: Path) -> UnreadableFile:
+    return UnreadableFile(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: not a 12-lead ECG at rest")
 
 
 def printable(path: Path) -> str:
@@ -85,6 +94,8 @@ def why_unreadable(path: Path, error: OSError) -> UnreadableFile:
     """Return in words what the system has against reading a file, or a folder."""
     named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
     start, shown = f"{printable(path)} cannot be read as an ECG", printable(named)
+    if isinstance(error, SpecialFile):
+        return UnreadableFile(f"{start}: {shown} is {SPECIAL_FILE}", code="special_file")
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR | errno.ELOOP:
             why = f"{shown} is not there, or is a link that leads nowhere: check the path"

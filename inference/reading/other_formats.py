@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from engines.regular_file import open_regular
 from schemas.ecg_record import Remark
 from schemas.errors import UnreadableFile
 
@@ -48,7 +49,7 @@ def read_other(path: Path) -> Recording:
     Raises:
         UnreadableFile: the library recognises no format, or the content is not as its format asks.
     """
-    with path.open("rb") as opened:
+    with open_regular(path) as opened:
         is_compressed = opened.read(len(GZIP)) == GZIP
     if not is_compressed:
         return _recording(path, path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engines.regular_file import open_regular
 from schemas.errors import UnreadableFile
 
 from .content import head_of, read_content
@@ -93,7 +94,7 @@ class Group:
         start, size = self.signals[0].byte_offset, known.bytes_for(samples)
         if self._is_compressed():
             return self._content()[start : start + size]
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             file.seek(start)
             return file.read(size)
 
