@@ -56,6 +56,19 @@ REJECTIONS = {
         "the decompressed samples, 256 characters for an id, 16 remarks.",
         "Send a shorter ECG. Screening uses the first 10 s only.",
     ),
+    "unreadable_record": Explained(
+        "The bytes at this place of the topic are no record of Kafka's, so that nobody can say what was meant: a "
+        "header's name is not UTF-8, a length or a count is impossible, the checksum is wrong, the compression is "
+        "damaged. The sentence says which. `source` is the place; where one fault makes many offsets unreadable, "
+        "`numbers` has the first and the last.",
+        "Send the ECG again. The client that wrote the place is damaged, or somebody wrote it by hand: look who has "
+        "the right to write to the topic.",
+    ),
+    "oversized_batch": Explained(
+        "The ECG came in a compressed batch of messages that unfolds to more than 16 MiB. None of the batch was read. "
+        "`source` and `numbers` have the offsets.",
+        "Send again in smaller batches: set the producer's `batch.size` to 1 MiB or less.",
+    ),
     "unknown_schema": Explained(
         "The value names the schema that wrote it, by the id in a Confluent frame or in the header `ce_dataschema`. "
         "That schema cannot be had: no registry is set, the registry does not have it, or the address is not in the "

@@ -63,10 +63,12 @@ class ReceivedEcg:
     Attributes:
         record: the decoded ECG; None before the first try, or if it cannot be decoded. A further try finds it here, and
             does not decode the message again.
+        refusal: why there is nothing to decode, where the consumer has found that out.
     """
 
     message: EcgMessage
     record: EcgRecord | None = None
+    refusal: RecordError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ class Screener:
         return self.run(self.prepare(items))
 
     def _decoded(self, ecg: ReceivedEcg) -> EcgRecord | CardiacNetsError:
+        if ecg.refusal is not None:
+            return ecg.refusal
         if ecg.record is None:
             try:
                 ecg.record = decode_ecg(ecg.message.value, ecg.message.data_schema, self._find_schema)

@@ -6,6 +6,8 @@
     │   │   ├── EmptyValue            there are no bytes
     │   │   └── ForeignFraming        they are something else, which the sentence names
     │   ├── OversizedRecord       a size it has, or claims, is over a bound
+    │   ├── UnreadableRecord      its bytes on the topic are no record of Kafka's
+    │   ├── OversizedBatch        the batch that it came in unfolds to more than the bound
     │   ├── UnknownSchema         the schema that the record names cannot be had
     │   ├── UnusableSchema        the schema that the record names cannot be resolved into ours
     │   ├── IdOfAnotherEcg        the record's id was used for another ECG before
@@ -108,6 +110,18 @@ class OversizedRecord(RecordError):
     """A size that the record has, or claims to have once decompressed, is over a bound."""
 
     code = "oversized_record"
+
+
+class UnreadableRecord(RecordError):
+    """Its bytes on the topic are no record of Kafka's: a length, a checksum or a header's name is impossible."""
+
+    code = "unreadable_record"
+
+
+class OversizedBatch(RecordError):
+    """It came in a compressed batch that unfolds to more than the bound. None of the batch's records was read."""
+
+    code = "oversized_batch"
 
 
 class UnknownSchema(RecordError):

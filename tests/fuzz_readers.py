@@ -29,7 +29,7 @@ MAX_FINDINGS = 50
 MAX_WORDS = 400
 INSTRUMENTED = [
     *("inference.reading", "inference.lead_names", "inference.intake", "inference.gate", "inference.stretch"),
-    *("inference.bridge", "inference.fhir", "stream.dashboard", "stream.cines.store"),
+    *("inference.bridge", "inference.fhir", "stream.broker", "stream.dashboard", "stream.cines.store"),
     *("schemas", "ecgdatakit.parsing", "pydicom", "wfdb.io"),
 ]
 ENDED = {70: "stuck", 71: "memory", 77: "crash"}

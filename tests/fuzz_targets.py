@@ -1,4 +1,5 @@
-"""What the fuzzer feeds: a target for each reader, for WFDB's header and signals, other formats, the codec, the gate.
+"""What the fuzzer feeds: a target for each reader, for WFDB's header and signals, other formats, the codec, the gate,
+and for what a consumer makes of the bytes that a fetch brings.
 
 A target takes bytes. It may return, or raise what its part promises to raise. A module `made_NAME.py` beside this one,
 with a function `made()` that yields contents of files, gives seeds; so do the real files of ../shared, where they are.
@@ -12,6 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import changed_batches
 import numpy as np
 from odd_ecgs import SEEDS, check_intake
 
@@ -52,6 +54,7 @@ class Target:
 def targets():
     """Return the targets by name."""
     found = [*(of_format(known) for known in FORMATS), *of_wfdb(), of_other_formats(), of_codec(), of_intake()]
+    found.append(Target("record-batches", changed_batches.consume, (), changed_batches.SEEDS))
     return {target.name: target for target in found}
 
 

@@ -18,6 +18,7 @@ from schemas.topics import ALL_TOPICS, ECG_BACKFILL, ECG_RECORDS, TOPICS
 from stream.settings import KafkaSettings
 
 from .refusals import explain
+from .whole_partition import go_round_unreadable_places
 
 LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
 REQUEST_TIMEOUT_MS = 30_000
@@ -103,11 +104,14 @@ def new_producer(settings: KafkaSettings) -> AIOKafkaProducer:
 def new_consumer(settings: KafkaSettings, topics: Iterable[str], **options: Any) -> AIOKafkaConsumer:
     """Return a plain consumer of whole topics from now on, without a group; start it yourself.
 
+    What cannot be read comes as a message with an `UnreadablePlace` for its value.
+
     Args:
         settings: of the broker.
         topics: by the contract's names. A message's `topic` is the broker's name: see `settings.name_of`.
         options: aiokafka's.
     """
+    go_round_unreadable_places()
     limits = {"max_partition_fetch_bytes": FETCH_BYTES, "fetch_max_wait_ms": FETCH_WAIT_MS}
     return AIOKafkaConsumer(*map(settings.topic, topics), **connection(settings), **limits, **options)
 

@@ -8,8 +8,8 @@ Each request passes four steps:
 4. acknowledge  only then, so that a worker that dies leaves the request to another worker
 
 A value that is not a request never blocks its partition. If its ids can be read, it is answered by a failed result;
-otherwise it is only logged. An unforeseen error ends the lane, and its requests stay unacknowledged, as in
-`ScreeningLane`.
+otherwise it is only logged and counted, as is a place on the topic that cannot be read. An unforeseen error ends the
+lane, and its requests stay unacknowledged, as in `ScreeningLane`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import structlog
 from schemas.errors import MalformedRecord, ShuttingDown
 from schemas.messages import CmrRequest, CmrResult, Identifier, decode_message
 from schemas.topics import CMR_REQUESTS, LARGEST, sound_key
+from stream.broker.unreadable_place import refusal_of
 from stream.runtime.event import Event
 
 from .maker import CineMaker, failure
@@ -121,6 +122,10 @@ class CineLane:
                 self._idle.set()
 
     async def _answer(self, event: Event) -> None:
+        if refusal := refusal_of(event.value):
+            self._note(event, refusal.wire_code)
+            self._count(refusal.wire_code, None)
+            return
         result = await self._result(event)
         if result:
             await self._publish(sound_key(event.key) or result.record_id.encode(), result)
@@ -130,11 +135,14 @@ class CineLane:
         try:
             request = read_request(event.value or b"")
         except MalformedRecord as error:
-            message = event.message
-            log.warning(MALFORMED_REQUEST, topic=message.topic, partition=message.partition, offset=message.offset)
+            self._note(event, MALFORMED_REQUEST)
             ids = _readable_ids(event.value or b"")
             return failure(ids, MALFORMED_REQUEST, error.detail, self._maker.reference) if ids else None
         return await self._maker.make(request)
+
+    def _note(self, event: Event, code: str) -> None:
+        message = event.message
+        log.warning(code, topic=message.topic, partition=message.partition, offset=message.offset)
 
 
 def read_request(value: bytes) -> CmrRequest:

@@ -19,9 +19,12 @@ from faust.types import TP
 
 from schemas.topics import ECG_BACKFILL
 from stream.broker.clients import FETCH_WAIT_MS
+from stream.broker.whole_partition import go_round_unreadable_places
 
 TAKEN_AT_ONCE = 8
 """How many records are taken before the next look for urgent ones."""
+URGENT_TAKEN_AT_ONCE = 256
+"""A bound on memory: a batch of a few kilobytes may hold a million records of a few bytes."""
 FULL_WAIT_S = 0.02
 """How long to wait before the next look whether a full lane has room. Faust would wait for a second."""
 
@@ -41,6 +44,7 @@ class PromptConsumerThread(AIOKafkaConsumerThread):
         self._fetched: dict[TP, int] = {}
 
     def _create_worker_consumer(self, transport: Transport) -> Any:
+        go_round_unreadable_places()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001  Faust hard-codes the argument that sets it
         return consumer
@@ -62,7 +66,9 @@ class PromptConsumerThread(AIOKafkaConsumerThread):
 
     async def _fetch_urgent_first(self, consumer: Any, active: set[TP], timeout: float | None) -> Any:  # noqa: ASYNC109
         urgent = {partition for partition in active if not partition.topic.endswith(ECG_BACKFILL)}
-        if urgent and (records := await super()._fetch_records(consumer, urgent, timeout=0)):
+        if urgent and (
+            records := await super()._fetch_records(consumer, urgent, timeout=0, max_records=URGENT_TAKEN_AT_ONCE)
+        ):
             return records
         if self.consumer._buffered_partitions:  # noqa: SLF001  those of full lanes, which are not active
             timeout = FULL_WAIT_S

@@ -26,6 +26,7 @@ from inference.screener import ReceivedEcg, Refused, ScreenedOrRefused
 from schemas.ecg_message import ecg_message
 from schemas.errors import EngineFailed, IdOfAnotherEcg, RegistryUnavailable, ShuttingDown, TransientError
 from schemas.identity import ecg_digest
+from stream.broker.unreadable_place import refusal_of
 from stream.runtime.event import Event, Tries
 
 from .known_ecgs import ClaimingEcg
@@ -100,7 +101,7 @@ class ScreeningLane:
     async def _accept(self, event: Event) -> None:
         await self._places.acquire()
         self.held += 1
-        ecg = ClaimingEcg(ecg_message(event.value, event.headers))
+        ecg = ClaimingEcg(ecg_message(event.value, event.headers), refusal=refusal_of(event.value))
         self._accepted.put_nowait(_Pending(event, ecg, await self._batcher.admit(ecg, lane=self._lane)))
 
     async def _answer(self) -> None:

@@ -1,0 +1,96 @@
+"""Apache Kafka on a loopback port, one node that is broker and controller, for tests that need the real one.
+
+It is found by KAFKA_HOME, a folder with `libs` or `jars`, or in the developers' `../shared/kafka`.
+"""
+
+import os
+import shutil
+import socket
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from waiting import PATIENCE_S
+
+from stream.demo.child_process import Child
+from stream.demo.embedded_servers import free_port
+
+HOME = Path(os.environ.get("KAFKA_HOME", Path(__file__).resolve().parents[2] / "shared" / "kafka"))
+CLUSTER = "AAAAAAAAQACAAAAAAAAAAQ"
+LOG = """
+status = warn
+appender.out.type = Console
+appender.out.name = out
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+"""
+
+
+def jars():
+    """Return the folder of Kafka's jars, or None."""
+    return next((folder for folder in (HOME / "libs", HOME / "jars") if folder.is_dir()), None)
+
+
+needs_apache_kafka = pytest.mark.skipif(
+    not (jars() and shutil.which("java")),
+    reason="needs Apache Kafka and Java: set KAFKA_HOME to its folder, apt-get install openjdk-17-jre-headless",
+)
+
+
+def command(main, *arguments, log):
+    """Return the command line of one of Kafka's programs."""
+    options = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Dlog4j2.configurationFile={log}"]
+    return [shutil.which("java"), *options, "-cp", f"{jars()}/*", main, *map(str, arguments)]
+
+
+def properties(folder, port, controller):
+    """Return the settings of the node."""
+    single = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
+    return {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "CLIENTS",
+        "listeners": f"CLIENTS://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"CLIENTS://127.0.0.1:{port}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,CLIENTS:PLAINTEXT",
+        "log.dirs": folder / "data",
+        **{f"{topic}.replication.factor": 1 for topic in single},
+        "transaction.state.log.min.isr": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        "auto.create.topics.enable": "false",
+    }
+
+
+@contextmanager
+def apache_kafka(folder):
+    """Run a node whose data lie in the folder; yield its address when it serves."""
+    folder = Path(folder) / "kafka"
+    folder.mkdir(parents=True)
+    port, settings, log = free_port(), folder / "server.properties", folder / "log.properties"
+    lines = properties(folder, port, free_port())
+    settings.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="ascii")
+    log.write_text(LOG, encoding="ascii")
+    formatting = ("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", settings)
+    with Child(command(*formatting, log=log), log=folder / "format.log") as program:
+        assert program.process.wait(PATIENCE_S) == 0, program.last_words()
+    with Child(command("kafka.Kafka", settings, log=log), log=folder / "node.log") as node:
+        until_it_listens(node, port)
+        yield f"127.0.0.1:{port}"
+
+
+def until_it_listens(node, port):
+    """Return when the port takes connections."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        assert node.process.poll() is None, node.last_words()
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("Kafka does not listen")
