@@ -355,6 +355,7 @@ CINE_FAILURES = {
 PROCESSES = {
     "Metrics": "worker",
     "CineMetrics": "cmr-worker",
+    "DashboardMetrics": "dashboard",
     "BatcherCollector": "worker and cmr-worker",
 }
 """Which process shows the metrics that a class makes."""
@@ -395,7 +396,7 @@ def metrics_page() -> str:
     """Return the page of all metrics."""
     opening = """# Metrics
 
-`/metrics` of `worker` and `cmr-worker` shows these to Prometheus. No label ever names a patient or a record.
+`/metrics` of `worker`, `cmr-worker` and `dashboard` shows these to Prometheus. No label names a patient or a record.
 
 """
     rows = sorted(

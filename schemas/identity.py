@@ -28,6 +28,13 @@ def alert_id(report_id: str, disease: str) -> str:
     return str(_uuid("alert", report_id, disease))
 
 
+def contradicting_alert_id(alert: Alert) -> str:
+    """Return the id of an alert that contradicts another one under its identifier: it follows from what it says."""
+    at = None if alert.recorded_at is None else alert.recorded_at.isoformat()
+    said = (alert.record_id, alert.subject, at, alert.derived_from, alert.code)
+    return str(_uuid("contradicting-alert", alert.identifier, *map(str, said)))
+
+
 def alert_event_id(alert: Alert) -> str:
     """Return the id of the event that an alert came to its state: the alert's own is the same in every state."""
     return f"{alert.identifier}/{alert.status}"

@@ -2,15 +2,17 @@
 
 import copy
 import itertools
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, ModelReference, Risk
-from stream.dashboard.alert_book import AlertBook, rank_of
+from stream.dashboard.alert_book import BYTES_AN_ALERT, AlertBook, rank_of
 from stream.settings import AlertSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -201,7 +203,128 @@ def test_a_full_book_tells_which_alerts_it_drops():
         there.receive_alert(alert(f"a{n}", onset=at(n)))
     kept = {entry.alert.identifier for entry in there.entries()}
     assert sorted(dropped + list(kept)) == sorted(f"a{n}" for n in range(25))
-    assert set(dropped) == {f"a{n}" for n in range(len(dropped))}  # the oldest
+    assert {"a0", "a1", "a2", "a3", "a24"} <= kept  # neither the longest waiting nor the newest
+
+
+def flood(there, number, *, begins=0, priority="high", device="cart", prefix="flood"):
+    """Let a device raise so many alerts, one a second."""
+    for n in range(number):
+        raised = alert(f"{prefix}-{n}", priority=priority, onset=at(begins + n))
+        there.receive_alert(msgspec.structs.replace(raised, device_id=device))
+
+
+def test_an_open_alert_stays_whatever_another_device_raises_after_it():
+    for devices in (1, 10_000):
+        there = book(limit=1000)
+        there.receive_alert(alert("low", priority="low"))
+        there.receive_alert(alert("real", onset=at(1)))
+        for n in range(4000):
+            flood(there, 1, begins=60 + n, device=f"cart-{n % devices}", prefix=f"flood-{n}")
+        assert there.get("real")
+        assert there.get("low")
+        assert len(there) <= 1000
+        there.receive_alert(alert("new", priority="low", onset=at(9000)))
+        flood(there, 100, begins=9001)
+        assert there.get("real")
+
+
+def test_the_newest_alert_is_in_a_book_that_a_flood_has_filled():
+    there = book(limit=1000)
+    flood(there, 5000)
+    there.receive_alert(alert("new", onset=at(5001)))
+    assert there.get("new")
+    flood(there, 100, begins=5002, prefix="more")
+    assert there.get("new")
+
+
+def test_a_device_beyond_its_share_loses_its_own_alerts_before_the_others_lose_any():
+    there = book(limit=1000)
+    for device in range(8):
+        flood(there, 90, priority="low", device=f"quiet-{device}", prefix=f"quiet-{device}")
+    flood(there, 3000, begins=100)
+    devices = Counter(entry.alert.device_id for entry in there.entries(limit=1000))
+    assert [devices[f"quiet-{device}"] for device in range(8)] == [90] * 8
+    assert 230 <= devices["cart"] <= 280
+
+
+def test_open_alerts_that_were_dropped_are_counted_until_somebody_closes_them_or_they_come_back_or_expire():
+    there = book(limit=100)
+    flood(there, 150)
+    assert there.not_shown == 150 - len(there) > 40
+    gone = [f"flood-{n}" for n in range(150) if not there.get(f"flood-{n}")]
+    there.receive_ack(ack(gone[0]))
+    there.receive_alert(alert(gone[1], "acknowledged"))
+    assert there.not_shown == len(gone) - 2
+    there.due(at(43_200 + 200))
+    assert there.not_shown == 0
+
+
+def test_closed_alerts_that_are_dropped_do_not_count_as_not_shown():
+    there = book(limit=100)
+    for n in range(300):
+        there.receive_alert(alert(f"a{n}", "acknowledged", onset=at(n)))
+    assert there.not_shown == 0
+
+
+def test_the_book_is_bounded_in_bytes_too():
+    there = book(limit=1000)
+    for n in range(1000):
+        there.receive_alert(alert(f"large-{n}", onset=at(n)), size=16_000)
+    assert 150 <= len(there) <= 1000 * BYTES_AN_ALERT / 16_000
+    assert there.get("large-0")
+    assert there.get("large-999")
+    for n in range(1000):
+        there.receive_ack(ack(f"early-{n}"), size=20_000)
+    assert there.receive_alert(alert("early-0")).acknowledgement is None
+    assert there.receive_alert(alert("early-999")).acknowledgement == ack("early-999")
+
+
+@pytest.mark.parametrize("hours", [-13, -1, 1, 72_000])
+def test_an_onset_that_cannot_be_true_counts_from_the_arrival(hours):
+    there, raised = book(), alert(onset=at(3600 * hours))
+    entry = there.receive_alert(raised, arrived=NOW)
+    assert (entry.raised_at, entry.alert.onset) == (NOW, raised.onset)
+    assert due(there, 899) == []
+    assert due(there, 900) == [("a", "escalated")]
+    assert due(there, 43_200) == [("a", "expired")]
+
+
+def test_an_onset_a_few_minutes_off_is_believed():
+    for seconds in (-290, 290):
+        assert book().receive_alert(alert(onset=at(seconds)), arrived=NOW).raised_at == at(seconds)
+
+
+def test_a_later_state_of_an_old_alert_leaves_it_as_old_as_it_is():
+    there = book()
+    there.receive_alert(alert(), arrived=NOW)
+    there.receive_alert(alert(status="escalated"), arrived=at(900))
+    assert there.get("a").raised_at == NOW
+    other = book()
+    assert other.receive_alert(alert(status="expired"), arrived=at(50_000)).raised_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"subject": "other"}, "another patient"),
+        ({"recorded_at": NOW}, "another time of recording"),
+        ({"record_id": "other"}, "another record"),
+        ({"derived_from": "other"}, "another report"),
+    ],
+)
+def test_an_alert_that_contradicts_the_one_under_its_identifier_is_an_alert_of_its_own(changes, said):
+    there, other = book(), msgspec.structs.replace(alert(onset=at(60)), **changes)
+    there.receive_alert(alert())
+    there.receive_ack(ack())
+    entry = there.receive_alert(other, b"key")
+    assert said in entry.contradicts
+    assert (entry.open, there.get("a").open) == (True, False)
+    again = there.receive_alert(other)
+    assert (again.alert.identifier, len(there)) == (entry.alert.identifier, 2)
+    there.receive_ack(ack(entry.alert.identifier))
+    assert not there.get(entry.alert.identifier).open
+    (mine,) = [one for one in there.due(at(61)) if one.alert.identifier == entry.alert.identifier]
+    assert (mine.key, mine.alert.status) == (b"key", "acknowledged")
 
 
 def test_the_rank_puts_the_escalated_before_the_raised_the_urgent_before_the_rest_and_the_closed_last():

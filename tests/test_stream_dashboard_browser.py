@@ -86,12 +86,17 @@ def test_an_alert_of_an_old_ecg_says_so_and_arrives_without_a_glow(site):
     assert told.keys() & page.evaluate("glowed") == {"live"}
 
 
+def escalated(case):
+    """Return the message that a case's first alert was escalated."""
+    return ECG_ALERTS, case.key, msgspec.structs.replace(case.alerts[0], status="escalated")
+
+
 def test_what_expired_unread_is_counted_and_listed(site):
     case = flagged_case(33, at=datetime.now(UTC) - timedelta(hours=13))
     page = site.open()
     page.locator("#connection[data-state=live]").wait_for()
     assert page.get_by_text("expired unread").is_hidden()
-    site.run(publish(site.settings, *case.messages()))
+    site.run(publish(site.settings, escalated(case)))
     page.get_by_text("expired unread").wait_for()
     row_of(page, case).wait_for(state="detached")  # the list shows open alerts
     page.locator("#figure-expired").click()
@@ -101,14 +106,14 @@ def test_what_expired_unread_is_counted_and_listed(site):
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_of_a_record_counts_the_open_alerts(site, width):
-    page = site.open_record(site.show(flagged_case(34)), width=width)
+    page = site.open_record(site.show(flagged_case(34 + width)), width=width)
     count = page.locator("#count-open")
     count.wait_for()
     before = int(re.match(r"\d+", count.text_content())[0])
     site.run(publish(site.settings, *flagged_case(35 + width).messages()))
     page.locator("#count-open", has_text=f"{before + 1} open").wait_for()
     urgent = flagged_case(36 + width, at=datetime.now(UTC) - timedelta(hours=1))
-    site.run(publish(site.settings, *urgent.messages()))
+    site.run(publish(site.settings, escalated(urgent)))
     page.locator("#count-escalated", has_text="escalated").wait_for()
     box = page.locator("#count-escalated").bounding_box()
     assert 0 < box["x"] < box["x"] + box["width"] < width
@@ -120,9 +125,10 @@ def test_a_full_page_keeps_the_most_urgent_alerts_however_old_they_are(ground):
     settings = settings.changed(dashboard_port=settings.dashboard.port + 3, dashboard_records=10)
     with dashboard_process(settings, log) as (address, _):
         site = Site(settings, address, browser)
-        urgent = site.show(flagged_case(37, at=datetime.now(UTC) - timedelta(hours=1)))
+        urgent = flagged_case(37, at=datetime.now(UTC) - timedelta(hours=1))
         (alert,) = urgent.alerts
         page = site.open()
+        site.run(publish(settings, escalated(urgent)))
         row_of(page, urgent).wait_for()
         wanted = (alert.identifier, "escalated")
         site.run(site.read(ECG_ALERTS, Alert, lambda one: (one.identifier, one.status) == wanted))
@@ -311,7 +317,7 @@ def test_the_name_of_a_proxy_is_let_in_by_its_setting(site, name, status):
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_runs_over_the_side(site, width):
-    case = site.show(flagged_case(10, patient_id="a-very-long-pseudonym-" + "x" * 120))
+    case = site.show(flagged_case(10 + width, patient_id="a-very-long-pseudonym-" + "x" * 120))
     page = site.open(width=width)
     row_of(page, case).wait_for()
     paths = ["/", "/?list=records", "/?list=rejected", f"/record?id={case.record.record_id}"]

@@ -5,6 +5,7 @@ import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 import waiting
 from aiokafka import TopicPartition
@@ -104,8 +105,9 @@ async def test_ecgs_that_nobody_answers_are_noticed_until_one_is_answered(ward):
 
 
 async def test_each_state_of_an_alert_is_an_event_of_its_own(ward):
-    case = simulate_case(21, 2, at=datetime.now(UTC) - timedelta(hours=1), risks=dict.fromkeys(DISEASES, 0.9))
+    case = simulate_case(21, 2, risks=dict.fromkeys(DISEASES, 0.9))
     await publish(ward, *case.messages())
+    ward = ward.changed(alert_escalates_s=0.1)
     ids = set()
     async with following(ward), new_consumer(ward.kafka, [ECG_ALERTS], auto_offset_reset="earliest") as consumer:
         while len(ids) < len(case.alerts):
@@ -115,6 +117,23 @@ async def test_each_state_of_an_alert_is_an_event_of_its_own(ward):
                 assert dict(message.headers)["ce_id"].decode() == f"{alert.identifier}/escalated"
                 ids.add(alert.identifier)
     assert ids == {alert.identifier for alert in case.alerts}
+
+
+async def test_what_a_clock_that_is_behind_dated_is_as_old_after_a_restart_as_the_messages_around_it(ward):
+    right, behind = (simulate_case(21, n, risks=dict.fromkeys(DISEASES, 0.9)) for n in (3, 4))
+    now, key = datetime.now(UTC), b"one partition"
+    async with new_producer(ward.kafka) as producer:
+        for case, hours in ((right, 1), (behind, 14)):
+            at = now - timedelta(hours=hours)
+            alert = encode_message(msgspec.structs.replace(case.alerts[0], onset=at))
+            await producer.send_and_wait(ECG_ALERTS, alert, key=key, timestamp_ms=int(1000 * at.timestamp()))
+    async with following(ward) as feed:
+        while len(feed.state.alerts.all()) < 2:
+            await asyncio.sleep(0.05)
+        rows = {row.record_id: row for row in feed.state.alerts.all()}
+        assert abs(rows[right.record.record_id].onset - (now - timedelta(hours=1)).timestamp()) < 1
+        assert abs(rows[behind.record.record_id].onset - (now - timedelta(hours=1)).timestamp()) < 1
+        assert rows[behind.record.record_id].clock_off_s < -12 * 3600
 
 
 class GrowingConsumer:

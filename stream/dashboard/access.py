@@ -22,7 +22,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN_PATHS = ("/healthz",)
+OPEN_PATHS = ("/healthz", "/metrics")
 OPEN_FOLDER = "/static/"
 """These files hold no secret, and the page that asks for the token needs its style."""
 SAFE_METHODS = ("GET", "HEAD")

@@ -17,19 +17,30 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Self
 
 import msgspec
 
+from schemas.identity import contradicting_alert_id
 from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, AlertStatus, Disease
-from stream.bounded import RecentDict
+from stream.bounded import RecentDict, SizedDict
 from stream.settings import AlertSettings
+
+from .alert_drops import SHARE, leaving_order
+from .arrival import as_of_arrival
+from .belonging import contradiction, facts_of
 
 OPEN: tuple[AlertStatus, ...] = ("raised", "escalated")
 REPEAT_AFTER = timedelta(seconds=60)
 """A new state that has not come back from its topic by then is due again."""
 DROPPED_AT_ONCE = 0.05
 """The share of a full book that is dropped together, so that the book is not sorted for every further alert."""
+BYTES_AN_ALERT = 3 * 2**10
+"""The bound on the alerts of a full book, in the mean: an alert takes 1 kB. The bound on acknowledgements that came
+before their alerts is the same."""
+NOT_SHOWN_KEPT = 100_000
+"""Of so many open alerts that were dropped it is known that nobody has closed them."""
 
 _STEPS = {status: step for step, status in enumerate(ALERT_STATUSES)}
 _PRIORITIES = {"high": 0, "medium": 1, "low": 2}
@@ -49,17 +60,38 @@ class AlertEntry:
         acknowledgement: the earliest acknowledgement, if there is one.
         key: the key of the alert's Kafka message. Its later states are published under the same key.
         announced: the furthest status that came from the topic of alerts.
+        raised_at: when the alert was raised: its onset, or its arrival where the onset cannot be true.
+        size: bytes that the alert takes, about.
+        contradicts: in words, how the alert contradicts the one that is kept under the identifier that it came with.
     """
 
     alert: Alert
     acknowledgement: Acknowledgement | None
     key: bytes | None
     announced: AlertStatus
+    raised_at: datetime
+    size: int = 0
+    contradicts: str | None = None
 
     @property
     def open(self) -> bool:
         """Whether somebody still has to look at the alert."""
         return self.alert.status in OPEN
+
+    @property
+    def rank(self) -> int:
+        """The place in the list: escalated alerts by priority, raised ones by priority, then closed ones."""
+        return rank_of(self)
+
+    @property
+    def since(self) -> float:
+        """When the alert was raised, in seconds since 1970."""
+        return self.raised_at.timestamp()
+
+    @property
+    def source(self) -> str | None:
+        """The device that recorded the ECG."""
+        return self.alert.device_id
 
 
 class AlertBook:
@@ -68,8 +100,7 @@ class AlertBook:
     Args:
         escalates_s: the age at which an open alert of high priority is escalated.
         expires_s: the age at which an open alert expires.
-        limit: how many alerts are kept. Beyond it the oldest closed alerts are dropped, then the least urgent open
-            ones.
+        limit: how many alerts are kept, of `BYTES_AN_ALERT` in the mean; `alert_drops.py` says which are dropped.
         dropped: called with the identifier of each alert that is dropped.
     """
 
@@ -86,7 +117,10 @@ class AlertBook:
         self._limit = limit
         self._dropped = dropped
         self._entries: dict[str, AlertEntry] = {}
-        self._early: RecentDict[str, Acknowledgement] = RecentDict(limit)
+        self._of_record: dict[str, dict[str, None]] = {}
+        self._bytes = 0
+        self._early: SizedDict[str, Acknowledgement] = SizedDict(limit, limit * BYTES_AN_ALERT)
+        self._not_shown: RecentDict[int, datetime] = RecentDict(NOT_SHOWN_KEPT)
         self._handed_out: dict[str, tuple[AlertStatus, datetime]] = {}
 
     @classmethod
@@ -98,25 +132,75 @@ class AlertBook:
         """Return how many alerts are kept."""
         return len(self._entries)
 
-    def receive_alert(self, alert: Alert, key: bytes | None = None) -> AlertEntry:
-        """Take in a message of `ecg.alerts.v1`; return how its alert stands now."""
+    @property
+    def not_shown(self) -> int:
+        """How many open alerts were dropped that, as far as is known, nobody has closed."""
+        return len(self._not_shown)
+
+    def receive_alert(
+        self, alert: Alert, key: bytes | None = None, *, arrived: datetime | None = None, size: int = 0
+    ) -> AlertEntry:
+        """Take in a message of `ecg.alerts.v1`; return how its alert stands now.
+
+        An alert that contradicts the one that is kept under its identifier is another one. It is kept under an
+        identifier of its own, so that neither hides the other.
+
+        Args:
+            arrived: when the message arrived, if that is known. An onset far from it is the mistake of a clock.
+            size: bytes that are kept of the message.
+        """
+        contradicts = self._contradiction(alert)
+        if contradicts:
+            alert = msgspec.structs.replace(alert, identifier=contradicting_alert_id(alert))
         known = self._entries.get(alert.identifier)
+        # Every later state repeats the onset of the alert, so only a new alert arrives when it was raised.
+        raised_at = as_of_arrival(alert.onset, arrived, only_future=alert.status != "raised")
         if known is None:
-            entry = AlertEntry(alert, None, key, alert.status)
+            entry = AlertEntry(alert, None, key, alert.status, raised_at, size, contradicts)
             if early := self._early.pop(alert.identifier):
                 entry = _acknowledged(entry, early)
         else:
-            first = min(known.alert, alert, key=lambda one: one.onset)  # a redelivered record may be screened again
+            first = raised_at < known.raised_at  # a redelivered record may be screened again
             entry = replace(
                 known,
-                alert=_with_status(first, _further(known.alert.status, alert.status)),
+                alert=_with_status(alert if first else known.alert, _further(known.alert.status, alert.status)),
+                raised_at=min(known.raised_at, raised_at),
                 announced=_further(known.announced, alert.status),
+                size=max(known.size, size),
             )
-        self._entries[alert.identifier] = entry
+        self._keep(entry)
         self._drop_excess()
         return entry
 
-    def receive_ack(self, ack: Acknowledgement) -> Alert | None:
+    def _contradiction(self, alert: Alert) -> str | None:
+        known = self._entries.get(alert.identifier)
+        if known is None:
+            return None
+        if known.alert.code != alert.code:
+            return "another disease"
+        return contradiction(facts_of(known.alert), facts_of(alert))
+
+    def _keep(self, entry: AlertEntry) -> None:
+        identifier, before = entry.alert.identifier, self._entries.get(entry.alert.identifier)
+        self._bytes += entry.size - (before.size if before else 0)
+        self._entries[identifier] = entry
+        self._of_record.setdefault(entry.alert.record_id, {})[identifier] = None
+        self._not_shown.pop(_fingerprint(identifier))
+
+    def _forget(self, entry: AlertEntry) -> None:
+        identifier, record_id = entry.alert.identifier, entry.alert.record_id
+        del self._entries[identifier]
+        self._bytes -= entry.size
+        self._handed_out.pop(identifier, None)
+        of_record = self._of_record[record_id]
+        del of_record[identifier]
+        if not of_record:
+            del self._of_record[record_id]
+        if entry.open:
+            self._not_shown.put(_fingerprint(identifier), entry.raised_at)
+        self._dropped(identifier)
+
+    def receive_ack(self, ack: Acknowledgement, *, size: int = 0) -> Alert | None:
         """Take in a message of `ecg.alerts.ack.v1`, or a person's click; return the acknowledged alert.
 
         If the acknowledgement comes before its alert, it is kept for the alert, and None is returned. The returned
@@ -124,7 +208,8 @@ class AlertBook:
         """
         known = self._entries.get(ack.identifier)
         if known is None:
-            self._early.put(ack.identifier, _earlier(self._early.get(ack.identifier), ack))
+            self._early.put_sized(ack.identifier, _earlier(self._early.get(ack.identifier), ack), size)
+            self._not_shown.pop(_fingerprint(ack.identifier))
             return None
         self._entries[ack.identifier] = entry = _acknowledged(known, ack)
         return entry.alert
@@ -135,6 +220,7 @@ class AlertBook:
         Each is returned once, and again after `REPEAT_AFTER` until `receive_alert` has seen its new status. Do not call
         this during a replay: states that are on the topic already would be due.
         """
+        self._not_shown.drop_while(lambda raised_at: now - raised_at >= self._expires)
         return [entry for entry in self._aged(now) if self._is_owed(entry, now)]
 
     def get(self, identifier: str) -> AlertEntry | None:
@@ -157,14 +243,10 @@ class AlertBook:
         """
 
         def fits(alert: Alert) -> bool:
-            return (
-                disease in {None, alert.code}
-                and patient in {None, alert.subject}
-                and record_id in {None, alert.record_id}
-                and alert.status in statuses
-            )
+            return disease in {None, alert.code} and patient in {None, alert.subject} and alert.status in statuses
 
-        matches = (entry for entry in self._entries.values() if fits(entry.alert))
+        names = self._entries if record_id is None else self._of_record.get(record_id, ())
+        matches = (entry for entry in map(self._entries.__getitem__, names) if fits(entry.alert))
         return heapq.nsmallest(limit, matches, key=_order)
 
     def open_records(self) -> set[str]:
@@ -179,14 +261,14 @@ class AlertBook:
     def _aged(self, now: datetime) -> Iterator[AlertEntry]:
         """Yield every alert with the status that it has at its present age."""
         for identifier, entry in self._entries.items():
-            status = self._status_at(entry.alert, now)
+            status = self._status_at(entry, now)
             if status != entry.alert.status:
                 entry = replace(entry, alert=_with_status(entry.alert, status))  # noqa: PLW2901
                 self._entries[identifier] = entry
             yield entry
 
-    def _status_at(self, alert: Alert, now: datetime) -> AlertStatus:
-        age = now - alert.onset
+    def _status_at(self, entry: AlertEntry, now: datetime) -> AlertStatus:
+        alert, age = entry.alert, now - entry.raised_at
         if age >= self._expires:
             return _further(alert.status, "expired")
         if age >= self._escalates and alert.priority == "high":
@@ -205,13 +287,15 @@ class AlertBook:
         return True
 
     def _drop_excess(self) -> None:
-        if len(self._entries) <= self._limit:
+        most_bytes = self._limit * BYTES_AN_ALERT
+        if len(self._entries) <= self._limit and self._bytes <= most_bytes:
             return
         kept = self._limit - int(self._limit * DROPPED_AT_ONCE)
-        for entry in sorted(self._entries.values(), key=_order)[kept:]:
-            del self._entries[entry.alert.identifier]
-            self._handed_out.pop(entry.alert.identifier, None)
-            self._dropped(entry.alert.identifier)
+        kept_bytes = most_bytes - int(most_bytes * DROPPED_AT_ONCE)
+        for entry in leaving_order(self._entries.values(), max(1, int(self._limit * SHARE))):
+            if len(self._entries) <= kept and self._bytes <= kept_bytes:
+                return
+            self._forget(entry)
 
 
 def rank_of(entry: AlertEntry) -> int:
@@ -243,4 +327,9 @@ def _earlier(one: Acknowledgement | None, other: Acknowledgement) -> Acknowledge
 
 def _order(entry: AlertEntry) -> tuple[int, float, str]:
     """Return what alerts are sorted by; the pages sort their rows by the same."""
-    return rank_of(entry), -entry.alert.onset.timestamp(), entry.alert.identifier
+    return rank_of(entry), -entry.since, entry.alert.identifier
+
+
+def _fingerprint(identifier: str) -> int:
+    """Return 8 bytes that stand for an identifier, which may be long."""
+    return int.from_bytes(sha256(identifier.encode(errors="replace"), usedforsecurity=False).digest()[:8], "big")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -11,7 +12,7 @@ from schemas.recording_time import is_plausible
 from stream.settings import AlertSettings
 
 from .alert_book import AlertBook, AlertEntry, rank_of
-from .belonging import Facts, facts_of
+from .belonging import Facts, contradiction, facts_of
 from .traffic import LIVE_S
 
 
@@ -29,6 +30,11 @@ class AlertRow(msgspec.Struct, kw_only=True):
     priority: str
     status: str
     onset: float
+    """When the alert was raised, or arrived, if its worker's clock is wrong."""
+    clock_off_s: float | None
+    """How far the worker's clock is ahead, if it is wrong."""
+    contradicts: str | None
+    """In words, how the alert contradicts what is kept of its record, if it does."""
     recorded_at: float | None
     late: bool
     """Whether the ECG was old when it was screened. True as well if it is not known when the ECG was recorded."""
@@ -45,23 +51,38 @@ class AlertRows:
 
     Args:
         limit: how many alerts are kept.
+        reported: returns what the report of a record says of the record, if it is kept.
     """
 
-    def __init__(self, settings: AlertSettings, *, limit: int) -> None:
+    def __init__(self, settings: AlertSettings, *, limit: int, reported: Callable[[str], Facts | None]) -> None:
+        self._reported = reported
         self._book = AlertBook.from_settings(settings, limit=limit, dropped=self._note_dropped)
         self._limit = limit
         self._changed: dict[str, None] = {}
         self._dropped: dict[str, None] = {}
 
-    def receive(self, alert: Alert, key: bytes | None) -> None:
-        """Take a message of the topic of alerts in."""
-        self._book.receive_alert(alert, key)
-        self._changed[alert.identifier] = None
+    @property
+    def not_shown(self) -> int:
+        """How many open alerts were dropped that, as far as is known, nobody has closed."""
+        return self._book.not_shown
 
-    def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+    def receive(self, alert: Alert, key: bytes | None, *, arrived: datetime | None = None, size: int = 0) -> AlertRow:
+        """Take a message of the topic of alerts in, and return its row."""
+        entry = self._book.receive_alert(alert, key, arrived=arrived, size=size)
+        self._changed[entry.alert.identifier] = None
+        return self._row(entry)
+
+    def acknowledge(self, acknowledgement: Acknowledgement, *, size: int = 0) -> None:
         """Take an acknowledgement in; one that comes before its alert is kept for the alert."""
-        if self._book.receive_ack(acknowledgement):
+        if self._book.receive_ack(acknowledgement, size=size):
             self._changed[acknowledgement.identifier] = None
+
+    def note_report(self, record_id: str) -> int:
+        """Take note that the report of a record came; return how many of the record's alerts contradict it."""
+        entries = self._book.entries(record_id=record_id)
+        contradicting = [entry for entry in entries if not entry.contradicts and self._row(entry).contradicts]
+        self._changed |= dict.fromkeys(entry.alert.identifier for entry in contradicting)
+        return len(contradicting)
 
     def due(self, now: datetime) -> list[AlertEntry]:
         """Return the alerts whose new state is to be published now."""
@@ -75,11 +96,11 @@ class AlertRows:
 
     def all(self) -> list[AlertRow]:
         """Return the rows of all alerts, the most urgent first."""
-        return [_row(entry) for entry in self._book.entries(limit=self._limit)]
+        return [self._row(entry) for entry in self._book.entries(limit=self._limit)]
 
     def of_record(self, record_id: str) -> list[AlertRow]:
         """Return the rows of one record, the most probable disease first."""
-        rows = [_row(entry) for entry in self._book.entries(record_id=record_id)]
+        rows = [self._row(entry) for entry in self._book.entries(record_id=record_id)]
         return sorted(rows, key=lambda row: -row.probability)
 
     def facts(self, record_id: str) -> Facts | None:
@@ -89,7 +110,7 @@ class AlertRows:
     def take_changed(self) -> list[AlertRow]:
         """Return the rows that changed since the last call."""
         changed, self._changed = self._changed, {}
-        return [_row(entry) for identifier in changed if (entry := self._book.get(identifier))]
+        return [self._row(entry) for identifier in changed if (entry := self._book.get(identifier))]
 
     def take_dropped(self) -> list[str]:
         """Return the identifiers of the alerts that were dropped since the last call, and did not come back."""
@@ -107,10 +128,15 @@ class AlertRows:
     def _note_dropped(self, identifier: str) -> None:
         self._dropped[identifier] = None
 
+    def _row(self, entry: AlertEntry) -> AlertRow:
+        reported = self._reported(entry.alert.record_id)
+        against_report = None if reported is None else contradiction(reported, facts_of(entry.alert))
+        return _row(entry, entry.contradicts or against_report)
 
-def _row(entry: AlertEntry) -> AlertRow:
-    alert, acknowledgement = entry.alert, entry.acknowledgement
-    doubtful = alert.recorded_at is not None and not is_plausible(alert.recorded_at, alert.onset)
+
+def _row(entry: AlertEntry, contradicts: str | None) -> AlertRow:
+    alert, acknowledgement, raised_at = entry.alert, entry.acknowledgement, entry.raised_at
+    doubtful = alert.recorded_at is not None and not is_plausible(alert.recorded_at, raised_at)
     return AlertRow(
         identifier=alert.identifier,
         rank=rank_of(entry),
@@ -121,9 +147,11 @@ def _row(entry: AlertEntry) -> AlertRow:
         threshold=alert.risks[0].threshold,
         priority=alert.priority,
         status=alert.status,
-        onset=alert.onset.timestamp(),
+        onset=entry.since,
+        clock_off_s=None if raised_at == alert.onset else (alert.onset - raised_at).total_seconds(),
+        contradicts=contradicts,
         recorded_at=alert.recorded_at.timestamp() if alert.recorded_at else None,
-        late=alert.recorded_at is None or doubtful or (alert.onset - alert.recorded_at).total_seconds() > LIVE_S,
+        late=alert.recorded_at is None or doubtful or (raised_at - alert.recorded_at).total_seconds() > LIVE_S,
         doubtful=doubtful,
         trained=alert.model.trained,
         acknowledged_by=acknowledgement.acknowledged_by if acknowledgement else None,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from aiokafka.errors import KafkaError
+from prometheus_client import CONTENT_TYPE_LATEST
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -29,6 +30,7 @@ from .access import MAX_BODY_BYTES, Guard
 from .body import BodyTooLarge, read_body
 from .events import BEAT_S
 from .feed import Feed
+from .metrics import DashboardMetrics
 from .record_page import compose_page, fetch_ecg, foreign_to, known_facts
 
 STATIC = Path(__file__).parent / "static"
@@ -69,6 +71,7 @@ def make_app(
         Route("/", pages.shell),
         Route("/record", pages.shell),
         Route("/healthz", pages.health),
+        Route("/metrics", pages.metrics),
         Route("/api/events", pages.events),
         Route("/api/records", pages.records),
         Route("/api/rejections", pages.rejections),
@@ -92,6 +95,7 @@ class Pages:
         self._redis = redis
         self._cines = cines
         self._max_pages = max_pages
+        self._metrics = DashboardMetrics()
 
     async def shell(self, _: Request) -> Response:
         """Return the page, which fetches everything else."""
@@ -102,6 +106,10 @@ class Pages:
         kafka = self._feed.header().kafka
         return _json({"status": "ok" if kafka else "no broker answers"}, 200 if kafka else 503)
 
+    async def metrics(self, _: Request) -> Response:
+        """Return numbers for Prometheus. Everybody may ask, so they name nobody."""
+        return Response(self._metrics.text(self._feed.header().state), media_type=CONTENT_TYPE_LATEST)
+
     async def events(self, request: Request) -> Response:
         """Return the stream of events, from the last event that the page has seen."""
         if self._feed.hub.pages >= self._max_pages:
@@ -111,11 +119,11 @@ class Pages:
 
     async def records(self, request: Request) -> Response:
         """Return the newest records as rows."""
-        return _json(self._feed.state.records.rows(_limit(request), request.query_params.get("q", "")))
+        return _json(self._feed.state.records.rows(_limit(request), _text(request)))
 
     async def rejections(self, request: Request) -> Response:
         """Return the newest rejections."""
-        return _json(self._feed.state.rejections.find(_limit(request), request.query_params.get("q", "")))
+        return _json(self._feed.state.rejections.find(_limit(request), _text(request)))
 
     async def record(self, request: Request) -> Response:
         """Return everything that the page of a record shows."""
@@ -229,6 +237,10 @@ def _required(found: T | None, sentence: str) -> T:
 
 def _record_id(request: Request) -> str:
     return request.query_params.get("id", "")[:256]
+
+
+def _text(request: Request) -> str:
+    return request.query_params.get("q", "")[:256]
 
 
 def _limit(request: Request) -> int:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from inference.cine import CineProvenance
 from schemas.ecg_record import EcgRecord
 from schemas.identity import embedding_digest
-from schemas.messages import Alert, CmrRequest, ModelReference, RiskReport
+from schemas.messages import Alert, CmrRequest, RiskReport
 
 
 class Facts(NamedTuple):
@@ -22,7 +22,8 @@ class Facts(NamedTuple):
     subject: str | None
     recorded_at: datetime | None
     report_id: str
-    model: ModelReference
+    model: tuple[str, str]
+    """Name and version."""
 
 
 def facts_of(message: RiskReport | Alert) -> Facts:
@@ -31,7 +32,8 @@ def facts_of(message: RiskReport | Alert) -> Facts:
         subject, report_id = message.patient_id, message.report_id
     else:
         subject, report_id = message.subject, message.derived_from
-    return Facts(message.record_id, subject, message.recorded_at, report_id, message.model)
+    model = message.model.name, message.model.version
+    return Facts(message.record_id, subject, message.recorded_at, report_id, model)
 
 
 def contradiction(kept: Facts, other: Facts) -> str | None:
@@ -39,12 +41,11 @@ def contradiction(kept: Facts, other: Facts) -> str | None:
 
     Another model has another report of the same ECG, and that is no contradiction.
     """
-    same_model = (kept.model.name, kept.model.version) == (other.model.name, other.model.version)
     differences = {
         "another record": kept.record_id != other.record_id,
         "another patient": kept.subject != other.subject,
         "another time of recording": kept.recorded_at != other.recorded_at,
-        "another report": same_model and kept.report_id != other.report_id,
+        "another report": kept.model == other.model and kept.report_id != other.report_id,
     }
     return _listed(name for name, differs in differences.items() if differs)
 

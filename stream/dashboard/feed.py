@@ -25,6 +25,7 @@ from stream.broker.event_producer import EventProducer
 from stream.settings import Settings
 
 from .alert_rows import AlertRow
+from .arrival import Arrivals
 from .events import SILENCE_S, Hub
 from .state import READ_TOPICS, DashboardState, Overview
 
@@ -41,6 +42,8 @@ us, and all pages would come back at once."""
 CANCEL_S = 0.5
 MAX_RECORDS = 500
 """How many messages are taken from the client at once. In between, the pages are served."""
+LIVE_READ_S = 60.0
+"""What is read so long after the last time may have come in between, so its timestamp says when it arrived."""
 CHUNK = 400
 """How many rows an event carries."""
 
@@ -73,6 +76,8 @@ class Feed:
         self._behind = 0
         self._kafka_up = self._redis_up = True
         self._caught_up = False
+        self._arrivals = Arrivals()
+        self._read_at = 0.0
 
     async def __aenter__(self) -> Self:
         """Connect, and start to read.
@@ -139,13 +144,28 @@ class Feed:
                 assigned != self._consumer.assignment()
             ):  # a topic has a new partition, so the client reads everything again
                 assigned, self._caught_up = self._consumer.assignment(), False
-            now = time.time()
+            now, is_live = time.time(), self._reads_as_they_come()
             for partition, messages in batches.items():
                 name = self._settings.kafka.name_of(partition.topic)
-                unreadable = [m.offset for m in messages if not self.state.receive(name, m.key, m.value, now)]
+                unreadable = [
+                    m.offset
+                    for m in messages
+                    if not self.state.receive(
+                        name,
+                        m.key,
+                        m.value,
+                        now,
+                        arrived=self._arrivals.of(partition, m.timestamp / 1000, now, is_live=is_live),
+                    )
+                ]
                 if unreadable:  # the log names their offsets, and never their content
                     log.warning("messages_unreadable", **partition._asdict(), offsets=unreadable)
             await self._measure_lag()
+
+    def _reads_as_they_come(self) -> bool:
+        """Return whether what was read just now has come since the last time, which was a moment ago."""
+        last, self._read_at = self._read_at, time.monotonic()
+        return self._caught_up and self._behind == 0 and self._read_at - last < LIVE_READ_S
 
     async def _tell(self) -> None:
         """Send what changed every tick, and the header if it changed."""

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from schemas.messages import CmrRequest, CmrResult, RiskReport, decode_message
+from schemas.messages import DISEASES, CmrRequest, CmrResult, RiskReport, decode_message
+from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_RISK, LARGEST
 from schemas.zstd_frames import compress, decompress
 
-MAX_MESSAGE_BYTES = 256 * 1024
-"""A report takes 8 kB, so a larger message was not written by this project."""
+from .belonging import Facts, contradiction, facts_of
+
+ReportIs: TypeAlias = Literal["first", "repeated", "contradicting"]
+
+MAX_MESSAGE_BYTES = max(LARGEST[topic] for topic in (ECG_RISK, CMR_REQUESTS, CMR_RESULTS))
+BYTES_A_RECORD = 16 * 2**10
+"""The bound on what is kept of all records, in the mean. A record of ours takes 7 kB, compressed."""
+OTHER_BYTES = 512
+"""What a kept record takes beside its messages, about."""
+MOST_RISKS = len(DISEASES)
 SLACK = 256
 """How far the records may grow beyond their bound before the oldest are dropped together."""
 
@@ -30,55 +41,91 @@ class RecordRow(msgspec.Struct, kw_only=True):
     trained: bool
     cine: str | None
     """'requested', 'generated' or 'failed'; None if no cine was requested."""
+    contradicted: bool
+    """Whether another report came under the record's id that cannot be of the same ECG."""
 
 
 @dataclass(slots=True)
 class KeptRecord:
-    """What is kept of one record. The messages are compressed, since thousands of records are kept."""
+    """What is kept of one record. The messages are compressed, since thousands of records are kept.
 
-    patient_id: str | None = None
+    Attributes:
+        facts: what the report says of the record.
+        created_at: when the report was made, or arrived, if its worker's clock is wrong.
+        others: how many reports came that contradict the kept one; `other` is the newest of them.
+    """
+
+    facts: Facts | None = None
     created_at: float = 0.0
     report: bytes | None = None
     request: bytes | None = None
     request_key: bytes | None = None
     result: bytes | None = None
     result_at: float = 0.0
+    others: int = 0
+    other: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that the record takes, about."""
+        values = (self.report, self.request, self.request_key, self.result, self.other)
+        return OTHER_BYTES + sum(len(value) for value in values if value is not None)
 
 
 class RecentRecords:
     """Merges the messages of each record, in whatever order they come, and keeps the newest records.
 
     Args:
-        capacity: how many records are kept.
+        capacity: how many records are kept, of `BYTES_A_RECORD` in the mean.
         spared: returns the ids of the records that are kept although they are old.
     """
 
     def __init__(self, capacity: int, spared: Callable[[], set[str]]) -> None:
         self._capacity = capacity
+        self._max_bytes = (capacity + SLACK) * BYTES_A_RECORD
         self._spared = spared
         self._records: dict[str, KeptRecord] = {}
+        self._bytes = 0
         self._changed: dict[str, None] = {}
         self._drops_at = capacity + SLACK
 
-    def receive_report(self, report: RiskReport, value: bytes) -> bool:
-        """Keep a report; return whether it is the first report of its record."""
-        kept = self._keep(report.record_id, report.created_at)
-        is_first = kept.report is None
-        kept.patient_id, kept.report = report.patient_id, compress(value)
-        self._changed[report.record_id] = None
-        return is_first
+    def receive_report(self, report: RiskReport, value: bytes, at: datetime) -> ReportIs:
+        """Keep a report; return what it is to the report that is kept already.
 
-    def receive_request(self, request: CmrRequest, value: bytes, key: bytes | None) -> None:
+        Args:
+            at: when the report was made, as far as its worker's clock is right.
+        """
+        facts = facts_of(report)
+        with self._changing(report.record_id, at) as kept:
+            self._changed[report.record_id] = None
+            if kept.facts is not None and contradiction(kept.facts, facts):
+                kept.others, kept.other = kept.others + 1, compress(value)
+                return "contradicting"
+            is_first = kept.facts is None
+            kept.facts, kept.report = facts, compress(value)
+            return "first" if is_first else "repeated"
+
+    def receive_request(self, request: CmrRequest, value: bytes, key: bytes | None, at: datetime) -> None:
         """Keep the request for a record's cine."""
-        kept = self._keep(request.record_id, request.created_at)
-        kept.request, kept.request_key = compress(value), key
+        with self._changing(request.record_id, at) as kept:
+            kept.request, kept.request_key = compress(value), key
 
-    def receive_result(self, result: CmrResult, value: bytes) -> None:
+    def receive_result(self, result: CmrResult, value: bytes, at: datetime) -> None:
         """Keep the newest result of a record's cine."""
-        kept = self._keep(result.record_id, None)
-        if (at := result.created_at.timestamp()) >= kept.result_at:
-            kept.result, kept.result_at = compress(value), at
-            self._changed[result.record_id] = None
+        with self._changing(result.record_id, None) as kept:
+            if at.timestamp() >= kept.result_at:
+                kept.result, kept.result_at = compress(value), at.timestamp()
+                self._changed[result.record_id] = None
+
+    def facts(self, record_id: str) -> Facts | None:
+        """Return what a record's report says of the record."""
+        return (self._records.get(record_id) or KeptRecord()).facts
+
+    def other(self, record_id: str) -> tuple[int, bytes] | None:
+        """Return how many reports contradict a record's report, and the newest of them as JSON; None without one."""
+        kept = self._records.get(record_id) or KeptRecord()
+        value = _decompressed(kept.other)
+        return None if value is None else (kept.others, value)
 
     def take_changed(self) -> list[str]:
         """Return the ids of the records whose report or cine came since the last call."""
@@ -103,30 +150,54 @@ class RecentRecords:
         """Return the newest records whose id or patient contains `text`, in any case."""
         return [_row(record_id, kept) for record_id, kept in self._newest(limit, text.casefold())]
 
-    def _keep(self, record_id: str, created_at: datetime | None) -> KeptRecord:
+    @contextmanager
+    def _changing(self, record_id: str, created_at: datetime | None) -> Iterator[KeptRecord]:
+        """Give what is kept of a record, to be changed; then drop what is too much."""
+        known = self._records.get(record_id)
         kept = self._records.setdefault(record_id, KeptRecord())
+        before = 0 if known is None else kept.size
         if created_at is not None:
             kept.created_at = max(kept.created_at, created_at.timestamp())
-        if len(self._records) > self._drops_at:
+        yield kept
+        self._bytes += kept.size - before
+        if len(self._records) > self._drops_at or self._bytes > self._max_bytes:
             self._drop_oldest()
-        return kept
 
     def _drop_oldest(self) -> None:
         """Drop the oldest records, except the spared ones: a backfill must not empty the page that an alert leads to.
 
-        Records with open alerts are spared, and the book bounds these, so at most twice the capacity is kept.
+        Records with open alerts are spared, and the book bounds these, so at most twice the capacity is kept. Only a
+        lack of room drops spared ones, after all others.
         """
         spared = self._spared()
         by_age = sorted(self._records, key=lambda record_id: self._records[record_id].created_at)
-        for record_id in by_age[: len(by_age) - self._capacity]:
-            if record_id not in spared:
-                del self._records[record_id]
-        self._drops_at = len(self._records) + SLACK
+        surplus = len(by_age) - self._capacity
+        self._drop([record_id for record_id in by_age[: max(0, surplus)] if record_id not in spared])
+        if self._bytes > self._max_bytes:
+            left = [record_id for record_id in by_age if record_id in self._records]
+            self._drop_until_small([record_id for record_id in left if record_id not in spared])
+            self._drop_until_small([record_id for record_id in left if record_id in spared])
+        self._drops_at = max(self._capacity, len(self._records)) + SLACK
+
+    def _drop_until_small(self, record_ids: Iterable[str]) -> None:
+        """Drop records until a tenth of the room is free, so that this is not due again at once."""
+        for record_id in record_ids:
+            if self._bytes <= 0.9 * self._max_bytes:
+                return
+            self._drop([record_id])
+
+    def _drop(self, record_ids: Iterable[str]) -> None:
+        for record_id in record_ids:
+            self._bytes -= self._records.pop(record_id).size
 
     def _newest(self, limit: int, text: str) -> Iterable[tuple[str, KeptRecord]]:
         reported = ((name, kept) for name, kept in self._records.items() if kept.report is not None)
-        matching = (item for item in reported if text in f"{item[0]} {item[1].patient_id or ''}".casefold())
+        matching = (item for item in reported if text in f"{item[0]} {_patient(item[1])}".casefold())
         return heapq.nlargest(limit, matching, key=lambda item: item[1].created_at)
+
+
+def _patient(kept: KeptRecord) -> str:
+    return (kept.facts.subject if kept.facts else None) or ""
 
 
 def _row(record_id: str, kept: KeptRecord) -> RecordRow:
@@ -134,11 +205,12 @@ def _row(record_id: str, kept: KeptRecord) -> RecordRow:
     return RecordRow(
         record_id=record_id,
         patient_id=report.patient_id,
-        created_at=report.created_at.timestamp(),
-        risks=tuple((risk.disease, risk.probability, risk.threshold, risk.flagged) for risk in report.risks),
+        created_at=kept.created_at,
+        risks=tuple((one.disease, one.probability, one.threshold, one.flagged) for one in report.risks[:MOST_RISKS]),
         warnings=len(report.quality.warnings),
         trained=report.model.trained,
         cine=_cine_state(kept),
+        contradicted=kept.other is not None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -15,12 +16,12 @@ from inference.leads import arrange_leads
 from schemas.codec import decode_ecg
 from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord
 from schemas.errors import MalformedRecord, OversizedRecord
-from schemas.messages import CmrRequest, CmrResult, RiskReport, decode_message
+from schemas.messages import DISEASES, CmrRequest, CmrResult, Risk, RiskReport, decode_message
 from schemas.record_limits import MAX_VALUE_BYTES
 from stream.screening.waveform_cache import waveform_key
 
 from .alert_rows import AlertRow
-from .belonging import Facts, facts_of, foreign_cine, foreign_ecg
+from .belonging import Facts, contradiction, facts_of, foreign_cine, foreign_ecg
 from .explanations import Meaning, explain
 from .state import DashboardState
 
@@ -35,6 +36,19 @@ class RecordPage(msgspec.Struct, kw_only=True):
     result: CmrResult | None
     requested: bool
     """Whether a cine was requested, so that it can be requested again."""
+    others: OtherReports | None
+    """Reports under the record's id that cannot be of the same ECG."""
+
+
+class OtherReports(msgspec.Struct, frozen=True, kw_only=True):
+    """What came under a record's id and contradicts its report: how many reports, and what the newest of them says."""
+
+    number: int
+    contradicts: str
+    """In words, how the newest contradicts the report that is shown."""
+    patient_id: str | None
+    recorded_at: datetime | None
+    flagged: tuple[Risk, ...]
 
 
 class EcgHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +78,22 @@ def compose_page(state: DashboardState, record_id: str) -> RecordPage | None:
         alerts=alerts,
         result=None if result is None else decode_message(CmrResult, result),
         requested=requested,
+        others=_other_reports(state, record_id),
+    )
+
+
+def _other_reports(state: DashboardState, record_id: str) -> OtherReports | None:
+    other, kept = state.records.other(record_id), state.records.facts(record_id)
+    if other is None or kept is None:
+        return None
+    number, value = other
+    report = decode_message(RiskReport, value)
+    return OtherReports(
+        number=number,
+        contradicts=contradiction(kept, facts_of(report)) or "nothing",
+        patient_id=report.patient_id,
+        recorded_at=report.recorded_at,
+        flagged=tuple(risk for risk in report.risks if risk.flagged)[: len(DISEASES)],
     )
 
 
@@ -93,9 +123,7 @@ def _own_ecg(value: bytes, record_id: str, known: Facts | None) -> tuple[EcgHead
 
 def known_facts(state: DashboardState, record_id: str) -> Facts | None:
     """Return what the report of a record says of it, or else one of its alerts; None if neither is kept."""
-    if (value := state.records.report(record_id)) is not None:
-        return facts_of(decode_message(RiskReport, value))
-    return state.alerts.facts(record_id)
+    return state.records.facts(record_id) or state.alerts.facts(record_id)
 
 
 def foreign_to(state: DashboardState, record_id: str, cine: CineProvenance) -> str | None:

@@ -7,16 +7,21 @@ result before its report. So each message is merged into what is known already, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
 
 from schemas import topics
 from schemas.errors import MalformedRecord
 from schemas.messages import Acknowledgement, Alert, CmrRequest, CmrResult, Rejection, RiskReport, decode_message
+from schemas.topics import LARGEST, sound_key
 from stream.settings import AlertSettings
 
 from .alert_rows import AlertRows
-from .recent_records import MAX_MESSAGE_BYTES, RecentRecords
+from .arrival import Clocks, as_of_arrival
+from .belonging import Facts
+from .recent_records import RecentRecords
 from .recent_rejections import RecentRejections
 from .traffic import LIVE_S, Latency, Traffic
 from .unanswered_input import UnansweredInput
@@ -52,6 +57,37 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     alerts: dict[str, int]
     """The number of alerts by status."""
     unreadable: int
+    not_shown: int
+    """Open alerts that are not shown, since more came than are kept."""
+    contradictions: int
+    """Reports and alerts that contradict what is kept under their record's id."""
+    clock_off_s: float | None
+    """How far a worker's clock is ahead of ours, if it was wrong lately."""
+
+
+class Received(NamedTuple):
+    """A message as it came.
+
+    Attributes:
+        key: None if it is not one of ours.
+        now: seconds since 1970.
+        arrived: when it arrived; None if that is not known.
+    """
+
+    key: bytes | None
+    value: bytes
+    now: float
+    arrived: datetime | None
+
+    @property
+    def arrived_at(self) -> float:
+        """When it arrived, as far as that is known, in seconds since 1970."""
+        return self.now if self.arrived is None else self.arrived.timestamp()
+
+    @property
+    def size(self) -> int:
+        """Bytes that may be kept of it."""
+        return len(self.value) + len(self.key or b"")
 
 
 class DashboardState:
@@ -63,13 +99,15 @@ class DashboardState:
     """
 
     def __init__(self, capacity: int, settings: AlertSettings, *, started_at: float) -> None:
-        self.alerts = AlertRows(settings, limit=capacity)
+        self.alerts = AlertRows(settings, limit=capacity, reported=self._reported)
         self.records = RecentRecords(capacity, spared=self.alerts.open_records)
         self.rejections = RecentRejections()
         self.traffic = Traffic(started_at)
         self.unanswered = UnansweredInput()
+        self.clocks = Clocks()
         self._unreadable = 0
-        self._receivers: dict[str, Callable[[bytes | None, bytes, float], None]] = {
+        self._contradictions = 0
+        self._receivers: dict[str, Callable[[Received], None]] = {
             topics.ECG_RISK: self._receive_report,
             topics.ECG_ALERTS: self._receive_alert,
             topics.ECG_REJECTED: self._receive_rejection,
@@ -78,16 +116,21 @@ class DashboardState:
             topics.ECG_ALERTS_ACK: self._receive_acknowledgement,
         }
 
-    def receive(self, topic: str, key: bytes | None, value: bytes | None, now: float) -> bool:
+    def receive(
+        self, topic: str, key: bytes | None, value: bytes | None, now: float, *, arrived: float | None = None
+    ) -> bool:
         """Merge a message in, and return true. A message that breaks the contract is counted, and has no other effect.
 
         Args:
             now: seconds since 1970.
+            arrived: when the message arrived, in seconds since 1970, if that is known. If not, what it says of the past
+                is believed.
         """
         if topic in ANSWERS:
             self.unanswered.note_answer(now)
         try:
-            self._receivers[topic](key, _bounded(value), now)
+            received = Received(sound_key(key), _bounded(topic, value), now, _as_time(arrived))
+            self._receivers[topic](received)
         except MalformedRecord:
             self._unreadable += 1
             return False
@@ -105,33 +148,65 @@ class DashboardState:
             recorded=self.traffic.recorded(now),
             alerts=self.alerts.counts(),
             unreadable=self._unreadable,
+            not_shown=self.alerts.not_shown,
+            contradictions=self._contradictions,
+            clock_off_s=self.clocks.off_s(now),
         )
 
-    def _receive_report(self, _key: bytes | None, value: bytes, now: float) -> None:
-        report = decode_message(RiskReport, value)
-        if self.records.receive_report(report, value):
-            self.traffic.note(report, now)
+    def _reported(self, record_id: str) -> Facts | None:
+        return self.records.facts(record_id)
 
-    def _receive_alert(self, key: bytes | None, value: bytes, _now: float) -> None:
-        alert = decode_message(Alert, value)
+    def _receive_report(self, it: Received) -> None:
+        report = decode_message(RiskReport, it.value)
+        made_at = self._as_of_arrival(report.created_at, it)
+        match self.records.receive_report(report, it.value, made_at):
+            case "first":
+                self.traffic.note(report, made_at, it.now)
+                self._contradictions += self.alerts.note_report(report.record_id)
+            case "contradicting":
+                self._contradictions += 1
+
+    def _receive_alert(self, it: Received) -> None:
+        alert = decode_message(Alert, it.value)
         if not alert.risks:
             raise MalformedRecord("an alert without a risk")
-        self.alerts.receive(alert, key)
+        is_known = self.alerts.get(alert.identifier) is not None
+        row = self.alerts.receive(alert, it.key, arrived=it.arrived or _no_future(alert.onset, it), size=it.size)
+        if alert.status == "raised":
+            self.clocks.note(row.clock_off_s, it.arrived_at)
+            self._contradictions += row.contradicts is not None and (not is_known or row.identifier != alert.identifier)
 
-    def _receive_acknowledgement(self, _key: bytes | None, value: bytes, _now: float) -> None:
-        self.alerts.acknowledge(decode_message(Acknowledgement, value))
+    def _receive_acknowledgement(self, it: Received) -> None:
+        self.alerts.acknowledge(decode_message(Acknowledgement, it.value), size=it.size)
 
-    def _receive_rejection(self, _key: bytes | None, value: bytes, _now: float) -> None:
-        self.rejections.receive(decode_message(Rejection, value), value)
+    def _receive_rejection(self, it: Received) -> None:
+        self.rejections.receive(decode_message(Rejection, it.value), it.value)
 
-    def _receive_request(self, key: bytes | None, value: bytes, _now: float) -> None:
-        self.records.receive_request(decode_message(CmrRequest, value), value, key)
+    def _receive_request(self, it: Received) -> None:
+        request = decode_message(CmrRequest, it.value)
+        self.records.receive_request(request, it.value, it.key, self._as_of_arrival(request.created_at, it))
 
-    def _receive_result(self, _key: bytes | None, value: bytes, _now: float) -> None:
-        self.records.receive_result(decode_message(CmrResult, value), value)
+    def _receive_result(self, it: Received) -> None:
+        result = decode_message(CmrResult, it.value)
+        self.records.receive_result(result, it.value, self._as_of_arrival(result.created_at, it))
+
+    def _as_of_arrival(self, said: datetime, it: Received) -> datetime:
+        at = as_of_arrival(said, it.arrived or _no_future(said, it))
+        self.clocks.note(None if at == said else (said - at).total_seconds(), it.arrived_at)
+        return at
 
 
-def _bounded(value: bytes | None) -> bytes:
-    if value is None or len(value) > MAX_MESSAGE_BYTES:
-        raise MalformedRecord("no message of this project is empty, or as large as this one")
+def _no_future(said: datetime, it: Received) -> datetime | None:
+    """Return our own time as that of the arrival if a message names a later one."""
+    now = datetime.fromtimestamp(it.now, UTC)
+    return now if said > now else None
+
+
+def _as_time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _bounded(topic: str, value: bytes | None) -> bytes:
+    if value is None or len(value) > LARGEST[topic]:
+        raise MalformedRecord("no message of this topic is empty, or as large as this one")
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
@@ -52,16 +53,21 @@ class Traffic:
         self.screened = 0
         self.last_report: float | None = None
 
-    def note(self, report: RiskReport, now: float) -> None:
-        """Count the first report of a record, and measure its latency if it is live."""
+    def note(self, report: RiskReport, made_at: datetime, now: float) -> None:
+        """Count the first report of a record, and measure its latency if it is live.
+
+        Args:
+            made_at: when the report was made, as far as its worker's clock is right.
+        """
         self.screened += 1
-        created = report.created_at.timestamp()
+        created = made_at.timestamp()
         # A worker whose clock is ahead must not make the newest report look new for longer than it is.
         self.last_report = max(min(created, now), self.last_report or 0.0)
         self._count(created, now)
         if created < self._started_at:
             return
-        _measure(self._seen, now, now - created)
+        if made_at == report.created_at:  # else the worker's clock is wrong, and tells no latency
+            _measure(self._seen, now, now - created)
         if report.recorded_at is not None and now - report.recorded_at.timestamp() < LIVE_S:
             _measure(self._recorded, now, now - report.recorded_at.timestamp())
 

@@ -1,6 +1,6 @@
 // The list of alerts. The page holds the rows that the server keeps, and draws the most urgent ones that match the filters.
 
-import { DISEASES, byId, diseaseName, foreign, h, meter, percent, priorityOf, stateOf, timeOf } from "./dom.js";
+import { DISEASES, byId, diseaseName, duration, foreign, h, meter, percent, priorityOf, stateOf, timeOf } from "./dom.js";
 
 const STEP = 100;
 const NEW_S = 10; // the row of an alert that is younger than this glows when it appears
@@ -124,7 +124,7 @@ function link(row) {
   h("span.what", {},
     h("span.disease", {}, diseaseName(row.disease)),
     h("span.who", {}, row.patient_id === null ? h("em", {}, "no patient id") : foreign(row.patient_id),
-      h("span.record-id", {}, foreign(row.record_id)), lateness(row))),
+      h("span.record-id", {}, foreign(row.record_id)), lateness(row), doubts(row))),
   h("span.risk", {}, h("span.number", {}, percent(row.probability)), meter(row.probability, row.threshold, true),
     h("span.against", {}, `threshold ${percent(row.threshold)}`)),
   stateChip(row),
@@ -137,6 +137,15 @@ function lateness(row) {
   if (row.recorded_at === null) return h("span.late", {}, "recording time unknown");
   if (row.doubtful) return h("span.late", {}, "recording time implausible");
   return h("span.late", {}, ["recorded ", timeOf(row.recorded_at, "time"), " ago"]);
+}
+
+// What a person must know before the row is believed.
+export function doubts(row) {
+  return [
+    row.contradicts ? h("span.late", {}, `contradicts its record: ${row.contradicts}`) : null,
+    row.clock_off_s === null ? null : h("span.late", {},
+      `dated ${duration(Math.abs(row.clock_off_s))} ${row.clock_off_s > 0 ? "after" : "before"} its arrival, from which it counts`),
+  ];
 }
 
 export function stateChip(row) {

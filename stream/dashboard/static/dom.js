@@ -68,8 +68,10 @@ export function percent(share) {
   return `${Math.round(value)} %`;
 }
 
-export function age(seconds) {
-  const s = Math.max(0, Math.round(Date.now() / 1000 - seconds));
+export const age = (seconds) => duration(Date.now() / 1000 - seconds);
+
+export function duration(seconds) {
+  const s = Math.max(0, Math.round(seconds));
   if (s < 60) return `${s} s`;
   const minutes = Math.floor(s / 60);
   if (minutes < 60) return `${minutes} min`;

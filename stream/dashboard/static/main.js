@@ -5,7 +5,7 @@ import {
   alertOf, announce, clearAlerts, drawAlerts, dropAlerts, fillDiseases, filters, forgetDrawn, handIsMoving, mergeAlerts,
   resetShown, showMore, watchPointer,
 } from "./alerts.js";
-import { age, byId, h, timeOf, Turns } from "./dom.js";
+import { age, byId, duration, h, timeOf, Turns } from "./dom.js";
 import { closeRecord, currentAlert, openRecord, recordChanged } from "./record.js";
 import { drawRecords, drawRejections, fetchRows } from "./records.js";
 import { follow } from "./stream.js";
@@ -68,6 +68,8 @@ function showOverview({ state, behind, kafka, redis }) {
   byId("figure-escalated").parentElement.classList.toggle("hot", escalated > 0);
   byId("figure-expired").textContent = state.alerts.expired;
   byId("figure-expired").closest("div").hidden = !state.alerts.expired;
+  byId("figure-not-shown").textContent = state.not_shown.toLocaleString("en-GB");
+  byId("figure-not-shown").closest("div").hidden = !state.not_shown;
   tellCount("count-open", openAlerts, "", "open");
   tellCount("count-escalated", escalated, "⇧ ", "escalated");
   byId("figure-rate").textContent = state.per_minute;
@@ -83,6 +85,9 @@ function showOverview({ state, behind, kafka, redis }) {
     kafka ? null : "Kafka does not answer: no new alerts arrive, and none can be acknowledged.",
     redis ? null : "Redis does not answer: ECGs and cines cannot be shown. Alerts still arrive.",
     behind > 500 ? `Catching up: ${behind.toLocaleString("en-GB")} messages are still to be read.` : null,
+    state.not_shown ? `${state.not_shown.toLocaleString("en-GB")} open alerts are not shown: more came than the dashboard keeps. Acknowledge what is done, and restart the dashboard to see the others.` : null,
+    state.contradictions ? `${state.contradictions.toLocaleString("en-GB")} reports or alerts contradict what is kept under their record's id, and are marked. A device may give two ECGs one id.` : null,
+    state.clock_off_s === null ? null : `A message was dated ${span(state.clock_off_s)} it arrived, so it counts from its arrival. Is a worker's clock wrong?`,
     state.unreadable ? `Messages that could not be read: ${state.unreadable}. The dashboard's log says where they are. The dashboard may be older than the workers.` : null,
     state.unanswered_since ? `ECGs arrive, but none has been answered since ${clock(1000 * state.unanswered_since)}. Is a worker running?` : null,
   ].filter(Boolean);
@@ -91,6 +96,8 @@ function showOverview({ state, behind, kafka, redis }) {
   if (count !== counted && list !== "alerts") scheduleList();
   counted = count;
 }
+
+const span = (off) => `${duration(Math.abs(off))} ${off > 0 ? "after" : "before"}`;
 
 const seconds = (value) => (value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`);
 

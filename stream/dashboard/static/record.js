@@ -1,7 +1,7 @@
 // The page of one record: alerts, ECG, risks, cine, measurements, quality, model.
 
 import { askToAcknowledge } from "./acknowledge.js";
-import { stateChip } from "./alerts.js";
+import { doubts, stateChip } from "./alerts.js";
 import { makePlayer } from "./cine.js";
 import {
   diseaseName, foreign, getBytes, getJson, h, meter, percent, postJson, priorityOf, timeOf, Turns, when, byId,
@@ -95,7 +95,21 @@ function fillHead(head, id, page, trouble) {
         report?.recorded_at ? `, recorded ${when(Date.parse(report.recorded_at) / 1000)}` : "",
         report ? `, screened ${when(Date.parse(report.created_at) / 1000)}` : "")),
     report ? h("a.button", { href: `/api/fhir?id=${encodeURIComponent(id)}`, download: true }, "FHIR report") : "",
-    trouble ? h("p.error", { role: "alert" }, trouble) : "");
+    trouble ? h("p.error", { role: "alert" }, trouble) : "",
+    page?.others ? h("p.error", { role: "alert" }, otherReports(page.others)) : "");
+}
+
+// Two ECGs came under one id. The page shows the first one, and says what is known of the other.
+function otherReports({ number, contradicts, patient_id: patient, recorded_at: at, flagged }) {
+  const found = flagged.map((risk) => `${diseaseName(risk.disease)} ${percent(risk.probability)}`).join(", ");
+  return [
+    `${number === 1 ? "Another report" : `${number} other reports`} came under this record's id and cannot be of this ECG. `
+    + `The newest names ${contradicts}: patient `,
+    patient === null ? h("em", {}, "without an id") : foreign(patient),
+    at === null ? ", recording time unknown" : `, recorded ${when(Date.parse(at) / 1000)}`,
+    found ? `, flagged: ${found}.` : ", nothing flagged.",
+    " A device gives two ECGs one id.",
+  ];
 }
 
 function alertCard(row) {
@@ -104,6 +118,8 @@ function alertCard(row) {
     h("strong", {}, diseaseName(row.disease)),
     stateChip(row),
     timeOf(row.onset),
+    row.contradicts ? h("span.who", {}, "patient ", row.patient_id === null ? h("em", {}, "without an id") : foreign(row.patient_id)) : null,
+    doubts(row),
     row.status === "acknowledged" ? null
       : h("button.primary", { type: "button", click: () => askToAcknowledge(row) }, "Acknowledge"),
     row.comment ? h("p.comment", {}, foreign(row.comment)) : null);

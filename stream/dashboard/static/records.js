@@ -31,6 +31,7 @@ function recordRow(row) {
   const notes = [
     row.warnings ? `${row.warnings} quality warning${row.warnings === 1 ? "" : "s"}` : null,
     row.cine ? CINES[row.cine] : null,
+    row.contradicted ? "another report contradicts it" : null,
   ].filter(Boolean);
   return h("li", {},
     h("a.row.record", { href: `/record?id=${encodeURIComponent(row.record_id)}`, "data-record": row.record_id },
