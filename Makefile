@@ -24,6 +24,7 @@ install: ## create .venv and install what serving needs (EXTRAS=dev adds torch a
 	  echo "installing cardiacnets$(EXTRAS:%=[%]) into $(VENV) (about a minute)" && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".$(EXTRAS:%=[%])" && touch $(STAMP) )
 
+demo: EXTRAS = demo
 demo: install ## embedded broker, worker, ECGs in, risks out (ARGS="--once --json")
 	@$(BIN)/cardiacnets demo $(ARGS)
 
@@ -40,10 +41,11 @@ test: install browser ## run every test (ARGS="-k gate", JOBS=4)
 	@$(PYTEST) $(ARGS)
 
 # As root on Debian. Elsewhere the tests that need it are skipped, and the last lines of `make test` say so.
-browser: ## bring the browser that the dashboard's tests drive
-	@test -x /usr/bin/chromium || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || { \
-	  echo "installing chromium for the dashboard's tests" && { apt-get update -qq && \
-	  apt-get install -y -qq --no-install-recommends chromium; } >/dev/null || echo "chromium could not be installed"; }
+browser: ## bring the browser that the dashboard's tests drive, and strace, which sees what leaves the machine
+	@{ test -x /usr/bin/chromium && command -v strace >/dev/null; } || ! command -v apt-get >/dev/null || \
+	  test "$$(id -u)" != 0 || { echo "installing chromium and strace for the tests" && { apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium strace; } >/dev/null || \
+	  echo "chromium and strace could not be installed"; }
 
 check: EXTRAS = dev
 check: install ## lint, types, storeys

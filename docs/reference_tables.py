@@ -388,6 +388,9 @@ Each setting is a variable `{PREFIX}…`, or a key in lower case without that pr
 `{PREFIX}CONFIG` names. A command's option wins over the variable, and the variable over the file. An empty variable
 counts as not set. A name that is not in this table is an error: the process does not start.
 
+A password, a token and `{PREFIX}REDIS` may lie in a file: `{PREFIX}SASL_PASSWORD_FILE` names a file that holds the
+password alone.
+
 """
     return WRITTEN + opening + "\n".join(_group_section(group) for group in msgspec.structs.fields(Settings))
 

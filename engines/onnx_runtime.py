@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from schemas.errors import EngineFailed, EngineUnavailable
 
+from .no_telemetry import forbid_telemetry
 from .protocol import Graph, Rows, check_inputs, name_of, wrapped_errors
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class OnnxRuntimeEngine:
 
 def open_session(graph: Graph, threads: int) -> InferenceSession:
     """Return a session that is quiet, tells nobody of it, and leaves waiting cores to others."""
-    # The wheels report each process to their vendor when they are imported. A call after the import comes too late.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    forbid_telemetry()
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -11,6 +10,7 @@ import numpy as np
 
 from schemas.errors import EngineFailed, EngineUnavailable
 
+from .no_telemetry import forbid_telemetry
 from .protocol import Graph, Rows, check_inputs, name_of, wrapped_errors
 
 if TYPE_CHECKING:
@@ -83,18 +83,6 @@ class OpenVinoEngine:
         return many[:rows] if many and rows >= MIN_ROWS_A_STREAM * self._streams else one
 
 
-def import_openvino() -> Any:
-    """Return the module `openvino`, imported so that it sends nothing.
-
-    Importing it imports its converter tools, and these report the import to Google Analytics, unless the machine has
-    opted out, from `openvino_telemetry`; where that cannot be imported they take a stub of their own.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: importing it fails
-    import openvino
-
-    return openvino
-
-
 @cache
 def _core() -> Any:
     """Return the process's one core, which is never let go.
@@ -102,7 +90,10 @@ def _core() -> Any:
     Each core gives the thread that makes it a stack for signals, and takes that away when it goes. Of several, the
     thread is left with a stack that is gone, and dies of the next signal: of SIGTERM, instead of shutting down.
     """
-    return import_openvino().Core()
+    forbid_telemetry()
+    import openvino
+
+    return openvino.Core()
 
 
 def _properties(threads: int, streams: int, precision: Precision) -> dict[str, str | int | bool]:

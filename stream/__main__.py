@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from importlib import metadata
 
 FAILED = 1
-LEARNING = ("train", "evaluate", "bundle")
-"""Commands for which the extra `serve` is not enough."""
+EXTRAS = {"train": "train", "evaluate": "train", "bundle": "train", "demo": "demo"}
+"""The extra of each command for which `serve` is not enough."""
 
 
 def main() -> None:
@@ -32,7 +32,8 @@ def main() -> None:
 
 def _missing_extra(command: list[str]) -> str | None:
     """Return the first extra that would help; None where all of them are installed, or where we are not."""
-    extras = ("train",) if command and command[0] in LEARNING else ("serve", "train")
+    own = EXTRAS.get(command[0]) if command else None
+    extras = (own,) if own else ("serve", "train")
     try:
         return next((extra for extra in extras if not all(map(_is_installed, _requirements(extra)))), None)
     except metadata.PackageNotFoundError:

@@ -6,13 +6,16 @@ it, so that `cardiacnets --help` imports none of them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import signal
 import sys
 from typing import NoReturn
 
 import typer
 
+from engines.no_telemetry import forbid_telemetry
 from schemas.errors import CardiacNetsError, InvalidSettings
 
 from .commands import (
@@ -35,6 +38,7 @@ from .commands import (
 )
 
 FAILED, MISUSED = 1, 2
+INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 OF_THE_PATH = {
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR,
     errno.EPERM, errno.EROFS,
@@ -74,8 +78,18 @@ app.add_typer(train.train_app, name="train")
 
 
 def main() -> None:
-    """Run a command. Exit with 0, with 1 when it failed, with 2 when it was misused."""
+    """Run a command. Exit with 0, with 1 when it failed, with 2 when it was misused, with 130 or 143 after a signal."""
+    forbid_telemetry()
     signal.signal(signal.SIGTERM, _end)  # so that `finally` blocks run and children are stopped
+    try:
+        _run()
+    except SystemExit as ended:
+        if ended.code in INTERRUPTED:
+            _leave(int(ended.code))
+        raise
+
+
+def _run() -> None:
     try:
         app()
     except InvalidSettings as error:
@@ -88,6 +102,18 @@ def main() -> None:
         _fail(f"{error.filename}: {error.strerror}; name another path, or change its permissions", FAILED)
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without tearing it down.
+
+    A signal may have come while an engine's own threads computed, and they still do. An interpreter that is torn down
+    takes their memory away, and the process would die of SIGSEGV.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _end(*_: object) -> NoReturn:

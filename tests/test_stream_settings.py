@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import InvalidSettings
 from stream.redis_client import new_redis
-from stream.settings import FLAT_NAMES, RedisSettings, Settings, as_environment, load_settings
+from stream.settings import FLAT_NAMES, SECRETS, RedisSettings, Settings, as_environment, load_settings
 
 
 def test_the_defaults_point_at_loopback():
@@ -150,3 +150,101 @@ def test_a_value_of_another_form_is_refused_in_words_and_not_by_a_pattern(name, 
     with pytest.raises(InvalidSettings, match=f"CARDIACNETS_{name} has an impossible value: {words}") as refused:
         load_settings({f"CARDIACNETS_{name}": value})
     assert "regex" not in str(refused.value)
+
+
+SECRET = "s3cret-of-the-ward"
+LOGIN = {"CARDIACNETS_SECURITY_PROTOCOL": "SASL_SSL", "CARDIACNETS_SASL_USERNAME": "ward"}
+
+
+def every_secret():
+    """Settings in which each secret is the same word."""
+    return Settings.of(
+        security_protocol="SASL_SSL",
+        sasl_username="ward",
+        sasl_password=SECRET,
+        tls_key_password=SECRET,
+        redis=f"redis://ward:{SECRET}@h:1/0",
+        schema_registry="https://registry",
+        schema_registry_user="ward",
+        schema_registry_password=SECRET,
+        dashboard_token=SECRET,
+    )
+
+
+def test_settings_that_are_printed_show_no_secret():
+    token = Settings.of(schema_registry="https://registry", schema_registry_token=SECRET)
+    for shown in (every_secret(), token, every_secret().kafka, every_secret().redis):
+        assert SECRET not in repr(shown)
+        assert SECRET not in str(shown)
+        assert SECRET not in str(list(shown.__rich_repr__()))
+    assert "broker='localhost:9092'" in repr(every_secret())
+    assert "sasl_password=(hidden)" in repr(every_secret()).replace("'", "")
+    assert "sasl_password=None" in repr(Settings())
+
+
+def test_everything_that_is_called_a_password_or_a_token_is_a_secret():
+    named = {name for names in FLAT_NAMES.values() for name in names if name.endswith(("password", "token"))}
+    assert {*named, "redis"} == SECRETS
+
+
+@pytest.mark.parametrize("name", ["SASL_MECHANISM", "SECURITY_PROTOCOL", "LOG_LEVEL"])
+def test_a_password_in_the_place_of_a_choice_is_not_repeated(name):
+    with pytest.raises(InvalidSettings, match=f"CARDIACNETS_{name} has an impossible value: write one of ") as refused:
+        load_settings({f"CARDIACNETS_{name}": SECRET})
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", sorted({*FLAT_NAMES["kafka"], *FLAT_NAMES["redis"], *FLAT_NAMES["registry"]}))
+def test_no_complaint_about_a_value_repeats_it(name):
+    """Whatever the value is put in place of: a password may stand on the wrong line."""
+    assert SECRET not in complaint_about({f"CARDIACNETS_{name.upper()}": f"\n{SECRET} @"})
+
+
+def complaint_about(variables):
+    """Return what is said about them, if anything is."""
+    try:
+        return repr(load_settings(variables)).replace(f"\\n{SECRET} @", "", 1)  # a setting that takes any text
+    except InvalidSettings as refused:
+        return str(refused)
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path):
+    file = tmp_path / "password"
+    file.write_text(f"{SECRET}\n")
+    settings = load_settings({**LOGIN, "CARDIACNETS_SASL_PASSWORD_FILE": str(file)})
+    assert settings.kafka.sasl_password == SECRET
+    (tmp_path / "c.toml").write_text(f'redis_file = "{tmp_path / "url"}"\n')
+    (tmp_path / "url").write_text(f"redis://:{SECRET}@h:1/0")
+    named = {"CARDIACNETS_CONFIG": str(tmp_path / "c.toml")}
+    assert load_settings(named).redis.url == f"redis://:{SECRET}@h:1/0"
+    assert load_settings(named, {"redis": "redis://other"}).redis.url == "redis://other"
+
+
+def test_a_child_takes_its_parents_secret_and_not_the_file_that_the_parent_has_read(tmp_path):
+    (tmp_path / "password").write_text(SECRET)
+    inherited = {**LOGIN, "CARDIACNETS_SASL_PASSWORD_FILE": str(tmp_path / "password")}
+    settings = load_settings(inherited)
+    assert load_settings({**inherited, **as_environment(settings)}) == settings
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "No such file"), (b"", "alone"), (b"x" * 9000, "8192"), (b"\xff\xfe", "not text")]
+)
+def test_a_file_that_holds_no_secret_is_refused_by_its_name(content, words, tmp_path):
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InvalidSettings, match=rf"CARDIACNETS_SASL_PASSWORD_FILE=.*password .*{words}"):
+        load_settings({**LOGIN, "CARDIACNETS_SASL_PASSWORD_FILE": str(file)})
+
+
+def test_a_secret_and_its_file_are_not_both_taken(tmp_path):
+    (tmp_path / "password").write_text(SECRET)
+    both = {"CARDIACNETS_SASL_PASSWORD": "other", "CARDIACNETS_SASL_PASSWORD_FILE": str(tmp_path / "password")}
+    with pytest.raises(InvalidSettings, match="set one of the two"):
+        load_settings({**LOGIN, **both})
+
+
+def test_only_a_secret_may_lie_in_a_file():
+    with pytest.raises(InvalidSettings, match="no setting is called 'broker_file'"):
+        load_settings({"CARDIACNETS_BROKER_FILE": "/broker"})

@@ -19,6 +19,7 @@ from schemas.messages import CmrResult
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS
 from stream.broker.event_producer import EventProducer
 from stream.logs import configure_logs
+from stream.runtime.early_end import end_at_once_by_sigterm
 from stream.runtime.event import Tries
 from stream.runtime.faust_app import ServingWorker, check_surroundings, consumer_lag, create_app, has_joined
 from stream.runtime.topic_service import TopicService
@@ -133,6 +134,7 @@ def run_cine_worker(settings: Settings) -> NoReturn:
     """
     from inference.generator import CineGenerator
 
+    end_at_once_by_sigterm()
     configure_logs(settings.process.log_level, settings.process.log_format)
     check_surroundings(settings)
     serve_cines(settings, CineGenerator.load(settings.cines.generator, threads=settings.model.threads))

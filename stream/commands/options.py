@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 MAX_SEED = 2**32 - 1
 MAX_PORT = 65_535
 
+REDIS_HELP = (
+    "redis://host:port/db. Others on this machine can read the command line: give a password by CARDIACNETS_REDIS, or "
+    "by a file that CARDIACNETS_REDIS_FILE names."
+)
+
 Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers: host:port[,host:port].")]
 BundleFolder = Annotated[
     Path | None,
@@ -33,7 +38,7 @@ HttpPort = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 LaneName = Annotated[Literal["realtime", "backfill"], typer.Option(help="Lane that the records go to.")]
 PresetName = Annotated[Literal["reference", "paper"], typer.Option(help="Sizes of the networks.")]
-RedisUrl = Annotated[str | None, typer.Option(help="redis://\\[user:password@]host:port/db")]
+RedisUrl = Annotated[str | None, typer.Option(help=REDIS_HELP)]
 
 
 def settings_with(**options: object) -> Settings:

@@ -12,6 +12,7 @@ from inference.screener import Screener
 from stream.broker.clients import LANE_TOPICS
 from stream.broker.schema_registry import find_schema_by
 from stream.logs import configure_logs
+from stream.runtime.early_end import end_at_once_by_sigterm
 from stream.runtime.faust_app import ServingWorker, check_surroundings, consumer_lag, create_app, has_joined
 from stream.settings import KafkaSettings, Settings
 
@@ -28,6 +29,7 @@ def run_worker(settings: Settings) -> NoReturn:
     Raises:
         DeploymentError: the broker, Redis's URL, the port, the bundle, the engine or a certificate cannot be used.
     """
+    end_at_once_by_sigterm()
     configure_logs(settings.process.log_level, settings.process.log_format)
     check_surroundings(settings)
     find_schema = find_schema_by(settings.registry)
