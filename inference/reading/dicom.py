@@ -75,7 +75,7 @@ def read_dicom(content: bytes, path: Path) -> Recording:
         warnings.simplefilter("always")
         try:
             recording = _recording(_data_set(content, path), path)
-        except UnreadableFile:
+        except (UnreadableFile, MemoryError):
             raise
         except Exception as error:  # pydicom raises nearly anything on a broken file
             sentence = f"{path} was taken for DICOM, but its structure is broken: copy or export the file again"

@@ -36,22 +36,24 @@ class Format:
         name: as people call it.
         recognise: whether the first 4 KiB of a content are of this format. It is quick and never raises.
         read: returns what a content holds. The path is for the words of errors alone. It raises `UnreadableFile`.
+        in_child: whether a library of others parses the content. Then it is read in a child; see `in_child.py`.
     """
 
     name: str
     recognise: Callable[[bytes], bool]
     read: Callable[[bytes, Path], Recording]
+    in_child: bool = False
 
 
 FORMATS: tuple[Format, ...] = (
-    Format("DICOM", is_dicom, read_dicom),
+    Format("DICOM", is_dicom, read_dicom, in_child=True),
     Format("SCP-ECG", is_scp, read_scp),
     Format("EDF or BDF", is_edf, read_edf),
     Format("ISHNE Holter", is_ishne, read_ishne),
     Format("Contec ECG90A", is_contec, read_contec),
-    Format(MUSE, is_muse, read_muse),
-    Format(AECG, is_aecg, read_aecg),
-    Format(SIERRA, is_sierra, read_sierra),
+    Format(MUSE, is_muse, read_muse, in_child=True),
+    Format(AECG, is_aecg, read_aecg, in_child=True),
+    Format(SIERRA, is_sierra, read_sierra, in_child=True),
     Format("MFER", is_mfer, read_mfer),  # it has no mark of its own, and is asked after those that have
 )
 """In the order in which they are asked. What none recognises goes to `other_formats.py`."""

@@ -86,6 +86,8 @@ def _parsed(file: Path, path: Path) -> tuple[ECGRecord, Sequence[str]]:
         try:
             parsed = FileParser.parse(file)
         except ECGDataKitError as error:
+            if isinstance(error.__cause__, MemoryError):
+                raise error.__cause__ from error
             why = _sentence(error, file)
             raise UnreadableFile(
                 f"{path} was taken for {known['name']} and cannot be read{f' ({why})' if why else ''}: the file is "

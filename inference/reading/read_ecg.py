@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from datetime import tzinfo
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from schemas.errors import RecordError, UnreadableFile
 from .assemble import assemble
 from .content import SPECIAL_FILE, head_of, printable, read_content, refuse_huge, why_unreadable
 from .formats import format_of
+from .in_child import answered, read_in_child
 from .other_formats import read_other
-from .recording import Recording
 from .wfdb_record import header_of, read_wfdb, record_of
 from .why_no_ecg import why_no_ecg
 
@@ -32,14 +33,7 @@ def read_ecg(path: Path, zone: tzinfo | None = None) -> EcgRecord:
     if printable(path) != os.fspath(path):
         lacks = "a name that is not UTF-8, or has control characters in it, cannot be a record's id"
         raise UnreadableFile(f"{printable(path)}: {lacks}: rename the file")
-    try:
-        return _read(path, zone)
-    except RecordError:
-        raise
-    except OSError as error:
-        raise why_unreadable(path, error) from error
-    except Exception as error:
-        raise _fault_of_ours(path, error) from error
+    return _refusing(path, _read, zone)
 
 
 def read_or_refuse(path: Path, zone: tzinfo | None = None) -> EcgRecord | RecordError:
@@ -60,14 +54,36 @@ def _read(path: Path, zone: tzinfo | None) -> EcgRecord:
     if not stat.S_ISREG(path.stat().st_mode):
         raise UnreadableFile(f"{printable(path)} is {SPECIAL_FILE}", code="special_file")
     refuse_huge(path)
-    return assemble(_read_by_content(path, head_of(path)), path, zone)
-
-
-def _read_by_content(path: Path, head: bytes) -> Recording:
+    head = head_of(path)
     if refusal := why_no_ecg(path, head):
         raise refusal
     known = format_of(head)
-    return known.read(read_content(path), path) if known else read_other(path)
+    if known is None or known.in_child:
+        return read_in_child(path, zone)
+    return assemble(known.read(read_content(path), path), path, zone)
+
+
+def answer(question: bytes) -> bytes:
+    """Return the answer of the child in which libraries of others parse files."""
+    return answered(question, lambda path, zone: _refusing(path, _read_here, zone))
+
+
+def _read_here(path: Path, zone: tzinfo | None) -> EcgRecord:
+    known = format_of(head_of(path))
+    recording = known.read(read_content(path), path) if known else read_other(path)
+    return assemble(recording, path, zone)
+
+
+def _refusing(path: Path, read: Callable[[Path, tzinfo | None], EcgRecord], zone: tzinfo | None) -> EcgRecord:
+    """Return what is read. What the system or a reader of ours raises becomes a sentence."""
+    try:
+        return read(path, zone)
+    except (RecordError, MemoryError):
+        raise
+    except OSError as error:
+        raise why_unreadable(path, error) from error
+    except Exception as error:
+        raise _fault_of_ours(path, error) from error
 
 
 def _fault_of_ours(path: Path, error: Exception) -> UnreadableFile:

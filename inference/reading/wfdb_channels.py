@@ -16,7 +16,8 @@ from schemas.record_limits import BYTES_PER_SAMPLE, MAX_SAMPLE_BYTES
 
 from .recording import Channel
 from .units import millivolts_per
-from .wfdb_files import FLAC_BITS, Group, find_group, group_signals
+from .wfdb_files import Group, find_group, group_signals
+from .wfdb_flac import FLAC_BITS
 from .wfdb_header import Header, Signal, misread
 from .wfdb_samples import SAMPLE_FORMATS, Integers
 

@@ -8,24 +8,17 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engines.regular_file import open_regular
 from schemas.errors import UnreadableFile
 
-from .content import head_of, read_content
+from .content import read_content
+from .wfdb_flac import FAULTS, FLAC_BITS, FlacUnread, flac_length, flac_samples
 from .wfdb_header import Signal, misread
 from .wfdb_samples import DIFFERENCES, SAMPLE_FORMATS, Integers, SampleFormat
 
-if TYPE_CHECKING:
-    from soundfile import SoundFile
-
-FLAC_BITS = {"508": 8, "516": 16, "524": 24}
-"""The formats that are FLAC files, and the widest samples of each."""
-FLAC_MARK = b"fLaC"
-"""The first bytes of a FLAC file."""
 COMPRESSED = ".gz"
 MAX_READ_BYTES = 16 * 2**20
 """Of a signal file. It bounds memory, however many signals share the file with the leads."""
@@ -66,8 +59,7 @@ class Group:
         """
         first = self.signals[0]
         if first.format in FLAC_BITS:
-            with _open_flac(self) as file:
-                return max(int(file.frames) - first.byte_offset, 0) // first.samples_per_frame
+            return max(self._flac_length() - first.byte_offset, 0) // first.samples_per_frame
         size = len(self._content()) if self._is_compressed() else self.path.stat().st_size
         return SAMPLE_FORMATS[first.format].samples_in(size - first.byte_offset) // self.frame_samples
 
@@ -79,7 +71,7 @@ class Group:
         """
         first = self.signals[0]
         if first.format in FLAC_BITS:
-            return _read_flac(self, frames)
+            return self._flac_samples(frames)
         known = SAMPLE_FORMATS[first.format]
         count = frames * self.frame_samples
         rows = known.samples(self._bytes(known, count), count).reshape(frames, self.frame_samples)
@@ -97,6 +89,22 @@ class Group:
         with open_regular(self.path) as file:
             file.seek(start)
             return file.read(size)
+
+    def _flac_length(self) -> int:
+        if len({signal.samples_per_frame for signal in self.signals}) > 1:
+            raise misread(self.header, FAULTS["other_shape"].format(name=self.path.name))
+        try:
+            return flac_length(self.path, self.signals[0].format, len(self.signals))
+        except FlacUnread as error:
+            raise misread(self.header, str(error)) from error
+
+    def _flac_samples(self, frames: int) -> list[Integers]:
+        first = self.signals[0]
+        count = frames * first.samples_per_frame
+        try:
+            return [*flac_samples(self.path, first.format, len(self.signals), first.byte_offset, count)]
+        except FlacUnread as error:
+            raise misread(self.header, str(error)) from error
 
     def _is_compressed(self) -> bool:
         named_so = any(signal.file.lower().endswith(COMPRESSED) for signal in self.signals)
@@ -198,43 +206,3 @@ def _summed(signals: Sequence[Signal], differences: Sequence[Integers]) -> list[
         np.asarray(steps.cumsum(dtype=np.int64) + signal.initial)
         for signal, steps in zip(signals, differences, strict=True)
     ]
-
-
-def _open_flac(group: Group) -> SoundFile:
-    """Return an open FLAC file that is as its header says.
-
-    Raises:
-        UnreadableFile: it is not.
-    """
-    import soundfile
-
-    bits = FLAC_BITS[group.signals[0].format]
-    if head_of(group.path, len(FLAC_MARK)) != FLAC_MARK:  # the library would try every audio format on it
-        raise misread(group.header, f"its signal file {group.path.name} is no FLAC file, as its format says")
-    try:
-        file = soundfile.SoundFile(str(group.path))
-    except (soundfile.SoundFileError, OSError) as error:
-        raise misread(group.header, f"its signal file {group.path.name} is no FLAC file, as its format says") from error
-    depth = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}.get(file.subtype, 0) if file.format == "FLAC" else 0
-    rates = {signal.samples_per_frame for signal in group.signals}
-    if not 0 < depth <= bits or file.channels != len(group.signals) or len(rates) > 1:
-        file.close()
-        raise misread(group.header, f"its FLAC file {group.path.name} has other channels or samples than it says")
-    return file
-
-
-def _read_flac(group: Group, frames: int) -> list[Integers]:
-    import soundfile
-
-    first = group.signals[0]
-    with _open_flac(group) as file:
-        wide = 32 if file.subtype == "PCM_24" else 16
-        depth = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}[file.subtype]
-        try:
-            file.seek(first.byte_offset)
-            samples = file.read(frames * first.samples_per_frame, dtype=f"int{wide}", always_2d=True)
-        except soundfile.SoundFileError as error:
-            raise misread(group.header, f"its FLAC file {group.path.name} is damaged: copy it again") from error
-    if len(samples) < frames * first.samples_per_frame:
-        raise misread(group.header, f"its FLAC file {group.path.name} is cut short: copy it again")
-    return list(np.ascontiguousarray((samples >> (wide - depth)).T))
