@@ -110,6 +110,18 @@ REJECTIONS = {
         "The reader of the file's format broke on it: the file is damaged, or the reader has a fault.",
         "Copy the file again. If that does not help, report the format, the device and the sentence.",
     ),
+    "reader_out_of_memory": Explained(
+        "The file cannot be read within the memory that reading may take. No ECG at rest needs so much.",
+        "Copy the file again. If it came from somebody else, it may be an attack.",
+    ),
+    "reader_out_of_time": Explained(
+        "The file cannot be read within the time that reading may take. No ECG at rest needs so much.",
+        "Check the disk, or the network drive. If the file came from somebody else, it may be an attack.",
+    ),
+    "reader_died": Explained(
+        "The library that reads the file's format ended its process.",
+        "Copy the file again. If that does not help, report the format and the device.",
+    ),
     "not_an_ecg": Explained(
         "The content is no ECG: a text, a table, a picture, a DICOM without a waveform. The sentence names it.",
         "Nothing, if you knew.",

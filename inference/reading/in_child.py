@@ -19,16 +19,8 @@ from inference.bounded_child import BoundedChild, ChildFailed, Limits
 from schemas.ecg_record import EcgRecord
 from schemas.errors import Number, RecordError, UnreadableFile
 
-LIMITS = Limits(memory=2 * 2**30, processor_s=20, wall_s=120.0, written=128 * 2**20)
+LIMITS = Limits(memory=2 * 2**30, processor_s=10, wall_s=120.0, written=128 * 2**20)
 """An ECG takes 0.1 GB beside the libraries and a tenth of a second. The largest file that is allowed takes 1 GB."""
-SENTENCES = {
-    "memory": (
-        "reader_out_of_memory",
-        f"cannot be read within {LIMITS.memory >> 30} GiB of memory, of which an ECG takes a tenth",
-    ),
-    "time": ("reader_out_of_time", f"cannot be read within {LIMITS.processor_s} s, of which an ECG takes a fraction"),
-    "died": ("reader_died", "ended the process that read it: the library that reads this format broke"),
-}
 ADVICE = "if the file is damaged, copy it again; if it came from somebody else, it may be an attack"
 
 
@@ -96,8 +88,18 @@ def ask(function: str, question: bytes, path: Path) -> bytes:
     try:
         return reading_child().ask(function, question)
     except ChildFailed as failure:
-        code, why = SENTENCES.get(failure.reason, SENTENCES["died"])
-        raise UnreadableFile(f"{path} {why}; {ADVICE}", code=code) from failure
+        raise _no_answer(failure, path) from failure
+
+
+def _no_answer(failure: ChildFailed, path: Path) -> UnreadableFile:
+    if failure.reason == "memory":
+        why = f"cannot be read within {LIMITS.memory >> 30} GiB of memory, of which an ECG takes a tenth"
+        return UnreadableFile(f"{path} {why}; {ADVICE}", code="reader_out_of_memory")
+    if failure.reason == "time":
+        why = f"cannot be read within {LIMITS.processor_s} s, of which an ECG takes a fraction"
+        return UnreadableFile(f"{path} {why}; {ADVICE}", code="reader_out_of_time")
+    why = "ended the process that read it: the library that reads this format broke"
+    return UnreadableFile(f"{path} {why}; {ADVICE}", code="reader_died")
 
 
 def _written(zone: tzinfo | None) -> str | float | None:
