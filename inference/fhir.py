@@ -9,12 +9,14 @@ has the disease.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import msgspec
 
 from schemas.identity import resource_id
 from schemas.messages import CardiomyopathySubtype, Disease, Phenotype, Probability, Risk, RiskReport
+from schemas.shown_text import shown_id, shown_text
 
 FHIR_JSON = "application/fhir+json"
 
@@ -54,6 +56,8 @@ UCUM_UNITS = {
     "10⁻³ mmHg⁻¹": "10*-3/mm[Hg]",
 }
 
+FIRST_INSTANT, LAST_INSTANT = "0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59.999999+00:00"
+
 CODE = re.compile(r"[A-Za-z0-9_.-]+")
 
 Json: TypeAlias = dict[str, Any]
@@ -79,7 +83,7 @@ def compose_bundle(report: RiskReport) -> Json:
         "id": resource_id(report.report_id, "bundle"),
         "identifier": {"system": REPORTS, "value": _visible(report.report_id)},
         "type": "collection",
-        "timestamp": report.created_at.isoformat(),
+        "timestamp": _instant(report.created_at),
         "entry": [{"fullUrl": _url(resource["id"]), "resource": resource} for resource in resources],
     }
 
@@ -94,7 +98,7 @@ def _diagnostic_report(report: RiskReport, observations: list[Json]) -> Json:
         "category": [_concept(_coding(SERVICE_SECTIONS, "EC", "Electrocardiac (e.g., EKG, EEC, Holter)"))],
         "code": _concept(_coding(CODES, "ecg-screening", TITLE), _coding(LOINC, "11524-6", "EKG study"), text=TITLE),
         **_subject_and_time(report),
-        "issued": report.created_at.isoformat(),
+        "issued": _instant(report.created_at),
         **({"result": results} if results else {}),  # FHIR knows no empty list
         "conclusion": _conclusion(report),
     }
@@ -110,10 +114,10 @@ def _conclusion(report: RiskReport) -> str:
     model = report.model
     sentences = [
         f"Flagged: {', '.join(flagged)}." if flagged else "No risk is flagged.",
-        *(f"Signal: {warning.detail}" for warning in report.quality.warnings),
-        f"Model {model.name} {model.version}; weights: {model.weights}.",
+        *(f"Signal: {shown_text(warning.detail)}" for warning in report.quality.warnings),
+        f"Model {shown_id(model.name)} {shown_id(model.version)}; weights: {shown_text(model.weights)}.",
         *([] if model.trained else ["The weights are untrained: these numbers mean nothing."]),
-        report.notice,
+        shown_text(report.notice),
     ]
     return " ".join(sentences)
 
@@ -129,7 +133,7 @@ def _device(report: RiskReport) -> Json:
         "deviceName": [{"name": _visible(model.name), "type": "model-name"}],
         "type": {"text": "Neural network that reads 12-lead ECGs (software)"},
         "version": [{"value": _visible(model.version)}],
-        "note": [{"text": f"Weights: {model.weights}. {report.notice}"}],
+        "note": [{"text": shown_text(f"Weights: {model.weights}. {report.notice}")}],
     }
 
 
@@ -141,7 +145,7 @@ def _shared(report: RiskReport, part: str) -> Json:
         "status": "preliminary",
         "category": [_concept(_coding(CATEGORIES, "procedure", "Procedure"))],
         **_subject_and_time(report),
-        "issued": report.created_at.isoformat(),
+        "issued": _instant(report.created_at),
         "method": {"text": METHOD},
         "device": _reference(resource_id(report.report_id, "device")),
         "derivedFrom": [
@@ -202,7 +206,7 @@ def _subject_and_time(report: RiskReport) -> Json:
     at = report.recorded_at
     return {
         **({} if report.patient_id is None else {"subject": patient}),
-        **({"_effectiveDateTime": unknown} if at is None else {"effectiveDateTime": at.isoformat()}),
+        **({"_effectiveDateTime": unknown} if at is None else {"effectiveDateTime": _instant(at)}),
     }
 
 
@@ -237,5 +241,13 @@ def _words(name: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Return a text that FHIR accepts: it must have at least one visible character."""
-    return text if text.strip() else "(blank)"
+    """Return a text that FHIR accepts: it has at least one visible character, and no control."""
+    return shown_id(text) if text.strip() else "(blank)"
+
+
+def _instant(at: datetime) -> str:
+    """Return a time in UTC: FHIR knows no offset beyond 14 hours."""
+    try:
+        return at.astimezone(UTC).isoformat()
+    except OverflowError:  # the first or the last day of the calendar
+        return FIRST_INSTANT if at.year == 1 else LAST_INSTANT

@@ -1,11 +1,14 @@
 """The dashboard in a real browser, where a clock is wrong, or two ECGs have one id: the page says so."""
 
+import sys
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from dashboard_browser import flagged_case, in_chromium, row_of
 from dashboard_ward import publish
 
+from schemas.shown_text import shown_id, shown_text
 from schemas.topics import ECG_ALERTS, ECG_RISK
 
 pytest_plugins = ["browser_fixtures"]
@@ -39,3 +42,37 @@ def test_an_alert_of_another_patient_under_a_known_id_is_marked_in_the_list_and_
     page.get_by_text("Another report came under this record's id").wait_for()
     assert page.locator(".alert-card").count() == 2
     assert page.locator(".record-head h1").inner_text() == case.record.patient_id
+
+
+def test_what_nobody_could_see_in_an_id_stands_as_its_code_on_every_page(site):
+    patient, record = "P-1\u202e2-P\u200b", "r\0\x1b[31m\u2028"
+    case = site.show(flagged_case(40, patient_id=patient, record_id=record))
+    page = site.open()
+    row_of(page, case).wait_for()
+    assert "P-1⟨U+202E⟩2-P⟨U+200B⟩" in row_of(page, case).inner_text()
+    assert "r⟨U+0000⟩⟨U+001B⟩[31m⟨U+2028⟩" in row_of(page, case).inner_text()
+    row_of(page, case).locator("a").click()
+    page.locator(".record-head h1", has_text="P-1⟨U+202E⟩2-P⟨U+200B⟩").wait_for()
+    page.locator("canvas.cine").wait_for()  # the links hold the id itself
+    page.get_by_role("button", name="Acknowledge").first.click()
+    assert "P-1⟨U+202E⟩2-P⟨U+200B⟩" in page.locator("#acknowledge-what").inner_text()
+
+
+SHOW_ALL = """
+    async () => {
+      const { shownId, shownText } = await import("/static/dom.js");
+      const seen = [[], []];
+      for (let code = 0; code <= 0x10ffff; code += 1) {
+        const one = String.fromCodePoint(code);
+        if (shownId(one) !== one) seen[0].push(code);
+        if (shownText(one) !== one) seen[1].push(code);
+      }
+      return seen;
+    }
+"""
+
+
+def test_the_page_shows_the_same_characters_as_codes_as_a_terminal_and_fhir_do(site):
+    every = [code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) != "Cn"]
+    for show, drawn in zip((shown_id, shown_text), site.open().evaluate(SHOW_ALL), strict=True):
+        assert [code for code in every if show(chr(code)) != chr(code)] == sorted(set(drawn) & set(every))

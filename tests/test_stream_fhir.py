@@ -151,6 +151,38 @@ def test_every_reference_leads_to_a_resource_of_the_bundle():
     assert len(resources(report(), "DiagnosticReport")[0]["result"]) == 88
 
 
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("2026-01-02T03:04:05+23:59", "2026-01-01T03:05:05+00:00"),
+        ("2026-01-02T03:04:05-23:59", "2026-01-03T03:03:05+00:00"),
+        ("2026-01-02T03:04:05.25Z", "2026-01-02T03:04:05.250000+00:00"),
+        ("0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00+00:00"),
+        ("9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59.999999+00:00"),
+    ],
+)
+def test_times_are_in_utc_for_fhir_knows_no_offset_beyond_14_hours(said, written):
+    at = msgspec.convert(said, datetime)
+    bundle = compose_bundle(msgspec.structs.replace(report(), created_at=at, recorded_at=at))
+    (diagnostic,) = [each["resource"] for each in bundle["entry"] if "issued" in each["resource"]][:1]
+    assert bundle["timestamp"] == diagnostic["issued"] == diagnostic["effectiveDateTime"] == written
+
+
+def test_no_text_of_a_bundle_has_a_control_or_turns_the_direction_of_what_stands_around_it():
+    odd = "a\0b\x1b[31m\u202ec\u200b"
+    model = ModelReference(name=odd, version=odd, trained=True, weights=odd)
+    quality = msgspec.structs.replace(
+        report().quality, warnings=(QualityWarning(code="a_remark", detail=odd, numbers={}),)
+    )
+    hostile = msgspec.structs.replace(
+        report(), report_id=odd, record_id=odd, patient_id=odd, model=model, quality=quality, notice=odd
+    )
+    hostile = msgspec.structs.replace(hostile, phenotypes=(Phenotype(name=odd, value=1.0, unit=odd),))
+    text = json.dumps(compose_bundle(hostile), ensure_ascii=False)
+    assert "a⟨U+0000⟩b⟨U+001B⟩[31m⟨U+202E⟩c⟨U+200B⟩" in text
+    assert not re.search(r"\\u0000|\\u001b|\u202e|\u200b", text)
+
+
 def test_the_same_report_gives_the_same_bytes_and_another_one_other_ids():
     assert encode_bundle(report()) == encode_bundle(report())
     ids_of = [{entry["fullUrl"] for entry in compose_bundle(report(seed))["entry"]} for seed in (0, 1)]

@@ -58,11 +58,13 @@ def fhir_command(
 def _report(place: str, line: bytes) -> RiskReport | None:
     """Return the report of a line. Where the ECG was rejected, say so and return None."""
     from schemas.messages import RiskReport, decode_message
+    from schemas.shown_text import shown_id
 
     try:
         answer = msgspec.json.decode(line, type=_Line)
         if answer.status == "rejected":
-            print(f"{place}: {answer.source} was rejected and has no report: {answer.detail}", file=sys.stderr)
+            source, detail = shown_id(answer.source), shown_id(answer.detail)
+            print(f"{place}: {source} was rejected and has no report: {detail}", file=sys.stderr)
             return None
         return decode_message(RiskReport, bytes(answer.report) or line)
     except (msgspec.DecodeError, UnicodeError, MalformedRecord) as error:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.messages import DISEASES, NOTICE, RiskReport
+from schemas.shown_text import shown_id
 from stream.risk_table import HEADINGS, LEGEND, risk_cells, weights_note
 
 from .account import DemoAccount
@@ -40,9 +41,9 @@ def _latest(account: DemoAccount) -> RenderableType:
     for answer in reversed(account.recent):
         if isinstance(answer, RiskReport):
             warnings = ", ".join(warning.code for warning in answer.quality.warnings)
-            table.add_row(Text(answer.record_id), *risk_cells(answer), Text(warnings))
+            table.add_row(Text(shown_id(answer.record_id)), *risk_cells(answer), Text(warnings))
         else:
-            table.add_row(Text(answer.record_id or "?"), Text(f"rejected: {answer.code}", style="yellow"))
+            table.add_row(Text(shown_id(answer.record_id or "?")), Text(f"rejected: {answer.code}", style="yellow"))
     return table
 
 

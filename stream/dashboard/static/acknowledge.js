@@ -1,6 +1,6 @@
 // The dialogue that acknowledges an alert. The browser remembers the name, and does not remember the comment.
 
-import { byId, diseaseName, percent, postJson } from "./dom.js";
+import { byId, diseaseName, percent, postJson, shownId } from "./dom.js";
 
 const NAME = "cardiacnets.name";
 let current = null;
@@ -9,7 +9,7 @@ export function askToAcknowledge(row) {
   current = row;
   setSending(false);
   byId("acknowledge-what").textContent =
-    `${diseaseName(row.disease)}, ${percent(row.probability)}: patient ${row.patient_id ?? "without an id"}`;
+    `${diseaseName(row.disease)}, ${percent(row.probability)}: patient ${shownId(row.patient_id ?? "without an id")}`;
   byId("acknowledge-error").textContent = "";
   byId("acknowledge-name").value = localStorage.getItem(NAME) ?? "";
   byId("acknowledge-comment").value = "";

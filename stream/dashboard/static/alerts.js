@@ -1,6 +1,6 @@
 // The list of alerts. The page holds the rows that the server keeps, and draws the most urgent ones that match the filters.
 
-import { DISEASES, byId, diseaseName, duration, foreign, h, meter, percent, priorityOf, stateOf, timeOf } from "./dom.js";
+import { DISEASES, byId, diseaseName, duration, foreign, h, meter, percent, priorityOf, shownId, stateOf, timeOf } from "./dom.js";
 
 const STEP = 100;
 const NEW_S = 10; // the row of an alert that is younger than this glows when it appears
@@ -167,6 +167,6 @@ export function announce(fresh) {
   const high = open.filter((row) => row.priority === "high").length;
   const [row] = open;
   byId("announcer").textContent = open.length === 1
-    ? `New alert: ${diseaseName(row.disease)}, ${percent(row.probability)}, priority ${row.priority}, patient ${row.patient_id ?? "unknown"}${row.late ? `, ${lateness(row).textContent}` : ""}`
+    ? `New alert: ${diseaseName(row.disease)}, ${percent(row.probability)}, priority ${row.priority}, patient ${shownId(row.patient_id ?? "unknown")}${row.late ? `, ${lateness(row).textContent}` : ""}`
     : `${open.length} new alerts, ${high} of high priority`;
 }

@@ -1,5 +1,6 @@
 // Elements and words. All text is inserted as text nodes, so whatever a record carries stays text.
 
+const READ_ALOUD = new Set(["title", "aria-label"]);
 const SVG = "http://www.w3.org/2000/svg";
 
 export const byId = (id) => document.getElementById(id);
@@ -21,15 +22,28 @@ function filled(element, classes, attributes, children) {
     if (typeof value === "function") element.addEventListener(name, value);
     else if (name.startsWith("data-")) element.setAttribute(name, String(value));
     else if (value !== null && value !== undefined && value !== false) {
-      element.setAttribute(name, value === true ? "" : String(value));
+      element.setAttribute(name, value === true ? "" : READ_ALOUD.has(name) ? shownText(String(value)) : String(value));
     }
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  const kept = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  element.append(...kept.map((child) => (child instanceof Node ? child : shownText(String(child)))));
   return element;
 }
 
+// What nobody could see stands as a code, as in schemas/shown_text.py: ids may hold any character.
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}⟨\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\u{1d159}\u{e0100}-\u{e01ef}]/gu;
+const OF_A_TEXT = "\n\t\u200c\u200d";
+
+const code = (character) => `⟨U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
+
+export const shownId = (text) => text.replace(UNSEEN, code);
+export const shownText = (text) => text.replace(UNSEEN, (character) => (OF_A_TEXT.includes(character) ? character : code(character)));
+
 // A name from outside. It cannot turn the direction of the text around it.
-export const foreign = (text) => h("bdi", {}, text);
+export const foreign = (text) => filled(document.createElement("bdi"), [], {}, [document.createTextNode(shownId(text))]);
+
+// A text of a person, which may have lines.
+export const foreignText = (text) => h("bdi", {}, text);
 
 export const DISEASES = {
   coronary_artery_disease: "Coronary artery disease",

@@ -4,7 +4,7 @@ import { askToAcknowledge } from "./acknowledge.js";
 import { doubts, stateChip } from "./alerts.js";
 import { makePlayer } from "./cine.js";
 import {
-  diseaseName, foreign, getBytes, getJson, h, meter, percent, postJson, priorityOf, timeOf, Turns, when, byId,
+  diseaseName, foreign, foreignText, getBytes, getJson, h, meter, percent, postJson, priorityOf, timeOf, Turns, when, byId,
 } from "./dom.js";
 import { drawEcg, readEcg } from "./ecg.js";
 import { bullseye, measurementGroup } from "./measurements.js";
@@ -122,7 +122,7 @@ function alertCard(row) {
     doubts(row),
     row.status === "acknowledged" ? null
       : h("button.primary", { type: "button", click: () => askToAcknowledge(row) }, "Acknowledge"),
-    row.comment ? h("p.comment", {}, foreign(row.comment)) : null);
+    row.comment ? h("p.comment", {}, foreignText(row.comment)) : null);
 }
 
 // --- ECG
@@ -266,7 +266,7 @@ function fillQuality(panel, { quality }) {
   panel.replaceChildren(h("h2", {}, "Signal quality"),
     quality.warnings.length === 0 ? h("p", {}, "✓ No warnings about the signal.")
       : h("ul.warnings", {}, quality.warnings.map((warning) => h("li", {},
-        h("span.sign", { "aria-hidden": "true" }, "⚠ "), foreign(warning.detail), h("code", {}, warning.code)))),
+        h("span.sign", { "aria-hidden": "true" }, "⚠ "), foreignText(warning.detail), h("code", {}, warning.code)))),
     h("p.quiet", {}, `${quality.duration_s.toFixed(1)} s at ${quality.sample_rate_hz} Hz`,
       quality.derived_leads.length ? `; computed from I and II: ${quality.derived_leads.join(", ")}` : ""));
 }

@@ -1,6 +1,6 @@
 // The lists of records and of rejections, the newest first. They are fetched while they are on screen.
 
-import { diseaseName, diseaseShort, foreign, getJson, h, meter, percent, timeOf, byId } from "./dom.js";
+import { diseaseName, diseaseShort, foreign, foreignText, getJson, h, meter, percent, timeOf, byId } from "./dom.js";
 
 const ROWS = 200;
 const PATHS = { records: "/api/records", rejected: "/api/rejections" };
@@ -50,7 +50,7 @@ function rejectionRow(row) {
   return h("li", {},
     h("div.row.rejection", { tabindex: "0" },
       h("span.what", {},
-        h("span.disease", {}, foreign(row.detail)),
+        h("span.disease", {}, foreignText(row.detail)),
         h("span.who", {}, row.record_id === null ? h("em", {}, "unreadable id") : foreign(row.record_id),
           h("span.record-id", {}, foreign([row.source, ...numbers].join(" · "))))),
       h("code", {}, row.code),
