@@ -63,7 +63,7 @@ def _report(place: str, line: bytes) -> RiskReport | None:
     try:
         answer = msgspec.json.decode(line, type=_Line)
         if answer.status == "rejected":
-            source, detail = shown_id(answer.source), shown_id(answer.detail)
+            source, detail = shown_id(answer.source or "an ECG"), shown_id(answer.detail or "no reason is given")
             print(f"{place}: {source} was rejected and has no report: {detail}", file=sys.stderr)
             return None
         return decode_message(RiskReport, bytes(answer.report) or line)
