@@ -228,13 +228,16 @@ class Acknowledgement(Message, frozen=True, kw_only=True):
     """The alert's."""
     record_id: Identifier
     acknowledged_by: Identifier
+    """Who took note. Anybody may have typed this name, unless `authenticated` is true."""
+    authenticated: bool = False
+    """Whether a reverse proxy said who the person is. It is as true as the right to write to this topic is guarded."""
     comment: Annotated[str, Meta(max_length=2000)]
     acknowledged_at: Instant
 
 
 MESSAGES: tuple[type[Message], ...] = (RiskReport, Alert, Rejection, CmrRequest, CmrResult, Acknowledgement)
 
-LATER_FIELDS = frozenset({"device_id", "site"})
+LATER_FIELDS = frozenset({"device_id", "site", "authenticated"})
 """Fields that v1 gained later: we always write them, and a message from before lacks them."""
 
 MessageT = TypeVar("MessageT", bound=Message)

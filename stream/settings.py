@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping
@@ -43,6 +44,18 @@ RedisUrl = Annotated[
         description="a URL with redis://, rediss:// or unix://",
         extra=SECRET,
     ),
+]
+AccessToken = Annotated[
+    str,
+    Meta(
+        pattern=r"^\S.{14,}\S\Z",
+        max_length=1024,
+        description="at least 16 characters, without a space at either end; `openssl rand -hex 16` makes such a token",
+        extra=SECRET,
+    ),
+]
+HeaderName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", max_length=128, description="the name of a header, such as X-Forwarded-User")
 ]
 RegistryUrl = Annotated[
     str,
@@ -318,12 +331,49 @@ class DashboardSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f
     name: HostName | None = None
     """The host name that browsers use where a proxy stands before the dashboard, without scheme and port. localhost and
     this machine's own names are known."""
-    token: Secret | None = None
-    """The token that opens the dashboard. A random one, printed at the start, where not set."""
+    token: AccessToken | None = None
+    """The token that opens the dashboard, at least 16 characters. Where not set, the dashboard prints an address that
+    opens it once; when that address was used, it prints the next one."""
+    session_s: Annotated[float, Meta(ge=60, le=2_592_000)] = 43_200.0
+    """How long a session lasts. Whoever signed in has to sign in again after that."""
+    trusted_proxies: str | None = None
+    """The addresses of the reverse proxies before the dashboard, or their networks, with commas between several:
+    10.0.0.5, fd00::/64. What they say in headers is believed, and nobody else's."""
+    user_header: HeaderName | None = None
+    """The header in which a trusted proxy says who the user is, such as X-Forwarded-User. The proxy must remove it from
+    what browsers send."""
+    role_header: HeaderName | None = None
+    """The header in which a trusted proxy says the user's roles, with commas between several. Where not set, every user
+    may acknowledge."""
+    acknowledging_role: Annotated[str, Meta(min_length=1, max_length=256)] = "acknowledge"
+    """The role that may acknowledge alerts and ask for cines. Users without it may look at everything."""
     records: Positive = 10_000
     """How many of the newest records are kept in view."""
     pages: Annotated[int, Meta(ge=1, le=5000)] = 200
     """How many pages may be open at once. Fewer are taken where the process may open few files."""
+
+    def __post_init__(self) -> None:
+        """Refuse a setting that would be ignored, and proxies that are nobody or everybody."""
+        if self.user_header and not self.trusted_proxies:
+            raise ValueError("dashboard_user_header needs dashboard_trusted_proxies: anybody can send a header")
+        if self.role_header and not self.user_header:
+            raise ValueError("dashboard_role_header goes with dashboard_user_header")
+        if any(network.prefixlen == 0 for network in self.trusted_networks):
+            raise ValueError("dashboard_trusted_proxies names the whole world: name the addresses of your proxies")
+
+    @property
+    def trusted_networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """The networks of the trusted proxies."""
+        return tuple(_network(text.strip()) for text in (self.trusted_proxies or "").split(",") if text.strip())
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(
+            f"dashboard_trusted_proxies {text!r} is neither an address nor a network such as 10.0.0.0/24: {error}"
+        ) from error
 
 
 class ProcessSettings(_Group, frozen=True, kw_only=True):

@@ -2,9 +2,13 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import cached_property
+from http.client import HTTPConnection
+from urllib.parse import urlencode, urlsplit
 
 import pytest
-from dashboard_ward import TOKEN, keep_everything, simulate_case
+from dashboard_ward import keep_everything, simulate_case
 from needed import needs_chromium
 from waiting import PATIENCE_S
 
@@ -19,6 +23,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP ward.hospital.example 127.0.0.1",
 )
 PROXY = "ward.hospital.example"
 PATIENCE_MS = 1000 * PATIENCE_S
@@ -32,7 +37,7 @@ class Site:
 
     def __init__(self, settings, address, browser, child=None):
         self.settings, self.address, self.browser, self.child = settings, address, browser, child
-        self.home = address.split("/?")[0]
+        self.home = address.rstrip("/")
         self.faults = []
         self._thread = ThreadPoolExecutor(1)  # Playwright's loop occupies this one
 
@@ -45,14 +50,29 @@ class Site:
 
     def open(self, path="/", width=1280, height=900, before=""):
         """Open a page, in which `before` runs first."""
-        page = self.browser.new_page(viewport={"width": width, "height": height})
+        page = self.stranger(width=width, height=height)
+        page.context.add_cookies([{"name": self.cookie[0], "value": self.cookie[1], "url": self.home}])
         page.add_init_script(before)
+        page.goto(self.home + path)
+        return page
+
+    def stranger(self, width=1280, height=900):
+        """Return a page of a browser in which nobody is signed in."""
+        page = self.browser.new_page(viewport={"width": width, "height": height})
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("dialog", lambda dialog: self.faults.append(f"dialogue: {dialog.message}"))
-        page.goto(f"{self.home}{path}{'&' if '?' in path else '?'}token={TOKEN}")
         return page
+
+    @cached_property
+    def cookie(self):
+        """Name and value of the cookie of a session."""
+        port = urlsplit(self.home).port
+        with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as line:
+            form = {"Origin": self.home, "Content-Type": "application/x-www-form-urlencoded"}
+            line.request("POST", "/sign-in", urlencode({"token": self.settings.dashboard.token}), form)
+            return line.getresponse().getheader("set-cookie").partition(";")[0].split("=", 1)
 
     def _hear(self, said):
         if said.type in {"error", "warning"} and "getImageData" not in said.text:  # that is our own reading of pixels

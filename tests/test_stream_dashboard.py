@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
 from starlette.requests import Request
+from structlog.testing import capture_logs
 from waiting import PATIENCE_S
 
 from inference.report import compose_rejection
@@ -26,13 +27,16 @@ from schemas.identity import embedding_digest
 from schemas.messages import Acknowledgement, CmrRequest, Rejection, Risk, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK, ECG_REJECTED, ECG_RISK
 from stream.cines.store import RedisUnavailable
+from stream.dashboard.access import Person
 from stream.dashboard.app import Pages, make_app
 from stream.dashboard.events import CHARACTERS_KEPT, EVENTS_KEPT, WAITING, Hub
 from stream.dashboard.explanations import explain, put_in_words
 from stream.dashboard.feed import Header
+from stream.dashboard.front_door import FREE_TRIES, LONGEST_WAIT_S, FailedTries, FrontDoor
 from stream.dashboard.record_page import arrange_ecg, compose_page
+from stream.dashboard.sessions import Sessions
 from stream.dashboard.state import DashboardState
-from stream.settings import AlertSettings
+from stream.settings import AlertSettings, Settings
 
 HOME = "http://127.0.0.1:8081"
 NOW = datetime.now(UTC)
@@ -348,8 +352,10 @@ async def test_closing_ends_every_stream():
 
 
 async def test_a_quiet_stream_carries_events_often_enough():
-    request = Request({"type": "http", "headers": [], "query_string": b""})
-    answer = await Pages(StubFeed(new_state()), StubRedis(), StubRedis(), max_pages=5).events(request)
+    person = Person("x", None, may_acknowledge=True, lasts_s=60.0)
+    request = Request({"type": "http", "headers": [], "query_string": b"", "state": {"person": person}})
+    pages = Pages(StubFeed(new_state()), StubRedis(), StubRedis(), Sessions(TOKEN, 60), max_pages=5)
+    answer = await pages.events(request)
     assert answer.ping_interval <= 10  # the pages' patience is 30 s, and one may be late
     assert answer.ping_message_factory().encode() == b"event: beat\r\ndata: {}\r\n\r\n"
 
@@ -386,19 +392,32 @@ class StubRedis(dict):
 @pytest.fixture
 def site(case):
     """Give a signed-in client, the feed, and what Redis holds, waveforms by key and cines by record id."""
+    visitor = new_site(case, dashboard_token=TOKEN)
+    assert visitor.sign_in(TOKEN).status_code == 303
+    return visitor
+
+
+def new_site(case, **settings):
+    """Return a visitor of a dashboard with these settings, who is not signed in, with what lies behind it."""
     feed, redis, cines = StubFeed(feed_all(new_state(), case.messages())), StubRedis(), StubRedis()
-    app = make_app(feed, redis, cines, token=TOKEN, hosts=("127.0.0.1", "Ward.Hospital.example"), max_pages=5)
-    visitor = Visitor(app)
-    visitor.get("/", params={"token": TOKEN})
-    visitor.feed, visitor.redis, visitor.cines = feed, redis, cines
+    codes = []
+    chosen = Settings.of(dashboard_name="Ward.Hospital.example", **settings).dashboard
+    without = chosen.token is None and chosen.user_header is None
+    door = FrontDoor(chosen.token, codes=without, announce=codes.append)
+    door.begin()
+    visitor = Visitor(make_app(feed, redis, cines, chosen, door=door, max_pages=5))
+    visitor.feed, visitor.redis, visitor.cines, visitor.codes = feed, redis, cines, codes
     return visitor
 
 
 class Visitor:
     """A browser as far as HTTP goes: it keeps its cookies, and names its origin where it changes something."""
 
-    def __init__(self, app):
-        self.app, self.cookies = app, httpx.Cookies()
+    def __init__(self, app, address="127.0.0.1"):
+        self.app, self.address, self.cookies = app, address, httpx.Cookies()
+
+    def sign_in(self, token, place="/", **options):
+        return self.post("/sign-in", data={"token": token, "next": place}, **options)
 
     def get(self, path, **options):
         return asyncio.run(self._send("GET", path, **options))
@@ -407,15 +426,15 @@ class Visitor:
         return asyncio.run(self._send("POST", path, headers={"origin": HOME} | (headers or {}), **options))
 
     async def _send(self, method, path, **options):
-        transport = httpx.ASGITransport(self.app)
+        transport = httpx.ASGITransport(self.app, client=(self.address, 50_000))
         async with httpx.AsyncClient(transport=transport, base_url=HOME, cookies=self.cookies) as client:
             answer = await client.request(method, path, **options)
-            self.cookies.update(client.cookies)
+            self.cookies = client.cookies
             return answer
 
 
-def stranger(site):
-    return Visitor(site.app)
+def stranger(site, address="127.0.0.1"):
+    return Visitor(site.app, address)
 
 
 def test_without_the_token_nothing_is_told(site, case):
@@ -433,29 +452,270 @@ def test_without_the_token_nothing_is_told(site, case):
     assert client.get("/static/../app.py").status_code in {401, 404}
 
 
-def test_the_token_is_given_once_and_becomes_a_strict_cookie(site):
+def test_the_token_is_posted_and_becomes_a_session_in_a_strict_cookie(site):
     client = stranger(site)
-    answer = client.get("/record", params={"id": "a/b&c", "token": TOKEN})
+    answer = client.sign_in(TOKEN, "/record?id=a%2Fb%26c&token=x&code=y")
     assert (answer.status_code, answer.headers["location"]) == (303, "/record?id=a%2Fb%26c")
     cookie = answer.headers["set-cookie"].lower()
+    assert cookie.startswith("cardiacnets_8081=")
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
+    assert "secure" not in cookie  # this is no TLS
     assert TOKEN not in cookie
     assert client.get("/api/records").status_code == 200
+
+
+def test_a_token_in_the_address_opens_nothing(site):
+    client = stranger(site)
+    page = client.get("/record", params={"id": "a b", "token": TOKEN}, headers={"accept": "text/html"})
+    assert page.status_code == 401
+    assert 'value="/record?id=a+b"' in page.text
+    assert TOKEN not in page.text
+    assert client.get("/api/records").status_code == 401
 
 
 @pytest.mark.parametrize("given", ["", "wrong", TOKEN + "x", TOKEN[:-1], "ünïcode ☃", "\x00"])
 def test_a_wrong_token_or_cookie_opens_nothing(site, given):
     client = stranger(site)
-    assert client.get("/", params={"token": given}).status_code == 401
+    assert client.sign_in(given).status_code == 401
+    assert client.get("/", params={"code": given}).status_code == 401
+    assert client.cookies.get("cardiacnets_8081") is None
     raw = b"cardiacnets_8081=" + given.encode()
     assert client.get("/api/records", headers={"cookie": raw}).status_code == 401
 
 
-def test_the_redirect_stays_here(site):
-    for path in ("//evil.example/x", "/\\evil.example", "/https://evil.example"):
-        answer = stranger(site).get(HOME + path, params={"token": TOKEN})
-        assert answer.headers["location"] == "/"
+@pytest.mark.parametrize(
+    "place", ["//evil.example/x", "/\\evil.example", "https://evil.example", "\\\\evil", "x", "[", "//["]
+)
+def test_the_redirect_stays_here(site, place):
+    assert stranger(site).sign_in(TOKEN, place).headers["location"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": ""}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "http://[::1"}, 403),
+    ],
+)
+def test_the_sign_in_form_is_taken_from_our_own_page_only(site, headers, status):
+    assert stranger(site).sign_in(TOKEN, headers=headers).status_code == status
+
+
+def test_the_sign_in_form_is_bounded(site):
+    client = stranger(site)
+    assert client.sign_in("x" * 20_000).status_code == 413
+
+
+def test_failed_tries_are_slowed_down_and_logged_without_what_was_tried(site):
+    client = stranger(site, "10.0.0.9")
+    with capture_logs() as logs:
+        tried = [client.sign_in(f"wrong-{number}") for number in range(20)]
+    assert [answer.status_code for answer in tried] == [401] * FREE_TRIES + [429] * (20 - FREE_TRIES)
+    assert int(tried[-1].headers["retry-after"]) >= 1
+    assert client.sign_in(TOKEN).status_code == 429  # whoever guesses does not learn whether it was right
+    assert stranger(site, "10.0.0.10").sign_in(TOKEN).status_code == 303
+    failed = [entry for entry in logs if entry["event"] == "sign_in_failed"]
+    assert [entry["address"] for entry in failed] == ["10.0.0.9"] * FREE_TRIES
+    assert "wrong-" not in str(logs)
+
+
+def test_each_further_failure_makes_the_wait_twice_as_long_up_to_a_bound_and_is_forgotten():
+    now = [0.0]
+    tries, waits = FailedTries(lambda: now[0]), []
+    for _ in range(FREE_TRIES + 12):
+        now[0] += tries.wait_s("a")
+        tries.note("a")
+        waits.append(tries.wait_s("a"))
+    assert waits[: FREE_TRIES + 5] == [0] * (FREE_TRIES - 1) + [1, 2, 4, 8, 16, 32]
+    assert waits[-1] == LONGEST_WAIT_S
+    assert tries.wait_s("b") == 0
+    now[0] += 3600
+    assert tries.wait_s("a") == 0
+
+
+def test_one_ipv6_network_is_one_address():
+    tries = FailedTries()
+    for number in range(FREE_TRIES):
+        tries.note(f"2001:db8::{number}")
+    assert tries.wait_s("2001:db8::ffff") > 0
+    assert tries.wait_s("2001:db8:0:1::1") == 0
+
+
+def test_without_a_token_the_printed_code_opens_once_and_the_next_one_is_told(case):
+    site = new_site(case)
+    (code,) = site.codes
+    first, second = stranger(site), stranger(site)
+    answer = first.get("/record", params={"id": "x", "code": code})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/record?id=x")
+    assert first.get("/api/records").status_code == 200
+    assert second.get("/", params={"code": code}).status_code == 401
+    assert len(site.codes) == 2
+    assert second.sign_in(site.codes[1]).status_code == 303
+    assert len(set(site.codes)) == 3
+    assert first.get("/", params={"code": site.codes[2]}).headers["location"] == "/"
+    assert len(site.codes) == 3  # whoever is signed in uses no code up
+
+
+def test_where_there_is_a_token_there_is_no_code(case):
+    assert new_site(case, dashboard_token=TOKEN).codes == [None]
+
+
+def test_signing_out_ends_the_session_its_copies_and_its_pages(site):
+    (copy_,) = [site.cookies.get("cardiacnets_8081")]
+    other = stranger(site)
+    other.sign_in(TOKEN)
+
+    async def leave():
+        session = (await site._send("GET", "/api/session")).json()["session"]
+        stream = site.feed.hub.stream(None, session=session)
+        await anext(stream)
+        answer = await site._send("POST", "/sign-out", json={}, headers={"origin": HOME})
+        return answer, [event.event async for event in stream]
+
+    answer, events = asyncio.run(leave())
+    assert answer.status_code == 200
+    assert events == []
+    assert site.cookies.get("cardiacnets_8081") is None
+    stolen = {"cookie": f"cardiacnets_8081={copy_}"}
+    assert stranger(site).get("/api/records", headers=stolen).status_code == 401
+    assert other.get("/api/records").status_code == 200
+
+
+def test_signing_out_is_asked_for_by_our_own_page_only(site):
+    assert site.post("/sign-out", json={}, headers={"origin": "http://evil.example"}).status_code == 403
+    assert site.get("/sign-out").status_code == 405
+    assert site.get("/api/records").status_code == 200
+
+
+def test_a_session_ends_by_itself_and_outlives_a_restart_with_the_same_token():
+    now = [1000.0]
+    sessions = Sessions(TOKEN, 3600, lambda: now[0])
+    cookie = sessions.open()
+    assert Sessions(TOKEN, 3600, lambda: now[0]).recognise(cookie).expires_at == 4600
+    assert Sessions(TOKEN + "x", 3600, lambda: now[0]).recognise(cookie) is None
+    now[0] = 4599.0
+    assert sessions.recognise(cookie)
+    now[0] = 4600.0
+    assert sessions.recognise(cookie) is None
+
+
+@pytest.mark.parametrize("place", [0, 5, 15, -1])
+def test_a_cookie_that_was_changed_is_none_of_ours(place):
+    sessions = Sessions(TOKEN, 3600)
+    cookie = sessions.open()
+    changed = list(cookie)
+    changed[place] = "1" if changed[place] != "1" else "2"
+    assert sessions.recognise(cookie)
+    assert sessions.recognise("".join(changed)) is None
+
+
+# --- behind a proxy
+
+PROXY = {"dashboard_trusted_proxies": "10.0.0.5, fd00::/64", "dashboard_user_header": "X-Forwarded-User"}
+
+
+def test_a_trusted_proxy_says_who_acknowledges_whatever_was_typed(case):
+    site = new_site(case, **PROXY)
+    nurse = stranger(site, "10.0.0.5")
+    headers = {"x-forwarded-user": "Sister Agnès".encode()}
+    assert nurse.get("/api/session", headers=headers).json() == {
+        "session": "user Sister Agnès",
+        "name": "Sister Agnès",
+        "may_acknowledge": True,
+        "may_sign_out": False,
+    }
+    body = {"identifier": case.alerts[0].identifier, "by": "Prof. Somebody Else"}
+    assert nurse.post("/api/acknowledge", json=body, headers=headers).status_code == 200
+    ((_, ack, _),) = site.feed.sent
+    assert (ack.acknowledged_by, ack.authenticated) == ("Sister Agnès", True)
+    assert nurse.post("/sign-out", json={}, headers=headers).status_code == 409
+
+
+@pytest.mark.parametrize("address", ["10.0.0.6", "127.0.0.1", "fd00:0:0:1::5", "::ffff:10.0.0.6"])
+def test_the_header_of_a_user_is_believed_from_nobody_else(case, address):
+    site = new_site(case, **PROXY)
+    with capture_logs() as logs:
+        answer = stranger(site, address).get("/api/session", headers={"x-forwarded-user": "root"})
+    assert answer.status_code == 401
+    assert [(entry["event"], entry["address"]) for entry in logs] == [("user_header_not_believed", address)]
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", "::ffff:10.0.0.5", "fd00::1234"])
+def test_each_trusted_proxy_is_believed(case, address):
+    headers = {"x-forwarded-user": "Ines"}
+    assert stranger(new_site(case, **PROXY), address).get("/api/session", headers=headers).json()["name"] == "Ines"
+
+
+@pytest.mark.parametrize(
+    "names", [[b""], [b" "], [b"a", b"b"], ["Prof.\u202e".encode()], [b"x" * 257], [b"a\x1b"], ["\u200b".encode()]]
+)
+def test_what_is_no_name_of_one_user_is_not_believed(case, names):
+    client = stranger(new_site(case, **PROXY), "10.0.0.5")
+    headers = [(b"x-forwarded-user", name) for name in names]
+    assert client.get("/api/session", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("roles", "may"),
+    [
+        ([], False),
+        (["read"], False),
+        (["acknowledge"], True),
+        (["read, acknowledge"], True),
+        (["a", "acknowledge"], True),
+        (["acknowledger"], False),
+        (["read,Acknowledge"], False),
+    ],
+)
+def test_the_role_says_whether_a_user_may_change_something(case, roles, may):
+    site = new_site(case, **PROXY, dashboard_role_header="X-Forwarded-Groups")
+    client = stranger(site, "10.0.0.5")
+    headers = httpx.Headers([("x-forwarded-user", "Ines"), *(("x-forwarded-groups", role) for role in roles)])
+    assert client.get("/api/session", headers=headers).json()["may_acknowledge"] is may
+    assert client.get("/api/records", headers=headers).status_code == 200
+    for path, body in (
+        ("/api/acknowledge", {"identifier": case.alerts[0].identifier}),
+        ("/api/regenerate", {"record_id": case.record.record_id}),
+    ):
+        answer = client.post(
+            path, json=body, headers=dict(headers.multi_items()) | {"x-forwarded-groups": ",".join(roles)}
+        )
+        assert answer.status_code == (200 if may else 403)
+    assert len(site.feed.sent) == (2 if may else 0)
+
+
+@pytest.mark.parametrize(("address", "secure"), [("10.0.0.5", True), ("10.0.0.6", False)])
+def test_the_cookie_is_secure_where_a_trusted_proxy_speaks_tls(case, address, secure):
+    site = new_site(case, dashboard_token=TOKEN, dashboard_trusted_proxies="10.0.0.5")
+    answer = stranger(site, address).sign_in(TOKEN, headers={"x-forwarded-proto": "https"})
+    assert ("secure" in answer.headers["set-cookie"].lower()) is secure
+
+
+def test_tries_through_a_trusted_proxy_are_those_of_the_address_that_it_names(case):
+    site = new_site(case, dashboard_token=TOKEN, dashboard_trusted_proxies="10.0.0.5")
+    client = stranger(site, "10.0.0.5")
+    for _ in range(FREE_TRIES):
+        client.sign_in("wrong", headers={"x-forwarded-for": "1.2.3.4, 192.0.2.7"})
+    assert client.sign_in(TOKEN, headers={"x-forwarded-for": "192.0.2.7"}).status_code == 429
+    assert client.sign_in(TOKEN, headers={"x-forwarded-for": "192.0.2.8"}).status_code == 303
+    forged = stranger(site, "10.0.0.6")
+    for _ in range(FREE_TRIES):
+        forged.sign_in("wrong", headers={"x-forwarded-for": "192.0.2.9"})
+    assert forged.sign_in(TOKEN, headers={"x-forwarded-for": "192.0.2.10"}).status_code == 429
+
+
+def test_where_a_proxy_names_users_nothing_is_asked_for_on_the_page(case):
+    page = new_site(case, **PROXY).get("/", headers={"accept": "text/html"})
+    assert page.status_code == 401
+    assert "hidden" in page.text.partition("<form")[2].partition(">")[0]
+    assert "usual name" in page.text
+
+
+# --- what every request is held against
 
 
 @pytest.mark.parametrize(
@@ -525,6 +785,7 @@ def test_an_acknowledgement_is_published_and_the_alert_in_its_new_state_is_due(s
     ((topic, ack, key),) = site.feed.sent  # and nothing else: hundreds of alerts may be due
     assert (topic, key) == (ECG_ALERTS_ACK, case.key)
     assert (ack.acknowledged_by, ack.comment, ack.record_id) == ("Dr Okoro", "echo ordered", alert.record_id)
+    assert not ack.authenticated  # anybody may type a name
     (due,) = site.feed.state.alerts.due(NOW)
     assert (due.key, due.alert) == (case.key, msgspec.structs.replace(alert, status="acknowledged"))
     rows = {row["identifier"]: row for row in site.get("/api/record", params={"id": alert.record_id}).json()["alerts"]}
@@ -543,7 +804,9 @@ def test_what_kafka_did_not_take_is_not_acknowledged(site, case):
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"", 422), (b"[]", 422), (b'{"identifier": "no such", "by": "x"}', 404), (b'{"identifier": "a", "by": ""}', 422)],
+    [(b"", 422), (b"[]", 422), (b'{"identifier": "no such", "by": "x"}', 404), (b'{"identifier": "a", "by": ""}', 422)]
+    + [(b'{"identifier": "a"}', 422), (b'{"identifier": "a", "by": " "}', 422)]
+    + [(msgspec.json.encode({"identifier": "a", "by": name}), 422) for name in ("Prof. X\u202e", "a\x00", "\u200b")],
 )
 def test_an_impossible_acknowledgement_is_refused(site, body, status):
     answer = site.post("/api/acknowledge", content=body, headers={"content-type": "application/json"})

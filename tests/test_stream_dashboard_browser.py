@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 import pytest
 from dashboard_browser import PROXY, Site, flagged_case, in_chromium, row_of
-from dashboard_ward import dashboard_process, keep_cine, publish
+from dashboard_ward import TOKEN, dashboard_process, keep_cine, publish
 from redis.asyncio import Redis
-from waiting import PATIENCE_S
+from waiting import PATIENCE_S, wait_until
 
 from schemas.messages import Acknowledgement, Alert, CmrRequest
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK, ECG_RISK
@@ -365,20 +365,115 @@ def test_the_page_reconnects_after_a_restart_and_nothing_is_lost(ground):
 def test_a_restart_with_another_token_tells_what_to_do(ground):
     settings, browser, log = ground
     settings = settings.changed(dashboard_port=settings.dashboard.port + 2)
+    another = "another-token-of-the-tests"
     with dashboard_process(settings, log) as (address, _):
         site = Site(settings, address, browser)
         page = site.open()
         page.locator("#connection[data-state=live]").wait_for()
-    with dashboard_process(settings.changed(dashboard_token="another"), log):
+    with dashboard_process(settings.changed(dashboard_token=another), log):
         page.locator("#connection[data-state=closed]").wait_for()
-        assert "Open the address" in page.locator("#trouble").inner_text()
+        assert "Reload this page to sign in" in page.locator("#trouble").inner_text()
         assert page.title() == "(signed out) CardiacNets"
         page.goto(site.home)
-        page.get_by_label("Token").fill("another")
-        page.get_by_role("button", name="Open").click()
+        page.get_by_label("Token").fill(another)
+        page.get_by_role("button", name="Sign in").click()
         page.locator("#connection[data-state=live]").wait_for()
         assert page.url == f"{site.home}/"
     page.close()
+
+
+def test_a_person_signs_in_by_the_form_and_out_by_the_button_and_leaves_no_name_behind(site):
+    case, other = site.show(flagged_case(50)), site.show(flagged_case(51))
+    page = site.stranger()
+    page.goto(f"{site.home}/record?id={case.record.record_id}")
+    page.get_by_label("Token").fill("not the token at all")
+    page.keyboard.press("Enter")
+    page.get_by_text("This is not the token").wait_for()
+    sign_in(page)
+    page.get_by_role("button", name="Acknowledge").click()
+    assert "Nobody checks this name" in page.locator("dialog").inner_text()
+    page.get_by_label("Your name").fill("Sister Ines")
+    page.locator("#acknowledge-send").click()
+    page.get_by_text("Sister Ines (name not checked)").wait_for()
+    page.goto(f"{site.home}/record?id={other.record.record_id}")
+    page.get_by_role("button", name="Acknowledge").click()
+    assert page.get_by_label("Your name").input_value() == "Sister Ines"  # the same person, a moment later
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Token").wait_for()
+    page.goto(f"{site.home}/record?id={other.record.record_id}")
+    sign_in(page)
+    page.get_by_role("button", name="Acknowledge").click()
+    page.locator("dialog[open]").wait_for()
+    assert page.get_by_label("Your name").input_value() == ""
+    assert site.settings.dashboard.token not in page.evaluate("JSON.stringify(localStorage)")
+    site.faults[:] = [fault for fault in site.faults if "401" not in fault]
+
+
+def sign_in(page):
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Sign in").click()
+    page.locator("#connection[data-state=live]").wait_for()
+
+
+def test_the_form_works_over_the_network_where_a_browser_says_less(site):
+    page = site.stranger()
+    page.goto(site.home.replace("127.0.0.1", f"{PROXY}"))  # neither TLS nor loopback: without Sec-Fetch-Site
+    sign_in(page)
+    assert page.url == site.home.replace("127.0.0.1", PROXY) + "/"
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Token").wait_for()
+    site.faults[:] = [fault for fault in site.faults if "401" not in fault and "Cross-Origin-Opener" not in fault]
+
+
+def test_who_may_only_look_is_offered_no_change_and_signs_as_the_proxy_says(ground):
+    settings, browser, log = ground
+    settings = settings.changed(
+        dashboard_port=settings.dashboard.port + 4,
+        dashboard_trusted_proxies="127.0.0.1",
+        dashboard_user_header="X-Forwarded-User",
+        dashboard_role_header="X-Forwarded-Groups",
+    )
+    with dashboard_process(settings, log) as (address, _):
+        site = Site(settings, address, browser)
+        case = site.show(flagged_case(52))
+        page = site.stranger()
+        page.set_extra_http_headers({"X-Forwarded-User": "Dr Okoro", "X-Forwarded-Groups": "read"})
+        page.goto(f"{site.home}/record?id={case.record.record_id}")
+        page.locator("#person", has_text="Dr Okoro").wait_for()
+        page.locator(".alert-card").wait_for()
+        assert page.locator("#person-role").is_visible()
+        assert page.get_by_role("button", name="Acknowledge").count() == 0
+        assert page.get_by_role("button", name="Sign out").count() == 0
+        page.keyboard.press("a")
+        assert page.locator("dialog[open]").count() == 0
+        page.set_extra_http_headers({"X-Forwarded-User": "Dr Okoro", "X-Forwarded-Groups": "read, acknowledge"})
+        page.reload()
+        page.get_by_role("button", name="Acknowledge").click()
+        assert "You sign as Dr Okoro." in page.locator("dialog").inner_text()
+        assert page.get_by_label("Your name").count() == 0 or page.get_by_label("Your name").is_hidden()
+        page.locator("#acknowledge-send").click()
+        page.get_by_text("Dr Okoro (signed in)").wait_for()
+        page.close()
+
+
+def test_the_printed_address_opens_the_dashboard_once(ground):
+    settings, browser, log = ground
+    settings = settings.changed(dashboard_port=settings.dashboard.port + 5, dashboard_token=None)
+    with dashboard_process(settings, log) as (address, _):
+        site = Site(settings, address.partition("/?")[0], browser)
+        page = site.stranger()
+        page.goto(address)
+        page.locator("#connection[data-state=live]").wait_for()
+        assert page.url == f"{site.home}/"
+        other = site.stranger()
+        other.goto(address)
+        other.get_by_label("One-time code").wait_for()
+        wait_until(lambda: len(re.findall(r"dashboard: http\S+code=", log.read_text())) >= 2)
+        other.goto(re.findall(r"dashboard: (http\S+code=\S+)", log.read_text())[-1])
+        other.locator("#connection[data-state=live]").wait_for()
+        for one in (page, other):
+            one.close()
 
 
 def test_a_port_that_is_taken_and_a_broker_that_is_not_there_are_said_in_a_line(ground):

@@ -19,7 +19,8 @@ def dashboard_command(
 ) -> None:
     """Serve the dashboard until SIGTERM: alerts, ECGs, cines and measurements in a browser.
 
-    The command prints an address that holds the token and opens the dashboard.
+    The command prints the address. Without CARDIACNETS_DASHBOARD_TOKEN the address opens the dashboard once, and the
+    command prints the next one when it was used.
     """
     import asyncio
 

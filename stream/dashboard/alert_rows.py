@@ -42,6 +42,8 @@ class AlertRow(msgspec.Struct, kw_only=True):
     """Whether the time of recording cannot be true."""
     trained: bool
     acknowledged_by: str | None = None
+    authenticated: bool = False
+    """Whether a proxy vouched for that name."""
     acknowledged_at: float | None = None
     comment: str | None = None
 
@@ -155,6 +157,7 @@ def _row(entry: AlertEntry, contradicts: str | None) -> AlertRow:
         doubtful=doubtful,
         trained=alert.model.trained,
         acknowledged_by=acknowledgement.acknowledged_by if acknowledgement else None,
+        authenticated=bool(acknowledgement and acknowledgement.authenticated),
         acknowledged_at=acknowledgement.acknowledged_at.timestamp() if acknowledgement else None,
         comment=acknowledgement.comment if acknowledgement else None,
     )

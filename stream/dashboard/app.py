@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 from aiokafka.errors import KafkaError
 from prometheus_client import CONTENT_TYPE_LATEST
 from redis.asyncio import Redis
@@ -25,26 +26,33 @@ from schemas import topics
 from schemas.errors import RecordError, TransientError
 from schemas.messages import Acknowledgement, CmrRequest, Identifier, RiskReport, decode_message
 from stream.cines.store import CineStore, CorruptCine
+from stream.settings import DashboardSettings
 
-from .access import MAX_BODY_BYTES, Guard
+from .access import MAX_BODY_BYTES, SIGN_OUT, Guard, Person, cookie_name
 from .body import BodyTooLarge, read_body
 from .events import BEAT_S
 from .feed import Feed
+from .front_door import FrontDoor
 from .metrics import DashboardMetrics
+from .proxies import Proxies, is_plain_name
 from .record_page import compose_page, fetch_ecg, foreign_to, known_facts
+from .sessions import Sessions
+from .sign_in_page import SignInPage
 
 STATIC = Path(__file__).parent / "static"
 MAX_ROWS = 1000
 BINARY = "application/octet-stream"
 
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
 
 class AcknowledgeForm(msgspec.Struct, forbid_unknown_fields=True):
     """What the page sends when somebody acknowledges an alert."""
 
     identifier: Identifier
-    by: Identifier
+    by: Identifier | None = None
+    """What the person typed. The name that a proxy vouches for takes its place."""
     comment: str = ""
 
 
@@ -63,15 +71,18 @@ class RefusedRequest(Exception):  # noqa: N818 -- it is an answer, not a failure
 
 
 def make_app(
-    feed: Feed, redis: Redis, cines: CineStore, *, token: str, hosts: Iterable[str], max_pages: int
+    feed: Feed, redis: Redis, cines: CineStore, settings: DashboardSettings, *, door: FrontDoor, max_pages: int
 ) -> Starlette:
     """Return the application over a feed that is running."""
-    pages = Pages(feed, redis, cines, max_pages=max_pages)
+    # Without a token of the operator's, sessions end with the process.
+    sessions = Sessions(settings.token or secrets.token_urlsafe(32), settings.session_s)
+    pages = Pages(feed, redis, cines, sessions, max_pages=max_pages)
     routes = [
         Route("/", pages.shell),
         Route("/record", pages.shell),
         Route("/healthz", pages.health),
         Route("/metrics", pages.metrics),
+        Route("/api/session", pages.session),
         Route("/api/events", pages.events),
         Route("/api/records", pages.records),
         Route("/api/rejections", pages.rejections),
@@ -81,19 +92,28 @@ def make_app(
         Route("/api/fhir", pages.fhir),
         Route("/api/acknowledge", pages.acknowledge, methods=["POST"]),
         Route("/api/regenerate", pages.regenerate, methods=["POST"]),
+        Route(SIGN_OUT, pages.sign_out, methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    guard = Middleware(Guard, token=token, hosts=hosts, sign_in=(STATIC / "sign_in.html").read_bytes())
+    guard = Middleware(
+        Guard,
+        door=door,
+        sessions=sessions,
+        proxies=Proxies(settings),
+        page=SignInPage(STATIC / "sign_in.html", settings),
+        hosts=[name for name in (settings.host, settings.name) if name],
+    )
     return Starlette(routes=routes, middleware=[guard], exception_handlers=HANDLERS)
 
 
 class Pages:
     """Answers the requests."""
 
-    def __init__(self, feed: Feed, redis: Redis, cines: CineStore, *, max_pages: int) -> None:
+    def __init__(self, feed: Feed, redis: Redis, cines: CineStore, sessions: Sessions, *, max_pages: int) -> None:
         self._feed = feed
         self._redis = redis
         self._cines = cines
+        self._sessions = sessions
         self._max_pages = max_pages
         self._metrics = DashboardMetrics()
 
@@ -110,12 +130,38 @@ class Pages:
         """Return numbers for Prometheus. Everybody may ask, so they name nobody."""
         return Response(self._metrics.text(self._feed.header().state), media_type=CONTENT_TYPE_LATEST)
 
+    async def session(self, request: Request) -> Response:
+        """Return who is signed in, and what they may do."""
+        person = _person(request)
+        return _json(
+            {
+                "session": person.session,
+                "name": person.name,
+                "may_acknowledge": person.may_acknowledge,
+                "may_sign_out": person.name is None,
+            }
+        )
+
+    async def sign_out(self, request: Request) -> Response:
+        """End the session: its cookie, and the streams of all its pages. A proxy's sessions are the proxy's to end."""
+        person = _person(request)
+        if person.name is not None:
+            raise RefusedRequest(409, "the proxy signed you in: sign out there")
+        self._sessions.end(person.session)
+        self._feed.hub.end_session(person.session)
+        log.info("signed_out")
+        answer = _json({"status": "signed out"})
+        answer.delete_cookie(cookie_name(request.scope), path="/", httponly=True, samesite="strict")
+        return answer
+
     async def events(self, request: Request) -> Response:
         """Return the stream of events, from the last event that the page has seen."""
         if self._feed.hub.pages >= self._max_pages:
             raise RefusedRequest(503, "too many pages of this dashboard are open: close some of them")
         last_id = request.headers.get("last-event-id") or request.query_params.get("last")
-        return EventSourceResponse(self._feed.hub.stream(last_id), ping=BEAT_S, ping_message_factory=_beat)
+        person = _person(request)
+        stream = self._feed.hub.stream(last_id, session=person.session, lasts_s=max(0.0, person.lasts_s))
+        return EventSourceResponse(stream, ping=BEAT_S, ping_message_factory=_beat)
 
     async def records(self, request: Request) -> Response:
         """Return the newest records as rows."""
@@ -168,14 +214,18 @@ class Pages:
 
     async def acknowledge(self, request: Request) -> Response:
         """Publish an acknowledgement. The feed then publishes the alert in its new state."""
-        form = await _form(request, AcknowledgeForm)
+        form, person = await _form(request, AcknowledgeForm), _person(request)
+        by = person.name or (form.by or "").strip()
+        if not is_plain_name(by):
+            raise RefusedRequest(422, "write your name, in characters that can be seen")
         entry = _required(self._feed.state.alerts.get(form.identifier), "this alert is no longer kept")
         acknowledgement = Acknowledgement(
             identifier=form.identifier,
             record_id=entry.alert.record_id,
-            acknowledged_by=form.by,
+            acknowledged_by=by,
+            authenticated=person.name is not None,
             comment=form.comment,
-            acknowledged_at=datetime.now(UTC),
+            acknowledged_at=max(datetime.now(UTC), entry.alert.onset),  # a worker's clock may be ahead of ours
         )
         await self._publish(topics.ECG_ALERTS_ACK, acknowledgement, form.identifier, entry.key)
         self._feed.state.alerts.acknowledge(acknowledgement)
@@ -233,6 +283,12 @@ def _required(found: T | None, sentence: str) -> T:
     if found is None:
         raise RefusedRequest(404, sentence)
     return found
+
+
+def _person(request: Request) -> Person:
+    """Return whom the guard let in."""
+    person: Person = request.state.person
+    return person
 
 
 def _record_id(request: Request) -> str:

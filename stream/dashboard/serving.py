@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import signal
 import socket
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from stream.settings import Settings
 
 from .app import make_app
 from .feed import Feed
+from .front_door import FrontDoor
 
 OTHER_CONNECTIONS = 100
 """Beside the streams of the pages: what pages fetch, and those who ask for the health."""
@@ -27,12 +27,12 @@ async def serve_dashboard(settings: Settings, started: Callable[[str], object]) 
     """Serve until SIGTERM or Ctrl-C.
 
     Args:
-        started: called with the address, including the token, when the dashboard answers.
+        started: called with the address when the dashboard answers. Where there is neither a token nor a proxy, the
+            address holds a code that works once; when it was used, the next one is told.
 
     Raises:
         DeploymentError: Kafka cannot be reached, or the port is taken.
     """
-    token = settings.dashboard.token or secrets.token_urlsafe(24)
     listener = _listen(settings.dashboard.host, settings.dashboard.port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
@@ -40,12 +40,17 @@ async def serve_dashboard(settings: Settings, started: Callable[[str], object]) 
         stack.push_async_callback(redis.aclose)
         cines = await stack.enter_async_context(CineStore(settings.redis, ttl_s=settings.cines.ttl_s))
         feed = await stack.enter_async_context(Feed(settings, redis))
-        hosts = [name for name in (settings.dashboard.host, settings.dashboard.name) if name]
+        codes = settings.dashboard.token is None and settings.dashboard.user_header is None
+        door = FrontDoor(
+            settings.dashboard.token,
+            codes=codes,
+            announce=lambda code: started(_address(listener, settings.dashboard.host, code)),
+        )
         connections = affordable_connections(settings.dashboard.pages + OTHER_CONNECTIONS)
         pages = min(settings.dashboard.pages, 2 * connections // 3)
-        app = make_app(feed, redis, cines, token=token, hosts=hosts, max_pages=pages)
+        app = make_app(feed, redis, cines, settings.dashboard, door=door, max_pages=pages)
         server = new_server(app, connections=connections)
-        await _run(server, feed, listener, lambda: started(_address(listener, settings.dashboard.host, token)))
+        await _run(server, feed, listener, door.begin)
 
 
 async def _run(server: Server, feed: Feed, listener: socket.socket, started: Callable[[], object]) -> None:
@@ -83,9 +88,7 @@ def _listen(host: str, port: int) -> socket.socket:
     )
 
 
-def _address(listener: socket.socket, host: str, token: str) -> str:
-    from urllib.parse import quote
-
+def _address(listener: socket.socket, host: str, code: str | None) -> str:
     shown = socket.gethostname() if host in {"0.0.0.0", "::"} else host  # noqa: S104 -- compared, not bound
     name = f"[{shown}]" if ":" in shown else shown
-    return f"http://{name}:{listener.getsockname()[1]}/?token={quote(token, safe='')}"
+    return f"http://{name}:{listener.getsockname()[1]}/" + (f"?code={code}" if code else "")

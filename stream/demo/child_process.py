@@ -68,6 +68,13 @@ class Child:
                 self.process.kill()
         return self.process.wait(KILL_S)
 
+    def said(self, beginning: str) -> str | None:
+        """Return the rest of the last line of the child's log that begins so; None if there is none."""
+        lines = [] if self.log is None or not self.log.exists() else self.log.read_text(errors="replace").splitlines()
+        return next(
+            (line.removeprefix(beginning).strip() for line in reversed(lines) if line.startswith(beginning)), None
+        )
+
     def last_words(self, lines: int = 20) -> str:
         """Return the end of the child's log, for an error message."""
         if self.log is None or not self.log.exists():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import secrets
 import sys
 import tempfile
 import time
@@ -55,7 +54,7 @@ class ShowAccount(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a demonstration runs on. `dashboard` is the address to open; it includes the token."""
+    """What a demonstration runs on. `dashboard` is the address to open; without a token of the user's it works once."""
 
     settings: Settings
     children: dict[str, Child]
@@ -83,7 +82,7 @@ def demo_stage(settings: Settings, log_folder: Path, *, dashboard: bool) -> Iter
         await_worker(children["cmr-worker"], of_cines)
         address = None
         if dashboard:
-            shown = _dashboard_settings(settings)
+            shown = settings.changed(dashboard_port=free_port())
             children["dashboard"] = stack.enter_context(start_worker(shown, log_folder / "dashboard.log", "dashboard"))
             address = await_dashboard(children["dashboard"], shown)
         yield Stage(settings, children, address)
@@ -95,25 +94,20 @@ def _plain_broker() -> dict[str, Any]:
     return {name: value for name, value in Settings().flat().items() if name.startswith(names)}
 
 
-def _dashboard_settings(settings: Settings) -> Settings:
-    token = settings.dashboard.token or secrets.token_urlsafe(24)
-    return settings.changed(dashboard_token=token, dashboard_port=free_port())
-
-
 def start_worker(settings: Settings, log: Path, command: str = "worker") -> Child:
     """Start `cardiacnets worker`, or another command that serves, with these settings."""
     return Child([sys.executable, "-m", "stream.cli", command], log=log, environment=as_environment(settings))
 
 
 def await_dashboard(dashboard: Child, settings: Settings) -> str:
-    """Wait until the dashboard answers, and return the address that opens it.
+    """Wait until the dashboard answers, and return the address that it printed.
 
     Raises:
         DeploymentError: it ended, or took too long.
     """
     place = f"{settings.dashboard.host}:{settings.dashboard.port}"
     _await_answer(f"{place}/healthz", dashboard, "dashboard")
-    return f"http://{place}/?token={settings.dashboard.token}"
+    return dashboard.said("dashboard: ") or f"http://{place}/"
 
 
 def await_worker(worker: Child, settings: Settings) -> None:

@@ -1,8 +1,9 @@
-// The dialogue that acknowledges an alert. The browser remembers the name, and does not remember the comment.
+// The dialogue that acknowledges an alert. Where a proxy says who the person is, no name is asked for. Else the browser
+// remembers the name for a while, within the session. It does not remember the comment.
 
-import { byId, diseaseName, percent, postJson, shownId } from "./dom.js";
+import { byId, diseaseName, foreign, h, percent, postJson, shownId } from "./dom.js";
+import { rememberedName, rememberName, signedName } from "./session.js";
 
-const NAME = "cardiacnets.name";
 let current = null;
 
 export function askToAcknowledge(row) {
@@ -11,10 +12,15 @@ export function askToAcknowledge(row) {
   byId("acknowledge-what").textContent =
     `${diseaseName(row.disease)}, ${percent(row.probability)}: patient ${shownId(row.patient_id ?? "without an id")}`;
   byId("acknowledge-error").textContent = "";
-  byId("acknowledge-name").value = localStorage.getItem(NAME) ?? "";
+  const name = signedName();
+  byId("acknowledge-as").hidden = name === null;
+  byId("acknowledge-as").replaceChildren("You sign as ", h("strong", {}, foreign(name ?? "")), ".");
+  byId("acknowledge-who").hidden = name !== null;
+  byId("acknowledge-name").required = name === null;
+  byId("acknowledge-name").value = name === null ? rememberedName() : "";
   byId("acknowledge-comment").value = "";
   byId("acknowledge").showModal();
-  byId(byId("acknowledge-name").value ? "acknowledge-comment" : "acknowledge-name").focus();
+  byId(name !== null || byId("acknowledge-name").value ? "acknowledge-comment" : "acknowledge-name").focus();
 }
 
 export function prepareAcknowledge() {
@@ -30,8 +36,8 @@ export function prepareAcknowledge() {
 
 async function send(event) {
   event.preventDefault();
-  const by = byId("acknowledge-name").value.trim();
-  if (!by) {
+  const by = signedName() === null ? byId("acknowledge-name").value.trim() : null;
+  if (by === "") {
     byId("acknowledge-error").textContent = "Enter your name to acknowledge the alert.";
     return;
   }
@@ -40,7 +46,7 @@ async function send(event) {
   setSending(true);
   try {
     await postJson("/api/acknowledge", { identifier: row.identifier, by, comment: byId("acknowledge-comment").value });
-    localStorage.setItem(NAME, by);
+    if (by !== null) rememberName(by);
     if (isHere()) byId("acknowledge").close();
   } catch (error) {
     const outcome = error.status ? "Not acknowledged" : "Possibly not acknowledged"; // without an answer, nobody knows

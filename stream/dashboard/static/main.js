@@ -8,6 +8,7 @@ import {
 import { age, byId, duration, h, timeOf, Turns } from "./dom.js";
 import { closeRecord, currentAlert, openRecord, recordChanged } from "./record.js";
 import { drawRecords, drawRejections, fetchRows } from "./records.js";
+import { mayAcknowledge, prepareSignOut, showSession } from "./session.js";
 import { follow } from "./stream.js";
 
 const AGES_MS = 1000;
@@ -18,7 +19,7 @@ const CONNECTIONS = { connecting: "connecting", live: "live", lost: "reconnectin
 const TITLES = { lost: "disconnected", paused: "paused", closed: "signed out" };
 const AWAY = {
   lost: () => `No connection since ${clock(heard)}: this page may be out of date.`,
-  closed: () => "The token is no longer valid: the dashboard may have restarted with a new one. Open the address that the terminal printed.",
+  closed: () => "You are signed out: the session is over, or the dashboard has another token. Reload this page to sign in.",
 };
 
 let list = "alerts";
@@ -124,6 +125,7 @@ function tellTrouble() {
 function tellConnection(state) {
   byId("connection").dataset.state = state;
   byId("connection").textContent = CONNECTIONS[state];
+  if (state === "live") showSession();
   tellTitle();
   tellTrouble();
 }
@@ -265,7 +267,7 @@ function move(step) {
 function acknowledgeHere() {
   const item = document.activeElement.closest?.("[data-alert]");
   const row = record !== null ? currentAlert(item?.dataset.alert) : alertOf(item?.dataset.alert);
-  if (row && row.status !== "acknowledged") askToAcknowledge(row);
+  if (row && row.status !== "acknowledged" && mayAcknowledge()) askToAcknowledge(row);
 }
 
 function press(event) {
@@ -301,6 +303,7 @@ function follows(event) {
 
 fillDiseases(byId("filter-disease"));
 prepareAcknowledge();
+prepareSignOut();
 watchPointer(byId("rows"));
 byId("filters").addEventListener("input", filtersChanged);
 byId("filters").addEventListener("submit", (event) => {

@@ -121,8 +121,23 @@ function alertCard(row) {
     row.contradicts ? h("span.who", {}, "patient ", row.patient_id === null ? h("em", {}, "without an id") : foreign(row.patient_id)) : null,
     doubts(row),
     row.status === "acknowledged" ? null
-      : h("button.primary", { type: "button", click: () => askToAcknowledge(row) }, "Acknowledge"),
-    row.comment ? h("p.comment", {}, foreignText(row.comment)) : null);
+      : h("button.primary.change", { type: "button", click: () => askToAcknowledge(row) }, "Acknowledge"),
+    row.acknowledged_by ? acknowledgement(row) : null,
+    (row.further ?? []).map(acknowledgement));
+}
+
+const DOUBTS = {
+  other_record: "it names another record, so it closes nothing",
+  before_alert: "it is dated before the alert, so it closes nothing",
+  doubtful_time: "its time and the time of its arrival are far apart",
+};
+
+// What somebody wrote about an alert. Only a proxy vouches for a name.
+function acknowledgement({ acknowledged_by: by, acknowledged_at: at, comment, authenticated, doubt }) {
+  return h("div.comment", { "data-doubt": doubt ?? "none" },
+    h("p.quiet", {}, h("strong", {}, foreign(by)), authenticated ? " (signed in)" : " (name not checked)", `, ${when(at)}`,
+      doubt ? h("span.doubt", {}, ` ⚠ ${DOUBTS[doubt] ?? "it is doubted"}`) : null),
+    comment ? h("p", {}, foreignText(comment)) : null);
 }
 
 // --- ECG
@@ -237,7 +252,7 @@ function why(error, result, requested) {
 }
 
 function regenerate(id, result) {
-  const button = h("button", { type: "button", async click() {
+  const button = h("button.change", { type: "button", async click() {
     button.disabled = true;
     try {
       await postJson("/api/regenerate", { record_id: id });
