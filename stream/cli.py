@@ -19,6 +19,7 @@ from engines.no_telemetry import forbid_telemetry
 from schemas.errors import CardiacNetsError, InvalidSettings
 
 from .commands import (
+    backfill,
     bundle_create,
     bundle_import,
     cine,
@@ -59,6 +60,7 @@ app.command("dashboard")(dashboard.dashboard_command)
 app.command("cine")(cine.cine_command)
 app.command("fhir")(fhir.fhir_command)
 app.command("publish")(publish.publish_command)
+app.command("backfill")(backfill.backfill_command)
 app.command("demo")(demo.demo_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("compile")(compile.compile_command)

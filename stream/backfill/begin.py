@@ -1,0 +1,83 @@
+"""Begins a dataset, or finds the one that an earlier run began: the same archive, model and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from inference.bundle import default_bundle, load_bundle
+from inference.reading.file_note import FileNote
+from stream.screening.model import load_screener
+from stream.settings import ModelSettings
+
+from .archive import Archive, Ids
+from .columns import SCHEMA_VERSION
+from .dataset import Dataset, Made, create, find, refuse_other
+from .readme import readme_of
+
+SHARD_RECORDS = 1000
+"""ECGs of a shard where nobody says how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a command asks for of a dataset."""
+
+    model: ModelSettings
+    archive: Archive
+    ids: Ids
+    time_zone: str | None
+    shard_records: int | None
+    records_a_batch: int
+
+
+def open_dataset(out: Path, asked: Asked, tell: Callable[[FileNote], object]) -> Dataset:
+    """Return the dataset in the folder, which is begun if the folder is new.
+
+    Args:
+        out: the folder.
+        asked: how the dataset is to be.
+        tell: is told of the files of a folder that are no ECGs, while a new dataset is begun.
+
+    Raises:
+        InvalidSettings: another model or other settings began it; or there is no ECG.
+        DeploymentError: the model cannot be loaded.
+    """
+    there = find(out)
+    if there is not None:
+        refuse_other(there, _made(asked, _engine_name(asked, there.made.engine), there.made.records, there.made))
+        return there
+    plan = asked.archive.plan(tell)
+    made = _made(asked, _engine_name(asked, None), plan.num_rows, None)
+    return create(out, made, plan, readme_of(made.model))
+
+
+def _made(asked: Asked, engine: str, records: int, begun: Made | None) -> Made:
+
+    archive, bundle = asked.archive, load_bundle(asked.model.bundle or default_bundle())
+    return Made(
+        program_version=version("cardiacnets"),
+        created_at=datetime.now(UTC),
+        archive=archive.kind,
+        root=str(archive.root.resolve()),
+        list_file=str(archive.list_file.resolve()) if archive.list_file else None,
+        path_column=archive.path_column,
+        ids=asked.ids,
+        time_zone=asked.time_zone,
+        model=bundle.reference,
+        engine=engine,
+        records=records,
+        shard_records=asked.shard_records or (begun.shard_records if begun else SHARD_RECORDS),
+        schema=SCHEMA_VERSION,
+    )
+
+
+def _engine_name(asked: Asked, begun_with: str | None) -> str:
+    """Return the engine that is asked for, or that the dataset was begun with, or else the fastest here."""
+    if named := asked.model.engine or begun_with:
+        return named
+
+    return load_screener(asked.model, max_batch=asked.records_a_batch).engine.name

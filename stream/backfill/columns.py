@@ -1,0 +1,167 @@
+"""The columns of the two tables: what a screened ECG has, and why an ECG was refused.
+
+Columns are added at the end, and none changes its meaning, while `SCHEMA_VERSION` is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from inference.manifest import Manifest
+from inference.screener import Refused, Screening
+from schemas.errors import CardiacNetsError
+from schemas.identity import report_id
+from schemas.messages import EMBEDDING_SIZE, NOTICE
+
+from .archive import ARCHIVES, PATH
+
+SCHEMA_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An ECG of the plan with its answer.
+
+    Attributes:
+        place: its row in the shard's part of the plan.
+    """
+
+    place: int
+    record_id: str | None
+    answer: Screening | Refused
+
+
+class Columns:
+    """The schemas of one backfill: of its model's outputs, and of its archive's list."""
+
+    def __init__(self, manifest: Manifest, keys: pa.Schema) -> None:
+        self._diseases = [head.name for head in manifest.diseases]
+        self._subtypes = list(manifest.subtypes)
+        self._measurements = [head.name for head in manifest.phenotypes]
+        found = _screened_fields(manifest)
+        refused = _refused_fields()
+        ours = {field.name for field in (*found, *refused)}
+        self._keys = pa.schema([_renamed(field, ours) for field in keys if field.name != PATH])
+        described = {"cardiacnets.schema": SCHEMA_VERSION, "cardiacnets.notice": NOTICE}
+        self.screened = pa.schema([_PATH, *self._keys, *found], metadata=described)
+        self.refused = pa.schema([_PATH, *self._keys, *refused], metadata=described)
+
+    def screened_table(self, plan: pa.Table, rows: Sequence[Row]) -> pa.Table:
+        """Return the table of the rows that were screened."""
+        kept = [row for row in rows if isinstance(row.answer, Screening)]
+        answers = [row.answer for row in kept if isinstance(row.answer, Screening)]
+        return self._table(self.screened, plan, kept, [self._found(answer) for answer in answers])
+
+    def refused_table(self, plan: pa.Table, rows: Sequence[Row]) -> pa.Table:
+        """Return the table of the rows that were refused."""
+        kept = [row for row in rows if isinstance(row.answer, Refused)]
+        errors = [(row.record_id, row.answer.error) for row in kept if isinstance(row.answer, Refused)]
+        return self._table(self.refused, plan, kept, [_why(*pair) for pair in errors])
+
+    def _table(
+        self, schema: pa.Schema, plan: pa.Table, rows: Sequence[Row], values: Sequence[dict[str, Any]]
+    ) -> pa.Table:
+        listed = plan.take(pa.array([row.place for row in rows], pa.int64()))
+        listed = listed.rename_columns([PATH, *self._keys.names])
+        fields = list(schema)[1 + len(self._keys) :]
+        arrays = [pa.array([value[field.name] for value in values], field.type) for field in fields]
+        columns = [*listed.columns, *arrays]
+        return pa.Table.from_arrays(columns, schema=schema)
+
+    def _found(self, answer: Screening) -> dict[str, Any]:
+        record, quality, finding = answer.record, answer.quality, answer.finding
+        has_subtype = "cardiomyopathy" in finding.flagged_diseases
+        return {
+            "record_id": record.record_id,
+            "patient_id": record.patient_id,
+            "device_id": record.device_id,
+            "site": record.site,
+            "recorded_at": record.recorded_at,
+            **{f"probability_{risk.disease}": risk.probability for risk in finding.risks},
+            **{f"flagged_{risk.disease}": risk.flagged for risk in finding.risks},
+            **{f"subtype_{name}": value if has_subtype else None for name, value in finding.subtype.items()},
+            **{phenotype.name: phenotype.value for phenotype in finding.phenotypes},
+            "embedding": finding.embedding,
+            "warnings": [warning.code for warning in quality.warnings],
+            "warning_numbers": _json({warning.code: warning.numbers for warning in quality.warnings}),
+            "sample_rate_hz": quality.sample_rate_hz,
+            "duration_s": quality.duration_s,
+            "derived_leads": list(quality.derived_leads),
+            "pacing": quality.pacing,
+            "report_id": report_id(record.record_id, answer.model),
+            "model_version": answer.model.version,
+        }
+
+
+_PATH = pa.field(PATH, pa.string(), nullable=False, metadata={"description": "of the file, below the archive's root"})
+
+
+def _screened_fields(manifest: Manifest) -> list[pa.Field]:
+    strings = pa.list_(pa.string())
+    risks = [_number(f"probability_{head.name}", "of the disease, 0 to 1") for head in manifest.diseases]
+    thresholds = [
+        _field(f"flagged_{head.name}", pa.bool_(), f"whether the probability is at least {head.threshold:g}")
+        for head in manifest.diseases
+    ]
+    return [
+        _field("record_id", pa.string(), "the ECG's id"),
+        _field("patient_id", pa.string(), "the patient's pseudonym, as the file has it"),
+        _field("device_id", pa.string(), "the device, as the file has it"),
+        _field("site", pa.string(), "where the ECG was recorded, as the file has it"),
+        _field("recorded_at", pa.timestamp("us", "UTC"), "when the ECG was recorded, as the file has it"),
+        *risks,
+        *thresholds,
+        *(
+            _number(f"subtype_{name}", "probability of the kind, where cardiomyopathy is flagged")
+            for name in manifest.subtypes
+        ),
+        *(_number(head.name, "as cardiac MR would measure it", head.unit) for head in manifest.phenotypes),
+        _field("embedding", pa.list_(pa.float32(), EMBEDDING_SIZE), "place in the space of ECGs and CMRs, of length 1"),
+        _field("warnings", strings, "codes of doubts about the signal"),
+        _field("warning_numbers", pa.string(), "their evidence, as JSON: by code, units in the names"),
+        _number("sample_rate_hz", "of the record", "Hz"),
+        _number("duration_s", "of the whole record", "s"),
+        _field("derived_leads", strings, "leads that were computed from I and II"),
+        _field("pacing", pa.string(), "whether pacing spikes were seen: seen, not_seen or not_assessable"),
+        _field("report_id", pa.string(), "the id that a report of this record and model has"),
+        _field("model_version", pa.string(), "of the model that answered"),
+    ]
+
+
+def _refused_fields() -> list[pa.Field]:
+    return [
+        _field("record_id", pa.string(), "the ECG's id, where the file could be read"),
+        _field("code", pa.string(), "why, for a program"),
+        _field("detail", pa.string(), "why, in a sentence"),
+        _field("numbers", pa.string(), "the evidence, as JSON: units in the names"),
+    ]
+
+
+def _why(record_id: str | None, error: CardiacNetsError) -> dict[str, Any]:
+    return {
+        "record_id": record_id,
+        "code": error.wire_code,
+        "detail": str(error),
+        "numbers": _json(error.numbers),
+    }
+
+
+def _number(name: str, description: str, unit: str | None = None) -> pa.Field:
+    return _field(name, pa.float64(), description, unit)
+
+
+def _field(name: str, kind: pa.DataType, description: str, unit: str | None = None) -> pa.Field:
+    return pa.field(name, kind, metadata={"description": description} | ({"unit": unit} if unit else {}))
+
+
+def _renamed(field: pa.Field, ours: set[str]) -> pa.Field:
+    return field.with_name(f"{ARCHIVES}{field.name}") if field.name in ours else field
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

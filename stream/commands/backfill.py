@@ -1,0 +1,162 @@
+"""`cardiacnets backfill`: an archive of ECGs into a table of Parquet files, without Kafka, going on where it ended."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from schemas.errors import InvalidSettings
+
+from .backfill_progress import show_progress
+from .file_options import TimeZone, print_first_notes, print_totals, zone_named
+from .options import BundleFolder, EngineName, Json, settings_with
+from .output import print_json, say
+
+if TYPE_CHECKING:
+    from inference.file_account import FileAccount
+    from stream.backfill.dataset import Dataset, Summary
+    from stream.backfill.work import Work
+    from stream.settings import ModelSettings, Settings
+
+RECORDS_A_BATCH = 16
+CLAIM_S = 60.0
+
+
+def backfill_command(
+    root: Annotated[Path, typer.Argument(help="Folder of the archive: files of any formats, MIMIC-IV-ECG, PTB-XL.")],
+    out: Annotated[Path, typer.Option(help="Folder of the tables. A folder that was begun is gone on with.")],
+    list_file: Annotated[
+        Path | None, typer.Option("--list", help="Table of the ECGs, CSV or Parquet; its columns become columns.")
+    ] = None,
+    path_column: Annotated[
+        str | None, typer.Option(help="Column of --list that has the paths below ROOT. `path` by default.")
+    ] = None,
+    ids: Annotated[
+        Literal["name", "path"] | None,
+        typer.Option(help="Record ids: a file's name without its ending (MIMIC-IV-ECG, PTB-XL) or its path (others)."),
+    ] = None,
+    time_zone: TimeZone = None,
+    bundle: BundleFolder = None,
+    engine: EngineName = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes. One for each two cores by default.")] = None,
+    shard_records: Annotated[
+        int | None, typer.Option(min=1, help="ECGs of a shard, and so of a file. 1000 by default.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the shards that hold the first so many ECGs.")] = None,
+    shards: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only each N-th shard, from the I-th: for machines side by side.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Screen nothing: read every file that is done, and say what is wrong.")
+    ] = False,
+    errors: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="File to write: a line of JSON for each file that is not screened."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Screen an archive into Parquet tables. Killed at any moment, the same command goes on.
+
+    Several processes and machines may share the folder: each takes shards that nobody has. The exit code is 1 if the
+    work is not done, or if --verify found a fault; ECGs that are refused are in a table of their own.
+    """
+    from inference.file_account import open_account
+    from stream.backfill.archive import open_archive
+    from stream.backfill.begin import Asked, open_dataset
+    from stream.backfill.shard import Reading
+    from stream.backfill.work import Work
+
+    settings, zone = settings_with(bundle=bundle, engine=engine), zone_named(time_zone)
+    archive = open_archive(root, list_file, path_column)
+    with open_account(errors, continues=True) as account:
+        asked = Asked(settings.model, archive, ids or archive.ids, time_zone, shard_records, RECORDS_A_BATCH)
+        dataset = open_dataset(out, asked, account.tell)
+        if verify:
+            _verify(dataset, settings)
+            return
+        work = Work(
+            folder=out,
+            shards=_chosen(dataset, limit, shards),
+            reading=Reading(root, asked.ids, zone, RECORDS_A_BATCH),
+            model=_model_settings(settings, dataset.made.engine, _processes(processes)),
+            claim_s=CLAIM_S,
+        )
+        summary = _run(dataset, work, _processes(processes), account, as_json=as_json)
+    print_totals(account)
+    if as_json:
+        print_json(summary)
+    else:
+        print_first_notes(account, errors)
+        _say(summary, out)
+
+
+def _model_settings(settings: Settings, engine: str, processes: int) -> ModelSettings:
+    import os
+
+    import msgspec
+
+    threads = settings.model.threads or max(1, len(os.sched_getaffinity(0)) // processes)
+    return msgspec.structs.replace(settings.model, engine=engine, threads=threads)
+
+
+def _processes(asked: int | None) -> int:
+    import os
+
+    return asked or max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def _chosen(dataset: Dataset, limit: int | None, shards: str | None) -> list[int]:
+    """Return the numbers of the shards that this command is to do."""
+    count = dataset.shards if limit is None else min(dataset.shards, -(-limit // dataset.made.shard_records))
+    if shards is None:
+        return list(range(count))
+    first, _, step = shards.partition("/")
+    if not (first.isdecimal() and step.isdecimal() and 1 <= int(first) <= int(step)):
+        raise InvalidSettings(f"--shards {shards}: write it as I/N, from 1/N to N/N, such as 1/4")
+    return list(range(int(first) - 1, count, int(step)))
+
+
+def _run(dataset: Dataset, work: Work, processes: int, account: FileAccount, *, as_json: bool) -> Summary:
+    from stream.backfill.dataset import SUMMARY, Summary, write_json
+    from stream.backfill.run import run_processes
+
+    begin = time.monotonic()
+    with show_progress(begin, as_json=as_json) as show:
+        progress = run_processes(dataset, work, processes, tell=account.tell, show=show)
+    seconds = time.monotonic() - begin
+    done, screened, refused = dataset.count()
+    did = progress.done - progress.before
+    summary = Summary(
+        shards=dataset.shards,
+        done=done,
+        screened=screened,
+        refused=refused,
+        seconds=round(seconds, 3),
+        records_per_s=round(did / seconds, 1) if did else None,
+    )
+    write_json(dataset.folder / SUMMARY, summary)
+    return summary
+
+
+def _verify(dataset: Dataset, settings: Settings) -> None:
+    from inference.bundle import default_bundle, load_bundle
+    from stream.backfill.columns import Columns
+
+    columns = Columns(load_bundle(settings.model.bundle or default_bundle()).manifest, dataset.plan_schema())
+    faults = 0
+    for fault in dataset.faults(columns):
+        print(fault)
+        faults += 1
+    if faults:
+        raise SystemExit(1)
+    done, screened, codes = dataset.count()
+    refused = sum(codes.values())
+    say(f"{done} of {dataset.shards} shards are done and sound: {screened} ECGs screened, {refused} refused")
+
+
+def _say(summary: Summary, out: Path) -> None:
+    refused = sum(summary.refused.values())
+    print(f"{out}: {summary.done} of {summary.shards} shards done, {summary.screened} ECGs screened, {refused} refused")

@@ -1,0 +1,66 @@
+"""Shows how far a backfill is: a bar for a person, lines of JSON for a program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .output import print_json
+
+if TYPE_CHECKING:
+    from stream.backfill.run import Progress
+
+SHOW_EVERY_S = 5.0
+
+
+@contextmanager
+def show_progress(begin: float, *, as_json: bool) -> Iterator[Callable[[Progress], object]]:
+    """Yield what shows progress. `begin` is a reading of the monotonic clock."""
+    if as_json:
+        yield JsonLines(begin)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]} ECGs/s, left"), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task("", total=None, rate="-")
+
+        def show(progress: Progress) -> None:
+            rate = _rate(progress, begin)
+            bars.update(bar, completed=progress.done, total=progress.total, rate=f"{rate:.0f}" if rate else "-")
+
+        yield show
+
+
+class JsonLines:
+    """Prints how far the work is, every few seconds."""
+
+    def __init__(self, begin: float) -> None:
+        self._begin = self._shown = begin
+
+    def __call__(self, progress: Progress) -> None:
+        """Print a line, if the last one is old enough."""
+        now = time.monotonic()
+        if now - self._shown < SHOW_EVERY_S:
+            return
+        self._shown = now
+        rate = _rate(progress, self._begin)
+        left_s = round((progress.total - progress.done) / rate) if rate else None
+        print_json(
+            {
+                "done": progress.done,
+                "total": progress.total,
+                "records_per_s": round(rate, 1) if rate else None,
+                "seconds_left": left_s,
+            }
+        )
+
+
+def _rate(progress: Progress, begin: float) -> float | None:
+    """Return ECGs a second of this run, or None while no shard is done."""
+    did = progress.done - progress.before
+    return did / (time.monotonic() - begin) if did else None
