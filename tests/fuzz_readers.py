@@ -19,6 +19,7 @@ import warnings
 from pathlib import Path
 
 import platformdirs
+from fuzz_json import changed_json, is_json
 from fuzz_xml import changed, is_xml
 
 SLOW_S = 5.0
@@ -151,9 +152,16 @@ def find(name, root, seconds, runs):
 
     flags = [f"-max_total_time={seconds}", f"-timeout={STUCK_S}", f"-rss_limit_mb={MAX_RSS_MIB}", f"-runs={runs}"]
     flags += [f"-max_len={MAX_INPUT_BYTES}", f"-artifact_prefix={folder}/", f"-dict={words}", "-verbosity=1"]
-    changer = {"custom_mutator": changed} if all(map(is_xml, target.seeds)) else {}
-    atheris.Setup([sys.argv[0], *flags, str(folder / "corpus")], feed, **changer)
+    atheris.Setup([sys.argv[0], *flags, str(folder / "corpus")], feed, **changer_for(target.seeds))
     atheris.Fuzz()
+
+
+def changer_for(seeds):
+    """Return what changes contents as these seeds are written, or nothing where libFuzzer does well by itself."""
+    for is_so, change in ((is_xml, changed), (is_json, changed_json)):
+        if all(map(is_so, seeds)):
+            return {"custom_mutator": change}
+    return {}
 
 
 def examine(target, content, slow_s=SLOW_S):

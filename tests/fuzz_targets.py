@@ -1,5 +1,6 @@
-"""What the fuzzer feeds: a target for each reader, for WFDB's header and signals, other formats, the codec, the gate,
-and for what a consumer makes of the bytes that a fetch brings.
+"""What the fuzzer feeds: a target for each reader, for WFDB's header and signals, other formats, the codec, the stream.
+
+Of the stream: the gate, what a consumer makes of the bytes that a fetch brings, the dashboard's messages, and cines.
 
 A target takes bytes. It may return, or raise what its part promises to raise. A module `made_NAME.py` beside this one,
 with a function `made()` that yields contents of files, gives seeds; so do the real files of ../shared, where they are.
@@ -16,6 +17,7 @@ from pathlib import Path
 import changed_batches
 import numpy as np
 from odd_ecgs import SEEDS, check_intake
+from odd_messages import check_cine, check_messages, cine_seeds, message_seeds
 
 from inference.gate import LIMITS
 from inference.intake import take_in
@@ -53,7 +55,7 @@ class Target:
 
 def targets():
     """Return the targets by name."""
-    found = [*(of_format(known) for known in FORMATS), *of_wfdb(), of_other_formats(), of_codec(), of_intake()]
+    found = [*(of_format(known) for known in FORMATS), *of_wfdb(), of_other_formats(), of_codec(), *of_the_stream()]
     found.append(Target("record-batches", changed_batches.consume, (), changed_batches.SEEDS))
     return {target.name: target for target in found}
 
@@ -158,6 +160,8 @@ def of_codec():
     return Target("codec", decode_ecg, (RecordError, TransientError), (*made, *golden))
 
 
-def of_intake():
-    """Return the target of the gate and the intake: ECGs of odd shapes, alone and among neighbours."""
-    return Target("gate-and-intake", check_intake, (), SEEDS)
+def of_the_stream():
+    """Yield the targets of the gate, of all that the dashboard reads from Kafka, and of the cines in Redis."""
+    yield Target("gate-and-intake", check_intake, (), SEEDS)
+    yield Target("dashboard-messages", check_messages, (), message_seeds())
+    yield Target("cines-in-redis", check_cine, (), cine_seeds())

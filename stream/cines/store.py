@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -166,7 +166,7 @@ class CineStore:
             return None
         with self._errors():
             frames = await cast("Awaitable[bytes | None]", self._redis.hget(cine_key(record_id), "frames"))
-        return None if frames is None else await asyncio.to_thread(_cine, about, frames)
+        return None if frames is None else await asyncio.to_thread(read_cine, about, frames)
 
     async def find(self, record_id: str) -> StoredCine | None:
         """Return everything about the record's cine without fetching its frames, or None if there is no cine.
@@ -183,9 +183,9 @@ class CineStore:
                 *sizes, there = await commands.execute()
             if not there:
                 return None
-            _check_sizes(dict(zip((*ABOUT, "frames"), sizes, strict=True)))
+            check_sizes(dict(zip((*ABOUT, "frames"), sizes, strict=True)))
             values = await cast("Awaitable[list[Any]]", self._redis.hmget(key, list(ABOUT)))
-        return None if None in values else _of_record(_about(values, sizes[-1]), record_id)
+        return None if None in values else read_about(values, sizes[-1], record_id)
 
     async def prolong(self, record_id: str) -> bool:
         """Restart the time until the record's cine expires. Return whether the cine was still there."""
@@ -254,7 +254,7 @@ def _compressed(cine: Cine) -> bytes:
     return compress(np.ascontiguousarray(cine.frames).tobytes())
 
 
-def _check_sizes(sizes: Mapping[str, int]) -> None:
+def check_sizes(sizes: Mapping[str, int]) -> None:
     """Check how much Redis would send before it sends anything."""
     if not all(sizes.values()):
         missing = ", ".join(name for name, size in sizes.items() if not size)
@@ -272,12 +272,22 @@ def _oversized(sizes: Mapping[str, int]) -> str | None:
     return None
 
 
-def _about(values: list[bytes], size_bytes: int) -> StoredCine:
+def read_about(values: Sequence[bytes], size_bytes: int, record_id: str) -> StoredCine:
+    """Return what a hash says of its cine.
+
+    Args:
+        values: of the fields `ABOUT`.
+        size_bytes: of the frames.
+        record_id: of the record at whose key the hash lies.
+
+    Raises:
+        CorruptCine: the values are not those of a cine of this record.
+    """
     version, geometry, provenance, seconds = values
     if version != VERSION:
         raise CorruptCine(f"a cine of layout {version[:16]!r}; this release reads {VERSION!r}")
     try:
-        return StoredCine(
+        stored = StoredCine(
             msgspec.json.decode(geometry, type=CineGeometry),
             msgspec.json.decode(provenance, type=CineProvenance),
             msgspec.json.decode(seconds, type=float),
@@ -285,15 +295,17 @@ def _about(values: list[bytes], size_bytes: int) -> StoredCine:
         )
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise CorruptCine(f"a field of the hash is not what it should be: {error}") from error
-
-
-def _of_record(stored: StoredCine, record_id: str) -> StoredCine:
     if stored.provenance.record_id != record_id:
         raise CorruptCine("it names another record")
     return stored
 
 
-def _cine(about: StoredCine, stored: bytes) -> Cine:
+def read_cine(about: StoredCine, stored: bytes) -> Cine:
+    """Return the cine whose frames were stored.
+
+    Raises:
+        CorruptCine: they do not fill its geometry.
+    """
     shape = about.geometry.shape
     expected = np.prod(shape, dtype=object)  # of Python's integers, which do not overflow
     if min(shape) < 1 or expected > MAX_FRAMES_BYTES:
