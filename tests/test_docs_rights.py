@@ -1,14 +1,12 @@
-"""The rights that the operator's page gives to each account of Redis are enough, and no more."""
+"""The rights that docker/users.acl gives to each user of Redis are enough, and no more."""
 
-import asyncio
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from sample_cine import sample_cine
 from test_stream_known_ecgs import ecg
 from waiting import PATIENCE_S
@@ -24,25 +22,69 @@ from stream.settings import RedisSettings
 
 pytestmark = pytest.mark.servers
 
-PAGE = (Path(__file__).parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
-(ACL,) = re.findall(r"^```acl\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-USERS = [line.split()[1:] for line in ACL.splitlines()]
+FILE = Path(__file__).parent.parent / "docker" / "users.acl"
+SECRETS = dict(re.findall(r"^user (\S+) on >(\S+) ", FILE.read_text(), re.MULTILINE))
+WAVEFORM, CINE = "cardiacnets:waveform:r-1", "cardiacnets:cine:r-1"
+REFUSED = [
+    ("worker", "GET", WAVEFORM),
+    ("worker", "SET", CINE, "x"),
+    ("worker", "KEYS", "*"),
+    ("cmr-worker", "GET", WAVEFORM),
+    ("cmr-worker", "EVAL", f"return redis.call('get', '{WAVEFORM}')", "0"),
+    ("cmr-worker", "EVAL", "return redis.call('flushall')", "0"),
+    ("cmr-worker", "FLUSHALL"),
+    ("dashboard", "SET", WAVEFORM, "x"),
+    ("dashboard", "GET", "cardiacnets:ecg-id:r-1"),
+    ("dashboard", "DEL", CINE),
+    ("dashboard", "CONFIG", "GET", "*"),
+    ("cine-command", "GET", WAVEFORM),
+    ("cine-command", "DEL", CINE),
+]
+REFUSED += [(user, "CLIENT", "KILL", "ID", "1") for user in SECRETS]
+REFUSED += [(user, "ACL", "LIST") for user in SECRETS]
+REFUSED += [(user, "INFO") for user in SECRETS]
 
 
 @pytest.fixture(scope="module")
-def accounts(tmp_path_factory):
-    """The settings of each account, on a Redis that knows no other."""
-    with embedded_redis(tmp_path_factory.mktemp("redis")) as (url, _):
-        asyncio.run(create_users(url))
-        place = urlsplit(url)
-        yield {name: RedisSettings(url=f"redis://{name}:secret@{place.hostname}:{place.port}/0") for name, *_ in USERS}
+def place(tmp_path_factory):
+    """Host and port of a Redis that has loaded the file."""
+    with embedded_redis(tmp_path_factory.mktemp("redis"), users=FILE) as (url, _):
+        yield urlsplit(url)
 
 
-async def create_users(url):
-    async with Redis.from_url(url) as redis:
-        for name, *rules in USERS:
-            await redis.execute_command("ACL", "SETUSER", name, *rules)
-        await redis.execute_command("ACL", "SETUSER", "default", "off")
+@pytest.fixture(scope="module")
+def accounts(place):
+    """The settings of each account."""
+    return {
+        user: RedisSettings(url=f"redis://{user}:{secret}@{place.hostname}:{place.port}/0")
+        for user, secret in SECRETS.items()
+    }
+
+
+def test_there_is_a_user_for_each_that_asks_redis(accounts):
+    assert set(accounts) == {"worker", "cmr-worker", "dashboard", "cine-command"}
+
+
+async def test_who_has_no_name_may_do_nothing(place):
+    async with new_redis(RedisSettings(url=f"redis://{place.hostname}:{place.port}/0"), retries=0) as redis:
+        with pytest.raises(AuthenticationError):
+            await redis.ping()
+
+
+@pytest.mark.parametrize(("user", "command"), [(user, command) for user, *command in REFUSED])
+async def test_what_is_not_a_users_own_work_is_refused(user, command, accounts):
+    async with new_redis(accounts[user], retries=0) as redis:
+        with pytest.raises(ResponseError, match=r"(?i)permission|ACL"):
+            await redis.execute_command(*command)
+
+
+async def test_whoever_fetches_a_cine_may_do_that_alone(accounts):
+    async with CineStore(accounts["cmr-worker"], ttl_s=600) as store:
+        await store.put("r-1", sample_cine(), seconds=1.0)
+    async with CineStore(accounts["cine-command"], ttl_s=600) as store:
+        assert (await store.get("r-1")).frames.any()
+        with pytest.raises(RedisUnavailable, match="refuses"):
+            await store.prolong("r-1")
 
 
 async def test_a_worker_may_store_waveforms_and_read_nothing(accounts):

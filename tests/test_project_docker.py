@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import typer.main
 import yaml
@@ -25,7 +26,9 @@ def test_every_part_of_the_engine_is_a_service_with_settings_and_a_command_that_
         assert name in commands
         settings = load_settings(service["environment"])
         assert settings.kafka.broker.split(":")[0] in COMPOSE
-        assert settings.redis.url.removeprefix("redis://").split(":")[0] in COMPOSE
+        redis = urlsplit(settings.redis.url)
+        assert redis.hostname in COMPOSE
+        assert f"user {name} on >{redis.password} " in (FOLDER / "users.acl").read_text()
 
 
 def test_ports_are_those_that_the_commands_listen_on_and_open_to_this_machine_alone():
@@ -38,6 +41,27 @@ def test_the_dashboards_address_is_one_to_open_here_and_its_token_may_be_given()
     dashboard = OURS["dashboard"]
     assert dashboard["hostname"] == "localhost"
     assert dashboard["environment"]["CARDIACNETS_DASHBOARD_TOKEN"] == "${CARDIACNETS_DASHBOARD_TOKEN:-}"
+
+
+def test_redis_lets_in_nobody_but_the_users_of_the_file():
+    redis = COMPOSE["redis"]
+    (mount,) = redis["volumes"]
+    source, target, mode = mount.split(":")
+    assert (FOLDER / source).read_text().startswith("user default off\n")
+    assert redis["command"][-2:] == ["--aclfile", target]
+    assert mode == "ro"
+
+
+def test_no_container_keeps_a_capability_or_gets_one_or_all_memory():
+    for name, service in COMPOSE.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"], name
+        assert set(service.get("cap_add", [])) <= {"SETUID", "SETGID"}, name
+    for service in OURS.values():
+        assert service["read_only"]
+        assert "cap_add" not in service
+    assert re.search(r"^USER (?!root)", DOCKERFILE, re.MULTILINE)
 
 
 def test_what_drains_at_its_end_is_given_longer_than_it_gives_itself():

@@ -135,7 +135,7 @@ async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPI
         raise await unusable(settings, error) from error
 
 
-def ensure_topics_now(settings: KafkaSettings) -> None:
+def ensure_topics_now(settings: KafkaSettings, names: Iterable[str]) -> None:
     """Create missing topics, before the process has its own event loop.
 
     Raises:
@@ -143,7 +143,7 @@ def ensure_topics_now(settings: KafkaSettings) -> None:
     """
     # Not asyncio.run: it would leave the thread without a loop, and Faust needs one.
     with closing(asyncio.new_event_loop()) as loop:
-        loop.run_until_complete(ensure_topics(settings))
+        loop.run_until_complete(ensure_topics(settings, names))
 
 
 async def unusable(settings: KafkaSettings, error: KafkaConnectionError) -> DeploymentError:

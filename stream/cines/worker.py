@@ -33,6 +33,7 @@ from .store import CineStore
 if TYPE_CHECKING:
     from faust import App
 
+USED_TOPICS = (CMR_REQUESTS, CMR_RESULTS)
 SOURCE = "urn:cardiacnets:cmr-worker"
 NICENESS = 10
 CINES_A_BATCH = 1
@@ -136,7 +137,7 @@ def run_cine_worker(settings: Settings) -> NoReturn:
 
     end_at_once_by_sigterm()
     configure_logs(settings.process.log_level, settings.process.log_format)
-    check_surroundings(settings)
+    check_surroundings(settings, USED_TOPICS)
     serve_cines(settings, CineGenerator.load(settings.cines.generator, threads=settings.model.threads))
 
 

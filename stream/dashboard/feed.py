@@ -40,6 +40,8 @@ FAILED_PROBES = 2
 """After so many failures in a row Kafka counts as away. One alone may be our own load: an orchestrator would restart
 us, and all pages would come back at once."""
 CANCEL_S = 0.5
+USED_TOPICS = (*READ_TOPICS, topics.ECG_RECORDS)
+"""Of the last one the dashboard asks only whether it grows."""
 MAX_RECORDS = 500
 """How many messages are taken from the client at once. In between, the pages are served."""
 LIVE_READ_S = 60.0
@@ -85,7 +87,7 @@ class Feed:
         Raises:
             DeploymentError: Kafka cannot be reached.
         """
-        await ensure_topics(self._settings.kafka)
+        await ensure_topics(self._settings.kafka, USED_TOPICS)
         self._consumer: AIOKafkaConsumer = new_consumer(self._settings.kafka, READ_TOPICS, auto_offset_reset="earliest")
         self._producer = new_producer(self._settings.kafka)
         self._events = EventProducer(self._producer, SOURCE)

