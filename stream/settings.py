@@ -264,6 +264,10 @@ class ScreeningSettings(_Group, frozen=True, kw_only=True):
     engine_failures_in_a_row: Positive = 10
     """After this many records in a row whose tries all failed the engine is at fault: the worker ends, and rejects no
     further record."""
+    backfill_waveforms: bool = False
+    """Whether Redis keeps flagged ECGs of the backfill topic too. An archive would push a ward's ECGs out."""
+    backfill_cines: bool = False
+    """Whether cines of flagged ECGs of the backfill topic are asked for too. An archive has thousands."""
 
 
 class AlertSettings(
@@ -282,7 +286,7 @@ class AlertSettings(
     """When an alert goes out, and how it ages."""
 
     on_backfill: bool = False
-    """Whether ECGs of the backfill topic raise alerts too. Their reports and cine requests go out in any case."""
+    """Whether ECGs of the backfill topic raise alerts too. Their reports go out in any case."""
     refractory_s: Annotated[float, Meta(ge=0, le=7 * 86_400)] = 3600.0
     """For this long a patient gets no second alert for the same disease, unless the disease has worsened."""
     worsening: Annotated[float, Meta(gt=1)] = 2.0

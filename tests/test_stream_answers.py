@@ -55,7 +55,7 @@ async def test_every_message_is_an_event_with_an_id_of_its_own_and_an_alerts_tel
     )
     screening = Screening(case.record, case.report.quality, finding, MODEL)
     producer = Producer()
-    waveforms = SimpleNamespace(store=lambda record_id, value: None)
+    waveforms = SimpleNamespace(store=lambda record: None)
     suppressor = SimpleNamespace(decide=lambda alert, at: "raised")
     events = EventProducer(producer, "urn:cardiacnets:worker")
     publisher = AnswerPublisher(Lane.REALTIME, events, waveforms, Metrics(), suppressor=suppressor)

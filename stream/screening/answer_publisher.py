@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from engines.batcher import Lane
 from inference.report import compose_alerts, compose_cmr_request, compose_rejection, compose_report
@@ -31,11 +31,24 @@ Answer: TypeAlias = tuple[str, str, Message]
 """The topic, the event's id, and the message."""
 
 
+class OfFlagged(NamedTuple):
+    """What there is of a flagged ECG beside its report.
+
+    Attributes:
+        waveform: whether Redis keeps the ECG, for people to look at.
+        cine: whether the cine that the ECG suggests is asked for.
+    """
+
+    waveform: bool = True
+    cine: bool = True
+
+
 class AnswerPublisher:
     """Turns the answers to ECGs into messages on the topics.
 
     Args:
         suppressor: decides on the lane's alerts; None if the lane raises no alerts.
+        of_flagged: what the lane keeps and asks for.
     """
 
     def __init__(
@@ -46,11 +59,13 @@ class AnswerPublisher:
         metrics: Metrics,
         *,
         suppressor: AlertSuppressor | None,
+        of_flagged: OfFlagged = OfFlagged(),
     ) -> None:
         self._events = events
         self._waveforms = waveforms
         self._metrics = metrics
         self._suppressor = suppressor
+        self._of_flagged = of_flagged
         self._lane = lane.value
         self._screened = metrics.screened.labels(lane.value)
         self._seconds = metrics.seconds.labels(lane.value)
@@ -76,14 +91,15 @@ class AnswerPublisher:
             self._unusable_timestamps.inc()
 
     def _report(self, screening: Screening, at: datetime) -> list[Answer]:
-        """Return the report and, if a risk is flagged, its alerts and its CMR request: every flagged ECG has a cine."""
+        """Return the report and, if a risk is flagged, its alerts, and its CMR request if the lane asks for cines."""
         self._count_and_keep(screening)
         report = compose_report(screening.record, screening.quality, screening.finding, screening.model, at)
         answers: list[Answer] = [(ECG_RISK, report.report_id, report)]
         answers += [
             (ECG_ALERTS, alert_event_id(alert), alert) for alert in filter(self._raises, compose_alerts(report))
         ]
-        if request := compose_cmr_request(report, screening.finding):
+        request = compose_cmr_request(report, screening.finding) if self._of_flagged.cine else None
+        if request:
             answers.append((CMR_REQUESTS, request.request_id, request))
         return answers
 
@@ -92,7 +108,7 @@ class AnswerPublisher:
         flagged = screening.finding.flagged_diseases
         for disease in flagged:
             self._metrics.flagged.labels(disease).inc()
-        if flagged:
+        if flagged and self._of_flagged.waveform:
             self._waveforms.store(screening.record)
 
     def _raises(self, alert: Alert) -> bool:

@@ -15,7 +15,7 @@ from stream.runtime.topic_service import TopicService
 from stream.settings import Settings
 
 from .alert_suppression import AlertSuppressor
-from .answer_publisher import SOURCE, AnswerPublisher
+from .answer_publisher import SOURCE, AnswerPublisher, OfFlagged
 from .known_ecgs import ClaimingEcg, KnownEcgs
 from .lane import ScreeningLane
 from .metrics import Metrics
@@ -56,7 +56,17 @@ class ScreeningService(TopicService):
         """Return a lane over the shared batcher."""
         settings = self._settings.screening
         suppressor = AlertSuppressor.for_lane(lane, self._settings.alerts)
-        publisher = AnswerPublisher(lane, self._events, self._waveforms, self.metrics, suppressor=suppressor)
+        is_live = lane is Lane.REALTIME
+        publisher = AnswerPublisher(
+            lane,
+            self._events,
+            self._waveforms,
+            self.metrics,
+            suppressor=suppressor,
+            of_flagged=OfFlagged(
+                waveform=is_live or settings.backfill_waveforms, cine=is_live or settings.backfill_cines
+            ),
+        )
         self._lanes[lane] = ScreeningLane(
             self._batcher,
             lane,

@@ -1,0 +1,32 @@
+"""The backfill lane: an archive is answered, and takes nothing of the ward's Redis and cmr-workers unless told to."""
+
+import asyncio
+
+import pytest
+from harness import collect, good_values, publish_values, ward
+from redis import Redis
+
+from engines.batcher import Lane
+from schemas.topics import CMR_REQUESTS, ECG_ALERTS
+
+COUNT = 40
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_an_archives_flagged_ecgs_are_kept_and_drawn_only_if_the_operator_says_so(tmp_path, servers, told):
+    changes = {"backfill_waveforms": told, "backfill_cines": told}
+    with ward(tmp_path, servers) as there:
+        there.start(**changes)
+        values = good_values(COUNT, seed=11)
+        asyncio.run(publish_values(there.settings, values, Lane.BACKFILL))
+        answers = asyncio.run(collect(there.settings, until=lambda found: found.answered >= COUNT))
+        there.stop()
+        with Redis.from_url(there.settings.redis.url) as redis:
+            kept = [key for key in redis.scan_iter("*waveform:*") if key.decode().rpartition(":")[2] in values]
+    flagged = [report for report in answers.reports.values() if any(risk.flagged for risk in report.risks)]
+    assert flagged
+    assert answers.counts[ECG_ALERTS] == 0
+    assert answers.counts[CMR_REQUESTS] == len(flagged) * told
+    assert len(kept) == len(flagged) * told
