@@ -39,8 +39,11 @@ class OfFlagged(NamedTuple):
         cine: whether the cine that the ECG suggests is asked for.
     """
 
-    waveform: bool = True
-    cine: bool = True
+    waveform: bool
+    cine: bool
+
+
+OF_LIVE_ECGS = OfFlagged(waveform=True, cine=True)
 
 
 class AnswerPublisher:
@@ -59,7 +62,7 @@ class AnswerPublisher:
         metrics: Metrics,
         *,
         suppressor: AlertSuppressor | None,
-        of_flagged: OfFlagged = OfFlagged(),
+        of_flagged: OfFlagged = OF_LIVE_ECGS,
     ) -> None:
         self._events = events
         self._waveforms = waveforms
