@@ -65,7 +65,8 @@ REJECTIONS = {
         "the right to write to the topic.",
     ),
     "oversized_batch": Explained(
-        "The ECG came in a compressed batch of messages that unfolds to more than 16 MiB. None of the batch was read. "
+        "The ECG came in a compressed batch of messages that unfolds to more than 16 MiB, or in a batch of more than "
+        "10,000 messages. None of the batch was read. "
         "`source` and `numbers` have the offsets.",
         "Send again in smaller batches: set the producer's `batch.size` to 1 MiB or less.",
     ),

@@ -7,7 +7,7 @@
     │   │   └── ForeignFraming        they are something else, which the sentence names
     │   ├── OversizedRecord       a size it has, or claims, is over a bound
     │   ├── UnreadableRecord      its bytes on the topic are no record of Kafka's
-    │   ├── OversizedBatch        the batch that it came in unfolds to more than the bound
+    │   ├── OversizedBatch        the batch that it came in unfolds to more than a bound
     │   ├── UnknownSchema         the schema that the record names cannot be had
     │   ├── UnusableSchema        the schema that the record names cannot be resolved into ours
     │   ├── IdOfAnotherEcg        the record's id was used for another ECG before
@@ -119,7 +119,7 @@ class UnreadableRecord(RecordError):
 
 
 class OversizedBatch(RecordError):
-    """It came in a compressed batch that unfolds to more than the bound. None of the batch's records was read."""
+    """It came in a batch of too many records, or that unfolds to too many bytes. None of its records was read."""
 
     code = "oversized_batch"
 

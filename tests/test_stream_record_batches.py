@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from schemas.errors import DeploymentError
 from stream.broker import whole_partition
 from stream.broker.batch_codecs import MAX_CONTENT_BYTES
-from stream.broker.record_batches import MAX_HOLE
+from stream.broker.record_batches import MAX_HOLE, MAX_RECORDS
 from stream.broker.salvaged_records import MAX_HEADERS
 from stream.broker.unreadable_place import refusal_of
 from stream.broker.whole_partition import (
@@ -137,7 +137,7 @@ def test_a_compacted_batch_lacks_records_and_names_none():
 
 
 def test_no_two_messages_have_more_offsets_between_them_than_faust_can_list():
-    for whole, count in ((record(0), 1), (record(0), 2**31 - 1), (record(0) + record(2**30), 2)):
+    for whole, count in ((record(0), 1), (record(0), 10_000), (record(0) + record(2**30), 2), (record(0), 2**31 - 1)):
         first = [m.offset for m in itertools.islice(opened(batch(whole, count, last=2**31 - 2)), 3000)]
         assert len(first) == 3000
         assert max(b - a for a, b in itertools.pairwise(first)) <= MAX_HOLE
@@ -145,10 +145,21 @@ def test_no_two_messages_have_more_offsets_between_them_than_faust_can_list():
 
 def test_of_many_offsets_that_one_fault_makes_unreadable_the_first_are_named_alone_and_the_others_together():
     count = NAMED_ALONE + MAX_HOLE + 7
-    given = refusals(batch(b"garbage", count, codec="zstd", compress=False))
+    given = refusals(batch(b"garbage", 9, last=count - 1, codec="zstd", compress=False))
     assert list(given) == [*range(NAMED_ALONE), NAMED_ALONE + MAX_HOLE - 1, count - 1]
     assert given[0].numbers == {}
     assert given[count - 1].numbers == {"first_offset": NAMED_ALONE + MAX_HOLE, "last_offset": count - 1}
+
+
+def test_a_batch_may_have_many_records_and_not_so_many_that_their_answers_flood_a_topic():
+    whole = b"".join(record(n, b"") for n in range(MAX_RECORDS))
+    assert len(read(batch(whole, MAX_RECORDS, codec="zstd"))[0]) == MAX_RECORDS
+    given = refusals(batch(whole + record(MAX_RECORDS, b""), MAX_RECORDS + 1, codec="zstd"))
+    assert len(given) == NAMED_ALONE + 1
+    assert {error.wire_code for error in given.values()} == {"oversized_batch"}
+    for said_count in (5, -1, 10_000):  # it may say anything
+        given = refusals(batch(bytes(8 * MIB), said_count, last=8 * MIB - 1, codec="zstd"))
+        assert MAX_RECORDS < len(given) < MAX_RECORDS + NAMED_ALONE + 8 * MIB // MAX_HOLE + 2
 
 
 @pytest.mark.parametrize(
@@ -227,7 +238,6 @@ def test_a_refused_batch_names_all_its_offsets():
     assert {str(error) for error in given.values()} == {
         f"the record cannot be read: its zstd unfolds to more than {MAX_CONTENT_BYTES} bytes"
     }
-    assert given[0].numbers == {"max_bytes": MAX_CONTENT_BYTES}
 
 
 WEIGH = """

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from aiokafka.record.util import calc_crc32c
 
-from .batch_codecs import MAX_CONTENT_BYTES, NONE, decompress_into, new_buffer
+from .batch_codecs import MAX_CONTENT_BYTES, NONE, UnusableContent, decompress_into, new_buffer
 
 FRAME = struct.Struct(">qi")
 HEAD_BYTES = 61
@@ -25,10 +25,14 @@ ATTRIBUTES, CHECKSUM_FROM = struct.Struct(">h"), 21
 FORMAT = 2
 CODEC_MASK, APPEND_TIME, CONTROL = 0x07, 0x08, 0x20
 MIN_RECORD_BYTES = 7
+MAX_RECORDS = 10_000
+"""A batch of a kilobyte may hold two million records of a few bytes, and each of them would be answered."""
 MAX_HOLE = 100_000
 """How many offsets between two messages may be missing, as they are in a compacted topic. Faust lists them."""
 PADDING: Final = bytes(16)
 """aiokafka's compiled reader may look some bytes beyond a damaged end. They shall be ours."""
+CONTINUES = 0x80
+"""The mark of a byte that is not the last one of its number."""
 
 
 class Unparsable(Exception):  # noqa: N818  it names the condition
@@ -48,12 +52,12 @@ class Batch(NamedTuple):
 
     Attributes:
         frame: all of it.
-        is_followed: whether the memory behind it is ours, as far as the padding reaches.
+        is_enclosed: whether a reader that looks beyond its end still looks at what is ours.
         next_offset: the offset behind its last record.
     """
 
     frame: memoryview
-    is_followed: bool
+    is_enclosed: bool
     base_offset: int
     next_offset: int
     attributes: int
@@ -99,8 +103,8 @@ class Batch(NamedTuple):
 def frames(content: bytes) -> Iterator[tuple[memoryview, bool]]:
     """Yield the batches of a fetch's answer, unread, without the last one if the broker cut it short.
 
-    With each comes whether as many bytes follow it as the padding has. A first batch that is cut short, and one of an
-    impossible length, is yielded as it lies there, to the end.
+    With each comes whether a reader that looks beyond its end still looks at what is ours. A first batch that is cut
+    short, and one of an impossible length, is yielded as it lies there, to the end.
     """
     view, at, size = memoryview(content), 0, len(content)
     while at < size:
@@ -110,11 +114,12 @@ def frames(content: bytes) -> Iterator[tuple[memoryview, bool]]:
             return
         if end > size:
             return
-        yield view[at:end], end + len(PADDING) <= size
+        # Python ends each content by a zero, and there the last number ends that begins within it.
+        yield view[at:end], content[end - 1] < CONTINUES if end == size else end + len(PADDING) <= size
         at = end
 
 
-def read_batch(frame: memoryview, is_followed: bool) -> Batch:
+def read_batch(frame: memoryview, is_enclosed: bool) -> Batch:
     """Return a batch, not unfolded yet.
 
     Raises:
@@ -131,7 +136,18 @@ def read_batch(frame: memoryview, is_followed: bool) -> Batch:
         raise Unparsable("the checksum of the batch is wrong")
     if last < 0:
         raise Unparsable(f"the last record of the batch has the number {last}")
-    return Batch(frame, is_followed, base, base + last + 1, attributes)
+    return Batch(frame, is_enclosed, base, base + last + 1, attributes)
+
+
+def check_number(batch: Batch) -> None:
+    """Check how many records a batch says that it has.
+
+    Raises:
+        UnusableContent: they are too many.
+    """
+    if batch.records > MAX_RECORDS:
+        sentence = f"its batch says that it has {batch.records} records, and at most {MAX_RECORDS} are allowed"
+        raise UnusableContent(sentence, is_oversized=True)
 
 
 def unfolded(batch: Batch) -> memoryview:
@@ -145,7 +161,7 @@ def unfolded(batch: Batch) -> memoryview:
     frame, codec = batch.frame, batch.attributes & CODEC_MASK
     if codec != NONE:
         return _decompressed(frame, batch.attributes, codec)
-    return frame if batch.is_followed else memoryview(b"".join((frame, PADDING)))[: len(frame)]
+    return frame if batch.is_enclosed else memoryview(b"".join((frame, PADDING)))[: len(frame)]
 
 
 def _decompressed(frame: memoryview, attributes: int, codec: int) -> memoryview:

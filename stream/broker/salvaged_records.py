@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
-from .record_batches import APPEND_TIME, HEAD_BYTES, Batch, Gap, Unparsable
+from .record_batches import APPEND_TIME, HEAD_BYTES, MAX_RECORDS, Batch, Gap, Unparsable
 
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 
@@ -34,7 +34,7 @@ def salvaged(batch: Batch, whole: memoryview) -> Iterator[Record | Gap]:
     at, expected, found, reason = HEAD_BYTES, batch.base_offset, 0, ""
     while at < len(whole) and expected < batch.next_offset:
         try:
-            body, at = _next_body(whole, at)
+            body, at = _next_body(whole, at, found)
         except Unparsable as error:  # then nobody knows where the next record begins
             reason = str(error)
             break
@@ -56,7 +56,9 @@ def _why_short(batch: Batch, found: int, expected: int) -> str:
     return ""
 
 
-def _next_body(whole: memoryview, at: int) -> tuple[memoryview, int]:
+def _next_body(whole: memoryview, at: int, found: int) -> tuple[memoryview, int]:
+    if found == MAX_RECORDS:
+        raise Unparsable(f"the batch has more than {MAX_RECORDS} records")
     length, at = _varint(whole, at)
     if not 0 <= length <= len(whole) - at:
         raise Unparsable(f"a record says that it has {length} bytes, and {len(whole) - at} are left")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from schemas.errors import OversizedBatch, RecordError, UnreadableRecord
 
-from .batch_codecs import MAX_CONTENT_BYTES
 from .record_batches import Gap
 
 
@@ -24,7 +23,7 @@ def unreadable_place(gap: Gap, *, is_oversized: bool) -> UnreadablePlace:
     """Return the value of a message at the last offset of the gap."""
     place = UnreadablePlace()
     sentence = f"{_subject(gap)} cannot be read: {gap.reason}"
-    place.error = OversizedBatch(sentence, max_bytes=MAX_CONTENT_BYTES) if is_oversized else UnreadableRecord(sentence)
+    place.error = OversizedBatch(sentence) if is_oversized else UnreadableRecord(sentence)
     if gap.first != gap.last:
         place.error.numbers |= {"first_offset": gap.first, "last_offset": gap.last}
     return place

@@ -25,7 +25,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from schemas.errors import DeploymentError
 
 from .batch_codecs import UnusableContent
-from .record_batches import MAX_HOLE, Batch, Gap, Unparsable, frames, read_batch, unfolded
+from .record_batches import MAX_HOLE, Batch, Gap, Unparsable, check_number, frames, read_batch, unfolded
 from .salvaged_records import Record, salvaged
 from .unreadable_place import unreadable_place
 
@@ -68,9 +68,9 @@ class WholePartition(PartitionRecords):  # type: ignore[misc]  # aiokafka is unt
             self._records = MemoryRecords(content)
             yield from super()._unpack_records()
             return
-        for frame, is_followed in frames(content):
+        for frame, is_enclosed in frames(content):
             try:
-                batch = read_batch(frame, is_followed)
+                batch = read_batch(frame, is_enclosed)
             except Unparsable as error:
                 # Its end is not known. The next fetch begins one further on, and may bring the same batch again.
                 yield from self._messages_of(Gap(self.next_fetch_offset, self.next_fetch_offset, str(error)))
@@ -81,6 +81,7 @@ class WholePartition(PartitionRecords):  # type: ignore[misc]  # aiokafka is unt
 
     def _messages(self, batch: Batch) -> Iterator[Any]:
         try:
+            check_number(batch)
             whole = unfolded(batch)
         except UnusableContent as error:
             rest = Gap(max(batch.base_offset, self.next_fetch_offset), batch.next_offset - 1, str(error))

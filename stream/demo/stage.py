@@ -29,6 +29,7 @@ from schemas.errors import DeploymentError
 from stream.broker.clients import ensure_topics, new_consumer
 from stream.broker.ecg_publisher import EcgPublisher
 from stream.broker.rate_limit import Pace
+from stream.broker.unreadable_place import refusal_of
 from stream.settings import Settings, as_environment
 from training.simulation.ecg import generate_ecgs
 
@@ -191,6 +192,8 @@ async def _watching(stage: Stage, account: DemoAccount, progress: ShowAccount) -
 
         async def watch() -> None:
             async for message in consumer:
+                if refusal_of(message.value):  # nobody's answer
+                    continue
                 account.receive(stage.settings.kafka.name_of(message.topic), message.value)
 
         async def show() -> None:
