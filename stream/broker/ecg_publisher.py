@@ -148,6 +148,7 @@ async def publish_files(
     zone: tzinfo | None = None,
     account: FileAccount | None = None,
     progress: Callable[[int], object] = lambda _: None,
+    confirmed: Callable[[int], object] = lambda _: None,
 ) -> Sent:
     """Publish every ECG under `paths`. The account is told of every file that is not sent, and the others are sent.
 
@@ -160,6 +161,7 @@ async def publish_files(
         zone: of times in files that name none; None: the zone of this computer.
         account: of what became of the files.
         progress: called with the number of ECG files done so far.
+        confirmed: called with the number of ECG files at the beginning that need not be published again.
     """
     account = account or FileAccount()
     sent, pace = Sent(found=skip), Pace(rate_hz)
@@ -177,7 +179,9 @@ async def publish_files(
                     record_id = encoded.record_id
                     await publisher.send_value(encoded.value, key=encoded.key, record_id=record_id, file=file)
                 progress(number)
+                confirmed((publisher.unconfirmed or number + 1) - 1)
             await publisher.flush()
+            confirmed(sent.found)
         except KafkaError as error:
             sent.trouble = f"the broker no longer confirms records: {error!r}"
             sent.skip = (publisher.unconfirmed or sent.found + 1) - 1

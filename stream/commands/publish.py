@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from engines.batcher import Lane
     from inference.file_account import FileAccount
     from stream.broker.ecg_publisher import Sent
+    from stream.broker.publish_journal import JournalWriter
     from stream.settings import Settings
 
 
@@ -35,6 +36,7 @@ class Wanted:
     skip: int
     ids: Literal["name", "path"]
     zone: tzinfo | None
+    confirmed: Callable[[int], object] = lambda _: None
 
 
 def publish_command(
@@ -46,6 +48,10 @@ def publish_command(
     lane: LaneName = "realtime",
     skip: Annotated[
         int | None, typer.Option(min=0, help="Number of ECG files to skip, because an earlier run has published them.")
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="File that keeps how far the run came: the same command goes on."),
     ] = None,
     ids: Annotated[
         Literal["name", "path"],
@@ -70,15 +76,43 @@ def publish_command(
 
     if missing := [str(path) for path in paths if not (path.exists() or header_of(path))]:
         raise InvalidSettings(f"no such file or folder: {', '.join(missing)}")
-    wanted = Wanted(paths=paths, lane=Lane(lane), rate_hz=rate, skip=skip or 0, ids=ids, zone=zone_named(time_zone))
     settings = settings_with(broker=broker)
-    with open_account(errors, continues=skip is not None) as account:
+    wanted = Wanted(paths=paths, lane=Lane(lane), rate_hz=rate, skip=skip or 0, ids=ids, zone=zone_named(time_zone))
+    if journal is None:
+        writer = None
+    elif skip is not None:
+        raise InvalidSettings("--journal knows how many files to skip: drop --skip")
+    else:
+        writer = _open_journal(journal, wanted, settings.kafka.broker, time_zone)
+        if writer.journal.finished:
+            say(f"{journal} says that all was published: remove it to publish again")
+            return
+        wanted = replace(wanted, skip=writer.journal.skip, confirmed=writer.confirmed)
+    with open_account(errors, continues=skip is not None or wanted.skip > 0) as account:
         sent = asyncio.run(_publish(settings, wanted, account))
+    if writer:
+        writer.end(finished=sent.trouble is None)
     _print(sent, account, errors, as_json=as_json)
     if sent.trouble:
-        raise DeploymentError(f"{sent.trouble}; run the same command with --skip {sent.skip} to continue")
+        again = f"with --skip {sent.skip} " if writer is None else ""
+        raise DeploymentError(f"{sent.trouble}; run the same command {again}to continue")
     if account.counts().refused or not sent.found:
         raise SystemExit(1)
+
+
+def _open_journal(path: Path, wanted: Wanted, broker: str, time_zone: str | None) -> JournalWriter:
+    """Return what writes the journal. It holds what an earlier run of the same command has written."""
+    from stream.broker.clients import LANE_TOPICS
+    from stream.broker.publish_journal import Journal, JournalWriter, read_journal
+
+    begun = Journal(
+        paths=[str(path.resolve()) for path in wanted.paths],
+        broker=broker,
+        topic=LANE_TOPICS[wanted.lane],
+        ids=wanted.ids,
+        time_zone=time_zone,
+    )
+    return JournalWriter(path, read_journal(path, begun))
 
 
 async def _publish(settings: Settings, wanted: Wanted, account: FileAccount) -> Sent:
@@ -99,6 +133,7 @@ async def _publish(settings: Settings, wanted: Wanted, account: FileAccount) -> 
             zone=wanted.zone,
             account=account,
             progress=lambda done: show("publishing", done, total),
+            confirmed=wanted.confirmed,
         )
 
 
