@@ -9,7 +9,7 @@ MINUTES ?= 10
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test browser check fuzz bench bundle contracts docs clean
+.PHONY: help install demo quick test browser check fuzz bench bundle contracts docs lock sbom audit clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,5 +75,26 @@ docs: install ## write docs/reference/ from the code, build the site into site/
 	$(BIN)/python -m docs.reference_tables
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
+# What the image gets, held by hash. The index decides what is the newest, constraints.txt what must not be.
+LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --python-platform linux --no-emit-index-url \
+  --no-emit-find-links --upgrade --custom-compile-command "make lock"
+
+lock: EXTRAS = supply
+lock: install ## take the newest packages into the image's lock files, supply/*.lock
+	$(LOCK) -c constraints.txt --extra serve pyproject.toml -o supply/serve.lock
+	$(LOCK) supply/build.in -o supply/build.lock
+
+sbom: EXTRAS = supply
+sbom: install ## write what this install and what the image holds, as CycloneDX, into dist/
+	rm -rf .venv-image && $(PYTHON) -m venv .venv-image
+	.venv-image/bin/pip install --quiet --disable-pip-version-check --require-hashes -r supply/serve.lock
+	.venv-image/bin/pip install --quiet --disable-pip-version-check --no-deps .
+	$(BIN)/python -m supply.sbom $(CURDIR)/.venv-image/bin/python dist/cardiacnets-image.cdx.json
+	$(BIN)/python -m supply.sbom $(CURDIR)/$(BIN)/python dist/cardiacnets-install.cdx.json
+
+audit: sbom ## ask for known holes in the image's packages, and hold their licences against the list
+	$(BIN)/python -m supply.licences dist/cardiacnets-image.cdx.json
+	$(BIN)/pip-audit --disable-pip --require-hashes --requirement supply/serve.lock
+
 clean: ## remove the virtual environment and the caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-image .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
