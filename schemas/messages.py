@@ -227,12 +227,14 @@ class Acknowledgement(Message, frozen=True, kw_only=True):
     identifier: Identifier
     """The alert's."""
     record_id: Identifier
+    """The alert's. An acknowledgement that names another record closes nothing."""
     acknowledged_by: Identifier
     """Who took note. Anybody may have typed this name, unless `authenticated` is true."""
     authenticated: bool = False
     """Whether a reverse proxy said who the person is. It is as true as the right to write to this topic is guarded."""
     comment: Annotated[str, Meta(max_length=2000)]
     acknowledged_at: Instant
+    """An acknowledgement from before its alert closes nothing. Of several the first one on the topic counts."""
 
 
 MESSAGES: tuple[type[Message], ...] = (RiskReport, Alert, Rejection, CmrRequest, CmrResult, Acknowledgement)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, ModelReference, Risk
-from stream.dashboard.alert_book import BYTES_AN_ALERT, AlertBook, rank_of
+from stream.dashboard.acknowledgements import KEPT, NOWHERE, Place, doubt_of
+from stream.dashboard.alert_book import BYTES_AN_ALERT, FURTHER_BYTES, AlertBook, rank_of
 from stream.settings import AlertSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,9 +39,13 @@ def alert(identifier="a", status="raised", *, priority="high", onset=NOW, code="
     )
 
 
-def ack(identifier="a", by="Dr. A", seconds=10):
+def ack(identifier="a", by="Dr. A", seconds=10, record_id=None):
     return Acknowledgement(
-        identifier=identifier, record_id="r", acknowledged_by=by, comment="", acknowledged_at=at(seconds)
+        identifier=identifier,
+        record_id=record_id or f"record-{identifier}",
+        acknowledged_by=by,
+        comment="",
+        acknowledged_at=at(seconds),
     )
 
 
@@ -67,12 +72,109 @@ def test_an_acknowledgement_that_comes_before_its_alert_waits_for_it():
     assert there.get("a").acknowledgement == ack()
 
 
+def said(entry):
+    """Return who acknowledged an alert, and how each acknowledgement is doubted."""
+    return [(one.message.acknowledged_by, doubt_of(one, entry)) for one in entry.acknowledgements]
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_of_several_acknowledgements_the_earliest_counts(order):
-    there, messages = book(), (ack(by="Dr. A", seconds=5), ack(by="Dr. B", seconds=3), None)
+def test_of_several_acknowledgements_the_first_one_on_the_topic_counts_whatever_their_clocks_say(order):
+    there, messages = book(), ((ack(by="Dr. A", seconds=5), 7), (ack(by="Dr. B", seconds=3), 8), None)
     for n in order:
-        _ = there.receive_ack(messages[n]) if messages[n] else there.receive_alert(alert())
-    assert there.get("a").acknowledgement.acknowledged_by == "Dr. B"
+        if messages[n]:
+            there.receive_ack(messages[n][0], place=Place(0, messages[n][1]))
+        else:
+            there.receive_alert(alert())
+    entry = there.get("a")
+    assert entry.acknowledgement.acknowledged_by == "Dr. A"
+    assert said(entry) == [("Dr. A", None), ("Dr. B", None)]
+
+
+def test_what_was_clicked_takes_its_place_when_it_comes_back_from_the_topic():
+    there = book()
+    there.receive_alert(alert())
+    there.receive_ack(ack(by="clicked"))
+    assert there.get("a").acknowledgement.acknowledged_by == "clicked"
+    there.receive_ack(ack(by="elsewhere", seconds=20), place=Place(0, 3))
+    there.receive_ack(ack(by="clicked"), place=Place(0, 4))
+    assert said(there.get("a")) == [("elsewhere", None), ("clicked", None)]
+
+
+@pytest.mark.parametrize(
+    ("forged", "doubt"),
+    [
+        (ack(by="forged", record_id="record-b"), "other_record"),
+        (ack(by="forged", seconds=-301), "before_alert"),
+        (ack(by="forged", seconds=-9 * 86_400), "before_alert"),
+    ],
+)
+@pytest.mark.parametrize("early", [True, False])
+def test_an_acknowledgement_that_cannot_be_of_its_alert_is_kept_marked_and_closes_nothing(forged, doubt, early):
+    there = book()
+    for message in (forged, alert()) if early else (alert(), forged):
+        _ = (
+            there.receive_alert(message)
+            if isinstance(message, Alert)
+            else there.receive_ack(message, place=Place(0, 1))
+        )
+    entry = there.get("a")
+    assert (entry.open, entry.acknowledgement) == (True, None)
+    assert said(entry) == [("forged", doubt)]
+    assert due(there, 900) == [("a", "escalated")]
+    there.receive_ack(ack(by="true"), place=Place(0, 2))
+    assert said(there.get("a")) == [("true", None), ("forged", doubt)]
+    assert due(there, 901) == [("a", "acknowledged")]
+
+
+def test_an_acknowledgement_that_is_dated_back_takes_nothing_from_the_one_that_came_first():
+    there = book()
+    there.receive_alert(alert())
+    there.receive_ack(ack(by="true", seconds=3600), place=Place(0, 1), arrived=at(3600))
+    there.receive_ack(ack(by="dated back", seconds=60), place=Place(0, 2), arrived=at(7200))
+    assert said(there.get("a")) == [("true", None), ("dated back", "doubtful_time")]
+
+
+@pytest.mark.parametrize("seconds", [60, 9 * 86_400])
+def test_an_acknowledgement_of_a_wrong_clock_closes_its_alert_and_is_marked(seconds):
+    there = book()
+    there.receive_alert(alert())
+    there.receive_ack(ack(seconds=seconds), arrived=at(7200))
+    entry = there.get("a")
+    assert (entry.open, said(entry)) == (False, [("Dr. A", "doubtful_time")])
+
+
+def test_an_acknowledgement_under_another_key_does_not_come_before_one_under_the_alerts_key():
+    there = book()
+    there.receive_alert(alert(), b"p")
+    there.receive_ack(ack(by="true"), key=b"p", place=Place(5, 900))
+    there.receive_ack(ack(by="foreign"), key=b"q", place=Place(0, 1))
+    assert there.get("a").acknowledgement.acknowledged_by == "true"
+    other = book()
+    other.receive_alert(alert(), b"p")
+    other.receive_ack(ack(by="foreign"), key=b"q", place=Place(0, 1))
+    assert not other.get("a").open
+
+
+def test_any_number_of_acknowledgements_is_bounded_and_a_true_one_is_kept():
+    there = book(limit=100)
+    for n in range(100):
+        there.receive_alert(alert(f"a{n}"))
+        for forger in range(30):
+            forged = ack(f"a{n}", by=f"forger {forger}", record_id="other")
+            there.receive_ack(forged, place=Place(0, forger), size=20_000)
+    kept = [one for entry in there.entries() for one in entry.acknowledgements[1:]]
+    assert sum(one.size for one in kept) <= FURTHER_BYTES
+    assert max(len(entry.acknowledgements) for entry in there.entries()) <= KEPT
+    for n in range(100):
+        there.receive_ack(ack(f"a{n}", by="true"), place=Place(0, 100), size=20_000)
+        assert there.get(f"a{n}").acknowledgement.acknowledged_by == "true"
+    for n in range(300):
+        there.receive_alert(alert(f"newer-{n}", "acknowledged", onset=at(n)))
+        there.receive_ack(ack(f"newer-{n}", seconds=n), size=20_000)
+        there.receive_ack(ack(f"newer-{n}", by="another", seconds=n), size=20_000)
+    assert len(there) <= 100
+    assert not any(there.get(f"a{n}") for n in range(100))  # and what they took is free again:
+    assert len(there.get("newer-299").acknowledgements) == 2
 
 
 def test_high_priority_is_escalated_and_everything_expires():
@@ -321,7 +423,7 @@ def test_an_alert_that_contradicts_the_one_under_its_identifier_is_an_alert_of_i
     assert (entry.open, there.get("a").open) == (True, False)
     again = there.receive_alert(other)
     assert (again.alert.identifier, len(there)) == (entry.alert.identifier, 2)
-    there.receive_ack(ack(entry.alert.identifier))
+    there.receive_ack(ack(entry.alert.identifier, record_id=other.record_id))
     assert not there.get(entry.alert.identifier).open
     (mine,) = [one for one in there.due(at(61)) if one.alert.identifier == entry.alert.identifier]
     assert (mine.key, mine.alert.status) == (b"key", "acknowledged")
@@ -355,26 +457,28 @@ class Ward(RuleBasedStateMachine):
         super().__init__()
         self.book, self.now, self.log, self.furthest = book(), 0.0, [], {}
 
-    def take(self, message):
-        self.log.append(message)
-        if isinstance(message, Alert):
-            self.book.receive_alert(message, message.identifier.encode())
-        else:
-            self.book.receive_ack(message)
+    def take(self, message, place=NOWHERE):
+        self.log.append((message, place))
+        hear(self.book, message, place)
 
     @rule(identifier=IDS, status=st.sampled_from(ALERT_STATUSES), onset=st.integers(0, 2000))
     def an_alert_comes(self, identifier, status, onset):
         priority = "high" if identifier == "a" else "low"
         self.take(alert(identifier, status, priority=priority, onset=at(onset)))
 
-    @rule(identifier=IDS, by=st.sampled_from(("Dr. A", "Dr. B")), seconds=st.integers(0, 3))
-    def an_acknowledgement_comes(self, identifier, by, seconds):
-        self.take(ack(identifier, by, seconds))
+    @rule(
+        identifier=IDS,
+        by=st.sampled_from(("Dr. A", "Dr. B")),
+        seconds=st.sampled_from((0, 1000)),
+        record_id=st.sampled_from((None, "other")),
+    )
+    def an_acknowledgement_comes(self, identifier, by, seconds, record_id):
+        self.take(ack(identifier, by, seconds, record_id), Place(0, len(self.log)))
 
     @rule(data=st.data())
     def a_message_comes_again(self, data):
         if self.log:
-            self.take(data.draw(st.sampled_from(self.log)))
+            self.take(*data.draw(st.sampled_from(self.log)))
 
     @rule(seconds=st.floats(0, 50_000), lost=st.booleans())
     def time_passes(self, seconds, lost):
@@ -395,24 +499,40 @@ class Ward(RuleBasedStateMachine):
             self.furthest[entry.alert.identifier] = rank
 
     @invariant()
-    def an_alert_with_an_acknowledgement_is_acknowledged(self):
-        acknowledged = {message.identifier for message in self.log if isinstance(message, Acknowledgement)}
+    def the_first_acknowledgement_that_fits_closes_its_alert(self):
         for entry in self.book.entries():
-            assert (entry.acknowledgement is not None) == (entry.alert.identifier in acknowledged)
+            identifier = entry.alert.identifier
+            heard = [(place, one) for one, place in self.log if one.identifier == identifier]
+            onset = min(one.onset for _, one in heard if isinstance(one, Alert))
+            fitting = [
+                (place, one)
+                for place, one in heard
+                if isinstance(one, Acknowledgement)
+                and one.record_id == entry.alert.record_id
+                and one.acknowledged_at >= onset - timedelta(minutes=5)
+            ]
+            assert entry.acknowledgement == (min(fitting, key=lambda pair: pair[0])[1] if fitting else None)
             assert entry.acknowledgement is None or entry.alert.status == "acknowledged"
 
     @invariant()
     def another_order_of_the_same_messages_comes_to_the_same(self):
         other = book()
-        for message in [*reversed(self.log), *self.log[::2]]:
-            _ = other.receive_alert(message) if isinstance(message, Alert) else other.receive_ack(message)
+        for message, place in [*reversed(self.log), *self.log[::2]]:
+            hear(other, message, place)
         assert self.seen(other) == self.seen(self.book)
 
     def seen(self, there):
         """Return all that a reader sees once time has done its part."""
         there = copy.deepcopy(there)
         there.due(at(self.now))
-        return {entry.alert.identifier: (entry.alert, entry.acknowledgement) for entry in there.entries()}
+        return {entry.alert.identifier: (entry.alert, entry.acknowledgements) for entry in there.entries()}
+
+
+def hear(there, message, place):
+    if isinstance(message, Alert):
+        there.receive_alert(message, message.identifier.encode())
+    else:
+        there.receive_ack(message, key=message.identifier.encode(), place=place)
 
 
 TestWard = Ward.TestCase

@@ -28,6 +28,7 @@ from schemas.messages import Acknowledgement, CmrRequest, Rejection, Risk, decod
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK, ECG_REJECTED, ECG_RISK
 from stream.cines.store import RedisUnavailable
 from stream.dashboard.access import Person
+from stream.dashboard.acknowledgements import Place
 from stream.dashboard.app import Pages, make_app
 from stream.dashboard.events import CHARACTERS_KEPT, EVENTS_KEPT, WAITING, Hub
 from stream.dashboard.explanations import explain, put_in_words
@@ -789,7 +790,29 @@ def test_an_acknowledgement_is_published_and_the_alert_in_its_new_state_is_due(s
     (due,) = site.feed.state.alerts.due(NOW)
     assert (due.key, due.alert) == (case.key, msgspec.structs.replace(alert, status="acknowledged"))
     rows = {row["identifier"]: row for row in site.get("/api/record", params={"id": alert.record_id}).json()["alerts"]}
-    assert rows[alert.identifier]["acknowledged_by"] == "Dr Okoro"
+    assert rows[alert.identifier]["acknowledgement"]["acknowledged_by"] == "Dr Okoro"
+
+
+def test_an_acknowledgement_is_never_dated_before_its_alert_whatever_the_workers_clock_says(site, case):
+    ahead = msgspec.structs.replace(case.alerts[0], identifier="ahead", onset=datetime.now(UTC) + timedelta(minutes=4))
+    feed_all(site.feed.state, [(ECG_ALERTS, b"k", ahead)])
+    assert site.post("/api/acknowledge", json={"identifier": "ahead", "by": "x"}).status_code == 200
+    ((_, ack, _),) = site.feed.sent
+    assert ack.acknowledged_at == ahead.onset
+
+
+def test_the_page_of_a_record_tells_all_that_was_said_of_its_alert(case):
+    state, alert = feed_all(new_state(), case.messages()), case.alerts[0]
+    said = [ack_of(alert), ack_of(alert, by="Dr Okoro"), msgspec.structs.replace(ack_of(alert), record_id="other")]
+    for offset, message in enumerate(said):
+        state.receive(ECG_ALERTS_ACK, case.key, encode_message(message), NOW.timestamp(), place=Place(1, offset))
+    (row,) = [row for row in compose_page(state, alert.record_id).alerts if row.identifier == alert.identifier]
+    assert row.status == "acknowledged"
+    assert (row.acknowledgement.acknowledged_by, row.acknowledgement.doubt) == ("Sister Ines", None)
+    assert [(one.acknowledged_by, one.doubt) for one in row.further] == [
+        ("Dr Okoro", None),
+        ("Sister Ines", "other_record"),
+    ]
 
 
 def test_what_kafka_did_not_take_is_not_acknowledged(site, case):

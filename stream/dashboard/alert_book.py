@@ -8,6 +8,7 @@
 
 An alert only moves forward, in the order of `ALERT_STATUSES`. So messages may come in any order and any number of
 times, replayed or live: the book is the same in the end. A person can still acknowledge an alert that has expired.
+`acknowledgements.py` says which acknowledgement closes an alert.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, AlertStatus
 from stream.bounded import RecentDict, SizedDict
 from stream.settings import AlertSettings
 
+from .acknowledgements import KEPT, NOWHERE, KeptAcknowledgement, Place, bounded, closes, in_order, with_another
 from .alert_drops import SHARE, leaving_order
 from .arrival import as_of_arrival
 from .belonging import contradiction, facts_of
@@ -39,6 +41,8 @@ DROPPED_AT_ONCE = 0.05
 BYTES_AN_ALERT = 3 * 2**10
 """The bound on the alerts of a full book, in the mean: an alert takes 1 kB. The bound on acknowledgements that came
 before their alerts is the same."""
+FURTHER_BYTES = 4 * 2**20
+"""The bound on all acknowledgements of alerts that have one already. Nobody needs several, and many can be forged."""
 NOT_SHOWN_KEPT = 100_000
 """Of so many open alerts that were dropped it is known that nobody has closed them."""
 
@@ -57,21 +61,27 @@ class AlertEntry:
 
     Attributes:
         alert: the alert as it was first raised, with its present status.
-        acknowledgement: the earliest acknowledgement, if there is one.
         key: the key of the alert's Kafka message. Its later states are published under the same key.
         announced: the furthest status that came from the topic of alerts.
         raised_at: when the alert was raised: its onset, or its arrival where the onset cannot be true.
         size: bytes that the alert takes, about.
         contradicts: in words, how the alert contradicts the one that is kept under the identifier that it came with.
+        acknowledgements: what people said of the alert; if one of them closes the alert, it is the first one.
     """
 
     alert: Alert
-    acknowledgement: Acknowledgement | None
     key: bytes | None
     announced: AlertStatus
     raised_at: datetime
     size: int = 0
     contradicts: str | None = None
+    acknowledgements: tuple[KeptAcknowledgement, ...] = ()
+
+    @property
+    def acknowledgement(self) -> Acknowledgement | None:
+        """The acknowledgement that closes the alert, if there is one."""
+        first = next(iter(self.acknowledgements), None)
+        return first.message if first is not None and closes(first, self) else None
 
     @property
     def open(self) -> bool:
@@ -119,7 +129,8 @@ class AlertBook:
         self._entries: dict[str, AlertEntry] = {}
         self._of_record: dict[str, dict[str, None]] = {}
         self._bytes = 0
-        self._early: SizedDict[str, Acknowledgement] = SizedDict(limit, limit * BYTES_AN_ALERT)
+        self._early: SizedDict[str, tuple[KeptAcknowledgement, ...]] = SizedDict(limit, limit * BYTES_AN_ALERT)
+        self._further_bytes = 0
         self._not_shown: RecentDict[int, datetime] = RecentDict(NOT_SHOWN_KEPT)
         self._handed_out: dict[str, tuple[AlertStatus, datetime]] = {}
 
@@ -156,9 +167,8 @@ class AlertBook:
         # Every later state repeats the onset of the alert, so only a new alert arrives when it was raised.
         raised_at = as_of_arrival(alert.onset, arrived, only_future=alert.status != "raised")
         if known is None:
-            entry = AlertEntry(alert, None, key, alert.status, raised_at, size, contradicts)
-            if early := self._early.pop(alert.identifier):
-                entry = _acknowledged(entry, early)
+            entry = AlertEntry(alert, key, alert.status, raised_at, size, contradicts)
+            entry = self._acknowledged(entry, self._early.pop(alert.identifier) or ())
         else:
             first = raised_at < known.raised_at  # a redelivered record may be screened again
             entry = replace(
@@ -168,6 +178,7 @@ class AlertBook:
                 announced=_further(known.announced, alert.status),
                 size=max(known.size, size),
             )
+            entry = self._acknowledged(entry, entry.acknowledgements)  # one may fit now
         self._keep(entry)
         self._drop_excess()
         return entry
@@ -191,6 +202,7 @@ class AlertBook:
         identifier, record_id = entry.alert.identifier, entry.alert.record_id
         del self._entries[identifier]
         self._bytes -= entry.size
+        self._further_bytes -= _further_bytes(entry)
         self._handed_out.pop(identifier, None)
         of_record = self._of_record[record_id]
         del of_record[identifier]
@@ -200,19 +212,48 @@ class AlertBook:
             self._not_shown.put(_fingerprint(identifier), entry.raised_at)
         self._dropped(identifier)
 
-    def receive_ack(self, ack: Acknowledgement, *, size: int = 0) -> Alert | None:
-        """Take in a message of `ecg.alerts.ack.v1`, or a person's click; return the acknowledged alert.
+    def receive_ack(
+        self,
+        ack: Acknowledgement,
+        *,
+        key: bytes | None = None,
+        place: Place = NOWHERE,
+        arrived: datetime | None = None,
+        size: int = 0,
+    ) -> Alert | None:
+        """Take in a message of `ecg.alerts.ack.v1`, or a person's click; return its alert as it stands now.
 
         If the acknowledgement comes before its alert, it is kept for the alert, and None is returned. The returned
         alert is for the pages. `due` returns what is to be published.
+
+        Args:
+            key: of the message.
+            place: where the message lies; what was clicked has none.
+            arrived: when the message arrived, if that is known.
+            size: bytes that are kept of it.
         """
+        kept = KeptAcknowledgement(ack, key, place, arrived, size)
         known = self._entries.get(ack.identifier)
         if known is None:
-            self._early.put_sized(ack.identifier, _earlier(self._early.get(ack.identifier), ack), size)
+            early = with_another(self._early.get(ack.identifier) or (), kept)[:KEPT]
+            self._early.put_sized(ack.identifier, early, sum(one.size for one in early))
             self._not_shown.pop(_fingerprint(ack.identifier))
             return None
-        self._entries[ack.identifier] = entry = _acknowledged(known, ack)
+        entry = self._acknowledged(known, with_another(known.acknowledgements, kept))
+        self._entries[ack.identifier] = entry
         return entry.alert
+
+    def _acknowledged(self, entry: AlertEntry, all_: Collection[KeptAcknowledgement]) -> AlertEntry:
+        """Return the entry with these acknowledgements, closed if one of them can close it."""
+        if not all_:
+            return entry
+        before = _further_bytes(self._entries.get(entry.alert.identifier))
+        kept = bounded(in_order(all_, entry), FURTHER_BYTES - self._further_bytes + before)
+        entry = replace(entry, acknowledgements=kept)
+        self._further_bytes += _further_bytes(entry) - before
+        if entry.acknowledgement is None:
+            return entry
+        return replace(entry, alert=_with_status(entry.alert, "acknowledged"))
 
     def due(self, now: datetime) -> list[AlertEntry]:
         """Return the alerts whose new status is to be published now: acknowledged, escalated or expired.
@@ -313,16 +354,9 @@ def _with_status(alert: Alert, status: AlertStatus) -> Alert:
     return msgspec.structs.replace(alert, status=status)
 
 
-def _acknowledged(entry: AlertEntry, ack: Acknowledgement) -> AlertEntry:
-    first = _earlier(entry.acknowledgement, ack)
-    return replace(entry, alert=_with_status(entry.alert, "acknowledged"), acknowledgement=first)
-
-
-def _earlier(one: Acknowledgement | None, other: Acknowledgement) -> Acknowledgement:
-    """Return the earlier acknowledgement. If the times are equal, the text decides."""
-    if one is None:
-        return other
-    return min(one, other, key=lambda ack: (ack.acknowledged_at, ack.acknowledged_by, ack.comment))
+def _further_bytes(entry: AlertEntry | None) -> int:
+    """Return what the acknowledgements after the first one take."""
+    return 0 if entry is None else sum(one.size for one in entry.acknowledgements[1:])
 
 
 def _order(entry: AlertEntry) -> tuple[int, float, str]:

@@ -11,9 +11,22 @@ from schemas.messages import Acknowledgement, Alert
 from schemas.recording_time import is_plausible
 from stream.settings import AlertSettings
 
+from .acknowledgements import NOWHERE, KeptAcknowledgement, Place, doubt_of
 from .alert_book import AlertBook, AlertEntry, rank_of
 from .belonging import Facts, contradiction, facts_of
 from .traffic import LIVE_S
+
+
+class AcknowledgementRow(msgspec.Struct, kw_only=True):
+    """What somebody said of an alert."""
+
+    acknowledged_by: str
+    authenticated: bool
+    """Whether a proxy vouched for that name."""
+    acknowledged_at: float
+    comment: str
+    doubt: str | None
+    """Why it is doubted, as a code; None if it is not."""
 
 
 class AlertRow(msgspec.Struct, kw_only=True):
@@ -41,11 +54,10 @@ class AlertRow(msgspec.Struct, kw_only=True):
     doubtful: bool
     """Whether the time of recording cannot be true."""
     trained: bool
-    acknowledged_by: str | None = None
-    authenticated: bool = False
-    """Whether a proxy vouched for that name."""
-    acknowledged_at: float | None = None
-    comment: str | None = None
+    acknowledgement: AcknowledgementRow | None
+    """The one that closed the alert."""
+    further: tuple[AcknowledgementRow, ...]
+    """Those that came later, and those that close nothing."""
 
 
 class AlertRows:
@@ -74,9 +86,17 @@ class AlertRows:
         self._changed[entry.alert.identifier] = None
         return self._row(entry)
 
-    def acknowledge(self, acknowledgement: Acknowledgement, *, size: int = 0) -> None:
+    def acknowledge(
+        self,
+        acknowledgement: Acknowledgement,
+        *,
+        key: bytes | None,
+        place: Place = NOWHERE,
+        arrived: datetime | None = None,
+        size: int = 0,
+    ) -> None:
         """Take an acknowledgement in; one that comes before its alert is kept for the alert."""
-        if self._book.receive_ack(acknowledgement, size=size):
+        if self._book.receive_ack(acknowledgement, key=key, place=place, arrived=arrived, size=size):
             self._changed[acknowledgement.identifier] = None
 
     def note_report(self, record_id: str) -> int:
@@ -137,7 +157,9 @@ class AlertRows:
 
 
 def _row(entry: AlertEntry, contradicts: str | None) -> AlertRow:
-    alert, acknowledgement, raised_at = entry.alert, entry.acknowledgement, entry.raised_at
+    alert, raised_at = entry.alert, entry.raised_at
+    said = tuple(_acknowledgement_row(one, entry) for one in entry.acknowledgements)
+    closing = said[:1] if entry.acknowledgement else ()
     doubtful = alert.recorded_at is not None and not is_plausible(alert.recorded_at, raised_at)
     return AlertRow(
         identifier=alert.identifier,
@@ -156,8 +178,17 @@ def _row(entry: AlertEntry, contradicts: str | None) -> AlertRow:
         late=alert.recorded_at is None or doubtful or (raised_at - alert.recorded_at).total_seconds() > LIVE_S,
         doubtful=doubtful,
         trained=alert.model.trained,
-        acknowledged_by=acknowledgement.acknowledged_by if acknowledgement else None,
-        authenticated=bool(acknowledgement and acknowledgement.authenticated),
-        acknowledged_at=acknowledgement.acknowledged_at.timestamp() if acknowledgement else None,
-        comment=acknowledgement.comment if acknowledgement else None,
+        acknowledgement=next(iter(closing), None),
+        further=said[len(closing) :],
+    )
+
+
+def _acknowledgement_row(kept: KeptAcknowledgement, entry: AlertEntry) -> AcknowledgementRow:
+    message = kept.message
+    return AcknowledgementRow(
+        acknowledged_by=message.acknowledged_by,
+        authenticated=message.authenticated,
+        acknowledged_at=message.acknowledged_at.timestamp(),
+        comment=message.comment,
+        doubt=doubt_of(kept, entry),
     )

@@ -225,10 +225,10 @@ class Pages:
             acknowledged_by=by,
             authenticated=person.name is not None,
             comment=form.comment,
-            acknowledged_at=max(datetime.now(UTC), entry.alert.onset),  # a worker's clock may be ahead of ours
+            acknowledged_at=max(datetime.now(UTC), entry.raised_at),  # a worker's clock may be ahead of ours
         )
         await self._publish(topics.ECG_ALERTS_ACK, acknowledgement, form.identifier, entry.key)
-        self._feed.state.alerts.acknowledge(acknowledgement)
+        self._feed.state.alerts.acknowledge(acknowledgement, key=entry.key)
         return _json({"status": "acknowledged"})
 
     async def regenerate(self, request: Request) -> Response:

@@ -24,6 +24,7 @@ from stream.broker.clients import ensure_topics, new_consumer, new_producer, unu
 from stream.broker.event_producer import EventProducer
 from stream.settings import Settings
 
+from .acknowledgements import Place
 from .alert_rows import AlertRow
 from .arrival import Arrivals
 from .events import SILENCE_S, Hub
@@ -158,6 +159,7 @@ class Feed:
                         m.value,
                         now,
                         arrived=self._arrivals.of(partition, m.timestamp / 1000, now, is_live=is_live),
+                        place=Place(m.partition, m.offset),
                     )
                 ]
                 if unreadable:  # the log names their offsets, and never their content

@@ -18,6 +18,7 @@ from schemas.messages import Acknowledgement, Alert, CmrRequest, CmrResult, Reje
 from schemas.topics import LARGEST, sound_key
 from stream.settings import AlertSettings
 
+from .acknowledgements import NOWHERE, Place
 from .alert_rows import AlertRows
 from .arrival import Clocks, as_of_arrival
 from .belonging import Facts
@@ -72,12 +73,14 @@ class Received(NamedTuple):
         key: None if it is not one of ours.
         now: seconds since 1970.
         arrived: when it arrived; None if that is not known.
+        place: where it lies on its topic, if that is known.
     """
 
     key: bytes | None
     value: bytes
     now: float
     arrived: datetime | None
+    place: Place = NOWHERE
 
     @property
     def arrived_at(self) -> float:
@@ -117,7 +120,14 @@ class DashboardState:
         }
 
     def receive(
-        self, topic: str, key: bytes | None, value: bytes | None, now: float, *, arrived: float | None = None
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        now: float,
+        *,
+        arrived: float | None = None,
+        place: Place = NOWHERE,
     ) -> bool:
         """Merge a message in, and return true. A message that breaks the contract is counted, and has no other effect.
 
@@ -125,11 +135,12 @@ class DashboardState:
             now: seconds since 1970.
             arrived: when the message arrived, in seconds since 1970, if that is known. If not, what it says of the past
                 is believed.
+            place: where the message lies on its topic, if that is known.
         """
         if topic in ANSWERS:
             self.unanswered.note_answer(now)
         try:
-            received = Received(sound_key(key), _bounded(topic, value), now, _as_time(arrived))
+            received = Received(sound_key(key), _bounded(topic, value), now, _as_time(arrived), place)
             self._receivers[topic](received)
         except MalformedRecord:
             self._unreadable += 1
@@ -177,7 +188,8 @@ class DashboardState:
             self._contradictions += row.contradicts is not None and (not is_known or row.identifier != alert.identifier)
 
     def _receive_acknowledgement(self, it: Received) -> None:
-        self.alerts.acknowledge(decode_message(Acknowledgement, it.value), size=it.size)
+        message = decode_message(Acknowledgement, it.value)
+        self.alerts.acknowledge(message, key=it.key, place=it.place, arrived=it.arrived, size=it.size)
 
     def _receive_rejection(self, it: Received) -> None:
         self.rejections.receive(decode_message(Rejection, it.value), it.value)

@@ -150,8 +150,9 @@ export function doubts(row) {
 
 export function stateChip(row) {
   const state = stateOf(row);
-  const by = row.acknowledged_by ? h("span.by", {}, " by ", foreign(row.acknowledged_by)) : null;
-  return h("span.state", { "data-state": row.status, title: row.comment || null },
+  const said = row.acknowledgement;
+  const by = said ? h("span.by", {}, " by ", foreign(said.acknowledged_by)) : null;
+  return h("span.state", { "data-state": row.status, title: said?.comment || null },
     h("span.sign", { "aria-hidden": "true" }, state.sign), h("span", {}, state.words, by));
 }
 

@@ -122,8 +122,8 @@ function alertCard(row) {
     doubts(row),
     row.status === "acknowledged" ? null
       : h("button.primary.change", { type: "button", click: () => askToAcknowledge(row) }, "Acknowledge"),
-    row.acknowledged_by ? acknowledgement(row) : null,
-    (row.further ?? []).map(acknowledgement));
+    row.acknowledgement ? acknowledgement(row.acknowledgement) : null,
+    row.further.map(acknowledgement));
 }
 
 const DOUBTS = {
