@@ -794,8 +794,9 @@ def test_an_acknowledgement_is_published_and_the_alert_in_its_new_state_is_due(s
 
 
 def test_an_acknowledgement_is_never_dated_before_its_alert_whatever_the_workers_clock_says(site, case):
-    ahead = msgspec.structs.replace(case.alerts[0], identifier="ahead", onset=datetime.now(UTC) + timedelta(minutes=4))
-    feed_all(site.feed.state, [(ECG_ALERTS, b"k", ahead)])
+    now = datetime.now(UTC)
+    ahead = msgspec.structs.replace(case.alerts[0], identifier="ahead", onset=now + timedelta(minutes=4))
+    feed_all(site.feed.state, [(ECG_ALERTS, b"k", ahead)], now)
     assert site.post("/api/acknowledge", json={"identifier": "ahead", "by": "x"}).status_code == 200
     ((_, ack, _),) = site.feed.sent
     assert ack.acknowledged_at == ahead.onset
