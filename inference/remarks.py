@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from schemas.ecg_record import EcgRecord, bounded_remarks
+from schemas.ecg_record import MAX_REMARK_CHARACTERS, EcgRecord, bounded_remarks
 from schemas.errors import UnusableSignal
 from schemas.messages import QualityWarning
 
 from .stretch import Stretch
 from .waveform import MAX_DURATION_S
+
+MAX_SENTENCE_BYTES = 3 * MAX_REMARK_CHARACTERS
+"""The longest sentence whose characters take up to three bytes each: all of living scripts."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,13 @@ def remarks_on(record: EcgRecord, derived: tuple[str, ...], elsewhere: Elsewhere
         remarks.append(
             QualityWarning(code="derived_leads", detail=f"computed from I and II: {listed}", numbers={"leads": listed})
         )
-    own = [QualityWarning(code=remark.code, detail=remark.detail) for remark in bounded_remarks(record.remarks)]
+    own = [QualityWarning(code=one.code, detail=_sentence(one.detail)) for one in bounded_remarks(record.remarks)]
     return remarks + own
+
+
+def _sentence(text: str) -> str:
+    """Return a device's sentence as a report takes it: on one line, and short enough for 16 of them in a message."""
+    return _CONTROL.sub(" ", text).encode(errors="replace")[:MAX_SENTENCE_BYTES].decode(errors="ignore")
 
 
 def _gap_left_out(record: EcgRecord, elsewhere: Elsewhere) -> QualityWarning:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from inference.export import untrained_manifest
 from inference.readout import Readout
+from inference.remarks import remarks_on
 from inference.report import compose_alerts, compose_cmr_request, compose_rejection, compose_report, odds_ratio
 from inference.screener import Refused
-from schemas.ecg_record import LEADS, EcgRecord
+from schemas.ecg_record import LEADS, EcgRecord, Remark
 from schemas.errors import IdOfAnotherEcg
 from schemas.identity import alert_id, cine_seed, report_id, request_id
 from schemas.messages import (
@@ -21,11 +22,13 @@ from schemas.messages import (
     CmrRequest,
     ModelReference,
     Quality,
+    QualityWarning,
     Risk,
     RiskReport,
     decode_message,
     encode_message,
 )
+from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK, LARGEST
 
 READOUT = Readout(untrained_manifest("reference", n_crops=1))
 MODEL = ModelReference(name="cardiacnets-reference", version="0.1.0+0123456789ab", trained=False, weights="untrained")
@@ -198,3 +201,24 @@ def test_a_rejection_whose_record_id_is_not_enough_has_the_id_of_its_subject():
     first, again, third = (compose_rejection(Refused(RECORD, refusal), "t/0/1", NOW) for refusal in refusals)
     assert first.rejection_id == again.rejection_id != third.rejection_id
     assert {first.record_id, third.record_id} == {RECORD.record_id}
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "東", "😀", "\0", '"'])
+def test_the_answers_to_the_longest_names_and_remarks_are_within_the_bounds_of_who_reads_them(letter):
+    name, finding = 256 * letter, finding_of(9, 9, 9, 9, 9)
+    model = ModelReference(name=256 * "n", version=256 * "v", trained=True, weights=2000 * "w")
+    remarks = tuple(Remark(f"remark_{n}_{50 * 'x'}", name) for n in range(16))
+    long = msgspec.structs.replace(
+        RECORD, record_id=name, patient_id=name, device_id=name, site=name, remarks=remarks, paced=True
+    )
+    doubts = [QualityWarning(code=f"doubt_{n}", detail=100 * "d", numbers={"number": 1 / 3}) for n in range(10)]
+    quality = msgspec.structs.replace(QUALITY, warnings=(*doubts, *remarks_on(long, LEADS[2:6], None)))
+    report = compose_report(long, quality, finding, model, NOW)
+    refusal = Refused(long, IdOfAnotherEcg(f"record id {name} was used", record_id=name))
+    for topic, message in (
+        (ECG_RISK, report),
+        (ECG_ALERTS, compose_alerts(report)[0]),
+        (CMR_REQUESTS, compose_cmr_request(report, finding)),
+        (ECG_REJECTED, compose_rejection(refusal, 250 * "t" + "/0/1", NOW)),
+    ):
+        assert len(encode_message(message)) <= LARGEST[topic]
