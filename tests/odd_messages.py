@@ -1,6 +1,7 @@
 """Messages and cines of odd content, made of bytes; and what the dashboard promises of whatever it reads."""
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -41,6 +42,7 @@ QUALITY = Quality(
     derived_leads=("III",),
 )
 REQUEST = msgspec.structs.replace(sample_request(RECORD), created_at=NOW)
+PROVENANCE = sample_cine(REQUEST).provenance
 METRICS = DashboardMetrics()
 
 
@@ -132,7 +134,7 @@ def _show(state):
         assert json.loads(msgspec.json.encode(page))
         assert page.report is None or json.loads(encode_bundle(page.report))
         assert known_facts(state, name).record_id == name
-        foreign_to(state, name, sample_cine(REQUEST).provenance)
+        foreign_to(state, name, PROVENANCE)
 
 
 # --- cines
@@ -172,7 +174,7 @@ def odd_fields(content):
             name: json.dumps(tree[name]).encode("utf-8", "replace") for name in ("geometry", "provenance", "seconds")
         }
         pixels = min(max(1, abs(int(parts_product(tree["geometry"])))), 10**6)
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         parts, pixels = dict.fromkeys(("geometry", "provenance", "seconds"), text), 1
     frames = {
         7: text,
@@ -185,4 +187,4 @@ def odd_fields(content):
 
 def parts_product(geometry):
     """Return how many pixels a geometry claims."""
-    return geometry["frames"] * geometry["rows"] * geometry["columns"]
+    return math.prod(number for number in geometry.values() if isinstance(number, int))
