@@ -11,7 +11,7 @@ from inference.bundle import default_bundle, load_bundle
 from inference.screener import ReceivedEcg, Refused, Screener, Screening
 from schemas.codec import encode_ecg
 from schemas.ecg_message import EcgMessage
-from schemas.errors import EngineFailed, MalformedRecord, RegistryUnavailable, UnusableSignal
+from schemas.errors import EngineFailed, MalformedRecord, RegistryUnavailable, UnreadableRecord, UnusableSignal
 from schemas.writer_schema import BARE
 from training.simulation.ecg import generate_ecgs
 
@@ -87,6 +87,16 @@ def test_an_ecg_that_could_not_be_decoded_for_the_moment_is_decoded_by_the_next_
     assert (first.record, type(first.error)) == (None, RegistryUnavailable)
     (second,) = screener.run(screener.prepare_received([ecg]))
     assert second.record == ecgs[0]
+
+
+def test_what_the_consumer_could_not_read_is_refused_and_not_decoded(bundle, ecgs):
+    registry = Registry()
+    screener = Screener(bundle, ZeroEngine(bundle.manifest), registry)
+    unreadable = ReceivedEcg(EcgMessage(b""), refusal=UnreadableRecord("it is damaged"))
+    first, second = screener.run(screener.prepare_received([unreadable, received(ecgs[0])]))
+    assert (first.record, first.error.wire_code) == (None, "unreadable_record")
+    assert second.record == ecgs[0]
+    assert registry.asked == 1
 
 
 def test_an_answer_that_is_not_made_of_numbers_refuses_its_own_ecg_alone(bundle, ecgs):

@@ -12,6 +12,8 @@ from sample_cine import sample_cine, sample_request
 from inference.generator_manifest import EcgModel
 from schemas.errors import MalformedRecord
 from schemas.messages import encode_message
+from stream.broker.record_batches import Gap
+from stream.broker.unreadable_place import unreadable_place
 from stream.cines.lane import MAX_REQUEST_BYTES, CineLane, read_request
 from stream.cines.maker import CineBatcher, CineMaker
 from stream.cines.store import CineStore, RedisFull, RedisUnavailable, cine_key
@@ -264,6 +266,15 @@ async def test_garbled_values_are_passed_over_and_answered_where_their_ids_can_b
     assert len(failed) == 7  # those that carry ids and are not too large to look
     assert bench.acked == [(0, n) for n in range(len(mixed))]
     assert bench.counted.count("malformed_request") == len(GARBLED)
+
+
+async def test_a_place_that_cannot_be_read_is_counted_by_its_code_and_acknowledged_in_its_turn(store):
+    places = [unreadable_place(Gap(2, 2, "it is damaged"), is_oversized=bomb) for bomb in (False, True)]
+    bench = Bench(store=store)
+    results = await bench.run([*values("r-0"), *places, *values("r-3")], partitions=1)
+    assert [result.record_id for result in results] == ["r-0", "r-3"]
+    assert bench.counted == ["generated", "unreadable_record", "oversized_batch", "generated"]
+    assert bench.acked == [(0, n) for n in range(4)]
 
 
 @pytest.mark.parametrize(

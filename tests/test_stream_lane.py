@@ -10,6 +10,8 @@ from waiting import eventually
 from engines.batcher import Batcher, Lane
 from inference.screener import Refused
 from schemas.errors import EngineFailed, MalformedRecord, RegistryUnavailable
+from stream.broker.record_batches import Gap
+from stream.broker.unreadable_place import unreadable_place
 from stream.runtime.event import Tries
 from stream.screening.lane import ScreeningLane
 
@@ -106,6 +108,25 @@ async def test_a_refusal_is_an_answer_and_the_neighbours_go_on():
     broker, _ = await run_lane(5, run)
     assert isinstance(broker.answers[2].error, MalformedRecord)
     assert broker.acked == [0, 1, 2, 3, 4]
+
+
+async def test_a_place_that_cannot_be_read_comes_to_the_screener_with_its_refusal_and_the_neighbours_without_one():
+    place = unreadable_place(Gap(1, 1, "it is damaged"), is_oversized=False)
+
+    async def three(acked):
+        for offset in range(3):
+            event = FakeEvent(offset, acked)
+            event.value = place if offset == 1 else event.value
+            yield event
+
+    broker = Broker()
+    async with Batcher(
+        prepare=lambda ecgs: [str(ecg.refusal) for ecg in ecgs], run=list, max_batch=4, max_queue=8, drain_s=1.0
+    ) as batcher:
+        lane = ScreeningLane(batcher, Lane.REALTIME, broker, tries=TRIES, in_flight=8, failures_in_a_row=4)
+        await lane.run(three(broker.acked))
+    assert broker.answers == {0: "None", 1: str(place.error), 2: "None"}
+    assert broker.acked == [0, 1, 2]
 
 
 async def test_an_engine_that_fails_now_and_then_is_tried_again():

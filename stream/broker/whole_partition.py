@@ -62,6 +62,10 @@ class WholePartition(PartitionRecords):  # type: ignore[misc]  # aiokafka is unt
     _records: FetchedContent
     next_fetch_offset: int
 
+    def __iter__(self) -> Iterator[Any]:
+        """Return what yields the messages, without aiokafka's detour by `__next__` for each."""
+        return self._records_iterator  # type: ignore[no-any-return]
+
     def _unpack_records(self) -> Iterator[Any]:
         content = self._records.content
         if self._isolation_level != READ_UNCOMMITTED:  # nothing of ours asks for this
