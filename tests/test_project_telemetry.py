@@ -79,9 +79,9 @@ def test_screening_asks_nobody(engine, ecgs, tmp_path):
     assert (lines, left - OURS) == ([], set())
 
 
-def test_checking_every_engine_drawing_cines_and_making_resources_ask_nobody(ecgs, tmp_path):
+def test_checking_every_engine_drawing_a_film_and_screening_an_archive_ask_nobody(ecgs, tmp_path):
     (one, *_) = sorted(ecgs.rglob("*.hea"))
-    commands = [("--help",), ("compile",), ("screen", one, "--cine", "heart.mp4")]
+    commands = [("compile",), ("screen", one, "--cine", "heart.mp4"), ("backfill", ecgs, "--out", "tables")]
     for command in commands:
         lines, left = run_watched([*CARDIACNETS, *command], tmp_path)
         assert (lines, left - OURS) == ([], set()), command
