@@ -6,11 +6,14 @@ bundle has more heads. Heads that no checkpoint has answer a constant, and the m
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
@@ -18,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.protocol import wrapped_errors
+from engines.regular_file import open_regular
 from schemas.errors import CorruptBundle, EngineUnavailable, InvalidSettings
 from schemas.messages import DISEASES, Disease
 
+from .bounded_child import BoundedChild, ChildFailed, Limits, Reason
 from .bundle import Bundle
 from .export import package_network
 from .manifest import MODEL_RELEASE, DiseaseHead, Finite, InputSpec, Manifest, PhenotypeHead, Positive
@@ -42,6 +47,16 @@ MAX_CHECKPOINT_BYTES = 4 * 2**30
 MAX_PICKLE_BYTES = 16 * 2**20
 """The bound on everything that is not a tensor: names, shapes, the run's configuration."""
 MAX_SCALER_BYTES = 2**20
+MAX_SHOWN, MAX_SHOWN_NAME = 200, 200
+"""An error lists so many unknown names, and so many characters of each."""
+LIMITS = Limits(memory=24 * 2**30, processor_s=30, wall_s=600.0, written=MAX_CHECKPOINT_BYTES)
+"""The paper's network takes 2 GB and 5 s, most of them torch's own."""
+REASONS: dict[Reason, str] = {
+    "memory": f"reading it takes more than {LIMITS.memory >> 30} GiB",
+    "time": f"reading it takes longer than {LIMITS.processor_s} s",
+    "died": "reading it ended the process that read it",
+    "broken": "reading it broke the reader",
+}
 
 ENCODER_TENSORS: Names = {"pos_embedding": "positions", "sep_embedding": "separator"}
 ENCODER_LAYERS: Names = {f"to_patch_embedding.{i}": f"patch_embedding.{i}" for i in (1, 2, 3)} | {"norm": "norm"}
@@ -80,7 +95,7 @@ class Checkpoint:
     """One released checkpoint whose names and shapes were verified.
 
     Attributes:
-        path: the file. The tensors are views of it.
+        path: the file.
         head: what the head answers.
         tensors: the encoder and the head under our names. A disease head has one row.
     """
@@ -127,8 +142,13 @@ def import_bundle(
     return package_network(folder, network, released_manifest(imported, paths, scales, preset), probe_crops)
 
 
-def open_checkpoint(path: Path, preset: Preset = PAPER) -> Checkpoint:
-    """Return a released checkpoint. Code in it is never run.
+def open_checkpoint(path: Path, preset: Preset = PAPER, child: BoundedChild | None = None) -> Checkpoint:
+    """Return a released checkpoint. Code in it is never run, and a child process reads it.
+
+    Args:
+        path: of the file.
+        preset: whose tensors it must have.
+        child: that reads it; None: the one of this process.
 
     Raises:
         CorruptBundle: it is not such a checkpoint, or its tensors are not the preset's. The error names every key that
@@ -136,13 +156,76 @@ def open_checkpoint(path: Path, preset: Preset = PAPER) -> Checkpoint:
         InvalidSettings: there is no such file.
         EngineUnavailable: torch is not installed.
     """
-    state = _read_state(path)
+    from safetensors import SafetensorError
+
+    _require_file(path, MAX_CHECKPOINT_BYTES)
+    with wrapped_errors(EngineUnavailable, "this needs torch (pip install 'cardiacnets[train]')"):
+        import torch  # noqa: F401 -- a process without it shall say so
+        from safetensors.torch import load_file
+    with TemporaryDirectory() as folder:
+        tensors = Path(folder, "tensors")
+        asked = _Question(os.fsencode(Path.cwd()), os.fsencode(path), preset, MAX_PICKLE_BYTES, os.fsencode(tensors))
+        answer = _asked(asked, path, child or checkpoint_child())
+        if answer.head is None:
+            raise CorruptBundle(answer.refusal)
+        try:
+            return Checkpoint(path, answer.head, load_file(tensors))
+        except (SafetensorError, OSError) as error:
+            raise CorruptBundle(f"{path} could not be read: {error}") from error
+
+
+class _Question(msgspec.Struct):
+    """What the child is asked: to read `path`, and to write its tensors to `target`."""
+
+    folder: bytes
+    path: bytes
+    preset: Preset
+    max_pickle_bytes: int
+    target: bytes
+
+
+class _Answer(msgspec.Struct):
+    head: Head | None = None
+    refusal: str = ""
+
+
+@cache
+def checkpoint_child() -> BoundedChild:
+    """Return the child of this process that reads checkpoints. It is started when it is first asked."""
+    return BoundedChild(LIMITS)
+
+
+def _asked(question: _Question, path: Path, child: BoundedChild) -> _Answer:
+    try:
+        answer = child.ask(f"{__name__}:answer_checkpoint", msgspec.msgpack.encode(question))
+    except ChildFailed as failure:
+        sentence = f"{path} is not a released checkpoint: {REASONS[failure.reason]}; no code in it was run"
+        raise CorruptBundle(sentence) from failure
+    return msgspec.msgpack.decode(answer, type=_Answer)
+
+
+def answer_checkpoint(question: bytes) -> bytes:
+    """Read a checkpoint, in the child: write its tensors under our names, or say why it is refused."""
+    from safetensors.torch import save_file
+
+    asked = msgspec.msgpack.decode(question, type=_Question)
+    os.chdir(asked.folder)
+    try:
+        head, tensors = _read_checkpoint(Path(os.fsdecode(asked.path)), asked.preset, asked.max_pickle_bytes)
+    except CorruptBundle as refusal:
+        return msgspec.msgpack.encode(_Answer(refusal=str(refusal)))
+    save_file(tensors, os.fsdecode(asked.target))
+    return msgspec.msgpack.encode(_Answer(head=head))
+
+
+def _read_checkpoint(path: Path, preset: Preset, max_pickle_bytes: int) -> tuple[Head, dict[str, Tensor]]:
+    state = _read_state(path, max_pickle_bytes)
     head = _head_of(state)
     names = published_names(head, preset)
     problems = list(_problems(state, _shapes(names, preset)))
     if problems:
         raise CorruptBundle(f"{path} does not have the layout of the released weights: {'; '.join(problems)}")
-    return Checkpoint(path, head, {ours: state[name].detach().float() for name, ours in names.items()})
+    return head, {ours: state[name].detach().float().contiguous().clone() for name, ours in names.items()}
 
 
 def published_names(head: Head, preset: Preset) -> Names:
@@ -254,17 +337,18 @@ def read_scales(path: Path) -> dict[str, Scale]:
     return scales
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def _read_state(path: Path, max_pickle_bytes: int) -> dict[str, Tensor]:
     """Return the file's state dict. Its keys and values are not checked yet, but none of them is code."""
-    _require_file(path, MAX_CHECKPOINT_BYTES)
-    with wrapped_errors(EngineUnavailable, "this needs torch (pip install 'cardiacnets[train]')"):
-        import torch
-    _require_plain_archive(path)
+    import torch
+
+    _require_plain_archive(path, max_pickle_bytes)
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript archives, which are refused here
             content = None if foreign else torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except MemoryError:
+        raise
     except Exception as error:
         raise CorruptBundle(f"{path} is not a checkpoint of tensors and plain values; no code in it was run") from error
     if foreign:
@@ -285,10 +369,10 @@ def _require_file(path: Path, max_bytes: int) -> None:
         raise InvalidSettings(f"{path} has {size} bytes, and at most {max_bytes} are read")
 
 
-def _require_plain_archive(path: Path) -> None:
+def _require_plain_archive(path: Path, max_pickle_bytes: int) -> None:
     """Refuse files that torch cannot map into memory or that would unpack to more than their size."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise CorruptBundle(
@@ -296,8 +380,8 @@ def _require_plain_archive(path: Path) -> None:
         ) from error
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise CorruptBundle(f"{path} is compressed, which torch.save never does: it is not read")
-    if any(entry.file_size > MAX_PICKLE_BYTES for entry in entries if entry.filename.endswith(".pkl")):
-        raise CorruptBundle(f"{path} holds more than {MAX_PICKLE_BYTES} bytes beside its tensors: it is not read")
+    if any(entry.file_size > max_pickle_bytes for entry in entries if entry.filename.endswith(".pkl")):
+        raise CorruptBundle(f"{path} holds more than {max_pickle_bytes} bytes beside its tensors: it is not read")
 
 
 def _head_of(state: Mapping[str, Tensor]) -> Head:
@@ -338,7 +422,9 @@ def _problems(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
 
 def _name_problems(found: Collection[object], expected: Collection[str]) -> Iterator[str]:
     if unknown := [str(name) for name in found if name not in expected]:
-        yield f"unknown: {', '.join(unknown)}"
+        yield f"unknown: {', '.join(name[:MAX_SHOWN_NAME] for name in unknown[:MAX_SHOWN])}" + (
+            f" and {len(unknown) - MAX_SHOWN} more" if len(unknown) > MAX_SHOWN else ""
+        )
     if missing := [name for name in expected if name not in found]:
         yield f"missing: {', '.join(missing)}"
 

@@ -17,6 +17,8 @@ import typer
 
 from engines.no_telemetry import forbid_telemetry
 from schemas.errors import CardiacNetsError, InvalidSettings
+from stream.plain_text import print_plain, shown_in_line
+from stream.private_files import keep_private
 
 from .commands import (
     backfill,
@@ -40,6 +42,8 @@ from .commands import (
 
 FAILED, MISUSED = 1, 2
 INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+WRITE_MODELS = frozenset({"bundle", "compile", "train"})
+"""Some commands of `train` write none. They say so themselves."""
 OF_THE_PATH = {
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR,
     errno.EPERM, errno.EROFS,
@@ -53,6 +57,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+@app.callback()
+def begin(context: typer.Context) -> None:
+    """Begin a command."""
+    keep_private(context, but=WRITE_MODELS)
+
+
 app.command("screen")(screen.screen_command)
 app.command("worker")(worker.worker_command)
 app.command("cmr-worker")(cmr_worker.cmr_worker_command)
@@ -123,7 +135,7 @@ def _end(*_: object) -> NoReturn:
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
-    print(f"cardiacnets: {sentence}", file=sys.stderr)
+    print_plain(shown_in_line(f"cardiacnets: {sentence}"), to_stderr=True)
     raise SystemExit(code)
 
 

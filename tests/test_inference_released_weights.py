@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import os
 import pickle
+import struct
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from typer.testing import CliRunner
 
 from engines.torch_engine import TorchEngine
 from inference import released_weights
+from inference.bounded_child import BoundedChild, Limits
 from inference.bundle import load_bundle
 from inference.export import OUTPUTS, restore_network
 from inference.models.network import EcgNetwork
@@ -25,6 +29,7 @@ from inference.models.presets import PAPER, REFERENCE
 from inference.phenotypes import MEASUREMENTS
 from inference.readout import Readout
 from inference.released_weights import (
+    LIMITS,
     import_bundle,
     join_checkpoints,
     name_heads,
@@ -342,6 +347,39 @@ def test_code_in_a_file_is_refused_and_not_run(network, tmp_path, where):
     if where == "plain pickle":
         pickle.loads(path.read_bytes())  # the test can fail: the code does run where it is let
         assert mark.exists()
+
+
+def pickled_text(text):
+    return b"X" + struct.pack("<I", len(text)) + text
+
+
+def test_a_key_that_takes_for_ever_to_hash_hangs_nobody(tmp_path):
+    """Tuples that share their parts: small to write, 2^40 steps to hash, in C."""
+    begin, end = b"(K\x01K\x02tq\x03", b"t" + pickled_text(b"model") + b"}q\x02h\x2bK\x00su."
+    tuples = begin + b"".join(bytes([0x68, 3 + n, 0x68, 3 + n, 0x86, 0x71, 4 + n]) for n in range(40))
+    with zipfile.ZipFile(tmp_path / "c.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}q\x00(" + pickled_text(b"x") + b"(" + tuples + end)
+        archive.writestr("archive/version", "3\n")
+        archive.writestr("archive/byteorder", "little")
+
+    limits = Limits(memory=LIMITS.memory, processor_s=8, wall_s=300.0, written=0)
+    with closing(BoundedChild(limits)) as child, pytest.raises(CorruptBundle, match="takes longer than"):
+        open_checkpoint(tmp_path / "c.pth", TINY, child)
+
+
+def test_names_without_end_are_not_all_listed(tmp_path):
+    state = {f"{n}{'k' * 10_000}": torch.zeros(1) for n in range(1000)}
+
+    with pytest.raises(CorruptBundle, match="and 800 more") as refusal:
+        open_checkpoint(write_checkpoint(tmp_path / "c.pth", state), TINY)
+    assert len(str(refusal.value)) < 100_000
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / "c.pth")
+
+    with pytest.raises(InvalidSettings, match="no file"):
+        open_checkpoint(tmp_path / "c.pth", TINY)
 
 
 def test_files_that_are_no_checkpoint_are_refused(network, tmp_path):

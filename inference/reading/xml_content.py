@@ -18,6 +18,8 @@ from schemas.errors import UnreadableFile
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+MAX_XML_BYTES = 16 * 2**20
+"""The largest export of an ECG at rest has 2 MiB; a parser makes many times as much of it."""
 MAX_ELEMENTS = 400_000
 MAX_ATTRIBUTES = 1_000_000
 MAX_DEPTH = 100
@@ -63,6 +65,8 @@ def parse_xml(content: bytes, path: Path, taken_for: str) -> Element:
         UnreadableFile: the content is not XML, is too large, or declares entities, which could be an attack.
     """
     begun = f"{path} was taken for {taken_for}"
+    if len(content) > MAX_XML_BYTES:
+        raise UnreadableFile(f"{begun}, but has more than {MAX_XML_BYTES >> 20} MiB: not a 12-lead ECG at rest")
     if content.count(b"<") > 2 * MAX_ELEMENTS or content.count(b"=") > MAX_ATTRIBUTES:
         most = f"{MAX_ELEMENTS:,} elements, or than {MAX_ATTRIBUTES:,} attributes"
         raise UnreadableFile(f"{begun}, but has more than {most}: not a 12-lead ECG at rest")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stream.plain_text import print_plain
+
 from .optional_packages import need_modules
 from .options import MAX_SEED, PresetName
 
@@ -23,4 +25,4 @@ def create_bundle_command(
     from training.simulation.probe import probe_crops
 
     folder = create_bundle(out, preset=preset, seed=seed, probe_crops=probe_crops(), n_crops=crops)
-    print(f"wrote the untrained {preset} bundle to {folder}")
+    print_plain(f"wrote the untrained {preset} bundle to {folder}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stream.plain_text import print_plain
+
 from .optional_packages import need_modules
 
 
@@ -38,4 +40,4 @@ def import_bundle_command(
 
     scales = None if phenotype_scaler is None else read_scales(phenotype_scaler)
     bundle = import_bundle(out, checkpoints, probe_crops=probe_crops(), diseases=disease or (), scales=scales)
-    print(f"wrote the bundle to {bundle.folder}: {bundle.reference.weights}", bundle.manifest.notes, sep="\n")
+    print_plain(f"wrote the bundle to {bundle.folder}: {bundle.reference.weights}", bundle.manifest.notes)

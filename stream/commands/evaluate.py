@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.errors import InvalidSettings
+from stream.plain_text import print_plain
 
 from .optional_packages import need_modules
 from .options import MAX_SEED, BundleFolder, Json, settings_with
@@ -146,4 +147,4 @@ def _write(found: Evaluation, real: RealEcgFigures | None, report: Path | None, 
         return
     print_tables(found, real)
     if report is not None:
-        print(f"wrote the report to {report}")
+        print_plain(f"wrote the report to {report}")

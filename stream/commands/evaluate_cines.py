@@ -6,13 +6,13 @@ import math
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from engines.whole_file import write_whole
 from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
 from schemas.messages import NOTICE
+from stream.plain_console import PlainConsole
 from stream.settings import Settings
 from training.evaluation.bootstrap import Estimate
 from training.evaluation.cines.baselines import READABLE
@@ -53,7 +53,7 @@ def _write_report(folder: Path, found: CineEvaluation, encoded: bytes) -> None:
 
 
 def _print_tables(found: CineEvaluation) -> None:
-    console = Console()
+    console = PlainConsole()
     model, evaluated = found.generator, found.patients["evaluated"]
     console.print(f"{model.name} {model.version} ({model.weights}) on {evaluated} simulated patients")
     console.print(_pictures_table(found), _consistency_table(found), sep="\n\n")

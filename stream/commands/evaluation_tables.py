@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from schemas.messages import NOTICE
+from stream.plain_console import PlainConsole
 from training.evaluation.baselines import READABLE, MissingBaseline
 from training.evaluation.bootstrap import Estimate
 from training.evaluation.evaluation import Evaluation
@@ -19,7 +19,7 @@ SHOWN_PHENOTYPES = ("LVEDV", "LVEF", "LVM", "RVEF", "LA_max_volume")
 
 def print_tables(found: Evaluation, real: RealEcgFigures | None) -> None:
     """Print the tables, and what must be known about the weights and the patients."""
-    console = Console()
+    console = PlainConsole()
     model, cohort = found.model, found.cohort
     console.print(
         f"{model.name} {model.version} ({model.weights}) on {cohort['evaluated']} records, {cohort['source']}"

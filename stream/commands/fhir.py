@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from schemas.errors import InvalidSettings, MalformedRecord
+from stream.plain_text import print_plain
 
 if TYPE_CHECKING:
     from schemas.messages import RiskReport
@@ -64,7 +65,7 @@ def _report(place: str, line: bytes) -> RiskReport | None:
         answer = msgspec.json.decode(line, type=_Line)
         if answer.status == "rejected":
             source, detail = shown_id(answer.source or "an ECG"), shown_id(answer.detail or "no reason is given")
-            print(f"{place}: {source} was rejected and has no report: {detail}", file=sys.stderr)
+            print_plain(f"{place}: {source} was rejected and has no report: {detail}", to_stderr=True)
             return None
         return decode_message(RiskReport, bytes(answer.report) or line)
     except (msgspec.DecodeError, UnicodeError, MalformedRecord) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import InvalidSettings
+from stream.plain_text import print_plain, shown_in_line
 
 if TYPE_CHECKING:
     from inference.file_account import FileAccount
@@ -63,7 +63,7 @@ def zone_named(name: str | None) -> tzinfo | None:
 def print_totals(account: FileAccount) -> None:
     """Print to standard error how many files were not simply taken, by code."""
     for line in account.counts().in_words():
-        print(line, file=sys.stderr)
+        print_plain(line, to_stderr=True)
 
 
 def print_first_notes(account: FileAccount, errors: Path | None) -> None:
@@ -71,8 +71,8 @@ def print_first_notes(account: FileAccount, errors: Path | None) -> None:
     counts = account.counts()
     for note in account.first_notes:
         is_named = note.detail.startswith(note.path)
-        print(note.detail if is_named else f"{note.path}: {note.detail}", file=sys.stderr)
+        print_plain(shown_in_line(note.detail if is_named else f"{note.path}: {note.detail}"), to_stderr=True)
     others = sum((*counts.refused.values(), *counts.taken_with_a_note.values())) - len(account.first_notes)
     if others:
         where = f"all of them are in {errors}" if errors else "name a file with --errors to see all of them"
-        print(f"and {others} more: {where}", file=sys.stderr)
+        print_plain(f"and {others} more: {where}", to_stderr=True)

@@ -19,9 +19,9 @@ def print_json(value: object) -> None:
 
 def say(text: str) -> None:
     """Print a sentence for a person on standard error, which keeps standard output free for what is asked for."""
-    from rich.console import Console
+    from stream.plain_console import PlainConsole
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+    PlainConsole(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
 
 
 def new_table(first: str, *others: str) -> Table:

@@ -17,12 +17,13 @@ class ShowProgress(Protocol):
 @contextmanager
 def progress_bar() -> Iterator[ShowProgress]:
     """Show the bars while the block runs. A step gets its bar when it is first named."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    from stream.plain_console import PlainConsole
 
     columns = (TextColumn("{task.description:>18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     steps: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=PlainConsole(stderr=True)) as bars:
 
         def show(step: str, done: int, total: int | None = None) -> None:
             if step not in steps:

@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from schemas.errors import DeploymentError, InvalidSettings
+from stream.plain_text import print_plain
 
 from .file_options import Errors, TimeZone, print_first_notes, print_totals, zone_named
 from .options import Broker, Json, LaneName, settings_with
@@ -144,7 +145,7 @@ def _print(sent: Sent, account: FileAccount, errors: Path | None, *, as_json: bo
         print_json(msgspec.structs.asdict(sent) | msgspec.structs.asdict(counts) | notes)
     else:
         refused, passed_over = sum(counts.refused.values()), sum(counts.passed_over.values())
-        print(f"published {sent.published}, refused {refused}, passed over {passed_over}")
+        print_plain(f"published {sent.published}, refused {refused}, passed over {passed_over}")
     print_totals(account)
     print_first_notes(account, errors)
     if not sent.found:

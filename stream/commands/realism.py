@@ -58,10 +58,11 @@ def realism_command(
 
 
 def _print(answer: Compared) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console, realism = Console(), answer.realism
+    from stream.plain_console import PlainConsole
+
+    console, realism = PlainConsole(), answer.realism
     table = Table(box=None, padding=(0, 2))
     for heading in ("comparison", "agree", "largest differences (SD)"):
         table.add_column(heading, overflow="fold")

@@ -88,18 +88,18 @@ class Answers:
 
 
 def _print_table(screener: Screener, answers: Iterable[FileAnswer]) -> None:
-    from rich.console import Console
+    from stream.plain_console import PlainConsole
 
-    Console().print(_table(answers), _footnote(screener), sep="\n")
+    PlainConsole().print(_table(answers), _footnote(screener), sep="\n")
 
 
 def _print_notice(cine: Path, *, to_stderr: bool) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     from schemas.messages import SYNTHETIC_NOTICE
+    from stream.plain_console import PlainConsole
 
-    Console(stderr=to_stderr).print(Text(f"{cine}: {SYNTHETIC_NOTICE}"), soft_wrap=True)
+    PlainConsole(stderr=to_stderr).print(Text(f"{cine}: {SYNTHETIC_NOTICE}"), soft_wrap=True)
 
 
 def _table(answers: Iterable[FileAnswer]) -> Table:

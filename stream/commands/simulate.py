@@ -94,9 +94,9 @@ def _describe(cohort: Cohort, out: Path, seed: int) -> Simulated:
 
 
 def _print(answer: Simulated) -> None:
-    from rich.console import Console
+    from stream.plain_console import PlainConsole
 
-    console = Console()
+    console = PlainConsole()
     console.print(f"wrote {answer.patients} simulated patients of seed {answer.seed} to {answer.out}")
     if answer.prevalence is None or answer.fold_patients is None:
         return

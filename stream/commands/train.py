@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream.private_files import keep_private
 from training.stages.settings import (
     Align,
     Finetune,
@@ -27,6 +28,9 @@ from .train_swaps import swap_detector_command
 if TYPE_CHECKING:
     from training.cohort.layout import Cohort
 
+WRITE_MODELS = frozenset({"bundle", "package-generator", "reference", "swap-detector"})
+"""These learn from simulated patients, or write what was learned."""
+
 train_app = typer.Typer(
     help="Learn from a cohort; needs torch (pip install 'cardiacnets\\[train]').", no_args_is_help=True
 )
@@ -36,6 +40,7 @@ train_app = typer.Typer(
 @hardware_command
 def train(context: typer.Context, hardware: Hardware) -> None:
     """Learn from a cohort, on the hardware that these options name."""
+    keep_private(context, but=WRITE_MODELS)
     context.obj = hardware
 
 

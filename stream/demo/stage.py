@@ -30,6 +30,7 @@ from stream.broker.clients import ensure_topics, new_consumer
 from stream.broker.ecg_publisher import EcgPublisher
 from stream.broker.rate_limit import Pace
 from stream.broker.unreadable_place import refusal_of
+from stream.plain_text import print_plain
 from stream.settings import Settings, as_environment
 from training.simulation.ecg import generate_ecgs
 
@@ -147,9 +148,9 @@ def _readable(ecgs: Path) -> Iterator[EcgRecord]:
         else:
             account.tell(refusal_note(path, outcome))
             if len(account.first_notes) < FIRST_NOTES:
-                print(f"skipped {printable(path)}: {outcome}", file=sys.stderr)
+                print_plain(f"skipped {printable(path)}: {outcome}", to_stderr=True)
     for line in account.counts().in_words():
-        print(line, file=sys.stderr)
+        print_plain(line, to_stderr=True)
 
 
 async def run_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engines.regular_file import open_regular
 from inference.leads import standard_name
+from inference.reading.xml_content import MAX_ELEMENTS
 from schemas.ecg_record import MAX_STEP, EcgRecord
 from schemas.errors import UnreadableFile
 
@@ -52,9 +55,13 @@ def read_cardiosoft(path: Path) -> CardiosoftEcg:
     from defusedxml import DefusedXmlException, ElementTree
 
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        with open_regular(path) as file:
+            content = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1)
+        if len(content) > MAX_FILE_BYTES:
             raise UnreadableFile(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB, and so not an ECG at rest")
-        root: Element = ElementTree.parse(path, forbid_dtd=True).getroot()
+        if content.count(b"<") > 2 * MAX_ELEMENTS:
+            raise UnreadableFile(f"{path} has more than {MAX_ELEMENTS:,} elements, and so is not an ECG at rest")
+        root: Element = ElementTree.fromstring(content, forbid_dtd=True)
         return CardiosoftEcg(
             record=_record(root, path.stem),
             measurements=_measurements(root),

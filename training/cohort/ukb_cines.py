@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 import zlib
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from engines.regular_file import open_regular
+from inference.reading.in_child import ask
 from schemas.errors import UnreadableFile
 
 from .layout import CINE_SHAPE
@@ -24,25 +28,58 @@ FOUR_CHAMBER = "lax_4ch"
 """Part of the series' description; 'CINE_segmented_LAX_4Ch' in full."""
 MAX_MEMBERS = 4000
 MAX_MEMBER_BYTES = 8 * 2**20
+MAX_UNFOLDED_BYTES = 512 * 2**20
+"""Three long-axis cines of 50 frames unfold to about 30 MiB."""
+SHOWN_SERIES = 20
 DARKEST_PERCENT, BRIGHTEST_PERCENT = 1.0, 99.5
 
 
 def read_four_chamber(path: Path) -> NDArray[np.uint8]:
     """Return the four-chamber cine (50, 96, 96): the middle square of the image, resized; grey levels stretched.
 
+    A library of others parses the scan, in the bounded child that reads ECGs as well.
+
     Raises:
         UnreadableFile: the zip is not there, is too large, or has no four-chamber series of 50 frames.
     """
+    question = msgspec.msgpack.encode(_Question(os.fsencode(Path.cwd()), os.fsencode(path)))
+    answer = msgspec.msgpack.decode(ask(f"{__name__}:answer_cine", question, path), type=_Answer)
+    if answer.refusal:
+        raise UnreadableFile(answer.refusal)
+    return np.frombuffer(answer.cine, np.uint8).reshape(CINE_SHAPE)
+
+
+class _Question(msgspec.Struct):
+    folder: bytes
+    path: bytes
+
+
+class _Answer(msgspec.Struct):
+    cine: bytes = b""
+    refusal: str = ""
+
+
+def answer_cine(question: bytes) -> bytes:
+    """Return the cine of a zip, or why it has none, in the child."""
+    asked = msgspec.msgpack.decode(question, type=_Question)
+    os.chdir(asked.folder)
+    try:
+        return msgspec.msgpack.encode(_Answer(cine=_read(Path(os.fsdecode(asked.path))).tobytes()))
+    except UnreadableFile as refusal:
+        return msgspec.msgpack.encode(_Answer(refusal=refusal.detail))
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
     from pydicom.errors import InvalidDicomError
 
     try:
-        series = _four_chamber_series(path)
-        frames = np.stack([slice_.pixel_array for slice_ in series]).astype(np.float32)
+        frames = np.stack([slice_.pixel_array for slice_ in _four_chamber_series(path)]).astype(np.float32)
         return fit_cine(frames)
     except UnreadableFile:
         raise
     except (
         OSError,
+        EOFError,
         zipfile.BadZipFile,
         zlib.error,
         InvalidDicomError,
@@ -71,29 +108,49 @@ def fit_cine(frames: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(levels.round().clip(0, 255), np.uint8)
 
 
+class _Slice(NamedTuple):
+    """Where a slice of a four-chamber series is in the zip, and in its series."""
+
+    member: zipfile.ZipInfo
+    series: int
+    instance: int
+
+
 def _four_chamber_series(path: Path) -> list[Dataset]:
-    """Return the slices of the last complete four-chamber series, in order of time: an earlier one was repeated."""
-    by_series: dict[int, list[Dataset]] = defaultdict(list)
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if len(members) > MAX_MEMBERS or any(member.file_size > MAX_MEMBER_BYTES for member in members):
-            raise UnreadableFile(f"{path} is larger than a scan")
-        for member in members:
-            if member.filename.lower().endswith(".dcm"):
-                slice_ = _slice_of_four_chambers(archive.read(member))
-                if slice_ is not None:
-                    by_series[int(slice_.SeriesNumber)].append(slice_)
-    complete = [number for number, slices in by_series.items() if len(slices) == CINE_SHAPE[0]]
-    if not complete:
-        counts = [len(slices) for slices in by_series.values()]
-        raise UnreadableFile(f"{path} has no four-chamber series of {CINE_SHAPE[0]} frames; found {counts}")
-    return sorted(by_series[max(complete)], key=lambda slice_: int(slice_.InstanceNumber))
+    """Return the slices of the last complete four-chamber series, in order of time: an earlier one was repeated.
 
-
-def _slice_of_four_chambers(content: bytes) -> Dataset | None:
+    All members are looked at, one at a time. Those of the wanted series alone are kept.
+    """
     from pydicom import dcmread
 
-    described = dcmread(io.BytesIO(content), specific_tags=["SeriesDescription"], stop_before_pixels=True)
+    by_series: dict[int, list[_Slice]] = defaultdict(list)
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        members = [member for member in _within_bounds(archive, path) if member.filename.lower().endswith(".dcm")]
+        for member in members:
+            if slice_ := _slice_of_four_chambers(member, archive.read(member)):
+                by_series[slice_.series].append(slice_)
+        complete = [number for number, slices in by_series.items() if len(slices) == CINE_SHAPE[0]]
+        if not complete:
+            counts = [len(slices) for slices in by_series.values()][:SHOWN_SERIES]
+            raise UnreadableFile(f"{path} has no four-chamber series of {CINE_SHAPE[0]} frames; found {counts}")
+        wanted = sorted(by_series[max(complete)], key=lambda slice_: slice_.instance)
+        return [dcmread(io.BytesIO(archive.read(slice_.member))) for slice_ in wanted]
+
+
+def _within_bounds(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
+    members = archive.infolist()
+    sizes = [member.file_size for member in members]
+    if len(members) > MAX_MEMBERS or max(sizes, default=0) > MAX_MEMBER_BYTES or sum(sizes) > MAX_UNFOLDED_BYTES:
+        most = f"{MAX_MEMBERS} files, {MAX_MEMBER_BYTES >> 20} MiB a file, {MAX_UNFOLDED_BYTES >> 20} MiB in all"
+        raise UnreadableFile(f"{path} unfolds to more than a scan: more than {most}")
+    return members
+
+
+def _slice_of_four_chambers(member: zipfile.ZipInfo, content: bytes) -> _Slice | None:
+    from pydicom import dcmread
+
+    wanted = ["SeriesDescription", "SeriesNumber", "InstanceNumber"]
+    described = dcmread(io.BytesIO(content), specific_tags=wanted, stop_before_pixels=True)
     if FOUR_CHAMBER not in str(described.get("SeriesDescription", "")).lower():
         return None
-    return dcmread(io.BytesIO(content))
+    return _Slice(member, int(described.SeriesNumber), int(described.InstanceNumber))
