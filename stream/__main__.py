@@ -11,8 +11,6 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
-from stream.plain_text import print_plain
-
 FAILED = 1
 EXTRAS = {"train": "train", "evaluate": "train", "bundle": "train", "demo": "demo"}
 """The extra of each command for which `serve` is not enough."""
@@ -28,7 +26,7 @@ def main() -> None:
         extra = _missing_extra(sys.argv[1:2])
         if extra is None:
             raise
-        print_plain(f"cardiacnets: {error.name} is not installed: pip install 'cardiacnets[{extra}]'", to_stderr=True)
+        print(f"cardiacnets: {error.name} is not installed: pip install 'cardiacnets[{extra}]'", file=sys.stderr)
         raise SystemExit(FAILED) from error
 
 

@@ -39,7 +39,7 @@ from inference.reading.assemble import assemble
 from inference.reading.content import HEAD_BYTES
 from inference.reading.formats import format_of
 from inference.reading.read_ecg import read_ecg
-from inference.reading.xml_content import MAX_ATTRIBUTES, parse_xml
+from inference.reading.xml_content import MAX_ATTRIBUTES, MAX_XML_BYTES, parse_xml
 from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, MISSING_SAMPLE
 from schemas.errors import UnreadableFile
@@ -664,3 +664,11 @@ def take(known, content):
     record = assemble(known.read(content, ECGS / "x.xml"), ECGS / "x.xml")
     json.dumps(msgspec.to_builtins(record))
     take_in([record], 1)
+
+
+@pytest.mark.parametrize("root", ["RestingECG", "AnnotatedECG", "restingecgdata"])
+def test_xml_of_tens_of_megabytes_is_refused_before_it_is_parsed(read, root):
+    content = f"<{root}><a>{'1 ' * (MAX_XML_BYTES // 2)}</a></{root}>".encode()
+
+    with pytest.raises(UnreadableFile, match="has more than 16 MiB"):
+        read(content)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import shutil
 import zipfile
 
@@ -16,7 +17,7 @@ from schemas.errors import InvalidSettings, UnreadableCohort, UnreadableFile
 from training.cohort.cardiosoft import MAX_FILE_BYTES, read_cardiosoft
 from training.cohort.layout import FOLDS, MACHINE_MEASUREMENTS
 from training.cohort.ukb import import_ukb
-from training.cohort.ukb_cines import fit_cine, read_four_chamber
+from training.cohort.ukb_cines import MAX_MEMBER_BYTES, MAX_UNFOLDED_BYTES, fit_cine, read_four_chamber
 from training.simulation.ecg import simulate_ecg
 from training.simulation.physiology import draw_patient
 
@@ -361,3 +362,30 @@ def test_doubled_files_doubled_rows_and_scans_without_an_ecg_are_told(delivery, 
     assert cohort.description.skipped == {"doubled_row": 1}
     assert account.counts().refused == {"doubled_file": 1, "doubled_row": 1}
     assert account.counts().passed_over == {"no_ecg": 1}
+
+
+def test_a_zip_that_unfolds_to_gigabytes_is_refused_before_it_is_unfolded(tmp_path):
+    """Each of its files is within the bound of a file."""
+    path = tmp_path / "1000001_20208_2_0.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(MAX_UNFOLDED_BYTES // MAX_MEMBER_BYTES + 1):
+            archive.writestr(f"{number}.dcm", bytes(MAX_MEMBER_BYTES))
+    assert path.stat().st_size < 2**20
+
+    with pytest.raises(UnreadableFile, match="unfolds to more than a scan"):
+        read_four_chamber(path)
+
+
+@pytest.mark.parametrize("read", [read_four_chamber, read_cardiosoft])
+def test_a_pipe_in_the_place_of_a_file_hangs_no_import(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(UnreadableFile, match="a pipe"):
+        read(tmp_path / "pipe")
+
+
+def test_a_cardiosoft_file_of_millions_of_elements_is_refused_before_it_is_parsed(tmp_path):
+    (tmp_path / "a.xml").write_bytes(b"<CardiologyXML>" + b"<a/>" * 3_000_000 + b"</CardiologyXML>")
+
+    with pytest.raises(UnreadableFile, match="more than 400,000 elements"):
+        read_cardiosoft(tmp_path / "a.xml")
