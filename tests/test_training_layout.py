@@ -129,6 +129,16 @@ def test_a_cohort_with_fewer_records_than_laid_out_is_cut(tmp_path):
     assert cohort.description.skipped == {"flat_lead": 2}
 
 
+@pytest.mark.parametrize("name", [INDEX, ECGS, CINES])
+def test_a_pipe_in_the_place_of_a_file_hangs_nobody(tmp_path, name):
+    folder = write(tmp_path / "c")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+
+    with pytest.raises(UnreadableCohort, match="is no file"):
+        open_cohort(folder)
+
+
 def test_an_index_of_several_groups_keeps_its_order(tmp_path):
     rows = ROWS_A_GROUP + 3
     with write_cohort(tmp_path / "c", source="simulated", rows=rows) as writer:

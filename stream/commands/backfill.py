@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from schemas.errors import InvalidSettings
+from stream.plain_text import print_plain
 
 from .backfill_progress import show_progress
 from .file_options import TimeZone, print_first_notes, print_totals, zone_named
@@ -148,7 +149,7 @@ def _verify(dataset: Dataset, settings: Settings) -> None:
     columns = Columns(load_bundle(settings.model.bundle or default_bundle()).manifest, dataset.plan_schema())
     faults = 0
     for fault in dataset.faults(columns):
-        print(fault)
+        print_plain(fault)
         faults += 1
     if faults:
         raise SystemExit(1)
@@ -159,4 +160,6 @@ def _verify(dataset: Dataset, settings: Settings) -> None:
 
 def _say(summary: Summary, out: Path) -> None:
     refused = sum(summary.refused.values())
-    print(f"{out}: {summary.done} of {summary.shards} shards done, {summary.screened} ECGs screened, {refused} refused")
+    print_plain(
+        f"{out}: {summary.done} of {summary.shards} shards done, {summary.screened} ECGs screened, {refused} refused"
+    )

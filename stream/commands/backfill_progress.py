@@ -21,12 +21,13 @@ def show_progress(begin: float, *, as_json: bool) -> Iterator[Callable[[Progress
     if as_json:
         yield JsonLines(begin)
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
+    from stream.plain_console import PlainConsole
+
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]} ECGs/s, left"), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True)) as bars:
+    with Bars(*columns, console=PlainConsole(stderr=True)) as bars:
         bar = bars.add_task("", total=None, rate="-")
 
         def show(progress: Progress) -> None:

@@ -6,8 +6,10 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 
+from engines.regular_file import open_regular
 from schemas.errors import InvalidSettings
 
 from .source_tables import as_number
@@ -49,7 +51,7 @@ def read_labelled_ecgs(folder: Path, *needs: str) -> list[LabelledEcg]:
     """
     path = folder / LABELS
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
             table = csv.DictReader(file, restval="")
             columns, lines = table.fieldnames or (), list(table)
     except (OSError, UnicodeError, csv.Error) as error:

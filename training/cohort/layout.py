@@ -187,6 +187,9 @@ def open_cohort(folder: Path) -> Cohort:
             f"{folder} is not a cohort: it has no {DESCRIPTION}. "
             "Make one with `cardiacnets simulate` or `cardiacnets cohort import`"
         )
+    for path in (folder / INDEX, folder / ECGS, folder / CINES, folder / SHORT_AXIS):
+        if path.exists() and not path.is_file():
+            raise UnreadableCohort(f"{path} is no file, and is never opened: fetch the cohort again")
     description = _read_description(folder / DESCRIPTION)
     table = _read_index(folder / INDEX, description)
     cohort = Cohort(
