@@ -26,6 +26,7 @@ UNTAKEN_S = 30
 SEND_BUFFER = 128 * 1024
 """What the kernel holds for a client that does not read. Linux takes twice as much."""
 BACKLOG = 128
+"""How many connections may wait to be taken. As many are taken at once, before those that gave way are closed."""
 SHUTDOWN_S = 3
 SAME_LINE_S = 60.0
 """A server says the same thing in its log once in this time: else a stranger could fill the log."""
@@ -170,6 +171,7 @@ def new_server(app: Any, *, connections: int, **times: float) -> Server:
             http=protocol,
             ws="none",
             loop="none",
+            backlog=BACKLOG,
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -181,9 +183,9 @@ def new_server(app: Any, *, connections: int, **times: float) -> Server:
 
 
 def affordable_connections(wanted: int) -> int:
-    """Return how many connections a server may hold: at most half of the descriptors that the process may open."""
+    """Return how many connections a server may hold: half of the descriptors that a burst of new ones leaves."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if soft == resource.RLIM_INFINITY else max(8, min(wanted, soft // 2))
+    return wanted if soft == resource.RLIM_INFINITY else max(8, min(wanted, (soft - BACKLOG) // 2))
 
 
 def listen(host: str, port: int, explain: Callable[[OSError], DeploymentError]) -> socket.socket:
