@@ -5,8 +5,8 @@ import unicodedata
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from dashboard_browser import flagged_case, in_chromium, row_of
-from dashboard_ward import publish
+from dashboard_browser import Site, flagged_case, in_chromium, row_of
+from dashboard_ward import dashboard_process, publish
 
 from schemas.shown_text import shown_id, shown_text
 from schemas.topics import ECG_ALERTS, ECG_RISK
@@ -56,6 +56,24 @@ def test_what_nobody_could_see_in_an_id_stands_as_its_code_on_every_page(site):
     page.locator("canvas.cine").wait_for()  # the links hold the id itself
     page.get_by_role("button", name="Acknowledge").first.click()
     assert "P-1⟨U+202E⟩2-P⟨U+200B⟩" in page.locator("#acknowledge-what").inner_text()
+
+
+def test_open_alerts_that_are_not_shown_are_a_figure_of_the_page(ground):
+    settings, browser, log = ground
+    settings = settings.changed(dashboard_port=settings.dashboard.port + 5, dashboard_records=10)
+    with dashboard_process(settings, log) as (address, _):
+        site, case = Site(settings, address, browser), flagged_case(41)
+        page = site.open()
+        page.locator("#connection[data-state=live]").wait_for()
+        assert page.get_by_text("open, not shown").is_hidden()
+        alerts = [
+            msgspec.structs.replace(case.alerts[0], identifier=f"a{n}", onset=datetime.now(UTC)) for n in range(30)
+        ]
+        site.run(publish(settings, *[(ECG_ALERTS, case.key, alert) for alert in alerts]))
+        page.get_by_text("open, not shown").wait_for()
+        page.locator("#trouble", has_text="open alerts are not shown").wait_for()
+        assert int(page.locator("#figure-not-shown").inner_text()) >= 20
+        page.close()
 
 
 SHOW_ALL = """

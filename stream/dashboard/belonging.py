@@ -41,6 +41,8 @@ def contradiction(kept: Facts, other: Facts) -> str | None:
 
     Another model has another report of the same ECG, and that is no contradiction.
     """
+    if kept == other:
+        return None
     differences = {
         "another record": kept.record_id != other.record_id,
         "another patient": kept.subject != other.subject,
