@@ -74,6 +74,7 @@ class BoundedChild:
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
+        self._interrupted = False
         atexit.register(self.close)
 
     def ask(self, place: str, question: bytes) -> bytes:
@@ -90,13 +91,20 @@ class BoundedChild:
             ChildFailed: it did not answer.
         """
         with self._lock:
+            self._interrupted = False
             has_served = self._is_running()
             try:
                 return self._ask(place, question)
             except ChildFailed as failure:
-                if not has_served or failure.reason not in ("memory", "died"):
+                if self._interrupted or not has_served or failure.reason not in ("memory", "died"):
                     raise
             return self._ask(place, question)
+
+    def interrupt(self) -> None:
+        """Let a question that another thread waits for fail at once. The next question starts another child."""
+        self._interrupted = True
+        if (process := self._process) and self._owner == os.getpid():
+            process.kill()
 
     def close(self) -> None:
         """End the child, whatever it does. The next question starts another one."""

@@ -21,6 +21,7 @@ from schemas.messages import RiskReport
 
 from .reading.content import printable
 from .reading.file_note import FileNote
+from .reading.in_child import interrupted_with_us
 from .reading.read_ecg import read_or_refuse
 from .report import compose_report
 from .screener import PreparedBatch, ScreenedOrRefused, Screener, Screening
@@ -103,7 +104,7 @@ def screen_sources(
         batch = list(islice(remaining, records_a_batch))
         return _Batch(batch, screener.prepare([read(source) for source in batch])) if batch else None
 
-    with ThreadPoolExecutor(1, thread_name_prefix="ecg-reader") as reader:
+    with ThreadPoolExecutor(1, thread_name_prefix="ecg-reader") as reader, interrupted_with_us():
         upcoming = reader.submit(read_batch)
         while batch := upcoming.result():
             upcoming = reader.submit(read_batch)

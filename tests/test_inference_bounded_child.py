@@ -119,6 +119,18 @@ def test_a_child_that_is_closed_leaves_nothing_behind_and_begins_again(child):
     assert process_of(child) != first
 
 
+def test_who_waits_in_another_thread_can_be_interrupted():
+    """As the thread that reads ahead is, when the interrupt key ends the run."""
+    with closing(BoundedChild(Limits(memory=2**30, processor_s=600, wall_s=600.0, written=0))) as child:
+        number = process_of(child)
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(reason_of, child, "hash_without_end")
+            wait_until(lambda: psutil.Process(number).cpu_times().user > 0.5)
+            child.interrupt()
+            assert waiting.result(60) == "died"
+        assert child.ask(f"{HERE}:echo", b"next") == b"next"
+
+
 def run_parent(code, **options):
     code = f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}\n{code}"
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)

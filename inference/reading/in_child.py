@@ -7,7 +7,8 @@ allocate nothing that a file only claims, and bound what they read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta, timezone, tzinfo
 from functools import cache
 from pathlib import Path
@@ -50,6 +51,16 @@ class _Answer(msgspec.Struct):
 def reading_child() -> BoundedChild:
     """Return the child of this process. It is started when it is first asked."""
     return BoundedChild(LIMITS)
+
+
+@contextmanager
+def interrupted_with_us() -> Iterator[None]:
+    """End what the child reads for another thread where the block ends early, as by the interrupt key."""
+    try:
+        yield
+    except BaseException:
+        reading_child().interrupt()
+        raise
 
 
 def read_in_child(path: Path, zone: tzinfo | None) -> EcgRecord:

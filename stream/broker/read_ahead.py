@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+from inference.reading.in_child import interrupted_with_us
+
 ItemT = TypeVar("ItemT")
 
 ITEMS_A_BATCH = 16
@@ -21,7 +23,7 @@ async def read_ahead(items: Iterator[ItemT], batch: int = ITEMS_A_BATCH) -> Asyn
     def take() -> list[ItemT]:
         return list(islice(items, batch))
 
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread, interrupted_with_us():
         upcoming = loop.run_in_executor(thread, take)
         while taken := await upcoming:
             upcoming = loop.run_in_executor(thread, take)
