@@ -84,7 +84,7 @@ lock: install ## take the newest packages into the image's lock files, supply/*.
 	$(LOCK) -c constraints.txt --extra serve pyproject.toml -o supply/serve.lock
 	$(LOCK) supply/build.in -o supply/build.lock
 
-sbom: EXTRAS = supply
+sbom: EXTRAS = serve$(comma)supply
 sbom: install ## write what this install and what the image holds, as CycloneDX, into dist/
 	rm -rf .venv-image && $(PYTHON) -m venv .venv-image
 	.venv-image/bin/pip install --quiet --disable-pip-version-check --require-hashes -r supply/serve.lock

@@ -20,6 +20,7 @@ from stream.broker.clients import new_consumer
 from stream.settings import KafkaSettings
 
 ROOT = Path(__file__).parent.parent
+STOREYS = ("schemas", "engines", "inference", "training", "stream")
 OURS = {"cardiacnets"}
 """What commands may leave at home: the remembered choice of an engine, below this name."""
 PLOTS = {"matplotlib", "fontconfig"}
@@ -69,6 +70,14 @@ def test_onnx_runtime_would_report_if_nobody_forbade_it(tmp_path):
     """Else the tests below prove nothing; a release that no longer reports makes this one fail, and it may go then."""
     lines, left = run_watched([sys.executable, "-c", "import onnxruntime, time; time.sleep(2)"], tmp_path)
     assert lines or left
+
+
+def test_whoever_imports_a_library_that_reports_forbids_it_first():
+    """Commands do so at their start; a program that uses our packages has no such start."""
+    for path in (path for storey in STOREYS for path in (ROOT / storey).rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if re.search(r"^    (import|from) (onnxruntime|openvino)\b", text, re.MULTILINE):
+            assert "forbid_telemetry()" in text, path
 
 
 @pytest.mark.parametrize("engine", each_engine())
