@@ -346,7 +346,9 @@ WARNINGS = {
 CINE_FAILURES = {
     "generation_failed": Explained("The generator failed each time.", "Read the cmr-worker's log; ask again."),
     "malformed_request": Explained(
-        "The message is not a request, or its embedding is not of length 1.", "Check its producer."
+        "The message is not a request, its embedding is not of length 1, or its ids and its seed do not follow from "
+        "its record's id and its model.",
+        "Check its producer.",
     ),
     "foreign_embedding": Explained(
         "The request comes from another model than the one whose embeddings the generator learned to read.",

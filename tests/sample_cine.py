@@ -12,18 +12,18 @@ from stream.cines.maker import compose_cine
 MODEL = ModelReference(name="m", version="1", trained=False, weights="untrained")
 
 
-def sample_request(record_id="r-1"):
+def sample_request(record_id="r-1", model=MODEL):
     """Return a request as a worker sends it."""
     embedding = np.random.default_rng(len(record_id)).standard_normal(256)
-    report = report_id(record_id, MODEL)
+    report = report_id(record_id, model)
     return CmrRequest(
         request_id=request_id(report),
         report_id=report,
         record_id=record_id,
         patient_id="p",
-        model=MODEL,
+        model=model,
         embedding=tuple((embedding / np.linalg.norm(embedding)).tolist()),
-        seed=cine_seed(record_id, MODEL),
+        seed=cine_seed(record_id, model),
         created_at=datetime.now(UTC),
     )
 

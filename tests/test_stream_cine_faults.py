@@ -10,7 +10,6 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import psutil
 import pytest
 import redis
@@ -248,7 +247,7 @@ def test_the_shipped_generator_draws_the_same_cine_in_a_worker_as_in_this_proces
     with studio(tmp_path, servers) as there:
         there.start_shipped()
         foreign = sample_request("record-0")
-        request = msgspec.structs.replace(foreign, model=load_bundle(default_bundle()).reference)
+        request = sample_request("record-0", load_bundle(default_bundle()).reference)
         request_cines(there.settings, (b"p", encode_message(foreign)), (b"p", encode_message(request)))
         refused, result = results_of(there.settings, lambda results: len(results) >= 2)
         assert (refused.status, refused.code) == ("failed", "foreign_embedding")

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import redis.asyncio
 from fake_generator import FakeGenerator
-from sample_cine import sample_cine, sample_request
+from sample_cine import MODEL, sample_cine, sample_request
 
 from inference.generator_manifest import EcgModel
 from schemas.errors import MalformedRecord
@@ -157,11 +157,11 @@ async def test_the_same_request_twice_is_drawn_once_and_answered_twice(store):
 
 async def test_another_models_cine_does_not_answer_a_request(store):
     request = sample_request("r-1")
-    newer = msgspec.structs.replace(request, request_id="q-2", report_id="another-report", seed=5)
+    newer = sample_request("r-1", msgspec.structs.replace(MODEL, version="2"))
     bench = Bench(store=store)
     await bench.run([encode_message(request), encode_message(newer)], partitions=1)
-    assert bench.generator.drawn == [request.seed, 5]
-    assert (await store.get("r-1")).provenance.report_id == "another-report"
+    assert bench.generator.drawn == [request.seed, newer.seed]
+    assert (await store.get("r-1")).provenance.report_id == newer.report_id
 
 
 async def test_an_unreadable_cine_is_drawn_again(store, settings):
@@ -245,6 +245,9 @@ GARBLED = {
     "an embedding without bounds": changed(embedding=[1e308] * 256),
     "an embedding whose squares are too large": changed(embedding=[1e154] * 256),
     "a negative seed": changed(seed=-1),
+    "another record's report": changed(report_id="a-report-that-is-not"),
+    "another report's request": changed(request_id="forged"),
+    "a seed of its own": changed(seed=8),
     "a huge request": changed(padding="x" * MAX_REQUEST_BYTES),
 }
 
@@ -263,7 +266,7 @@ async def test_garbled_values_are_passed_over_and_answered_where_their_ids_can_b
     assert [r.record_id for r in results if r.status == "generated"] == good
     failed = [r for r in results if r.status == "failed"]
     assert {(r.code, r.record_id) for r in failed} == {("malformed_request", "r-1")}
-    assert len(failed) == 7  # those that carry ids and are not too large to look
+    assert len(failed) == 10  # those that carry ids and are not too large to look
     assert bench.acked == [(0, n) for n in range(len(mixed))]
     assert bench.counted.count("malformed_request") == len(GARBLED)
 

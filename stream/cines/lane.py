@@ -24,6 +24,7 @@ import msgspec
 import structlog
 
 from schemas.errors import MalformedRecord, ShuttingDown
+from schemas.identity import cine_seed, report_id, request_id
 from schemas.messages import CmrRequest, CmrResult, Identifier, decode_message
 from schemas.topics import CMR_REQUESTS, LARGEST, sound_key
 from stream.broker.unreadable_place import refusal_of
@@ -157,7 +158,16 @@ def read_request(value: bytes) -> CmrRequest:
     length = math.hypot(*request.embedding)  # this does not raise, however large the numbers are
     if not abs(length - 1) <= LENGTH_TOLERANCE:  # this catches infinity as well
         raise MalformedRecord("the embedding does not have length 1")
+    if not _follows_from_its_record(request):
+        raise MalformedRecord("its ids and its seed are not those of its record and model, so it may replace no cine")
     return request
+
+
+def _follows_from_its_record(request: CmrRequest) -> bool:
+    """Return whether the ids and the seed are those that a worker derives from the record's id and the model."""
+    report = report_id(request.record_id, request.model)
+    seed = cine_seed(request.record_id, request.model)
+    return (request.report_id, request.request_id, request.seed) == (report, request_id(report), seed)
 
 
 def _readable_ids(value: bytes) -> _Ids | None:
