@@ -1,10 +1,12 @@
 """Whatever lies in a header or a signal file, the answer is an ECG or a refusal in words, within bounds."""
 
+import os
 import tempfile
 import time
 import tracemalloc
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wfdb_records import STEPS, write_record
@@ -110,3 +112,18 @@ def test_what_is_no_flac_file_is_never_tried_as_another_kind_of_audio(tmp_path, 
     assert isinstance(answer, UnreadableFile)
     assert "is no FLAC file" in str(answer)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_header_that_names_what_is_no_file_is_refused_in_words(tmp_path, kind):
+    header = write_record(tmp_path)
+    (tmp_path / "100.dat").unlink()
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "100.dat")
+    else:
+        (tmp_path / "100.dat").symlink_to("/dev/zero")
+
+    answer = read_or_refuse(header)
+
+    assert answer.wire_code == "special_file"
+    assert "'100.dat', which is not there as a file: it is a pipe, a socket or a device" in answer.detail

@@ -14,7 +14,7 @@ import numpy as np
 from engines.regular_file import open_regular
 from schemas.errors import UnreadableFile
 
-from .content import read_content
+from .content import SPECIAL_FILE, read_content
 from .wfdb_flac import FAULTS, FLAC_BITS, FlacUnread, flac_length, flac_samples
 from .wfdb_header import Signal, misread
 from .wfdb_samples import DIFFERENCES, SAMPLE_FORMATS, Integers, SampleFormat
@@ -161,6 +161,9 @@ def find_beside(header: Path, name: str, kind: str) -> Path:
     path = header.parent / inside
     places = (place for form in (path, _respelled(path)) for place in (form, form.with_name(form.name + COMPRESSED)))
     found = next(filter(_is_file, places), None) or _in_other_capitals(path)
+    if found is None and _is_special(path):
+        sentence = f"it names the {kind} {name!r}, which is not there as a file: it is {SPECIAL_FILE}"
+        raise UnreadableFile(f"{header} cannot be read as an ECG: {sentence}", code="special_file")
     if found is None:
         sentence = f"it names the {kind} {name!r}, which is not there: copy the file beside the header"
         raise UnreadableFile(f"{header} cannot be read as an ECG: {sentence}", code="missing_file")
@@ -171,6 +174,13 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:  # such as a name that is too long
+        return False
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:
         return False
 
 
