@@ -18,6 +18,7 @@ from shared_servers import SharedServers
 from test_stream_cine_faults import as_messages, at_least, metrics_of, request_cines, results_of, studio
 from waiting import PATIENCE_S, eventually, wait_until
 
+from schemas.messages import encode_message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS_ACK, ECG_RECORDS, ECG_REJECTED, ECG_RISK
 from stream.broker.clients import connection, ensure_topics, new_producer
 from stream.dashboard.feed import Feed
@@ -171,6 +172,11 @@ def test_a_cmr_worker_goes_round_what_cannot_be_read(tmp_path, brokers):
         assert ended(worker) == 0
 
 
+async def publish_without_time(settings, case):
+    async with new_producer(settings.kafka) as producer:
+        await producer.send_and_wait(ECG_RISK, encode_message(case.report), key=case.key, timestamp_ms=-1)
+
+
 @asynccontextmanager
 async def following(settings):
     async with Redis.from_url(settings.redis.url) as redis, Feed(settings, redis) as feed:
@@ -194,7 +200,7 @@ async def test_a_dashboard_goes_round_what_cannot_be_read_and_counts_it(brokers)
             assert (overview.records, overview.unreadable) == (2, len(bad))
             late = simulate_case(31, 3)  # and it still reads
             await send(settings, ECG_RISK, damaged()["a header's name that is not UTF-8"])
-            await publish(settings, (ECG_RISK, late.key, late.report))
+            await publish_without_time(settings, late)
             await eventually(lambda: feed.state.overview(0.0).records == 3, poll_s=0.05)
 
 

@@ -158,7 +158,7 @@ class Feed:
                         m.key,
                         m.value,
                         now,
-                        arrived=self._arrivals.of(partition, m.timestamp / 1000, now, is_live=is_live),
+                        arrived=self._arrivals.of(partition, _seconds(m.timestamp), now, is_live=is_live),
                         place=Place(m.partition, m.offset),
                     )
                 ]
@@ -280,6 +280,11 @@ class Feed:
         yield "overview", _json.encode(self.header()).decode()
         for chunk in _chunks(self.state.alerts.all()):
             yield "alerts", chunk
+
+
+def _seconds(timestamp_ms: int | None) -> float:
+    """Return a message's timestamp in seconds; 0 where the writer set none."""
+    return (timestamp_ms or 0) / 1000
 
 
 def _chunks(items: Sequence[AlertRow | str]) -> Iterable[str]:
