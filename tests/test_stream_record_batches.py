@@ -180,7 +180,11 @@ def test_a_batch_whose_end_cannot_be_trusted_is_passed_one_offset_at_a_time(untr
     assert read(sound(b"before", base=3) + untrusted, at=3) == ({3: b"before", 4: "unreadable_record"}, 5)
 
 
-@pytest.mark.parametrize("cut", [sound(b"a", b"b", base=4)[:-1], sound(b"a", base=4)[:20], b"short"])
+@pytest.mark.parametrize(
+    "cut",
+    [sound(b"a", b"b", base=4)[:-1], sound(b"a", base=4)[:20], b"short"],
+    ids=["the last byte", "in its head", "a few bytes"],
+)
 def test_a_batch_that_the_broker_cut_short_is_fetched_again_unless_it_is_all_that_came(cut):
     assert read(sound(b"before", base=3) + cut, at=3) == ({3: b"before"}, 4)
     assert read(cut, at=4) == ({4: "unreadable_record"}, 5)
