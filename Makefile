@@ -55,7 +55,7 @@ check: install ## lint, types, storeys
 	$(BIN)/lint-imports
 
 fuzz: EXTRAS = dev$(comma)fuzz
-fuzz: install ## search for contents that crash a reader (READER=dicom MINUTES=10; corpus outside the repository)
+fuzz: install ## search for contents that crash a reader (READER=dicom MINUTES=10, READER=all MINUTES=1)
 	@$(BIN)/python tests/fuzz_readers.py $(READER) --minutes $(MINUTES) $(ARGS)
 
 bench: EXTRAS = dev

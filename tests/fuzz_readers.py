@@ -44,15 +44,18 @@ def main():
     options = parsed_options()
     if options.finder:
         find(options.reader, options.corpus, options.seconds, options.runs)
-    result = watch(options)
-    print(json.dumps(result))
-    sys.exit(1 if result["findings"] else 0)
+    found = 0
+    for name in chosen(options.reader):
+        result = watch(name, options)
+        print(json.dumps(result), flush=True)
+        found += len(result["findings"])
+    sys.exit(1 if found else 0)
 
 
 def parsed_options():
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("reader", help="a target's name or a part of it that no other has; 'list' prints the names")
+    parser.add_argument("reader", help="a target's name or a part of it that no other has; 'all' takes each in turn")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--corpus", type=Path, default=platformdirs.user_cache_path("cardiacnets-fuzz"))
     parser.add_argument("--runs", type=int, default=-1, help="end after so many executions")
@@ -64,9 +67,8 @@ def parsed_options():
 # --- the watcher -----------------------------------------------------------------------------------------------------
 
 
-def watch(options):
-    """Run finders until the time is over, and return what they found."""
-    name = chosen(options.reader)
+def watch(name, options):
+    """Run finders of a target until the time is over, and return what they found."""
     folder = options.corpus / name
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
     begun, executions, coverage, features = time.monotonic(), 0, 0, 0
@@ -92,14 +94,16 @@ def watch(options):
 
 
 def chosen(reader):
-    """Return the name of the target that is meant, or end with the names that there are."""
+    """Return the names of the targets that are meant, or end with the names that there are."""
     from fuzz_targets import targets
 
     names = sorted(targets())
+    if reader == "all":
+        return names
     meant = [name for name in names if name == reader] or [name for name in names if reader in name]
     if len(meant) != 1:
-        sys.exit(f"READER is one of these: {', '.join(names)}")
-    return meant[0]
+        sys.exit(f"READER is all, or one of these: {', '.join(names)}")
+    return meant
 
 
 def run_finder(name, options, seconds):

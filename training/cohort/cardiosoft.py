@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from engines.regular_file import open_regular
 from inference.leads import standard_name
+from inference.reading.in_child import ask
 from inference.reading.xml_content import MAX_ELEMENTS
 from schemas.ecg_record import MAX_STEP, EcgRecord
 from schemas.errors import UnreadableFile
@@ -46,21 +48,44 @@ class CardiosoftEcg:
     atrial_fibrillation: bool | None
 
 
+class _Answer(msgspec.Struct):
+    ecg: CardiosoftEcg | None = None
+    refusal: str = ""
+
+
 def read_cardiosoft(path: Path) -> CardiosoftEcg:
-    """Return the rhythm strip of a file. Names and birth dates are never read.
+    """Return the rhythm strip of a file, read in a bounded child. Names and birth dates are never read.
 
     Raises:
         UnreadableFile: the file is not there, is too large, or is not a CardioSoft ECG.
     """
+    question = msgspec.msgpack.encode((os.fsencode(path.absolute()), str(path)))
+    answered = msgspec.msgpack.decode(ask("training.cohort.cardiosoft:answer", question, path), type=_Answer)
+    if answered.ecg is None:
+        raise UnreadableFile(answered.refusal)
+    return answered.ecg
+
+
+def answer(question: bytes) -> bytes:
+    """Return the answer to `read_cardiosoft`, in the child."""
+    path, named = msgspec.msgpack.decode(question, type=tuple[bytes, str])
+    try:
+        found = _Answer(ecg=_read(Path(os.fsdecode(path)), named))
+    except UnreadableFile as refusal:
+        found = _Answer(refusal=refusal.detail)
+    return msgspec.msgpack.encode(found)
+
+
+def _read(path: Path, named: str) -> CardiosoftEcg:
     from defusedxml import DefusedXmlException, ElementTree
 
     try:
         with open_regular(path) as file:
             content = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1)
         if len(content) > MAX_FILE_BYTES:
-            raise UnreadableFile(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB, and so not an ECG at rest")
+            raise UnreadableFile(f"{named} is larger than {MAX_FILE_BYTES >> 20} MiB, and so not an ECG at rest")
         if content.count(b"<") > 2 * MAX_ELEMENTS:
-            raise UnreadableFile(f"{path} has more than {MAX_ELEMENTS:,} elements, and so is not an ECG at rest")
+            raise UnreadableFile(f"{named} has more than {MAX_ELEMENTS:,} elements, and so is not an ECG at rest")
         root: Element = ElementTree.fromstring(content, forbid_dtd=True)
         return CardiosoftEcg(
             record=_record(root, path.stem),
@@ -68,7 +93,7 @@ def read_cardiosoft(path: Path) -> CardiosoftEcg:
             atrial_fibrillation=_fibrillates(root),
         )
     except (OSError, ElementTree.ParseError, DefusedXmlException, ValueError, OverflowError) as error:
-        raise UnreadableFile(f"{path} is not a CardioSoft ECG: {error}") from error
+        raise UnreadableFile(f"{named} is not a CardioSoft ECG: {error}") from error
 
 
 def _record(root: Element, record_id: str) -> EcgRecord:
