@@ -126,9 +126,9 @@ def simulate_case(seed, number, *, at=None, risks=None, patient_id=None, record_
     return Case(record, report, compose_alerts(report), compose_cmr_request(report, finding), cine)
 
 
-def copies(case, number, *, seconds=3600, seed=0):
-    """Yield so many cases like this one, with other ids, probabilities and times over the last hour."""
-    rng, now = np.random.default_rng(seed), datetime.now(UTC)
+def copies(case, number, now, *, seconds=3600, seed=0):
+    """Yield so many cases like this one, with other ids, probabilities and times over the hour before `now`."""
+    rng = np.random.default_rng(seed)
     for i in range(number):
         record = msgspec.structs.replace(case.record, record_id=f"replay-{i}", patient_id=f"patient-{i % 4000}")
         probabilities = dict(zip(DISEASES, np.round(rng.beta(0.5, 6, 5), 4).tolist(), strict=True))

@@ -87,7 +87,7 @@ def test_the_order_and_the_repetition_of_messages_make_no_difference(case, order
 
 def test_the_newest_records_are_kept_and_the_rest_is_dropped(case):
     state = new_state(capacity=50)
-    for copied in copies(case, 1000):
+    for copied in copies(case, 1000, NOW):
         feed_all(state, copied.messages())
     rows = state.records.rows(1000)
     assert 50 <= len(rows) <= 50 + 50 + 256  # the newest, those of open alerts, and the slack
@@ -98,7 +98,7 @@ def test_the_newest_records_are_kept_and_the_rest_is_dropped(case):
 
 def test_the_pages_are_told_what_changed_and_what_was_dropped_and_hold_what_the_server_holds(case):
     state, page = new_state(capacity=50), {}
-    for copied in copies(case, 400):
+    for copied in copies(case, 400, NOW):
         feed_all(state, copied.messages())
         for identifier in state.alerts.take_dropped():
             page.pop(identifier, None)
@@ -136,8 +136,8 @@ def test_an_alert_without_a_risk_is_none(case):
 
 
 def test_a_replay_counts_for_throughput_but_not_for_latency(case):
-    recent = [copied.report for copied in copies(case, 60, seconds=120)]
-    now = datetime.now(UTC)
+    now = NOW
+    recent = [copied.report for copied in copies(case, 60, now, seconds=120)]
     state = feed_all(new_state(started_at=now.timestamp()), [(ECG_RISK, b"x", report) for report in recent], now)
     overview = state.overview(now.timestamp())
     assert 28 <= overview.per_minute <= 31
@@ -214,7 +214,7 @@ def test_a_clock_that_is_ahead_gives_no_latency_and_no_report_of_tomorrow(case):
 def test_a_backfill_leaves_the_record_of_an_alert_until_it_is_closed(case):
     urgent = simulate_case(3, 2, at=NOW - timedelta(hours=2), risks=FLAGGED)
     state = feed_all(new_state(capacity=50), urgent.messages())
-    reports = [(ECG_RISK, copied.key, copied.report) for copied in copies(case, 1000)]
+    reports = [(ECG_RISK, copied.key, copied.report) for copied in copies(case, 1000, NOW)]
     feed_all(state, reports[:500])
     assert compose_page(state, urgent.record.record_id).report == urgent.report
     feed_all(state, [(ECG_ALERTS_ACK, b"x", ack_of(alert)) for alert in urgent.alerts])
