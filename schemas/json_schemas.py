@@ -55,6 +55,15 @@ def _complete(definition: dict[str, Any], kind: type[Message]) -> None:
     definition["required"] = [name for name in definition["properties"] if name not in LATER_FIELDS]
     for name, text in _attribute_docstrings(kind).items():
         definition["properties"][name]["description"] = text
+    for value in definition["properties"].values():
+        _allow_other_keys(value)
+
+
+def _allow_other_keys(schema: dict[str, Any]) -> None:
+    """Remove the lists of keys that some versions of msgspec write for an object, and others do not."""
+    schema.pop("propertyNames", None)
+    for choice in schema.get("anyOf", ()):
+        _allow_other_keys(choice)
 
 
 def _attribute_docstrings(kind: type[Message]) -> dict[str, str]:
