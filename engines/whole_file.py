@@ -45,7 +45,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def _remove_leftovers(path: Path) -> None:
     for unfinished in path.parent.glob(f".{glob.escape(path.name)}.{_host()}.*.*.{SUFFIX}"):
-        if not _is_running(unfinished.name.split(".")[-3]):
+        if not is_running(unfinished.name.split(".")[-3]):
             unfinished.unlink(missing_ok=True)
 
 
@@ -54,7 +54,7 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
 
 
-def _is_running(process: str) -> bool:
+def is_running(process: str) -> bool:
     """Return whether a process has this number. A number that cannot be read belongs to somebody else's file."""
     try:
         os.kill(int(process), 0)  # signal 0 asks and does not disturb

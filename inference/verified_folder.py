@@ -19,7 +19,7 @@ import msgspec
 
 from engines.onnx_content import NoOnnx, has_external_data
 from engines.regular_file import open_regular
-from engines.whole_file import write_whole
+from engines.whole_json import write_json
 from schemas.errors import CorruptBundle, InvalidSettings
 
 from .manifest import FORMAT_VERSION, ModelManifest, fingerprint
@@ -130,7 +130,7 @@ class FolderKind(Generic[ManifestT]):
         release = manifest.version.partition("+")[0]
         version = f"{release}+{fingerprint(msgspec.json.encode(complete), self.manifest.evidence)}"
         complete = msgspec.structs.replace(complete, version=version)
-        write_whole(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(complete), indent=1) + b"\n")
+        write_json(folder / MANIFEST, complete)
         return self.read(folder)
 
     @contextmanager

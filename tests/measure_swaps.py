@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from needed import ECGS
 from peer_lead_swap import ANSWERS, PeerNetwork
+from shares import wilson_interval
 
 from inference.electrode_exchanges import CHEST_EXCHANGES
 from inference.gate import examine
@@ -42,7 +43,6 @@ UNSOUND = {"einthoven", "lead_order"}
 """Doubts with which a record's own limb leads are not taken for sound."""
 CHILD_YEARS = 18
 OLD_RULE = -0.5
-Z = 1.96
 
 
 @dataclass
@@ -190,10 +190,8 @@ def line(cut, answers):
 
 def share(hits, n):
     """Return a share with Wilson's interval."""
-    p = hits / n
-    middle, half = p + Z**2 / (2 * n), Z * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    low, high = (middle - half) / (1 + Z**2 / n), (middle + half) / (1 + Z**2 / n)
-    return f"{percent(p)} ({percent(max(low, 0))}-{percent(high)})"
+    low, high = wilson_interval(hits, n)
+    return f"{percent(hits / n)} ({percent(low)}-{percent(high)})"
 
 
 def percent(value):

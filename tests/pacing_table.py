@@ -8,6 +8,7 @@ import numpy as np
 from needed import ECGS
 from paced import pace, simulated
 from repairs import real_records
+from shares import wilson_interval
 
 from inference.intake import take_in
 from inference.pacing import find_spikes
@@ -22,10 +23,8 @@ def wilson(found, total):
     """Return a share with its interval of 95 %, as text."""
     if not total:
         return "-"
-    z, share = 1.96, found / total
-    middle, half = share + z * z / total / 2, z * np.sqrt(share * (1 - share) / total + (z / total / 2) ** 2)
-    low, high = ((middle + sign * half) / (1 + z * z / total) for sign in (-1, 1))
-    return f"{found} of {total} ({max(low, 0):.1%} to {min(high, 1):.1%})"
+    low, high = wilson_interval(found, total)
+    return f"{found} of {total} ({low:.1%} to {high:.1%})"
 
 
 def print_simulated():

@@ -20,12 +20,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from engines.whole_json import write_json
 from inference.verified_folder import MANIFEST
 from schemas.errors import InvalidSettings
 
 from .cohort.layout import Cohort, is_cohort, open_cohort
 from .cohort.process_pool import open_pool
-from .cohort.whole_file import write_json
 from .stages.settings import (
     Align,
     Count,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from engines.whole_file import write_whole
+from engines.whole_json import write_json
 from schemas.errors import InvalidSettings
 
 WRITE_EVERY_S = 1.0
@@ -76,4 +76,4 @@ class JournalWriter:
         self._write()
 
     def _write(self) -> None:
-        write_whole(self._path, msgspec.json.format(msgspec.json.encode(self.journal), indent=1) + b"\n")
+        write_json(self._path, self.journal)

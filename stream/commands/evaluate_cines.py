@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import msgspec
 from rich.table import Table
 
-from engines.whole_file import write_whole
+from engines.whole_json import write_json
 from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
 from schemas.messages import NOTICE
@@ -39,17 +38,17 @@ def evaluate_cines(settings: Settings, *, patients: int, seed: int, report: Path
         generator.close()
     answer = answer_of(found)
     if report is not None:
-        _write_report(report, found, msgspec.json.encode(answer))
+        _write_report(report, found, answer)
     if as_json:
         print_json(answer)
     else:
         _print_tables(found)
 
 
-def _write_report(folder: Path, found: CineEvaluation, encoded: bytes) -> None:
+def _write_report(folder: Path, found: CineEvaluation, answer: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_sheet(folder / SHEET, found.true_cines, found.drawn_cines, found.systole)
-    write_whole(folder / JSON, msgspec.json.format(encoded, indent=1) + b"\n")
+    write_json(folder / JSON, answer)
 
 
 def _print_tables(found: CineEvaluation) -> None:

@@ -8,10 +8,11 @@ import unicodedata
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from schemas.shown_text import UNSEEN
 from stream.settings import DashboardSettings
 
 MAX_NAME = 256
-HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+HIDDEN = UNSEEN | {"Co", "Cn"}
 """Categories of characters that are not seen, or that change how others are seen."""
 
 

@@ -7,16 +7,23 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing.connection import wait
+from typing import TypeVar
 
 # Of glibc's <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 # Arrays up to this size come from memory that was freed before, not from the kernel; glibc takes no larger one.
 REUSED_BYTES = 32 * 2**20
 KEPT_BYTES = 2**30
+AHEAD = 2
+"""Chunks that wait for each process: enough that none is idle, and a bound on memory."""
+
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -38,6 +45,29 @@ def open_pool(processes: int, begin: Callable[[], object] | None = None) -> Iter
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def in_order(work: Callable[[range], Result], chunks: Sequence[range], processes: int | None) -> Iterator[Result]:
+    """Yield the result of each chunk in order, on several processes where that helps.
+
+    Args:
+        work: is sent to the processes.
+        chunks: what is worked on.
+        processes: how many; one a core by default.
+    """
+    processes = min(processes or len(os.sched_getaffinity(0)), len(chunks))
+    if processes <= 1:
+        yield from map(work, chunks)
+        return
+    with open_pool(processes) as pool:
+        remaining = iter(chunks)
+        waiting: deque[Future[Result]] = deque(
+            pool.submit(work, chunk) for chunk in islice(remaining, processes * AHEAD)
+        )
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, chunk) for chunk in islice(remaining, 1))
+            yield result
 
 
 def _begin(begin: Callable[[], object] | None) -> None:

@@ -1,4 +1,4 @@
-"""JSON and arrays as files that are whole or not there, whenever the process is killed."""
+"""Arrays as files that are whole or not there, whenever the process is killed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from engines.whole_file import whole_file, write_whole
+from engines.whole_file import whole_file
 from schemas.errors import InvalidSettings
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write the content as JSON that people and programs read."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:

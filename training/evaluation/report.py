@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engines.whole_file import write_whole
+from engines.whole_json import write_json
 from schemas.messages import NOTICE
 from training.cohort.provenance import SIMULATED
-from training.cohort.whole_file import write_json
 
 from .baselines import READABLE
 from .evaluation import Baseline, Evaluation, as_json

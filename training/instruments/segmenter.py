@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.whole_json import write_json
 from inference.verified_folder import sha256
 from schemas.errors import InvalidSettings
-from training.cohort.whole_file import write_json
 from training.networks.weights_files import WEIGHTS, load_weights
 
 from .left_ventricle import LeftVentricles, measure_left_ventricles

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 
 import numpy as np
 
 from inference.gate import LOOK_RATE_HZ
 from inference.typical_beat import SEEN, SPANS, Signals, typical_beats
-from training.cohort.process_pool import open_pool
+from training.cohort.process_pool import in_order
 
 from .devices import record_with_some_device
 from .varied_ecgs import simulate_varied_ecg
@@ -29,12 +28,7 @@ def simulate_beats(seed: int, records: int, processes: int | None = None) -> Sig
         processes: that simulate; one a core by default.
     """
     chunks = [range(start, min(start + CHUNK, records)) for start in range(0, records, CHUNK)]
-    count = min(processes or len(os.sched_getaffinity(0)), len(chunks))
-    if count <= 1:
-        parts = [_simulate(seed, numbers) for numbers in chunks]
-    else:
-        with open_pool(count) as pool:
-            parts = list(pool.map(partial(_simulate, seed), chunks))
+    parts = in_order(partial(_simulate, seed), chunks, processes)
     return np.concatenate([np.empty((0, len(SEEN), SPANS), np.float32), *parts])
 
 

@@ -7,13 +7,9 @@ first patients are those of a smaller one.
 from __future__ import annotations
 
 import csv
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +21,7 @@ from schemas.ecg_record import LEADS
 from schemas.messages import DISEASES
 from training.arrays import Floats
 from training.cohort.layout import CINES, ECGS, PHENOTYPES, SHARES, SHORT_AXIS, Cohort, Row, assign_fold, open_cohort
-from training.cohort.process_pool import open_pool
+from training.cohort.process_pool import in_order
 from training.cohort.staged_folder import staged_folder
 from training.cohort.writer import map_array, write_cohort
 
@@ -42,8 +38,6 @@ Result = TypeVar("Result")
 
 SOURCE = "simulated"
 CHUNK_PATIENTS = 8
-AHEAD = 2
-"""Chunks that wait for each process: enough that none is idle, and a bound on memory."""
 WFDB_LABELS = "labels.csv"
 
 
@@ -119,7 +113,7 @@ def simulate_cohort(
         folder, source=SOURCE, rows=everybody, scans=scans, cines=cines, short_axis=short_axis, seed=seed
     ) as writer:
         work = partial(_simulate_rows, writer.folder, seed, folds=folds, measured=patients, scans=scans)
-        for rows in _in_order(work, _chunks(everybody), processes):
+        for rows in in_order(work, _chunks(everybody), processes):
             for row in rows:
                 writer.add(row)
             progress(writer.rows)
@@ -142,7 +136,7 @@ def write_wfdb(
     with staged_folder(folder, replaces=lambda _: False) as stage:
         done = 0
         with (stage / WFDB_LABELS).open("w", newline="") as file:
-            for labels in _in_order(partial(_write_records, stage, seed), _chunks(patients), processes):
+            for labels in in_order(partial(_write_records, stage, seed), _chunks(patients), processes):
                 writer = csv.DictWriter(file, labels[0])
                 if not done:
                     writer.writeheader()
@@ -153,23 +147,6 @@ def write_wfdb(
 
 def _chunks(patients: int) -> list[range]:
     return [range(start, min(start + CHUNK_PATIENTS, patients)) for start in range(0, patients, CHUNK_PATIENTS)]
-
-
-def _in_order(work: Callable[[range], Result], chunks: Sequence[range], processes: int | None) -> Iterator[Result]:
-    """Yield the result of each chunk in order, on several processes where that helps."""
-    processes = min(processes or len(os.sched_getaffinity(0)), len(chunks))
-    if processes <= 1:
-        yield from map(work, chunks)
-        return
-    with open_pool(processes) as pool:
-        remaining = iter(chunks)
-        waiting: deque[Future[Result]] = deque(
-            pool.submit(work, chunk) for chunk in islice(remaining, processes * AHEAD)
-        )
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(work, chunk) for chunk in islice(remaining, 1))
-            yield result
 
 
 def _simulate_rows(

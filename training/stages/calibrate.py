@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from engines.whole_json import write_json
 from inference.geometry import CROP_SAMPLES
 from inference.manifest import Calibration, DiseaseHead, IsotonicCalibration, OperatingPoints, TemperatureCalibration
 from inference.models.network import EcgNetwork
@@ -27,7 +28,6 @@ from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES, Disease
 from training.arrays import Floats
 from training.cohort.layout import Cohort
-from training.cohort.whole_file import write_json
 from training.networks.weights_files import load_weights
 
 from .crops import iterate_preprocessed

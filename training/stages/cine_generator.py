@@ -15,6 +15,7 @@ from torch import Tensor  # noqa: TID253
 from torch.nn.functional import normalize  # noqa: TID253
 from torch.utils.data import Dataset  # noqa: TID253
 
+from engines.whole_json import write_json
 from inference.bundle import load_bundle
 from inference.export import restore_network
 from inference.generator import reduce_cines
@@ -30,7 +31,7 @@ from inference.verified_folder import MANIFEST
 from schemas.errors import InvalidSettings
 from schemas.messages import EMBEDDING_SIZE
 from training.cohort.layout import Cohort
-from training.cohort.whole_file import write_array, write_json
+from training.cohort.whole_file import write_array
 from training.networks.cmr_encoder import scale_cines
 from training.networks.expectation import fit_expectation
 from training.networks.kept_patches import draw_order, take

@@ -15,6 +15,7 @@ import torch  # noqa: TID253 - batches are tensors
 from torch import Generator, Tensor  # noqa: TID253
 
 from inference.electrode_exchanges import LIMB_EXCHANGES
+from inference.lead_swaps import LEAST_MV
 from inference.typical_beat import CHEST_LEADS, LIMB_LEADS, QRS, SPANS
 
 WAVES = (slice(0, QRS.start), QRS, slice(QRS.stop, SPANS))
@@ -31,7 +32,6 @@ LEAKS = ((0.12, 0.03), (0.10, 0.05))
 GAIN = 0.15
 NOISE, NOISE_SPREAD = 0.02, 0.7
 """Median of a span's noise, relative to the QRS complex, and the standard deviation of its logarithm."""
-LEAST_MV = 1e-4
 
 
 class Disturber:
@@ -43,7 +43,7 @@ class Disturber:
     def disturb(self, beats: Tensor) -> Tensor:
         """Return beats (n, 9, SPANS), leads that still fulfil Einthoven's law."""
         leads = beats[:, INDEPENDENT]
-        limbs, chest = _size(beats[:, LIMB_LEADS]), _size(beats[:, CHEST_LEADS])
+        limbs, chest = qrs_size(beats[:, LIMB_LEADS]), qrs_size(beats[:, CHEST_LEADS])
         sizes = torch.cat([limbs.expand(-1, 2, 1), chest.expand(-1, 6, 1)], dim=1)
         leads = self._mixed(leads / sizes)
         for wave, size, own, vanishes in zip(WAVES, SIZES, LEAD_SIZES, VANISHES, strict=True):
@@ -95,5 +95,6 @@ def _rows(leaks: Sequence[float], rows: int) -> Tensor:
     return torch.tensor([[limb] * 2 + [chest] * 6]).expand(rows, -1)
 
 
-def _size(leads: Tensor) -> Tensor:
-    return leads[..., QRS].square().mean(dim=(1, 2), keepdim=True).sqrt() + LEAST_MV
+def qrs_size(leads: Tensor) -> Tensor:
+    """Return the size (n, 1, 1) of the QRS complex in leads (n, leads, SPANS), as a scorer sees it."""
+    return leads[..., QRS].square().mean(dim=(1, 2), keepdim=True).sqrt() + float(LEAST_MV)

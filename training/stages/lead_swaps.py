@@ -18,14 +18,14 @@ from torch import Tensor  # noqa: TID253
 from torch.nn.functional import cross_entropy  # noqa: TID253
 
 from inference.electrode_exchanges import CHEST_EXCHANGES, LIMB_EXCHANGES
-from inference.lead_swaps import GAINS, LEAST_MV, Scorer, shapes_of
+from inference.lead_swaps import GAINS, Scorer, shapes_of
 from inference.manifest import MODEL_RELEASE, WEIGHTS
 from inference.swap_detector import CHEST, LIMB, SWAP_DETECTORS, SwapManifest, make_scorer
-from inference.typical_beat import CHEST_LEADS, LIMB_LEADS, QRS, Signals
+from inference.typical_beat import CHEST_LEADS, LIMB_LEADS, Signals
 from training.networks.swap_scorer import SwapScorer
 from training.simulation.beat_sets import simulate_beats
 
-from .disturbed_beats import Disturber
+from .disturbed_beats import Disturber, qrs_size
 
 RECORDS, STEPS = 60_000, 10_000
 HIDDEN, MORE = {LIMB: 64, CHEST: 32}, {LIMB: 24, CHEST: 16}
@@ -127,12 +127,8 @@ def _draw(disturber: Disturber, beats: Tensor, task: Task) -> tuple[Tensor, Tens
 def _shapes(beats: Tensor) -> Tensor:
     """Return what a scorer sees of beats; `inference.lead_swaps.shapes_of` for tensors."""
     limbs, chest = beats[:, LIMB_LEADS], beats[:, CHEST_LEADS]
-    relative = torch.cat([limbs / _size(limbs), chest / _size(chest)], dim=1)
+    relative = torch.cat([limbs / qrs_size(limbs), chest / qrs_size(chest)], dim=1)
     return torch.asinh(relative * torch.from_numpy(GAINS))
-
-
-def _size(leads: Tensor) -> Tensor:
-    return leads[..., QRS].square().mean(dim=(1, 2), keepdim=True).sqrt() + float(LEAST_MV)
 
 
 def choose_threshold(scorer: Scorer, sound: Signals, share: float) -> float:

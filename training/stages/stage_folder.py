@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from engines.whole_json import write_json
 from schemas.errors import InvalidSettings
 from training.cohort.layout import DESCRIPTION, INDEX, Cohort, Fold
-from training.cohort.whole_file import write_json
 from training.networks.weights_files import WEIGHTS
 
 CONFIG = "config.json"
