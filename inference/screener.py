@@ -21,6 +21,7 @@ from schemas.writer_schema import shipped_schema
 from .bundle import Bundle
 from .intake import take_in
 from .readout import Finding, Readout
+from .swap_detector import default_swap_detector
 from .waveform import filter_operator
 
 
@@ -117,6 +118,7 @@ class Screener:
     def warm_up(self, max_batch: int) -> None:
         """Do the slow work of the first batch now."""
         filter_operator()
+        default_swap_detector()
         self.engine.warm_up(max_batch * self._n_crops)
 
     def prepare_received(self, ecgs: Sequence[ReceivedEcg]) -> PreparedBatch:
