@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from inference.bundle import default_bundle, load_bundle
+from inference.bundle import Bundle, default_bundle, load_bundle
+from inference.open_engine_for_bundle import measure_engines
 from inference.reading.file_note import FileNote
-from stream.screening.model import load_screener
 from stream.settings import ModelSettings
 
 from .archive import Archive, Ids
@@ -46,18 +46,20 @@ def open_dataset(out: Path, asked: Asked, tell: Callable[[FileNote], object]) ->
         InvalidSettings: another model or other settings began it; or there is no ECG.
         DeploymentError: the model cannot be loaded.
     """
-    there = find(out)
+    bundle, there = load_bundle(asked.model.bundle or default_bundle()), find(out)
     if there is not None:
-        refuse_other(there, _made(asked, _engine_name(asked, there.made.engine), there.made.records, there.made))
+        engine = asked.model.engine or there.made.engine
+        shard_records = asked.shard_records or there.made.shard_records
+        refuse_other(there, _made(asked, bundle, engine, records=there.made.records, shard_records=shard_records))
         return there
     plan = asked.archive.plan(tell)
-    made = _made(asked, _engine_name(asked, None), plan.num_rows, None)
+    engine, shard_records = asked.model.engine or _fastest(asked, bundle), asked.shard_records or SHARD_RECORDS
+    made = _made(asked, bundle, engine, records=plan.num_rows, shard_records=shard_records)
     return create(out, made, plan, readme_of(made.model))
 
 
-def _made(asked: Asked, engine: str, records: int, begun: Made | None) -> Made:
-
-    archive, bundle = asked.archive, load_bundle(asked.model.bundle or default_bundle())
+def _made(asked: Asked, bundle: Bundle, engine: str, *, records: int, shard_records: int) -> Made:
+    archive = asked.archive
     return Made(
         program_version=version("cardiacnets"),
         created_at=datetime.now(UTC),
@@ -70,14 +72,11 @@ def _made(asked: Asked, engine: str, records: int, begun: Made | None) -> Made:
         model=bundle.reference,
         engine=engine,
         records=records,
-        shard_records=asked.shard_records or (begun.shard_records if begun else SHARD_RECORDS),
+        shard_records=shard_records,
         schema=SCHEMA_VERSION,
     )
 
 
-def _engine_name(asked: Asked, begun_with: str | None) -> str:
-    """Return the engine that is asked for, or that the dataset was begun with, or else the fastest here."""
-    if named := asked.model.engine or begun_with:
-        return named
-
-    return load_screener(asked.model, max_batch=asked.records_a_batch).engine.name
+def _fastest(asked: Asked, bundle: Bundle) -> str:
+    rows = asked.records_a_batch * bundle.manifest.input.n_crops
+    return measure_engines(bundle, threads=asked.model.threads, rows=rows).name

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engines.whole_file import whole_file, write_whole
+from engines.whole_json import write_json
 from schemas.errors import InvalidSettings
 from schemas.messages import ModelReference
 
@@ -102,8 +103,8 @@ class Dataset:
 
     def plan(self, number: int) -> pa.Table:
         """Return the part of the plan that is one shard."""
-        rows = pq.read_table(self.folder / PLAN, memory_map=True)
-        return rows.slice(number * self.made.shard_records, self.made.shard_records)
+        with pq.ParquetFile(self.folder / PLAN) as file:  # a shard is a row group, so no other is read
+            return file.read_row_group(number)
 
     def plan_schema(self) -> pa.Schema:
         """Return the schema of the plan."""
@@ -117,9 +118,8 @@ class Dataset:
         """Return where a table of a shard lies."""
         return self.folder / table / f"{number:05}.parquet"
 
-    def write(self, number: int, columns: Columns, rows: Sequence[Row]) -> None:
-        """Write the tables of a shard."""
-        plan = self.plan(number)
+    def write(self, number: int, columns: Columns, plan: pa.Table, rows: Sequence[Row]) -> None:
+        """Write the tables of a shard, whose part of the plan is given."""
         _write_table(self.file(REFUSED, number), columns.refused_table(plan, rows))
         _write_table(self.file(SCREENED, number), columns.screened_table(plan, rows))
 
@@ -161,7 +161,7 @@ def create(folder: Path, made: Made, plan: pa.Table, readme: str) -> Dataset:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (SCREENED, REFUSED):
         (folder / name).mkdir(exist_ok=True)
-    _write_table(folder / PLAN, plan)
+    _write_table(folder / PLAN, plan, row_group_size=made.shard_records)
     write_whole(folder / README, readme.encode())
     write_json(folder / MANIFEST, made)
     return Dataset(folder, made)
@@ -200,11 +200,6 @@ def refuse_other(dataset: Dataset, wanted: Made) -> None:
             raise InvalidSettings(f"{sentence}{_shown(now[name])}: say the same, or name a new folder with --out")
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write the content as JSON that people and programs read."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
-
-
 def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
@@ -213,6 +208,6 @@ def _shown(value: Any) -> str:
     return f"{value.name} {value.version}" if isinstance(value, ModelReference) else repr(value)
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
+def _write_table(path: Path, table: pa.Table, row_group_size: int | None = None) -> None:
     with whole_file(path) as unfinished:
-        pq.write_table(table, unfinished, compression=COMPRESSION)
+        pq.write_table(table, unfinished, compression=COMPRESSION, row_group_size=row_group_size)

@@ -65,7 +65,8 @@ def screen_shard(
         EngineFailed: the engine failed each time.
     """
     columns = Columns(screener.bundle.manifest, dataset.plan_schema())
-    paths = dataset.plan(number)[PATH].to_pylist()
+    plan = dataset.plan(number)
+    paths = plan[PATH].to_pylist()
     answers: dict[int, ScreenedOrRefused] = {}
     for attempt in range(TRIES):
         missing = [place for place in range(len(paths)) if place not in answers or _may_pass(answers[place])]
@@ -80,7 +81,7 @@ def screen_shard(
                 raise
     _raise_what_no_file_has_done(answers.values())
     rows = [_row(place, answers[place]) for place in range(len(paths))]
-    dataset.write(number, columns, rows)
+    dataset.write(number, columns, plan, rows)
     return rows
 
 

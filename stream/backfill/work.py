@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference.screener import Screener
 from schemas.errors import InvalidSettings
 from stream.logs import configure_logs
 from stream.screening.model import load_screener
@@ -49,9 +48,8 @@ def do_work(work: Work) -> int:
     dataset = find(work.folder)
     if dataset is None:
         raise InvalidSettings(f"{work.folder} was removed while it was written")
-    loaded = load_screener(work.model, max_batch=work.reading.records_a_batch)
     begun_at = dataset.made.created_at  # so that a doubt about a time does not depend on when its shard is done
-    screener = Screener(loaded.bundle, loaded.engine, clock=lambda: begun_at)
+    screener = load_screener(work.model, max_batch=work.reading.records_a_batch, clock=lambda: begun_at)
     claims, count = Claims(work.folder / CLAIMS, work.claim_s), 0
     while open_shards := [number for number in work.shards if not dataset.is_done(number)]:
         before = count

@@ -95,18 +95,18 @@ def backfill_command(
 
 
 def _model_settings(settings: Settings, engine: str, processes: int) -> ModelSettings:
-    import os
-
     import msgspec
 
-    threads = settings.model.threads or max(1, len(os.sched_getaffinity(0)) // processes)
+    from engines.catalog import usable_cores
+
+    threads = settings.model.threads or max(1, usable_cores() // processes)
     return msgspec.structs.replace(settings.model, engine=engine, threads=threads)
 
 
 def _processes(asked: int | None) -> int:
-    import os
+    from engines.catalog import usable_cores
 
-    return asked or max(1, len(os.sched_getaffinity(0)) // 2)
+    return asked or max(1, usable_cores() // 2)
 
 
 def _chosen(dataset: Dataset, limit: int | None, shards: str | None) -> list[int]:
@@ -121,7 +121,8 @@ def _chosen(dataset: Dataset, limit: int | None, shards: str | None) -> list[int
 
 
 def _run(dataset: Dataset, work: Work, processes: int, account: FileAccount, *, as_json: bool) -> Summary:
-    from stream.backfill.dataset import SUMMARY, Summary, write_json
+    from engines.whole_json import write_json
+    from stream.backfill.dataset import SUMMARY, Summary
     from stream.backfill.run import run_processes
 
     begin = time.monotonic()

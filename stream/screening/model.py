@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
+
 import structlog
 
 from inference.bundle import default_bundle, load_bundle
@@ -14,13 +17,20 @@ from stream.settings import ModelSettings
 log = structlog.get_logger(__name__)
 
 
-def load_screener(settings: ModelSettings, *, max_batch: int, find_schema: FindSchema = shipped_schema) -> Screener:
+def load_screener(
+    settings: ModelSettings,
+    *,
+    max_batch: int,
+    find_schema: FindSchema = shipped_schema,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Screener:
     """Return a screener that is ready to answer at full speed.
 
     Args:
         settings: which model, and by which engine.
         max_batch: records a batch.
         find_schema: finds the schema of a record that names the one it was written by.
+        clock: tells the time against which the times of recording are checked.
 
     Raises:
         DeploymentError: the bundle is corrupt, or no engine agrees with its reference.
@@ -30,6 +40,6 @@ def load_screener(settings: ModelSettings, *, max_batch: int, find_schema: FindS
     engine = open_chosen_engine(bundle, settings.engine, threads=settings.threads, rows=rows)
     model = bundle.reference
     log.info("model_ready", model=model.name, version=model.version, trained=model.trained, engine=engine.name)
-    screener = Screener(bundle, engine, find_schema)
+    screener = Screener(bundle, engine, find_schema, clock)
     screener.warm_up(max_batch)
     return screener
