@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import psutil
 import pytest
+from dashboard_parts import FLAGGED, NOW, ack_of, feed_all, new_state
 from dashboard_ward import simulate_case
-from test_stream_dashboard import FLAGGED, NOW, ack_of, feed_all, new_state
 
 from schemas.messages import NOTICE, Rejection, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS, ECG_ALERTS_ACK, ECG_REJECTED, ECG_RISK, LARGEST
