@@ -179,6 +179,9 @@ def test_one_changed_byte_gives_a_refusal_or_a_record_that_can_be_encoded(record
         decoded = decode_ecg(bytes(value))
     except (MalformedRecord, OversizedRecord):
         return
+    except UnknownSchema:  # a first byte of 0 is how a frame of Confluent's begins, and the next four name its schema
+        assert value[0] == 0
+        return
     assert decode_ecg(encode_ecg(decoded)) == decoded
 
 
