@@ -54,7 +54,9 @@ def assemble(recording: Recording, path: Path, zone: tzinfo | None = None) -> Ec
     parts = joined([_timed(part) for part in recording.parts])
     candidate, remarks = _choose(recording, parts, path)
     stretch = stretch_of(candidate)
-    samples, step_uv = in_steps(stretch.millivolts, _own_step(candidate.channels))
+    samples, step_uv = stretch.samples, stretch.step_uv
+    if step_uv is None:
+        samples, step_uv = in_steps(samples, _own_step(candidate.channels))
     recorded_at, doubts = instant(recording.recorded_at, stretch.start_s, zone)
     return EcgRecord(
         record_id=path.stem,
@@ -63,7 +65,7 @@ def assemble(recording: Recording, path: Path, zone: tzinfo | None = None) -> Ec
         leads=tuple(standard_name(channel.name) or channel.name for channel in candidate.channels),
         sample_rate_hz=float(candidate.channels[0].rate_hz),
         microvolts_per_step=step_uv,
-        samples=samples.tobytes(),
+        samples=samples.astype("<i2", copy=False).tobytes(),
         recorded_at=recorded_at,
         age_years=recording.age_years,
         sex=recording.sex,
@@ -113,7 +115,7 @@ def _timed_channel(channel: Channel) -> Channel:
     if 0 < channel.rate_hz < math.inf and math.isfinite(channel.start_s):
         return channel
     when = f"at {channel.rate_hz:g} samples a second, {channel.start_s:g} s later"
-    return replace(channel, millivolts=channel.millivolts[:0], rate_hz=1.0, start_s=0.0, unusable=when)
+    return replace(channel, samples=channel.samples[:0], rate_hz=1.0, start_s=0.0, unusable=when)
 
 
 def _choose(recording: Recording, parts: Sequence[Part], path: Path) -> tuple[Candidate, list[Remark]]:

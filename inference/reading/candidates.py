@@ -104,7 +104,7 @@ def by_rate(channels: Iterable[Channel]) -> list[tuple[Channel, ...]]:
     """Return the channels that are standard leads in volts, by their rate."""
     alike: dict[float, list[Channel]] = defaultdict(list)
     for channel in channels:
-        if not channel.unusable and len(channel.millivolts) and standard_name(channel.name):
+        if not channel.unusable and len(channel.samples) and standard_name(channel.name):
             alike[channel.rate_hz].append(channel)
     return [tuple(group) for group in alike.values()]
 

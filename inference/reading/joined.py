@@ -51,8 +51,8 @@ def _in_a_row(pieces: Sequence[Channel]) -> Channel:
     """Return one channel of all pieces, NaN in the gaps between them."""
     first = pieces[0]
     places = [round((piece.start_s - first.start_s) * first.rate_hz) for piece in pieces]
-    row: NDArray[np.float64] = np.full(places[-1] + len(pieces[-1].millivolts), np.nan)
+    row: NDArray[np.float64] = np.full(places[-1] + len(pieces[-1].samples), np.nan)
     for place, piece in zip(places, pieces, strict=True):
-        row[place : place + len(piece.millivolts)] = piece.millivolts
+        row[place : place + len(piece.samples)] = piece.millivolts
     steps = {piece.step_uv for piece in pieces}
-    return replace(first, millivolts=row, step_uv=steps.pop() if len(steps) == 1 else None)
+    return replace(first, samples=row, steps_per_mv=None, step_uv=steps.pop() if len(steps) == 1 else None)

@@ -227,7 +227,7 @@ def _channel(layout: _Layout, line: Samples, start_s: float) -> Channel:
         millivolts = known if unusable else (known + (offset or 0.0)) * (step * 1e3)
     return Channel(
         name=_name(values.get(tags.LEAD)),
-        millivolts=np.where(np.abs(millivolts) <= MAX_MILLIVOLTS, millivolts, np.nan),
+        samples=np.where(np.abs(millivolts) <= MAX_MILLIVOLTS, millivolts, np.nan),
         rate_hz=_rate(values),
         start_s=start_s + skew_s,
         step_uv=None if unusable else step * 1e6,

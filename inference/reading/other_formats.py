@@ -109,7 +109,7 @@ def _channels(leads: Sequence[Lead]) -> Iterable[Channel]:
         first = _AGAIN.sub("", str(lead.label))
         yield Channel(
             name=first if first in labels else str(lead.label),
-            millivolts=lead.samples * (factor or 1.0),
+            samples=lead.samples * (factor or 1.0),
             rate_hz=float(lead.sampling_rate),
             unusable="" if factor else "without a scale" if lead.is_raw else f"in {lead.units or 'no unit'}",
         )

@@ -21,25 +21,34 @@ class Channel:
 
     Attributes:
         name: as the file writes it; empty where the file gives none.
-        millivolts: (samples,) float, NaN where no sample was recorded or where the device marked a fault.
+        samples: (samples,) float in mV, NaN where no sample was recorded or where the device marked a fault; or int16,
+            if `steps_per_mv` says so.
         rate_hz: samples a second.
         start_s: when the first sample was taken, in seconds after a time that all channels of the file share.
         step_uv: the file's own step, where the samples are multiples of one: the record keeps it, and so the samples.
         unusable: why the samples cannot be taken as voltages: 'in mmHg'. Such a channel serves the error alone, which
             names it; its samples only say how long it is.
+        steps_per_mv: the samples are whole steps as a record keeps them, so many a mV, and none is missing. A record of
+            such channels alone is made without arithmetic.
     """
 
     name: str
-    millivolts: NDArray[np.floating[Any]]
+    samples: NDArray[Any]
     rate_hz: float
     start_s: float = 0.0
     step_uv: float | None = None
     unusable: str = ""
+    steps_per_mv: float | None = None
+
+    @property
+    def millivolts(self) -> NDArray[np.floating[Any]]:
+        """The samples in mV."""
+        return self.samples if self.steps_per_mv is None else self.samples / self.steps_per_mv
 
     @property
     def duration_s(self) -> float:
         """The time from the first sample to the end of the last."""
-        return len(self.millivolts) / self.rate_hz
+        return len(self.samples) / self.rate_hz
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -22,12 +23,14 @@ class Stretch:
     """Simultaneous samples.
 
     Attributes:
-        millivolts: (leads, samples), NaN where a sample is missing.
+        samples: (leads, samples) in mV, NaN where a sample is missing; or in whole steps.
+        step_uv: of the whole steps; None: the samples are in mV.
         start_s: when the first sample was taken.
         remarks: what was left out, and why.
     """
 
-    millivolts: NDArray[np.float64]
+    samples: NDArray[Any]
+    step_uv: float | None
     start_s: float
     remarks: Remarks
 
@@ -37,16 +40,23 @@ def stretch_of(candidate: Candidate) -> Stretch:
 
     A skew of less than half a sample is left alone.
     """
-    rate_hz, start_s = candidate.channels[0].rate_hz, candidate.start_s
-    rows = [_from(channel, start_s) for channel in candidate.channels]
+    channels, start_s = candidate.channels, candidate.start_s
+    rate_hz, step_uv = channels[0].rate_hz, _shared_step(channels)
+    places = [round((start_s - channel.start_s) * channel.rate_hz) for channel in channels]
+    rows = [
+        (channel.millivolts if step_uv is None else channel.samples)[place:]
+        for channel, place in zip(channels, places, strict=True)
+    ]
     shared = min(map(len, rows))
     kept = min(shared, MAX_SAMPLE_BYTES // (BYTES_PER_SAMPLE * len(rows)))
-    millivolts = np.stack([row[:kept] for row in rows], dtype=np.float64)
-    return Stretch(millivolts, start_s, (*_aligned(candidate), *_cut(kept / rate_hz, shared / rate_hz)))
+    samples = np.stack([row[:kept] for row in rows], dtype=np.float64 if step_uv is None else np.int16)
+    return Stretch(samples, step_uv, start_s, (*_aligned(candidate), *_cut(kept / rate_hz, shared / rate_hz)))
 
 
-def _from(channel: Channel, start_s: float) -> NDArray[np.floating[Any]]:
-    return channel.millivolts[round((start_s - channel.start_s) * channel.rate_hz) :]
+def _shared_step(channels: Sequence[Channel]) -> float | None:
+    """Return the step of channels that all have whole steps of one size."""
+    is_shared = len({channel.steps_per_mv for channel in channels}) == 1 and channels[0].steps_per_mv is not None
+    return channels[0].step_uv if is_shared else None
 
 
 def _aligned(candidate: Candidate) -> Remarks:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.leads import standard_name
-from schemas.ecg_record import Remark
+from schemas.ecg_record import MAX_STEP, Remark
 from schemas.errors import UnreadableFile
 from schemas.record_limits import BYTES_PER_SAMPLE, MAX_SAMPLE_BYTES
 
@@ -102,14 +102,32 @@ def _read(signal: Signal, digital: Integers, header: Header) -> Channel:
     scale_mv = millivolts_per(signal.units)
     unusable = "" if scale_mv is not None else f"in {signal.units!r}, which is no known unit of voltage"
     step_mv = (scale_mv or 1.0) / abs(signal.gain)
+    steps = _steps(signal, digital) if scale_mv == 1.0 else None
     return Channel(
         name=signal.name,
-        millivolts=_millivolts(signal, digital, scale_mv or 1.0),
+        samples=_millivolts(signal, digital, scale_mv or 1.0) if steps is None else steps,
         rate_hz=header.rate_hz * signal.samples_per_frame,
         start_s=-signal.skew / header.rate_hz,
         step_uv=step_mv * 1e3 if signal.baseline.is_integer() else None,
         unusable=unusable,
+        steps_per_mv=None if steps is None else abs(signal.gain),
     )
+
+
+def _steps(signal: Signal, digital: Integers) -> Integers | None:
+    """Return the samples as an int16 holds them from 0 mV on, or None if they are no such steps, or one is missing."""
+    if not signal.baseline.is_integer() or not digital.size:
+        return None
+    lowest, highest, baseline = int(digital.min()), int(digital.max()), int(signal.baseline)
+    mark = _mark(signal.format)
+    if mark is not None and lowest <= mark:
+        return None
+    if max(highest - baseline, baseline - lowest) > MAX_STEP:
+        return None
+    if not baseline and signal.gain > 0:
+        return digital.astype(np.int16, copy=False)
+    steps = digital.astype(np.int64) - baseline
+    return (steps if signal.gain > 0 else -steps).astype(np.int16)
 
 
 def _millivolts(signal: Signal, digital: Integers, scale_mv: float) -> NDArray[np.float64]:

@@ -75,6 +75,9 @@ class Group:
         known = SAMPLE_FORMATS[first.format]
         count = frames * self.frame_samples
         rows = known.samples(self._bytes(known, count), count).reshape(frames, self.frame_samples)
+        if all(signal.samples_per_frame == 1 for signal in self.signals):
+            columns = [*np.ascontiguousarray(rows.T)]
+            return _summed(self.signals, columns) if first.format == DIFFERENCES else columns
         ends = itertools.accumulate(signal.samples_per_frame for signal in self.signals)
         signals = [
             rows[:, end - signal.samples_per_frame : end].reshape(-1)

@@ -7,7 +7,7 @@ signals, and the first one only lists them all. Between segments there may be ga
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from inference.gate import LIMITS
@@ -198,14 +198,7 @@ def _part(piece: Piece, channels: Sequence[Channel], rate_hz: float) -> Part:
         if id(signal) in leads
     }
     moved = (
-        Channel(
-            name=standard_name(channel.name) or channel.name,
-            millivolts=channel.millivolts,
-            rate_hz=channel.rate_hz,
-            start_s=channel.start_s + start_s,
-            step_uv=channel.step_uv,
-            unusable=channel.unusable,
-        )
+        replace(channel, name=standard_name(channel.name) or channel.name, start_s=channel.start_s + start_s)
         for _, channel in sorted(placed.items(), key=lambda item: item[0])
     )
     return Part(_title([piece]), tuple(moved))
