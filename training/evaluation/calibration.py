@@ -69,7 +69,7 @@ def measure_calibration(probabilities: Floats, outcomes: Floats, weights: NDArra
         calibration_slope=rounded(slope),
         calibration_slope_interval=interval(np.array(slopes)),
         calibration_intercept=rounded(intercept),
-        calibration_in_the_large=rounded(_shift_to_prevalence(probabilities, outcomes)),
+        calibration_in_the_large=rounded(shift_to_prevalence(probabilities, outcomes)),
         observed_over_expected=rounded(outcomes.sum() / np.maximum(probabilities.sum(), CLIP)),
     )
 
@@ -106,9 +106,20 @@ def trace_reliability(probabilities: Floats, outcomes: Floats, bins: int = BINS)
     return ReliabilityCurve(tuple(map(rounded, predicted)), tuple(map(rounded, observed)))
 
 
-def _shift_to_prevalence(probabilities: Floats, outcomes: Floats) -> float:
+def shift_to_prevalence(probabilities: Floats, outcomes: Floats) -> float:
+    """Return what must be added to every logit for the mean probability to equal the share of the ill.
+
+    Args:
+        probabilities: (n,).
+        outcomes: (n,) 0 or 1, of both kinds.
+    """
     logits, prevalence = _logits(probabilities), outcomes.mean()
     return float(brentq(lambda shift: expit(logits + shift).mean() - prevalence, -40, 40))
+
+
+def shift_logits(probabilities: Floats, shift: float) -> Floats:
+    """Return the probabilities after all odds changed by one factor, so that the order stays."""
+    return np.asarray(expit(_logits(probabilities) + shift))
 
 
 def _logits(probabilities: Floats) -> Floats:

@@ -101,22 +101,41 @@ def measure(
         heads: of the bundle, with its thresholds.
         slope_intervals: whether the calibration slopes get intervals, for which hundreds of regressions are fitted.
     """
+    diseases, macro, macro_draws = measure_diseases(
+        predictions.probabilities, truth.diseases, weights, heads, slope_intervals=slope_intervals
+    )
+    agreements, r2_draws = agree(predictions.phenotypes, truth.phenotypes, weights)
+    found = Measures(diseases, macro, agreements, _measure_subtype(predictions, truth))
+    return found, Draws(macro_draws, r2_draws)
+
+
+def measure_diseases(
+    probabilities: Floats,
+    outcomes: Floats,
+    weights: NDArray[np.uint16],
+    heads: tuple[DiseaseHead, ...] = (),
+    *,
+    slope_intervals: bool = True,
+) -> tuple[dict[str, DiseaseMeasures], Estimate, Floats]:
+    """Return the figures of each disease, the macro AUROC, and that of each draw.
+
+    Args:
+        probabilities: (n, 5) in the order of `DISEASES`.
+        outcomes: (n, 5) 0, 1, or NaN where it is not known.
+        weights: (draws, n) of `draw_patients`.
+        heads: of the bundle, with its thresholds.
+        slope_intervals: as for `measure`.
+    """
     diseases: dict[str, DiseaseMeasures] = {}
     aurocs = []
     for place, disease in enumerate(DISEASES):
         head = next((head for head in heads if head.name == disease), None)
         diseases[disease], draws = _measure_disease(
-            predictions.probabilities[:, place],
-            truth.diseases[:, place],
-            weights,
-            head,
-            slope_intervals=slope_intervals,
+            probabilities[:, place], outcomes[:, place], weights, head, slope_intervals=slope_intervals
         )
         aurocs.append(draws)
     macro, macro_draws = _macro(diseases, np.stack(aurocs, axis=1))
-    agreements, r2_draws = agree(predictions.phenotypes, truth.phenotypes, weights)
-    found = Measures(diseases, estimate(macro, macro_draws), agreements, _measure_subtype(predictions, truth))
-    return found, Draws(macro_draws, r2_draws)
+    return diseases, estimate(macro, macro_draws), macro_draws
 
 
 def compare(model: tuple[Measures, Draws], other: tuple[Measures, Draws]) -> Comparison:

@@ -9,17 +9,10 @@ from training.cohort.provenance import SIMULATED
 
 from .agreement import GROUPS
 from .baselines import READABLE, MissingBaseline
-from .discrimination import OperatingPoint
+from .disease_tables import write_calibration, write_operating_points, write_performance
 from .evaluation import Baseline, Evaluation
-from .measures import DiseaseMeasures
 from .real_ecgs import Contrast, RealEcgFigures
-from .wording import figure, full, percent, readable, signed, table, with_interval
-
-POINTS = {
-    "sensitivity_90": "90 % sensitivity on development data",
-    "specificity_95": "95 % specificity on development data",
-}
-RATES = ("sensitivity", "specificity", "PPV", "NPV")
+from .wording import figure, full, percent, readable, signed, table
 
 
 def write_results(evaluation: Evaluation, plots: dict[str, str], real: RealEcgFigures | None) -> Iterator[str]:
@@ -28,9 +21,8 @@ def write_results(evaluation: Evaluation, plots: dict[str, str], real: RealEcgFi
     yield from ("### Diseases", "", *_performance(evaluation), "")
     yield from (_picture(plots, "roc", "ROC curves"), "")
     yield from (_picture(plots, "precision_recall", "Precision-recall curves"), "")
-    for point in ("sensitivity_90", "specificity_95"):
-        yield from _operating_table(evaluation, point)
-    yield from ("### Calibration", "", *_calibration(evaluation), "")
+    yield from write_operating_points(evaluation.measures.diseases)
+    yield from ("### Calibration", "", *write_calibration(evaluation.measures.diseases), "")
     yield from (_picture(plots, "reliability", "Reliability curves"), "")
     yield from ("### Decision curves", "", _picture(plots, "decision_curves", "Decision curves"), "")
     yield from ("### Measurements", "", *_measurements(evaluation), "")
@@ -70,74 +62,12 @@ def _participants(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _performance(evaluation: Evaluation) -> Iterator[str]:
-    rows = [
-        (
-            readable(name),
-            f"{found.discrimination.positives} ({100 * found.discrimination.prevalence:.1f} %)",
-            full(found.discrimination.auroc),
-            full(found.discrimination.auprc),
-            *_flagging(found.flagging),
-        )
-        for name, found in evaluation.measures.diseases.items()
-    ]
-    headings = ("disease", "cases", "AUROC", "AUPRC", "threshold", *RATES, "scans per case")
-    yield from table(headings, rows)
-    yield ""
-    yield f"Macro AUROC {full(evaluation.measures.macro_auroc)}. The threshold is the one at which the bundle flags."
+    yield from write_performance(evaluation.measures.diseases, evaluation.measures.macro_auroc)
     if (subtype := evaluation.measures.subtype) is not None:
         yield (
             f"The kind of cardiomyopathy is right in {100 * subtype.accuracy:.0f} % of {subtype.records} patients "
             f"(balanced: {100 * subtype.balanced_accuracy:.0f} %)."
         )
-
-
-def _flagging(point: OperatingPoint | None) -> tuple[str, ...]:
-    if point is None:
-        return ("-",) * (len(RATES) + 2)
-    return (
-        f"{point.threshold:.3f}",
-        with_interval(point.sensitivity, point.sensitivity_interval),
-        with_interval(point.specificity, point.specificity_interval),
-        with_interval(point.ppv, point.ppv_interval),
-        with_interval(point.npv, point.npv_interval),
-        figure(point.number_needed_to_image, 1),
-    )
-
-
-def _operating_table(evaluation: Evaluation, point: str) -> Iterator[str]:
-    rows = [
-        (
-            readable(name),
-            *_flagging(found.operating_points[point]),
-            f"{100 * found.operating_points[point].flagged_share:.1f} %",
-        )
-        for name, found in evaluation.measures.diseases.items()
-        if point in found.operating_points
-    ]
-    if rows:
-        yield f"At the threshold of {POINTS[point]}:"
-        yield ""
-        yield from table(("disease", "threshold", *RATES, "scans per case", "flagged"), rows)
-        yield ""
-
-
-def _calibration(evaluation: Evaluation) -> Iterator[str]:
-    rows = [_calibration_row(name, found) for name, found in evaluation.measures.diseases.items()]
-    yield from table(("disease", "slope", "intercept", "in the large", "observed / expected", "Brier"), rows)
-    yield ""
-    yield "The best slope is 1, and the best intercept is 0. With a slope below 1, the probabilities are too extreme."
-
-
-def _calibration_row(name: str, found: DiseaseMeasures) -> tuple[str, ...]:
-    one = found.calibration
-    return (
-        readable(name),
-        with_interval(one.calibration_slope, one.calibration_slope_interval),
-        figure(one.calibration_intercept),
-        figure(one.calibration_in_the_large),
-        figure(one.observed_over_expected),
-        figure(one.brier, 4),
-    )
 
 
 def _measurements(evaluation: Evaluation) -> Iterator[str]:

@@ -51,11 +51,44 @@ def measure_subgroups(
     return found
 
 
-def _groups(truth: Truth) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
-    yield "sex", "female", truth.female == 1
-    yield "sex", "male", truth.female == 0
+def groups_of_persons(female: Floats, age_years: Floats) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    """Yield attribute, group and members (n,) by sex and by age. Whoever's is not known is in no group.
+
+    Args:
+        female: (n,) 1, 0, or NaN.
+        age_years: (n,), NaN where it is not known.
+    """
+    yield "sex", "female", female == 1
+    yield "sex", "male", female == 0
     for low, high, name in AGE_BANDS:
-        yield "age", name, (truth.age_years >= low) & (truth.age_years < high)
+        yield "age", name, (age_years >= low) & (age_years < high)
+
+
+def rank_diseases(
+    probabilities: Floats, outcomes: Floats, weights: NDArray[np.uint16]
+) -> tuple[dict[str, Estimate], Estimate]:
+    """Return the AUROC of each disease that has enough cases, and their mean.
+
+    Args:
+        probabilities: (n, 5) in the order of `DISEASES`.
+        outcomes: (n, 5) 0, 1, or NaN where it is not known.
+        weights: (draws, n) of `draw_patients`.
+    """
+    auroc: dict[str, Estimate] = {}
+    draws = []
+    for place, disease in enumerate(DISEASES):
+        known = np.isfinite(outcomes[:, place])
+        ill = outcomes[:, place] == 1
+        if min(ill.sum(), (known & ~ill).sum()) < FEWEST_POSITIVES:
+            continue
+        found, drawn = discriminate(probabilities[known, place], outcomes[known, place], weights[:, known])
+        auroc[disease] = found.auroc
+        draws.append(drawn)
+    return auroc, _macro(auroc, draws)
+
+
+def _groups(truth: Truth) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    yield from groups_of_persons(truth.female, truth.age_years)
     yield "atrial fibrillation", "present", truth.atrial_fibrillation == 1
     yield "atrial fibrillation", "absent", truth.atrial_fibrillation == 0
     if len(known := truth.noise[np.isfinite(truth.noise)]):
@@ -65,18 +98,9 @@ def _groups(truth: Truth) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
 
 
 def _measure(predictions: Predictions, truth: Truth, weights: NDArray[np.uint16]) -> Subgroup:
-    auroc: dict[str, Estimate] = {}
-    draws = []
-    for place, disease in enumerate(DISEASES):
-        outcomes = truth.diseases[:, place]
-        known = np.isfinite(outcomes)
-        if min((outcomes == 1).sum(), (outcomes == 0).sum()) < FEWEST_POSITIVES:
-            continue
-        found, drawn = discriminate(predictions.probabilities[known, place], outcomes[known], weights[:, known])
-        auroc[disease] = found.auroc
-        draws.append(drawn)
+    auroc, macro = rank_diseases(predictions.probabilities, truth.diseases, weights)
     mean_r2 = agree(predictions.phenotypes, truth.phenotypes, weights)[0].mean_r2
-    return Subgroup(len(truth), auroc, _macro(auroc, draws), mean_r2)
+    return Subgroup(len(truth), auroc, macro, mean_r2)
 
 
 def _macro(auroc: dict[str, Estimate], draws: list[Floats]) -> Estimate:
