@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 SPEC_VERSION = "1.0"
 AVRO = "application/vnd.apache.avro"
 JSON = "application/json"
+LANE_HEADER = "ce_lane"
+"""An extension attribute of ours: the lane of the ECG that an answer is to."""
 
 
 def event_headers(
-    *, kind: str, identifier: str, source: str, time: datetime, content_type: str
+    *, kind: str, identifier: str, source: str, time: datetime, content_type: str, lane: str | None = None
 ) -> list[tuple[str, bytes]]:
     """Return the headers of one event, as a Kafka producer takes them.
 
@@ -18,6 +20,7 @@ def event_headers(
         kind: the event's type; ours are named as their topics.
         identifier: unique together with `source`; an event that is sent again keeps it.
         source: a URI of who speaks.
+        lane: of the ECG that an answer is to: `realtime` or `backfill`.
 
     Raises:
         ValueError: `time` has no time zone.
@@ -31,5 +34,5 @@ def event_headers(
         "ce_type": kind,
         "ce_time": time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         "content-type": content_type,
-    }
+    } | ({LANE_HEADER: lane} if lane else {})
     return [(name, text.encode()) for name, text in headers.items()]

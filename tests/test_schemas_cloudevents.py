@@ -36,9 +36,15 @@ def test_the_headers_are_those_of_the_kafka_binding_in_binary_mode():
 
 
 @pytest.mark.parametrize("content_type", [AVRO, JSON])
-def test_the_headers_are_valid_by_the_published_contract(content_type):
+@pytest.mark.parametrize("lane", [None, "realtime"])
+def test_the_headers_are_valid_by_the_published_contract(content_type, lane):
     judge = jsonschema.Draft202012Validator(asyncapi()["components"]["schemas"]["EventHeaders"], format_checker=FORMATS)
-    judge.validate({name: value.decode() for name, value in headers(content_type=content_type)})
+    judge.validate({name: value.decode() for name, value in headers(content_type=content_type, lane=lane)})
+
+
+def test_an_answer_says_the_lane_of_its_ecg_and_what_answers_none_says_nothing():
+    assert dict(headers(lane="backfill")) == {**dict(headers()), "ce_lane": b"backfill"}
+    assert "ce_lane" not in dict(headers(lane=None))
 
 
 def test_an_event_without_a_time_zone_is_not_written():

@@ -12,9 +12,10 @@ from dashboard_ward import MODEL, simulate_case
 
 from engines.batcher import Lane
 from inference.readout import Finding
-from inference.screener import Screening
+from inference.screener import Refused, Screening
 from schemas.codec import encode_ecg
-from schemas.topics import ECG_ALERTS, ECG_RECORDS, ECG_RISK
+from schemas.errors import MalformedRecord
+from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_RECORDS, ECG_REJECTED, ECG_RISK
 from stream.broker.event_producer import EventProducer
 from stream.cines.worker import publish_result
 from stream.screening.answer_publisher import AnswerPublisher
@@ -45,7 +46,7 @@ def case():
     return simulate_case(3, 1, at=NOW)
 
 
-async def test_every_message_is_an_event_with_an_id_of_its_own_and_an_alerts_tells_its_state(case):
+def screening_of(case):
     finding = Finding(
         risks=tuple(risk for alert in case.alerts for risk in alert.risks),
         phenotypes=case.report.phenotypes,
@@ -53,18 +54,35 @@ async def test_every_message_is_an_event_with_an_id_of_its_own_and_an_alerts_tel
         embedding=np.eye(256)[0],
         logits=np.zeros(5),
     )
-    screening = Screening(case.record, case.report.quality, finding, MODEL)
-    producer = Producer()
+    return Screening(case.record, case.report.quality, finding, MODEL)
+
+
+def publisher_to(producer, lane=Lane.REALTIME):
     waveforms = SimpleNamespace(store=lambda record: None)
     suppressor = SimpleNamespace(decide=lambda alert, at: "raised")
     events = EventProducer(producer, "urn:cardiacnets:worker")
-    publisher = AnswerPublisher(Lane.REALTIME, events, waveforms, Metrics(), suppressor=suppressor)
-    event = SimpleNamespace(value=b"", headers={}, key=None)
-    await publisher.publish(event, screening)
+    return AnswerPublisher(lane, events, waveforms, Metrics(), suppressor=suppressor)
+
+
+async def test_every_message_is_an_event_with_an_id_of_its_own_and_an_alerts_tells_its_state(case):
+    producer = Producer()
+    await publisher_to(producer).publish(SimpleNamespace(value=b"", headers={}, key=None), screening_of(case))
     assert len(set(producer.ids)) == len(producer.sent)
     told = [message.headers["ce_id"].decode() for message in producer.sent if message.topic == ECG_ALERTS]
     assert sorted(told) == sorted(f"{alert.identifier}/raised" for alert in case.alerts)
     assert told
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+async def test_whatever_a_worker_sends_says_from_which_lane_its_ecg_came(case, lane):
+    producer = Producer()
+    place = SimpleNamespace(topic="t", partition=0, offset=1)
+    event = SimpleNamespace(value=b"", headers={}, key=None, message=place)
+    publisher = publisher_to(producer, lane)
+    await publisher.publish(event, screening_of(case))
+    await publisher.publish(event, Refused(case.record, MalformedRecord("no lead V6")))
+    assert {message.topic for message in producer.sent} == {ECG_RISK, ECG_ALERTS, ECG_REJECTED, CMR_REQUESTS}
+    assert {message.headers["ce_lane"] for message in producer.sent} == {lane.value.encode()}
 
 
 async def test_a_request_that_failed_and_was_drawn_later_has_come_to_two_events(case):

@@ -23,7 +23,14 @@ class EventProducer:
         self._source = source
 
     async def publish(
-        self, topic: str, identifier: str, message: Message | bytes, key: bytes | None, *, time: datetime | None = None
+        self,
+        topic: str,
+        identifier: str,
+        message: Message | bytes,
+        key: bytes | None,
+        *,
+        time: datetime | None = None,
+        lane: str | None = None,
     ) -> None:
         """Send one message, and wait until the broker has confirmed it; the arguments are those of `send`.
 
@@ -31,10 +38,17 @@ class EventProducer:
             KafkaError: the broker did not confirm the message in time.
             ValueError: the message breaks the contract.
         """
-        await (await self.send(topic, identifier, message, key, time=time))
+        await (await self.send(topic, identifier, message, key, time=time, lane=lane))
 
     async def send(
-        self, topic: str, identifier: str, message: Message | bytes, key: bytes | None, *, time: datetime | None = None
+        self,
+        topic: str,
+        identifier: str,
+        message: Message | bytes,
+        key: bytes | None,
+        *,
+        time: datetime | None = None,
+        lane: str | None = None,
     ) -> asyncio.Future[object]:
         """Hand one message to the producer, and return its delivery, which ends when the broker has confirmed it.
 
@@ -42,6 +56,7 @@ class EventProducer:
             identifier: of the event. An event that is sent again has the same one.
             message: a message of the contract, or the Avro bytes of an ECG.
             time: when the event happened; now, if it is not given.
+            lane: of the ECG that the message answers.
 
         Raises:
             ValueError: the message breaks the contract.
@@ -53,6 +68,7 @@ class EventProducer:
             source=self._source,
             time=time or datetime.now(UTC),
             content_type=content_type,
+            lane=lane,
         )
         delivery: asyncio.Future[object] = await self._producer.send(topic, value, key=key, headers=headers)
         return delivery

@@ -79,7 +79,7 @@ class AnswerPublisher:
         now = datetime.now(UTC)
         answers = self._report(outcome, now) if isinstance(outcome, Screening) else self._reject(event, outcome, now)
         key = record_key(outcome.record) if outcome.record else sound_key(event.key)
-        return [await self._events.send(*answer, key, time=now) for answer in answers]
+        return [await self._events.send(*answer, key, time=now, lane=self._lane) for answer in answers]
 
     def acknowledged(self, event: Event) -> None:
         """Observe how long the record took, from its Kafka timestamp to its confirmed answer.
