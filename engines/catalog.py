@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeAlias
+
+import msgspec
 
 from schemas.errors import EngineUnavailable
 
-from .onnx_runtime import OnnxRuntimeEngine
+from .nvidia import find_gpus
+from .onnx_runtime import OnnxRuntimeEngine, OnnxRuntimeGraph
 from .openvino_engine import OpenVinoEngine
-from .protocol import Engine, Graph
+from .options import EngineOptions, Precision
+from .protocol import Engine, Graph, Graphs, OpenedGraph
 
-CGROUP_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+Device: TypeAlias = Literal["cpu", "gpu"]
+
+ROWS_WANTED: Mapping[Device, int] = MappingProxyType({"cpu": 48, "gpu": 96})
+"""The batch at which a device is nearly as quick as it gets. Bigger ones only wait longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +30,37 @@ class CatalogEntry:
     """How an engine is opened, and what it computes in.
 
     Attributes:
-        library: the distribution and module that it needs.
+        library: the module that it needs.
+        install: what brings the library: `pip install …`.
+        open: takes the graph and the options.
         precision: what it computes in, which decides how close to the reference it must come.
-        open: takes the graph and the number of threads.
+        device: what it computes on.
+        open_graph: opens a graph of any inputs, where the engine can: the cine generator has such graphs.
     """
 
     library: str
-    precision: Literal["float32", "bfloat16"]
-    open: Callable[[Graph, int], Engine]
+    install: str
+    open: Callable[[Graph, EngineOptions], Engine]
+    precision: Precision = "float32"
+    device: Device = "cpu"
+    open_graph: Callable[[Graph, EngineOptions], OpenedGraph] | None = None
 
 
-# Another engine (TensorRT) is one file like `onnx_runtime.py` and one entry here; a precision of its own needs a
-# tolerance in `choice.py`.
+# Another engine is one file like `onnx_runtime.py` and one entry here; a precision of its own needs a tolerance in
+# `choice.py`.
 CATALOG: Mapping[str, CatalogEntry] = MappingProxyType(
     {
-        "openvino": CatalogEntry("openvino", "float32", OpenVinoEngine),
-        "openvino-bf16": CatalogEntry("openvino", "bfloat16", lambda graph, n: OpenVinoEngine(graph, n, "bf16")),
-        "onnxruntime": CatalogEntry("onnxruntime", "float32", OnnxRuntimeEngine),
+        "openvino": CatalogEntry("openvino", "openvino", OpenVinoEngine),
+        "openvino-bf16": CatalogEntry("openvino", "openvino", OpenVinoEngine, "bfloat16"),
+        "onnxruntime": CatalogEntry("onnxruntime", "onnxruntime", OnnxRuntimeEngine, open_graph=OnnxRuntimeGraph),
     }
 )
 ENGINES: tuple[str, ...] = tuple(CATALOG)
 
 
 def available_engines() -> tuple[str, ...]:
-    """Return the engines whose library is installed; opening one may still fail."""
-    return tuple(name for name, entry in CATALOG.items() if find_spec(entry.library))
+    """Return the engines whose library is installed, and whose device is here; opening one may still fail."""
+    return tuple(name for name in ENGINES if _missing(name) is None)
 
 
 def find_entry(name: str) -> CatalogEntry:
@@ -63,31 +75,68 @@ def find_entry(name: str) -> CatalogEntry:
         raise EngineUnavailable(f"no engine is called {name!r}; the engines are {', '.join(ENGINES)}") from None
 
 
-def open_engine(name: str, graph: Graph, *, threads: int | None = None) -> Engine:
+def rows_wanted(name: str) -> int:
+    """Return the batch that an engine's device wants; for an engine that is not in the catalog, a processor's."""
+    return ROWS_WANTED[CATALOG[name].device if name in CATALOG else "cpu"]
+
+
+def open_engine(name: str, graph: Graph | Graphs, options: EngineOptions | None = None) -> Engine:
     """Open an engine on a graph.
 
     Args:
         name: one of `ENGINES`.
-        graph: an ONNX file as `Engine` describes it, or its content.
-        threads: how many the engine may use; None: as many as this process may use cores.
+        graph: an ONNX file as `Engine` describes it, or its content; or one of each precision.
+        options: without them, an engine may use what this process may use.
 
     Raises:
-        EngineUnavailable: an unknown name, a library that is missing, or one that cannot load the graph.
+        EngineUnavailable: an unknown name, a library or a device that is missing, or one that cannot load the graph.
     """
+    entry = _usable_entry(name)
+    return entry.open(_fitting(name, entry, graph), _of_entry(entry, options))
+
+
+def open_graph(name: str, graph: Graph, options: EngineOptions | None = None) -> OpenedGraph:
+    """Open a graph of any inputs; otherwise like `open_engine`.
+
+    Raises:
+        EngineUnavailable: as `open_engine`, or the engine runs no such graphs.
+    """
+    entry = _usable_entry(name)
+    if entry.open_graph is None:
+        can = ", ".join(other for other, its in CATALOG.items() if its.open_graph)
+        raise EngineUnavailable(f"{name} runs only networks of one input; graphs of several are run by {can}")
+    return entry.open_graph(_fitting(name, entry, graph), _of_entry(entry, options))
+
+
+def _usable_entry(name: str) -> CatalogEntry:
     entry = find_entry(name)
-    if not find_spec(entry.library):
-        raise EngineUnavailable(f"{name} needs {entry.library}, which is not installed: pip install {entry.library}")
+    if lack := _missing(name):
+        raise EngineUnavailable(f"{name} needs {lack}")
+    return entry
+
+
+def _fitting(name: str, entry: CatalogEntry, graphs: Graph | Graphs) -> Graph:
+    """Return the graph that the engine runs. A graph that comes alone is believed to be the one."""
+    graph = (
+        graphs if not isinstance(graphs, Graphs) else graphs.float16 if entry.precision == "float16" else graphs.float32
+    )
+    if graph is None:
+        raise EngineUnavailable(
+            f"{name} needs the network's float16 graph, and the bundle has none: cardiacnets compile --export writes it"
+        )
     if isinstance(graph, Path) and not graph.is_file():
         raise EngineUnavailable(f"{name} cannot open {graph}: there is no such file")
-    return entry.open(graph, threads or usable_cores())
+    return graph
 
 
-def usable_cores(quota: Path = CGROUP_CPU_QUOTA) -> int:
-    """Return how many cores this process may use: a container's quota counts, threads beyond it only get in the way."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    try:
-        allowance, period = quota.read_text().split()
-        return max(1, min(cores, round(int(allowance) / int(period))))
-    except (OSError, ValueError):  # no cgroup, or the allowance is "max"
-        return cores
+def _missing(name: str) -> str | None:
+    entry = CATALOG[name]
+    if not find_spec(entry.library):
+        return f"{entry.library}, which is not installed: pip install {entry.install}"
+    if entry.device == "gpu" and not find_gpus():
+        return "an NVIDIA GPU, and this machine shows none (/proc/driver/nvidia is empty or absent)"
+    return None
+
+
+def _of_entry(entry: CatalogEntry, options: EngineOptions | None) -> EngineOptions:
+    return msgspec.structs.replace(options or EngineOptions(), precision=entry.precision)

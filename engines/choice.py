@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import msgspec
@@ -15,12 +14,12 @@ import numpy as np
 
 from schemas.errors import CardiacNetsError, EngineFailed, EngineMismatch, EngineUnavailable
 
-from .catalog import ENGINES, find_entry, open_engine, usable_cores
+from .catalog import ENGINES, find_entry, open_engine, rows_wanted
 from .choice_cache import recall_choice, remember_choice
-from .protocol import Engine, Graph, Rows
-from .torch_engine import TorchEngine
+from .options import EngineOptions
+from .protocol import Engine, Graph, Graphs, Rows
+from .torch_engine import TORCH_ENGINES
 
-TIMED_ROWS = 24
 TIMED_ROUNDS = 5
 MIN_ROUNDS = 2
 ROUND_S = 0.15
@@ -44,16 +43,20 @@ class Tolerances(msgspec.Struct, frozen=True):
     """How far an engine may be from the reference: the absolute difference of any number of any output.
 
     Meant for outputs of order 1 (logits, z-scores, unit vectors). Other orders of summation differ by about 1e-6 there,
-    bfloat16's 8 bits of mantissa by about 1e-2; a wrong operator is off by far more than either bound.
+    TF32 by 2e-3, float16 by 6e-3, and bfloat16's 8 bits of mantissa by about 4e-2; a wrong operator is off by far more
+    than any of the bounds.
     """
 
     float32: float = 1e-3
+    tf32: float = 1e-2
+    float16: float = 2e-2
     bfloat16: float = 5e-2
 
     def of(self, name: str) -> float:
         """Return the tolerance for an engine of the catalog, or for the reference itself on another machine."""
-        is_float32 = name == TorchEngine.name or find_entry(name).precision == "float32"
-        return self.float32 if is_float32 else self.bfloat16
+        precision = "float32" if name in TORCH_ENGINES else find_entry(name).precision
+        bound: float = getattr(self, precision)
+        return bound
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,86 +104,99 @@ def require_agreement(engine: Engine, probe: Probe, tolerances: Tolerances | Non
     return differences
 
 
-def time_engines(engines: Mapping[str, Engine], inputs: Rows, *, budget_s: float = BUDGET_S) -> dict[str, float]:
+def time_engines(
+    engines: Mapping[str, Engine],
+    inputs: Rows,
+    *,
+    rows: Mapping[str, int] | None = None,
+    budget_s: float = BUDGET_S,
+) -> dict[str, float]:
     """Return rows/s by engine: the median of rounds in which every engine has its turn.
 
     Other work on the machine slows a round for all engines alike, so their order holds where the figures do not.
 
     Args:
         engines: by name.
-        inputs: float32 (rows, …), a batch as big as those to come.
+        inputs: float32 (rows, …).
+        rows: the batch of each engine, as big as those to come: inputs are repeated or left out; None: all inputs.
         budget_s: no further round is begun after it, but for the first two.
     """
     deadline = time.perf_counter() + budget_s
     rates: dict[str, list[float]] = {name: [] for name in engines}
-    for engine in engines.values():
-        engine.warm_up(len(inputs))
+    batches = {name: _repeated(inputs, rows[name] if rows else len(inputs)) for name in engines}
+    for name, engine in engines.items():
+        engine.warm_up(len(batches[name]))
     for done in range(TIMED_ROUNDS):
         if done >= MIN_ROUNDS and time.perf_counter() > deadline:
             break
         for name, engine in engines.items():
-            rates[name].append(_rows_per_s(engine, inputs))
+            rates[name].append(_rows_per_s(engine, batches[name]))
     return {name: median(figures) for name, figures in rates.items()}
 
 
 def choose_engine(
-    graph: Graph,
+    graph: Graph | Graphs,
     probe: Probe,
     *,
     names: Sequence[str] = ENGINES,
-    threads: int | None = None,
-    rows: int = TIMED_ROWS,
+    options: EngineOptions | None = None,
+    rows: int | None = None,
     budget_s: float = BUDGET_S,
     tolerances: Tolerances | None = None,
-    cache_dir: Path | None = None,
     remeasure: bool = False,
 ) -> Choice:
     """Return the fastest engine that agrees with the reference; a choice made before on this machine is remembered.
 
     Args:
-        graph: the ONNX file, or its content.
+        graph: the ONNX file, or its content, or the graphs of several precisions.
         probe: what the reference answered.
         names: the engines to consider.
-        threads: how many an engine may use; None: the cores this process may use.
-        rows: the batch to time, as big as those to come.
+        options: what each engine is opened with, and where choices are remembered.
+        rows: the batch to time, as big as those to come; None: as big as each engine's device wants.
         budget_s: as `time_engines` takes it.
         tolerances: how far an engine may be from the reference.
-        cache_dir: where choices are remembered; None: the user's cache.
         remeasure: measure even if the choice is remembered.
 
     Raises:
         EngineMismatch: no engine passes; the sentence tells every engine's figures.
         EngineUnavailable: no engine could even be opened.
     """
-    bounds, count = tolerances or Tolerances(), threads or usable_cores()
-    circumstances = {"names": list(names), "threads": count, "rows": rows, "tolerances": msgspec.to_builtins(bounds)}
+    opening, bounds = options or EngineOptions(), tolerances or Tolerances()
+    circumstances = {
+        "names": list(names),
+        "threads": opening.threads,
+        "device": opening.device,
+        "rows": rows,
+        "tolerances": msgspec.to_builtins(bounds),
+    }
     if not remeasure:
-        remembered = recall_choice(Choice, graph, circumstances, cache_dir)
+        remembered = recall_choice(Choice, graph, circumstances, opening.cache_folder)
         if remembered and remembered.name in names:
             return remembered
-    choice = _measure(graph, probe, names, threads=count, rows=rows, budget_s=budget_s, tolerances=bounds)
-    remember_choice(choice, graph, circumstances, cache_dir)
+    choice = _measure(graph, probe, names, options=opening, rows=rows, budget_s=budget_s, tolerances=bounds)
+    remember_choice(choice, graph, circumstances, opening.cache_folder)
     return choice
 
 
 def _measure(
-    graph: Graph,
+    graph: Graph | Graphs,
     probe: Probe,
     names: Sequence[str],
     *,
-    threads: int,
-    rows: int,
+    options: EngineOptions,
+    rows: int | None,
     budget_s: float,
     tolerances: Tolerances,
 ) -> Choice:
     differences: dict[str, dict[str, float]] = {}
     refused: dict[str, str] = {}
     passed: dict[str, Engine] = {}
+    batches = {name: rows or rows_wanted(name) for name in names}
     with ExitStack() as opened:
         for name in names:
             try:
-                engine = opened.enter_context(_opened(name, graph, threads))
-                engine.warm_up(rows)
+                engine = opened.enter_context(_opened(name, graph, options, batches[name]))
+                engine.warm_up(batches[name])
                 differences[name] = check_engine(engine, probe)
             except (EngineUnavailable, EngineFailed) as error:
                 refused[name] = str(error)
@@ -191,16 +207,16 @@ def _measure(
                 passed[name] = engine
         if not passed:
             raise _nothing_passes(refused, compared=bool(differences))
-        rates = time_engines(passed, _repeated(probe.inputs, rows), budget_s=budget_s)
+        rates = time_engines(passed, probe.inputs, rows=batches, budget_s=budget_s)
     fastest = max(rates, key=rates.__getitem__)
     # JSON has no infinity; an engine whose answer was no number is among the refused.
     told = {name: found for name, found in differences.items() if all(map(math.isfinite, found.values()))}
-    return Choice(name=fastest, rows_per_s=rates, differences=told, refused=refused, threads=threads)
+    return Choice(name=fastest, rows_per_s=rates, differences=told, refused=refused, threads=options.threads)
 
 
 @contextmanager
-def _opened(name: str, graph: Graph, threads: int) -> Iterator[Engine]:
-    engine = open_engine(name, graph, threads=threads)
+def _opened(name: str, graph: Graph | Graphs, options: EngineOptions, rows: int) -> Iterator[Engine]:
+    engine = open_engine(name, graph, msgspec.structs.replace(options, rows=rows))
     try:
         yield engine
     finally:

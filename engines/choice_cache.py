@@ -1,4 +1,4 @@
-"""Remembers measurements between runs, as long as the graph, the libraries and the processor stay the same."""
+"""Remembers measurements between runs, as long as graph, libraries, processor, GPUs and driver stay the same."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from typing import TypeVar
 import msgspec
 from platformdirs import user_cache_path
 
-from .protocol import Graph
+from .nvidia import find_gpus
+from .protocol import Graph, Graphs
 from .regular_file import open_regular
 from .whole_file import write_whole
 
-FORMAT = 1
-LIBRARIES = ("numpy", "onnxruntime", "openvino")
+FORMAT = 2
+LIBRARIES = (
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx", "cuda-bindings"),
+    *("nvidia-cublas", "nvidia-cudnn-cu13"),
+)
+"""The distributions whose version may change what is the fastest; some of them are not installed."""
 CPUINFO = Path("/proc/cpuinfo")
 CPU_FIELDS = ("model name", "flags", "CPU part", "Features")
 """The fields that tell processors apart: two on x86, two on Arm."""
@@ -30,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def recall_choice(
-    kind: type[StructT], graph: Graph, circumstances: Mapping[str, object], cache_dir: Path | None = None
+    kind: type[StructT], graph: Graph | Graphs, circumstances: Mapping[str, object], cache_dir: Path | None = None
 ) -> StructT | None:
     """Return the remembered choice for this graph in these circumstances, or None. A corrupt file gives None."""
     path = _path(graph, circumstances, cache_dir)
@@ -44,7 +49,7 @@ def recall_choice(
 
 
 def remember_choice(
-    choice: msgspec.Struct, graph: Graph, circumstances: Mapping[str, object], cache_dir: Path | None = None
+    choice: msgspec.Struct, graph: Graph | Graphs, circumstances: Mapping[str, object], cache_dir: Path | None = None
 ) -> None:
     """Write the choice. A folder that cannot be written to only costs another measurement next time."""
     path = _path(graph, circumstances, cache_dir)
@@ -55,10 +60,22 @@ def remember_choice(
         log.warning("the choice of engine is not remembered: %s", error)
 
 
-def _path(graph: Graph, circumstances: Mapping[str, object], cache_dir: Path | None) -> Path:
-    key = [FORMAT, _digest(graph), {name: _version(name) for name in LIBRARIES}, _processor(), dict(circumstances)]
+def _path(graph: Graph | Graphs, circumstances: Mapping[str, object], cache_dir: Path | None) -> Path:
+    libraries = {name: _version(name) for name in LIBRARIES}
+    key = [FORMAT, digests(graph), libraries, _processor(), _gpus(), dict(circumstances)]
     name = hashlib.sha256(msgspec.json.encode(key, order="sorted")).hexdigest()
-    return (cache_dir or user_cache_path("cardiacnets") / "engines") / f"{name}.json"
+    return cache_folder(cache_dir) / f"{name}.json"
+
+
+def cache_folder(chosen: Path | None) -> Path:
+    """Return the folder of what engines keep between runs: the one that was chosen, or the user's cache."""
+    return chosen or user_cache_path("cardiacnets") / "engines"
+
+
+def digests(graph: Graph | Graphs) -> list[str]:
+    """Return the SHA-256 of each graph of a network."""
+    graphs = (graph.float32, graph.float16) if isinstance(graph, Graphs) else (graph,)
+    return [_digest(one) for one in graphs if one is not None]
 
 
 def _digest(graph: Graph) -> str:
@@ -73,6 +90,12 @@ def _version(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+def _gpus() -> list[str]:
+    """Return the GPUs with their driver, and which of them this process sees."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    return [seen, *(f"{gpu.model}, driver {gpu.driver}" for gpu in find_gpus())]
 
 
 def _processor() -> list[str]:

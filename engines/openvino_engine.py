@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schemas.errors import EngineFailed, EngineUnavailable
 
 from .no_telemetry import forbid_telemetry
+from .options import EngineOptions, Precision
 from .protocol import Graph, Rows, check_inputs, name_of, wrapped_errors
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, InferRequest
 
-Precision: TypeAlias = Literal["f32", "bf16"]
+HINTS: Mapping[Precision, str] = MappingProxyType({"float32": "f32", "bfloat16": "bf16"})
+"""What OpenVINO calls a precision."""
 
 MAX_STREAMS = 4
 MIN_ROWS_A_STREAM = 4
@@ -37,17 +41,17 @@ class OpenVinoEngine:
             float32 there, and every figure under the name of bfloat16 would be a lie.
     """
 
-    def __init__(self, graph: Graph, threads: int, precision: Precision = "f32") -> None:
-        self.name = "openvino" if precision == "f32" else f"openvino-{precision}"
+    def __init__(self, graph: Graph, options: EngineOptions) -> None:
+        hint, threads = HINTS[options.precision], options.threads
+        self.name = "openvino" if hint == "f32" else f"openvino-{hint}"
         streams = min(threads, MAX_STREAMS)
         with wrapped_errors(EngineUnavailable, f"{self.name} cannot open {name_of(graph)}"):
             core = _core()
-            if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            if hint == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
                 raise EngineUnavailable(f"{self.name}: this CPU computes no bfloat16; use openvino")
             model = core.read_model(graph)
             whole, *parts = (
-                core.compile_model(model, "CPU", _properties(threads, count, precision))
-                for count in sorted({1, streams})
+                core.compile_model(model, "CPU", _properties(threads, count, hint)) for count in sorted({1, streams})
             )
             self._one: list[InferRequest] = [whole.create_infer_request()]
             self._many: list[InferRequest] = [
@@ -96,11 +100,11 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _properties(threads: int, streams: int, precision: Precision) -> dict[str, str | int | bool]:
+def _properties(threads: int, streams: int, hint: str) -> dict[str, str | int | bool]:
     return {
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": hint,
         "ENABLE_CPU_PINNING": False,  # two workers on a machine would be pinned to the same cores
     }
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,14 @@ Rows: TypeAlias = NDArray[np.float32]
 
 Graph: TypeAlias = Path | bytes
 """An ONNX file, or its content: whoever has verified a content hands that over, for a file may change meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """One network's graphs, by what they compute in. An engine takes the one that it needs."""
+
+    float32: Graph
+    float16: Graph | None = None
 
 
 def name_of(graph: Graph) -> str:
@@ -65,6 +74,24 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release memory and device; calling it again does nothing."""
+
+
+class OpenedGraph(Protocol):
+    """A graph of any inputs, opened by one library on one device. Calls may come from any thread.
+
+    Attributes:
+        input_shapes, output_shapes: in the graph's order; None stands for an axis of any extent.
+    """
+
+    input_shapes: tuple[tuple[int | None, ...], ...]
+    output_shapes: tuple[tuple[int | None, ...], ...]
+
+    def run(self, *inputs: NDArray[Any]) -> tuple[Rows, ...]:
+        """Return the outputs, in the graph's order, for inputs in the graph's order.
+
+        Raises:
+            EngineFailed: whatever the library raised (as the cause).
+        """
 
 
 def check_inputs(engine: str, inputs: Rows, row_shape: Sequence[int | None]) -> None:

@@ -1,4 +1,4 @@
-"""The cine generator: from an ECG's embedding to a beat of the heart, by a loop over graphs in ONNX Runtime.
+"""The cine generator: from an ECG's embedding to a beat of the heart, by a loop over graphs.
 
 A cine is a grid of tokens. Each token is a part of the picture. The tokens are drawn in a random order, a few in each
 step (Li et al., NeurIPS 2024): the transformer predicts a context for each hidden token, and the denoiser turns noise
@@ -23,9 +23,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.catalog import usable_cores
-from engines.onnx_runtime import open_session
-from engines.protocol import wrapped_errors
+from engines.catalog import open_graph
+from engines.options import EngineOptions
+from engines.protocol import OpenedGraph
 from schemas.errors import CorruptBundle, EngineFailed, EngineUnavailable, InvalidSettings
 from schemas.messages import ModelReference
 
@@ -43,7 +43,7 @@ from .generator_manifest import (
     default_generator,
     load_folder,
 )
-from .generator_probe import check_probe
+from .generator_probe import ENGINE, check_probe
 from .manifest import PROBE
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -55,30 +55,32 @@ RECONSTRUCTION_BATCH = 8
 class CineGenerator:
     """Draws cines; see the module. `close` releases the graphs, and nothing can be drawn after it."""
 
-    def __init__(self, folder: GeneratorFolder, threads: int) -> None:
+    def __init__(self, folder: GeneratorFolder, engine: str, options: EngineOptions) -> None:
         self.manifest: GeneratorManifest = folder.manifest
         self.reference: ModelReference = folder.manifest.reference
         self.ecg_model: EcgModel | None = folder.manifest.ecg_model
         self.geometry: CineGeometry = folder.manifest.geometry
         shapes = _expected_shapes(folder.manifest)
-        self._graphs = {name: _Graph(folder, name, threads, shape) for name, shape in shapes.items()}
+        self._graphs = {name: _open(folder, name, engine, options, shape) for name, shape in shapes.items()}
         if PROBE in folder.manifest.files:
             check_probe(_load_probe(folder), self._run, str(folder.path / PROBE))
 
     @classmethod
-    def load(cls, folder: Path | None = None, *, threads: int | None = None) -> CineGenerator:
+    def load(cls, folder: Path | None = None, *, engine: str = ENGINE, threads: int | None = None) -> CineGenerator:
         """Return the generator of a folder. Without a folder, it is the shipped generator.
 
         Args:
             folder: verified against its manifest.
+            engine: of the catalog, one that runs graphs of several inputs.
             threads: without it, as many as the process may use.
 
         Raises:
             CorruptBundle: a file is missing or altered, or is not what the manifest says.
-            EngineUnavailable: ONNX Runtime cannot open a graph.
+            EngineUnavailable: the engine cannot open a graph.
             EngineMismatch: a graph answers the probe otherwise than when the generator was packaged.
         """
-        return cls(load_folder(folder or default_generator()), threads or usable_cores())
+        options = EngineOptions() if threads is None else EngineOptions(threads=threads)
+        return cls(load_folder(folder or default_generator()), engine, options)
 
     def draw(self, embeddings: Floats, seeds: Sequence[int]) -> NDArray[np.uint8]:
         """Return a cine for each embedding, (n, frame, row, column).
@@ -90,7 +92,7 @@ class CineGenerator:
 
         Raises:
             InvalidSettings: the embeddings or the seeds are not as described.
-            EngineFailed: ONNX Runtime failed, or the generator was closed.
+            EngineFailed: the engine failed, or the generator was closed.
         """
         embeddings = np.asarray(embeddings, np.float32)
         _check_request(embeddings, seeds, self.manifest.embedding_size)
@@ -174,7 +176,8 @@ class CineGenerator:
         graph = self._graphs.get(name)
         if graph is None:
             raise EngineFailed("the cine generator was closed")
-        return graph.run(*inputs)
+        (output,) = graph.run(*inputs)
+        return output
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,24 +255,15 @@ def as_pixels(values: Floats) -> NDArray[np.uint8]:
     return pixels
 
 
-class _Graph:
-    """One graph in ONNX Runtime. It takes its inputs by position."""
-
-    def __init__(self, folder: GeneratorFolder, name: str, threads: int, shapes: _Shapes) -> None:
-        path, content = folder.path / name, folder.read(name)
-        with wrapped_errors(EngineUnavailable, f"onnxruntime cannot open {path}"):
-            self._session = open_session(content, threads)
-        found = tuple(tuple(node.shape) for node in (*self._session.get_inputs(), *self._session.get_outputs()))
-        if not _fit(found, shapes):
-            raise CorruptBundle(f"{path} has the shapes {found}, and by its manifest should have {shapes}")
-        self._names = [node.name for node in self._session.get_inputs()]
-
-    def run(self, *inputs: NDArray[Any]) -> Floats:
-        """Return the output."""
-        with wrapped_errors(EngineFailed, "onnxruntime failed"):
-            (output,) = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
-        result: Floats = output
-        return result
+def _open(folder: GeneratorFolder, name: str, engine: str, options: EngineOptions, shapes: _Shapes) -> OpenedGraph:
+    try:
+        graph = open_graph(engine, folder.read(name), options)
+    except EngineUnavailable as error:
+        raise EngineUnavailable(f"{folder.path / name}: {error}") from error
+    found = (*graph.input_shapes, *graph.output_shapes)
+    if not _fit(found, shapes):
+        raise CorruptBundle(f"{folder.path / name} has the shapes {found}, and by its manifest should have {shapes}")
+    return graph
 
 
 def _load_probe(folder: GeneratorFolder) -> dict[str, NDArray[Any]]:

@@ -42,6 +42,8 @@ must keep its version, and every report its id. Nor may a version depend on whet
 GRAPH = "network.onnx"
 WEIGHTS = "weights.safetensors"
 PROBE = "probe.safetensors"
+HALF_GRAPH = "network.float16.onnx"
+"""The same network in float16, for GPUs. A bundle need not have it."""
 MODEL_FILES = (GRAPH, WEIGHTS, PROBE)
 
 Finite: TypeAlias = Annotated[float, Meta(ge=-1e9, le=1e9)]
@@ -143,7 +145,8 @@ class ModelManifest(ManifestPart, frozen=True, kw_only=True):
 class Manifest(ModelManifest, frozen=True, kw_only=True):
     """The whole of a bundle's `manifest.json`."""
 
-    evidence: ClassVar[tuple[str, ...]] = (PROBE,)
+    # The float16 graph follows from the weights, and its rounding makes no other model, as that of bfloat16 does not.
+    evidence: ClassVar[tuple[str, ...]] = (PROBE, HALF_GRAPH)
 
     input: InputSpec
     diseases: tuple[DiseaseHead, ...]

@@ -4,52 +4,63 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from pathlib import Path
 
-from engines.catalog import ENGINES, available_engines, find_entry, open_engine
+import msgspec
+
+from engines.catalog import ENGINES, available_engines, find_entry, open_engine, rows_wanted
 from engines.choice import Choice, Probe, choose_engine, require_agreement
-from engines.protocol import Engine
-from engines.torch_engine import TorchEngine
+from engines.options import EngineOptions
+from engines.protocol import Engine, Graphs
+from engines.torch_engine import TORCH_CUDA, TORCH_ENGINES, TorchEngine
 from schemas.errors import EngineFailed, EngineMismatch, EngineUnavailable
 
 from .bundle import Bundle, load_probe
 from .export import OUTPUTS, restore_network
-from .manifest import GRAPH
+from .manifest import GRAPH, HALF_GRAPH
 
-TORCH = "torch"
 ALWAYS_INSTALLED = "onnxruntime"
 
 log = logging.getLogger(__name__)
 
 
-def open_chosen_engine(
-    bundle: Bundle, name: str | None, *, threads: int | None, rows: int, cache_folder: Path | None = None
-) -> Engine:
+def open_chosen_engine(bundle: Bundle, name: str | None, options: EngineOptions, *, rows: int | None = None) -> Engine:
     """Return an open engine that was checked against the reference on the bundle's probe.
 
     Args:
         bundle: verified.
         name: the engine that is asked for; None takes the fastest on this machine, measured once and remembered.
-        threads: CPU threads; None takes all that the process may use.
-        rows: of the batches to come.
-        cache_folder: where measurements are remembered; None takes the user's cache.
+        options: what the engine is opened with.
+        rows: of the batches to come; None takes what the engine's device wants.
 
     Raises:
         EngineUnavailable: it is unknown, not installed, or fails on this machine.
         EngineMismatch: it disagrees with the reference.
     """
-    graph, probe = bundle.read(GRAPH), load_probe(bundle)
-    if name == TORCH:
-        return _agreeing(TorchEngine(restore_network(bundle), OUTPUTS, threads=threads), probe)
+    probe = load_probe(bundle)
+    if name in TORCH_ENGINES:
+        device = "cuda" if name == TORCH_CUDA else "cpu"
+        network = TorchEngine(restore_network(bundle), OUTPUTS, threads=options.threads, device=device)
+        return _agreeing(network, probe)
+    graphs = graphs_of(bundle)
     if name is not None:
-        return _agreeing(open_engine(name, graph, threads=threads), probe)
-    choose = partial(choose_engine, graph, probe, names=ENGINES, threads=threads, rows=rows, cache_dir=cache_folder)
+        return _agreeing(_open(name, graphs, options, rows), probe)
+    choose = partial(choose_engine, graphs, probe, names=ENGINES, options=options, rows=rows)
     choice = choose()
     try:
-        return _agreeing(open_engine(choice.name, graph, threads=threads), probe)
+        return _agreeing(_open(choice.name, graphs, options, rows), probe)
     except (EngineUnavailable, EngineMismatch) as error:  # a library may answer otherwise than when it was measured
         log.warning("the engine that was remembered is measured again: %s", error)
-        return _agreeing(open_engine(choose(remeasure=True).name, graph, threads=threads), probe)
+        return _agreeing(_open(choose(remeasure=True).name, graphs, options, rows), probe)
+
+
+def graphs_of(bundle: Bundle) -> Graphs:
+    """Return the network's graphs, verified as they are read."""
+    half = bundle.read(HALF_GRAPH) if HALF_GRAPH in bundle.manifest.files else None
+    return Graphs(bundle.read(GRAPH), half)
+
+
+def _open(name: str, graphs: Graphs, options: EngineOptions, rows: int | None) -> Engine:
+    return open_engine(name, graphs, msgspec.structs.replace(options, rows=rows or rows_wanted(name)))
 
 
 def _agreeing(engine: Engine, probe: Probe) -> Engine:
@@ -77,22 +88,16 @@ def open_float32_engine(bundle: Bundle) -> Engine:
     names = [name for name in available_engines() if find_entry(name).precision == "float32"] or [ALWAYS_INSTALLED]
     for name in names[:-1]:
         try:
-            return open_chosen_engine(bundle, name, threads=None, rows=1)
+            return open_chosen_engine(bundle, name, EngineOptions(), rows=1)
         except (EngineUnavailable, EngineMismatch):
             continue
-    return open_chosen_engine(bundle, names[-1], threads=None, rows=1)
+    return open_chosen_engine(bundle, names[-1], EngineOptions(), rows=1)
 
 
 def measure_engines(
-    bundle: Bundle, *, threads: int | None, rows: int, cache_folder: Path | None = None, remeasure: bool = False
+    bundle: Bundle, options: EngineOptions, *, rows: int | None = None, remeasure: bool = False
 ) -> Choice:
     """Return the measurement of every engine on this machine: remembered, unless it must be made again."""
     return choose_engine(
-        bundle.read(GRAPH),
-        load_probe(bundle),
-        names=ENGINES,
-        threads=threads,
-        rows=rows,
-        cache_dir=cache_folder,
-        remeasure=remeasure,
+        graphs_of(bundle), load_probe(bundle), names=ENGINES, options=options, rows=rows, remeasure=remeasure
     )

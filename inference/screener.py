@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.catalog import rows_wanted
 from engines.protocol import Engine
 from schemas.codec import FindSchema, decode_ecg
 from schemas.ecg_message import EcgMessage
@@ -114,6 +115,11 @@ class Screener:
         self._clock = clock
         self._n_crops = bundle.manifest.input.n_crops
         self._readout = Readout(bundle.manifest)
+
+    @property
+    def records_wanted(self) -> int:
+        """How many records a batch should have for the device of the engine."""
+        return max(1, rows_wanted(self.engine.name) // self._n_crops)
 
     def warm_up(self, max_batch: int) -> None:
         """Do the slow work of the first batch now."""

@@ -25,6 +25,8 @@ import numpy as np
 import psutil
 
 from engines.batcher import Lane
+from engines.catalog import rows_wanted
+from engines.options import EngineOptions
 from inference.bundle import default_bundle, load_bundle
 from inference.intake import take_in
 from inference.open_engine_for_bundle import open_chosen_engine
@@ -134,11 +136,10 @@ def throughput(options, ecgs, values, show):
 def engine_alone(options, ecgs):
     """Return records/s of the worker's engine on finished arrays, in the worker's batches."""
     bundle = load_bundle(default_bundle())
-    n_crops, batch = bundle.manifest.input.n_crops, Settings().screening.max_batch
-    inputs = take_in(ecgs[:batch], n_crops).inputs.reshape(batch * n_crops, 12, -1)
-    with contextlib.closing(
-        open_chosen_engine(bundle, options.settings.get("engine"), threads=None, rows=len(inputs))
-    ) as engine:
+    n_crops = bundle.manifest.input.n_crops
+    with contextlib.closing(open_chosen_engine(bundle, options.settings.get("engine"), EngineOptions())) as engine:
+        batch = rows_wanted(engine.name) // n_crops
+        inputs = take_in(ecgs[:batch], n_crops).inputs.reshape(batch * n_crops, 12, -1)
         engine.warm_up(len(inputs))
         engine.run(inputs)
         start, done = time.perf_counter(), 0

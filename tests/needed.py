@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engines.catalog import CATALOG, ENGINES
+from engines.nvidia import find_gpus
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 ECGS = DATA / "ecg"
@@ -24,8 +25,12 @@ needs_chromium = pytest.mark.skipif(
 
 def needs_engine(name):
     """Return the mark of a test of that engine."""
-    library = CATALOG[name].library
-    return pytest.mark.skipif(not find_spec(library), reason=f"needs {library}: pip install {library}")
+    entry = CATALOG[name]
+    if not find_spec(entry.library):
+        return pytest.mark.skip(reason=f"needs {entry.library}: pip install {entry.install}")
+    return pytest.mark.skipif(
+        entry.device == "gpu" and not find_gpus(), reason="needs an NVIDIA GPU: run `make gpu-check` where there is one"
+    )
 
 
 def each_engine(*, but=()):

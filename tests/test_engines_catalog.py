@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from needed import each_engine, needs_engine
 from waiting import PATIENCE_S
 
-from engines.catalog import ENGINES, available_engines, open_engine, usable_cores
-from schemas.errors import EngineUnavailable
+from engines.catalog import CATALOG, ENGINES, available_engines, open_engine, open_graph, rows_wanted
+from engines.options import EngineOptions, usable_cores
+from schemas.errors import EngineFailed, EngineUnavailable
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
@@ -26,8 +28,75 @@ def test_a_graph_that_is_not_there_is_refused_by_its_path(name, tmp_path):
 
 @needs_engine("openvino")
 @needs_engine("onnxruntime")
-def test_the_serving_set_makes_every_engine_available():
-    assert available_engines() == ENGINES
+def test_the_serving_set_makes_every_engine_of_a_processor_available():
+    of_processors = [name for name in ENGINES if CATALOG[name].device == "cpu"]
+    assert [name for name in available_engines() if name in of_processors] == of_processors
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_whose_library_or_device_is_absent_is_not_available_and_says_what_it_needs(name, graph):
+    if name in available_engines():
+        open_engine(name, graph, EngineOptions(threads=1)).close()
+        return
+    with pytest.raises(
+        EngineUnavailable, match=f"{name} needs (.*, which is not installed: pip install |an NVIDIA GPU)"
+    ):
+        open_engine(name, graph)
+
+
+def test_a_graph_of_several_inputs_is_opened_by_the_engines_that_can(tmp_path):
+    path = write_sum(tmp_path)
+    one, two = np.ones((3, 2), np.float32), np.full((3, 2), 2, np.float32)
+    opened = open_graph("onnxruntime", path, EngineOptions(threads=1))
+    assert opened.input_shapes == ((None, 2), (None, 2))
+    assert opened.output_shapes == ((None, 2),)
+    (answer,) = opened.run(one, two)
+    np.testing.assert_array_equal(answer, one + two)
+    with pytest.raises(EngineFailed, match="onnxruntime failed"):
+        opened.run(one, two[:, :1])
+
+
+@needs_engine("openvino")
+def test_an_engine_of_networks_refuses_graphs_of_several_inputs_and_names_those_that_take_them(tmp_path):
+    with pytest.raises(EngineUnavailable, match=r"openvino runs only networks of one input.* run by onnxruntime"):
+        open_graph("openvino", write_sum(tmp_path))
+
+
+def test_the_options_of_an_engine_cannot_be_changed_and_give_it_what_the_process_may_use():
+    options = EngineOptions(precision="float16")
+    with pytest.raises(AttributeError):
+        options.rows = 3
+    assert options.threads == usable_cores()
+
+
+def test_a_device_has_a_batch_that_it_wants():
+    assert rows_wanted("onnxruntime") == rows_wanted("an engine of one's own") == 48
+    assert {rows_wanted(name) for name in ENGINES if CATALOG[name].device == "gpu"} <= {96}
+
+
+def write_abs(folder):
+    """Write the graph y = |x|."""
+    from onnx import TensorProto, helper, save
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in ("x", "y"))
+    body = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "g", [x], [y])
+    save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), folder / "abs.onnx")
+    return folder / "abs.onnx"
+
+
+def write_sum(folder):
+    """Write the graph c = a + b."""
+    from onnx import TensorProto, helper, save
+
+    a, b, c = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "abc")
+    body = helper.make_graph([helper.make_node("Add", ["a", "b"], ["c"])], "g", [a, b], [c])
+    save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), folder / "sum.onnx")
+    return folder / "sum.onnx"
+
+
+@pytest.fixture
+def graph(tmp_path):
+    return write_abs(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +126,8 @@ def test_importing_the_storey_loads_no_heavy_library():
     code = """
 import sys
 import engines.batcher, engines.catalog, engines.choice, engines.torch_engine
-heavy = {"torch", "onnx", "onnxruntime", "openvino", "openvino_telemetry"} & set(sys.modules)
+libraries = {"torch", "onnx", "onnxruntime", "openvino", "openvino_telemetry", "tensorrt", "tensorrt_rtx", "cuda"}
+heavy = libraries & set(sys.modules)
 assert not heavy, heavy
 """
     run_python(code)
@@ -84,7 +154,8 @@ body = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "g", [rows("x"
 save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), {str(graph)!r})
 
 from engines.catalog import open_engine
-engine = open_engine("openvino", Path({str(graph)!r}), threads=1)
+from engines.options import EngineOptions
+engine = open_engine("openvino", Path({str(graph)!r}), EngineOptions(threads=1))
 assert engine.run(-np.ones((3, 2), np.float32))["y"].tolist() == [[1, 1]] * 3
 engine.close()
 import openvino.tools.ovc.telemetry_utils as reporting
@@ -113,7 +184,8 @@ save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_ver
 
 from pathlib import Path
 from engines.catalog import open_engine
-open_engine("onnxruntime", Path({str(graph)!r}), threads=1).close()
+from engines.options import EngineOptions
+open_engine("onnxruntime", Path({str(graph)!r}), EngineOptions(threads=1)).close()
 """
     run_python(code, HOME=str(home), XDG_CACHE_HOME="", CI="")
     assert list(home.iterdir()) == []

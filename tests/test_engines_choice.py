@@ -22,6 +22,9 @@ from engines.choice import (
     require_agreement,
     time_engines,
 )
+from engines.nvidia import Gpu
+from engines.options import EngineOptions
+from engines.protocol import Graphs
 from schemas.errors import EngineFailed, EngineMismatch, EngineUnavailable
 
 choose_engine = partial(engines_choice.choose_engine, budget_s=0)
@@ -58,6 +61,10 @@ def probe():
     return Probe(inputs, {"y": 2 * np.abs(inputs), "z": -2 * np.abs(inputs)})
 
 
+def options_in(folder, threads=1, **others):
+    return EngineOptions(threads=threads, cache_folder=folder, **others)
+
+
 class Answering:
     """An engine that answers as it is told, and may be slow."""
 
@@ -81,7 +88,7 @@ class Answering:
 
 
 def test_the_fastest_engine_that_agrees_is_chosen_and_the_figures_of_all_are_told(graph, probe, tmp_path):
-    choice = choose_engine(graph, probe, threads=1, rows=8, cache_dir=tmp_path)
+    choice = choose_engine(graph, probe, rows=8, options=options_in(tmp_path))
     assert choice.name == max(choice.rows_per_s, key=choice.rows_per_s.get)
     assert set(choice.rows_per_s) | set(choice.refused) == set(ENGINES)
     assert set(FLOAT32_ENGINES) <= set(choice.rows_per_s)
@@ -92,7 +99,7 @@ def test_the_fastest_engine_that_agrees_is_chosen_and_the_figures_of_all_are_tol
 def test_no_engine_passes_against_another_reference_and_the_error_tells_the_figures(graph, probe, tmp_path):
     wrong = Probe(probe.inputs, {"y": probe.expected["y"] + 0.25, "z": probe.expected["z"]})
     with pytest.raises(EngineMismatch) as mismatch:
-        choose_engine(graph, wrong, names=FLOAT32_ENGINES, threads=1, cache_dir=tmp_path)
+        choose_engine(graph, wrong, names=FLOAT32_ENGINES, options=options_in(tmp_path))
     for name in FLOAT32_ENGINES:
         assert f"{name}: differs from the reference in y by 0.25 (at most 0.001 is allowed)" in str(mismatch.value)
     assert list(tmp_path.glob("*.json")) == []
@@ -108,17 +115,17 @@ def test_an_engine_whose_answer_is_no_number_is_refused_and_the_choice_is_rememb
         return dict.fromkeys(found, math.inf) if engine.name == FLOAT32_ENGINES[1] else found
 
     monkeypatch.setattr(engines_choice, "check_engine", check)
-    chosen = choose_engine(graph, probe, names=FLOAT32_ENGINES, threads=1, cache_dir=tmp_path)
+    chosen = choose_engine(graph, probe, names=FLOAT32_ENGINES, options=options_in(tmp_path))
     assert FLOAT32_ENGINES[1] in chosen.refused
     impossible = Probe(probe.inputs, {"y": probe.expected["z"]})  # would be refused, were it measured again
-    assert choose_engine(graph, impossible, names=FLOAT32_ENGINES, threads=1, cache_dir=tmp_path) == chosen
+    assert choose_engine(graph, impossible, names=FLOAT32_ENGINES, options=options_in(tmp_path)) == chosen
 
 
 def test_where_no_engine_opens_the_error_says_unavailable(tmp_path, probe):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a graph")
     with pytest.raises(EngineUnavailable, match=r"no engine can be used.*onnxruntime: onnxruntime cannot open"):
-        choose_engine(broken, probe, names=["onnxruntime"], cache_dir=tmp_path)
+        choose_engine(broken, probe, names=["onnxruntime"], options=options_in(tmp_path))
 
 
 def test_an_answer_that_is_not_a_number_never_passes(probe):
@@ -142,6 +149,7 @@ def test_a_difference_passes_up_to_the_tolerance_and_not_beyond():
 
 def test_each_precision_has_its_tolerance():
     assert Tolerances().of("onnxruntime") == Tolerances().of("openvino") == 1e-3
+    assert Tolerances().of("torch") == Tolerances().of("torch-cuda") == 1e-3
     assert Tolerances().of("openvino-bf16") == 5e-2
 
 
@@ -165,17 +173,24 @@ def test_engines_are_timed_in_turns_and_ranked_by_speed(probe):
 
 
 def test_a_choice_is_remembered_for_the_same_graph_and_circumstances_only(graph, probe, tmp_path):
-    chosen = choose_engine(graph, probe, names=["onnxruntime"], threads=1, cache_dir=tmp_path)
+    chosen = choose_engine(graph, probe, names=["onnxruntime"], options=options_in(tmp_path))
     impossible = Probe(probe.inputs, {"y": probe.expected["z"]})  # would be refused, were it measured
-    again = choose_engine(graph, impossible, names=["onnxruntime"], threads=1, cache_dir=tmp_path)
+    again = choose_engine(graph, impossible, names=["onnxruntime"], options=options_in(tmp_path))
     assert again == chosen
-    for change in ({"threads": 2}, {"rows": 9}, {"tolerances": Tolerances(float32=1e-4)}, {"remeasure": True}):
-        circumstances = {"threads": 1, **change}
+    changes = (
+        {"options": options_in(tmp_path, threads=2)},
+        {"options": options_in(tmp_path, device=1)},
+        {"rows": 9},
+        {"tolerances": Tolerances(float32=1e-4)},
+        {"remeasure": True},
+    )
+    for change in changes:
+        circumstances = {"options": options_in(tmp_path), **change}
         with pytest.raises(EngineMismatch):
-            choose_engine(graph, impossible, names=["onnxruntime"], cache_dir=tmp_path, **circumstances)
+            choose_engine(graph, impossible, names=["onnxruntime"], **circumstances)
     write_graph(graph, scale=3.0)
     with pytest.raises(EngineMismatch):
-        choose_engine(graph, impossible, names=["onnxruntime"], threads=1, cache_dir=tmp_path)
+        choose_engine(graph, impossible, names=["onnxruntime"], options=options_in(tmp_path))
 
 
 def test_another_library_version_or_processor_makes_the_remembered_choice_stale(graph, tmp_path, monkeypatch):
@@ -191,16 +206,53 @@ def test_another_library_version_or_processor_makes_the_remembered_choice_stale(
     assert cache.recall_choice(Choice, graph, {}, tmp_path) is None
 
 
+def test_another_gpu_or_driver_makes_the_remembered_choice_stale(graph, tmp_path, monkeypatch):
+    choice = Choice(name="onnxruntime", rows_per_s={}, differences={}, refused={}, threads=1)
+    monkeypatch.setattr(cache, "find_gpus", lambda: (Gpu("NVIDIA L4", "570.1"),))
+    cache.remember_choice(choice, graph, {}, tmp_path)
+    assert cache.recall_choice(Choice, graph, {}, tmp_path) == choice
+    for gpus in ((), (Gpu("NVIDIA L4", "570.2"),), (Gpu("NVIDIA H200", "570.1"),)):
+        monkeypatch.setattr(cache, "find_gpus", lambda gpus=gpus: gpus)
+        assert cache.recall_choice(Choice, graph, {}, tmp_path) is None
+    monkeypatch.setattr(cache, "find_gpus", lambda: (Gpu("NVIDIA L4", "570.1"),))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert cache.recall_choice(Choice, graph, {}, tmp_path) is None
+
+
+def test_another_float16_graph_makes_the_remembered_choice_stale(tmp_path):
+    choice = Choice(name="onnxruntime", rows_per_s={}, differences={}, refused={}, threads=1)
+    cache.remember_choice(choice, Graphs(b"one", b"half"), {}, tmp_path)
+    assert cache.recall_choice(Choice, Graphs(b"one", b"half"), {}, tmp_path) == choice
+    for graphs in (Graphs(b"one"), Graphs(b"one", b"other"), Graphs(b"two", b"half"), b"one"):
+        assert cache.recall_choice(Choice, graphs, {}, tmp_path) is None
+
+
+def test_each_engine_is_timed_on_the_batch_that_it_will_get(probe):
+    seen = {name: set() for name in ("small", "big")}
+    engines = {name: Counting(seen[name]) for name in seen}
+    time_engines(engines, probe.inputs, rows={"small": 3, "big": 11}, budget_s=0)
+    assert seen == {"small": {3}, "big": {11}}
+
+
+class Counting:
+    """An engine that notes how many rows it was given."""
+
+    name = "counting"
+
+    def __init__(self, seen):
+        self.run = self.warm_up = lambda rows: seen.add(rows if isinstance(rows, int) else len(rows))
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b'"text"', b'{"name": "onnxruntime"}', b"\xff\xfe", b'{"name": "\xff"}', None]
 )
 def test_a_corrupt_memory_is_ignored_and_measured_anew(content, graph, probe, tmp_path):
-    choose_engine(graph, probe, names=["onnxruntime"], threads=1, cache_dir=tmp_path)
+    choose_engine(graph, probe, names=["onnxruntime"], options=options_in(tmp_path))
     (path,) = tmp_path.glob("*.json")
     if content is None:  # well-formed, but names an engine that nobody asked for
         content = json.dumps(json.loads(path.read_bytes()) | {"name": "gone"}).encode()
     path.write_bytes(content)
-    assert choose_engine(graph, probe, names=["onnxruntime"], threads=1, cache_dir=tmp_path).name == "onnxruntime"
+    assert choose_engine(graph, probe, names=["onnxruntime"], options=options_in(tmp_path)).name == "onnxruntime"
     assert json.loads(path.read_bytes())["name"] == "onnxruntime"
     assert [file.name for file in tmp_path.iterdir() if file.suffix != ".onnx"] == [path.name]  # no leftovers
 
@@ -208,4 +260,4 @@ def test_a_corrupt_memory_is_ignored_and_measured_anew(content, graph, probe, tm
 def test_a_place_that_cannot_be_written_costs_only_the_memory(graph, probe, tmp_path):
     occupied = tmp_path / "occupied"
     occupied.write_text("a file where the folder should be")
-    assert choose_engine(graph, probe, names=["onnxruntime"], threads=1, cache_dir=occupied).name == "onnxruntime"
+    assert choose_engine(graph, probe, names=["onnxruntime"], options=options_in(occupied)).name == "onnxruntime"

@@ -12,6 +12,7 @@ from needed import each_engine, needs_engine
 from waiting import PATIENCE_S
 
 from engines.catalog import CATALOG, ENGINES, open_engine
+from engines.options import EngineOptions
 from engines.torch_engine import TorchEngine
 from schemas.errors import EngineFailed, EngineUnavailable
 
@@ -85,7 +86,7 @@ def open_or_skip(name, network, graph):
     if name == "torch":
         return TorchEngine(network, OUTPUTS, row_shape=ROW_SHAPE)
     try:
-        return open_engine(name, graph, threads=2)
+        return open_engine(name, graph, EngineOptions(threads=2))
     except EngineUnavailable as error:
         if name == "openvino-bf16":
             pytest.skip(f"needs a processor with bfloat16 ({error})")
@@ -220,7 +221,7 @@ def test_closing_under_a_running_call_neither_crashes_nor_hangs(engine):
 
 @pytest.mark.parametrize("name", each_engine(but=["openvino-bf16"]))
 def test_a_library_that_fails_while_running_is_wrapped_and_goes_on_afterwards(name, tmp_path):
-    opened = open_engine(name, write_picky_graph(tmp_path), threads=2)
+    opened = open_engine(name, write_picky_graph(tmp_path), EngineOptions(threads=2))
     with pytest.raises(EngineFailed, match=f"{name} failed") as failure:
         opened.run(np.ones((9, 2), np.float32))
     assert failure.value.__cause__ is not None
@@ -262,7 +263,7 @@ def test_a_file_that_is_no_graph_makes_the_engine_unavailable(name, tmp_path):
     path = tmp_path / "network.onnx"
     path.write_bytes(b"not a graph")
     with pytest.raises(EngineUnavailable, match=f"{name} cannot open .*network.onnx") as refusal:
-        open_engine(name, path, threads=1)
+        open_engine(name, path, EngineOptions(threads=1))
     assert refusal.value.__cause__ is not None
 
 
@@ -270,6 +271,7 @@ SIGNALLED = """
 import ctypes, gc, signal, sys
 from pathlib import Path
 from engines.openvino_engine import OpenVinoEngine
+from engines.options import EngineOptions
 
 class Stack(ctypes.Structure):
     _fields_ = [("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
@@ -281,7 +283,7 @@ def mapped(address):
             return "w" in line.split()[1]
     return False
 
-engines = [OpenVinoEngine(Path(sys.argv[1]), threads=1) for _ in range(3)]
+engines = [OpenVinoEngine(Path(sys.argv[1]), EngineOptions(threads=1)) for _ in range(3)]
 while engines:
     engines.pop(0).close()
     gc.collect()

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from engines.catalog import open_engine
 from engines.choice import check_engine
+from engines.options import EngineOptions
 from inference.bundle import BUNDLES, default_bundle, load_bundle, load_probe, write_bundle
 from inference.export import untrained_manifest
 from inference.manifest import GRAPH, DiseaseHead, IsotonicCalibration, Manifest, contradictions
@@ -420,7 +421,7 @@ def test_the_shipped_bundle_says_that_its_weights_are_for_demonstration_and_is_s
 def test_the_shipped_bundle_is_answered_as_torch_answered_it(name):
     bundle = load_bundle(default_bundle())
     probe = load_probe(bundle)
-    engine = open_engine(name, bundle.graph, threads=2)
+    engine = open_engine(name, bundle.graph, EngineOptions(threads=2))
     try:
         differences = check_engine(engine, probe)
     finally:

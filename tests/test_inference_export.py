@@ -14,6 +14,7 @@ from needed import each_engine
 from safetensors.numpy import load_file, save_file
 
 from engines.catalog import open_engine
+from engines.options import EngineOptions
 from engines.torch_engine import TorchEngine
 from inference.bundle import load_bundle, load_probe, write_bundle
 from inference.export import (
@@ -53,7 +54,7 @@ def bundle(folder):
 def test_the_graph_answers_as_torch_does(bundle, name, rows):
     crops = crops_of(rows, seed=rows)
     expected = TorchEngine(restore_network(bundle), OUTPUTS).run(crops)
-    engine = open_engine(name, bundle.graph, threads=2)
+    engine = open_engine(name, bundle.graph, EngineOptions(threads=2))
     try:
         answers = engine.run(crops)
     finally:

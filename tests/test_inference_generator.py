@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from tiny_generator import SMALL, draw_networks, small_manifest
 
+from engines.options import EngineOptions
 from inference.bundle import default_bundle, load_bundle
 from inference.cine import CineGeometry
 from inference.generator import (
@@ -414,7 +415,7 @@ def test_a_graph_that_is_exchanged_after_the_check_is_never_opened(folder, tmp_p
     shutil.copy(copy / DECODER, copy / EXPECTED)
 
     with pytest.raises(CorruptBundle, match=r"expected\.onnx is not the file"):
-        CineGenerator(verified, 1)
+        CineGenerator(verified, "onnxruntime", EngineOptions(threads=1))
 
 
 def test_a_stranger_in_the_folder_is_refused(folder, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from engines.catalog import find_entry
+from engines.options import EngineOptions
 from inference.bundle import default_bundle, load_bundle, write_bundle
 from inference.manifest import GRAPH, PROBE
 from inference.open_engine_for_bundle import open_chosen_engine, open_float32_engine
@@ -37,7 +38,8 @@ def test_an_engine_is_checked_at_every_start_even_where_the_choice_is_remembered
         pytest.importorskip("torch")
     shutil.copytree(default_bundle(), tmp_path / "bundle")
     bundle = load_bundle(tmp_path / "bundle")
-    opened = partial(open_chosen_engine, name=name, threads=1, rows=1, cache_folder=tmp_path / "cache")
+    options = EngineOptions(threads=1, cache_folder=tmp_path / "cache")
+    opened = partial(open_chosen_engine, name=name, options=options, rows=1)
     with closing(opened(bundle)):
         pass
     probe = tmp_path / "bundle" / PROBE
@@ -56,4 +58,4 @@ def test_the_graph_that_runs_is_the_graph_that_was_verified(tmp_path):
     (tmp_path / "bundle" / GRAPH).write_bytes(b"")
 
     with pytest.raises(CorruptBundle, match="is not the file that the manifest describes"):
-        open_chosen_engine(bundle, "onnxruntime", threads=1, rows=1)
+        open_chosen_engine(bundle, "onnxruntime", EngineOptions(threads=1), rows=1)

@@ -33,10 +33,11 @@ import numpy as np
 import stream.cli
 from openvino import Tensor
 from engines.openvino_engine import OpenVinoEngine
+from engines.options import EngineOptions
 from inference.bundle import default_bundle, load_bundle
 
 def command():
-    engine = OpenVinoEngine(load_bundle(default_bundle()).graph, threads=2)
+    engine = OpenVinoEngine(load_bundle(default_bundle()).graph, EngineOptions(threads=2))
     rows = np.zeros((64, *engine._row_shape), np.float32)
     engine.run(rows)
     print("answered")

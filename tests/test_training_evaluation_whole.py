@@ -12,6 +12,7 @@ from planted import draw_planted
 from tiny_cohort import write_tiny_cohort
 from typer.testing import CliRunner
 
+from engines.options import EngineOptions
 from inference.bundle import default_bundle, load_bundle
 from inference.open_engine_for_bundle import open_chosen_engine
 from inference.screener import Screener
@@ -149,7 +150,7 @@ def test_what_is_evaluated_is_what_serving_answers(unseen, bundle):
         )
         for row in (1, 2)
     ]
-    with closing(open_chosen_engine(bundle, "onnxruntime", threads=1, rows=6)) as engine:
+    with closing(open_chosen_engine(bundle, "onnxruntime", EngineOptions(threads=1), rows=6)) as engine:
         served = [screening.finding for screening in Screener(bundle, engine).screen(records)]
     for row, finding in enumerate(served):
         probabilities = [risk.probability for risk in finding.risks]

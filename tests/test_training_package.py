@@ -8,6 +8,7 @@ import torch
 from tiny_cohort import write_tiny_cohort
 
 from engines.catalog import open_engine
+from engines.options import EngineOptions
 from inference.bundle import load_bundle
 from inference.manifest import GRAPH
 from inference.models.network import EcgNetwork
@@ -51,7 +52,7 @@ def test_what_no_label_taught_is_a_constant_and_every_report_says_so(place, tmp_
     package(tmp_path / "b", folder / "f", folder / "k", cohort, describe(cohort, folder / "f"))
     bundle = load_bundle(tmp_path / "b")
     assert bundle.reference.weights.endswith("answered by a constant: all measurements, embedding")
-    engine = open_engine("onnxruntime", bundle.folder / GRAPH, threads=1)
+    engine = open_engine("onnxruntime", bundle.folder / GRAPH, EngineOptions(threads=1))
     findings = Readout(bundle.manifest).read(engine.run(probe_crops()), 1)
     engine.close()
     assert {phenotype.value for found in findings for phenotype in found.phenotypes} == {0.0}

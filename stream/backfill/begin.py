@@ -79,4 +79,4 @@ def _made(asked: Asked, bundle: Bundle, engine: str, *, records: int, shard_reco
 
 def _fastest(asked: Asked, bundle: Bundle) -> str:
     rows = asked.records_a_batch * bundle.manifest.input.n_crops
-    return measure_engines(bundle, threads=asked.model.threads, rows=rows).name
+    return measure_engines(bundle, asked.model.engine_options(), rows=rows).name

@@ -97,14 +97,14 @@ def backfill_command(
 def _model_settings(settings: Settings, engine: str, processes: int) -> ModelSettings:
     import msgspec
 
-    from engines.catalog import usable_cores
+    from engines.options import usable_cores
 
     threads = settings.model.threads or max(1, usable_cores() // processes)
     return msgspec.structs.replace(settings.model, engine=engine, threads=threads)
 
 
 def _processes(asked: int | None) -> int:
-    from engines.catalog import usable_cores
+    from engines.options import usable_cores
 
     return asked or max(1, usable_cores() // 2)
 

@@ -51,8 +51,9 @@ def compile_command(
         need_modules("exporting the graph", "torch", "onnxscript")
         probe = load_probe(loaded)
         loaded = package_network(loaded.folder, restore_network(loaded), loaded.manifest, probe.inputs)
-    rows = settings.screening.max_batch * loaded.manifest.input.n_crops
-    choice = measure_engines(loaded, threads=settings.model.threads, rows=rows, remeasure=True)
+    batch = settings.screening.max_batch
+    rows = batch * loaded.manifest.input.n_crops if batch else None
+    choice = measure_engines(loaded, settings.model.engine_options(), rows=rows, remeasure=True)
     compiled = _describe(loaded, choice, _torch_differences(loaded))
     if as_json:
         print_json(compiled)
@@ -100,6 +101,15 @@ def _table(compiled: Compiled) -> Table:
         rate = compiled.records_per_s.get(name)
         remark = compiled.refused.get(name) or ("chosen" if name == compiled.chosen else "")
         table.add_row(name, f"{rate:.1f}" if rate else "–", f"{max(differences.values()):.1e}", remark)
-    for name in compiled.refused.keys() - compiled.differences.keys():
-        table.add_row(name, "–", "–", compiled.refused[name])
+    for names, reason in _by_reason(compiled):
+        table.add_row(", ".join(names), "–", "–", reason)
     return table
+
+
+def _by_reason(compiled: Compiled) -> list[tuple[list[str], str]]:
+    """Return the engines that could not be tried, those with the same reason together."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in compiled.refused.items():
+        if name not in compiled.differences:
+            reasons.setdefault(reason.removeprefix(f"{name} "), []).append(name)
+    return [(names, reason) for reason, names in reasons.items()]

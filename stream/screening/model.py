@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 def load_screener(
     settings: ModelSettings,
     *,
-    max_batch: int,
+    max_batch: int | None,
     find_schema: FindSchema = shipped_schema,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Screener:
@@ -28,7 +28,7 @@ def load_screener(
 
     Args:
         settings: which model, and by which engine.
-        max_batch: records a batch.
+        max_batch: records a batch; None: as many as the device of the engine wants.
         find_schema: finds the schema of a record that names the one it was written by.
         clock: tells the time against which the times of recording are checked.
 
@@ -36,10 +36,10 @@ def load_screener(
         DeploymentError: the bundle is corrupt, or no engine agrees with its reference.
     """
     bundle = load_bundle(settings.bundle or default_bundle())
-    rows = max_batch * bundle.manifest.input.n_crops
-    engine = open_chosen_engine(bundle, settings.engine, threads=settings.threads, rows=rows)
+    rows = max_batch * bundle.manifest.input.n_crops if max_batch else None
+    engine = open_chosen_engine(bundle, settings.engine, settings.engine_options(), rows=rows)
     model = bundle.reference
     log.info("model_ready", model=model.name, version=model.version, trained=model.trained, engine=engine.name)
     screener = Screener(bundle, engine, find_schema, clock)
-    screener.warm_up(max_batch)
+    screener.warm_up(max_batch or screener.records_wanted)
     return screener

@@ -97,7 +97,7 @@ class ScreeningService(TopicService):
         return Batcher(
             prepare=self._prepare,
             run=self._screener.run,
-            max_batch=self._settings.screening.max_batch,
+            max_batch=self._settings.screening.max_batch or self._screener.records_wanted,
             max_queue=self._settings.screening.max_queue,
             drain_s=self._settings.process.drain_s,
         )
