@@ -1,4 +1,4 @@
-"""Writes `docs/reference/`: the tables of settings, metrics, codes and leads, read from the code; `make docs` runs it.
+"""Writes `docs/reference/`: the tables of settings, metrics, codes and so on, read from the code by `make docs`.
 
 A test holds the committed pages against what this module returns, and every code against `REJECTIONS`, `WARNINGS` and
 `CINE_FAILURES`, so that none is without an explanation.
@@ -18,9 +18,11 @@ from msgspec import inspect as types
 from msgspec.structs import FieldInfo
 
 from inference.lead_names import PREFIXES, codes, own_names
+from inference.phenotypes import MEASUREMENTS
 from inference.reading.units import TO_MILLIVOLTS
 from schemas.ecg_record import LEADS
 from stream.settings import PREFIX, Settings
+from training.cohort.plausible import BOUNDS
 
 ROOT = Path(__file__).parent.parent
 FOLDER = Path(__file__).parent / "reference"
@@ -217,6 +219,19 @@ FILES = {
     "other_patient": Explained(
         "`cohort import`: the header names another patient than the table.", "Correct the table."
     ),
+    "unknown_column": Explained(
+        "`cohort import pairs`: the table has a column that nobody reads. It is left out.",
+        "Nothing, or rename it after a column that is read.",
+    ),
+    "faulty_row": Explained(
+        "`cohort import pairs`: a row of the table cannot be understood, or contradicts another one. No ECG was read.",
+        "Correct the table.",
+    ),
+    "implausible_value": Explained(
+        "`cohort import pairs`: a value is outside its [bounds](measurements.md). The ECG is taken, and the value "
+        "counts as unknown.",
+        "Correct the table.",
+    ),
     "unreadable_labels": Explained(
         "`cohort import`: the diagnoses are no list of ICD-10 codes in the words of Python, NumPy, pandas or JSON.",
         "Correct the table.",
@@ -385,6 +400,7 @@ def pages() -> dict[str, str]:
         "metrics.md": metrics_page(),
         "codes.md": codes_page(),
         "leads.md": leads_page(),
+        "measurements.md": measurements_page(),
     }
 
 
@@ -486,6 +502,25 @@ How many millivolts a unit is. A number may stand before it: `0.1 uV`, `1e-6 V`.
 samples in a unit that is not here are refused.
 
 {_table(("millivolts", "units"), units)}"""
+
+
+def measurements_page() -> str:
+    """Return the page of the 82 measurements of cardiac MR."""
+    rows = [
+        (f"`{each.name}`", each.unit, f"{BOUNDS[each.name].low:g} to {BOUNDS[each.name].high:g}", str(each.field))
+        for each in MEASUREMENTS
+    ]
+    return f"""{WRITTEN}# Measurements
+
+The 82 measurements of cardiac MR, by the names that reports, tables and cohorts give them. They are those of UK
+Biobank's fields 24100 to 24181, defined by Bai et al. (Nature Medicine 2020). A strain is a percentage of the resting
+length: negative where the wall shortens. Sixteen segments are those of the AHA. The six of longitudinal strain are
+basal septal, basal lateral, mid septal, mid lateral, apical septal, apical lateral.
+
+[`cohort import pairs`](../researchers.md#train-on-your-own-pairs) takes a value between the bounds. They are
+wide: they find another unit or a slip, and no disease.
+
+{_table(("name", "unit", "bounds", "field"), rows)}"""
 
 
 def codes_in_source(*names: str, under: Sequence[str] = ("schemas", "inference", "stream")) -> set[str]:

@@ -23,6 +23,7 @@ from .generator_manifest import (
     write_folder,
 )
 from .generator_probe import write_probe
+from .geometry import COHORT_PIXEL_MM
 from .manifest import MODEL_RELEASE
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from .models.cine_vae import CineVae
     from .models.expected_cine import ExpectedCine
 
-COHORT_PIXEL_MM = 2.35
-"""A pixel's edge in cohorts' cines of 96 × 96 pixels: exact for simulated ones, about right for UK Biobank's."""
 UNTRAINED_NOTES = "The weights are random and every cine is noise: a stand-in, to build and to test with."
 
 

@@ -21,3 +21,7 @@ RECORDED_RATE_HZ: Final = 500
 
 RECORDED_SAMPLES: Final = 5000
 """Cohorts and simulated ECGs last 10 seconds at this rate."""
+
+COHORT_PIXEL_MM: Final = 2.35
+"""The edge of a pixel in a cohort's cines of 96 × 96 pixels: exact for simulated ones, and for own ones whose files say
+how large a pixel is; about right for UK Biobank's."""

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+A_FILE = re.compile(r"<!-- the file (\S+) -->")
 NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
 
 
@@ -24,23 +25,32 @@ def text_of(document):
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of shell commands; `reason` is why it is not run, None where it is."""
+    """A fenced block of shell commands.
+
+    Attributes:
+        reason: why it is not run, None where it is.
+        files: name and content of each file that the document showed before it.
+    """
 
     document: Path
     lines: tuple[str, ...]
     reason: str | None
+    files: tuple[tuple[str, str], ...] = ()
 
 
 def shell_blocks(document):
     """Return the blocks that are marked as `sh`."""
-    blocks, before, body = [], "", None
+    blocks, files, before, body = [], [], "", None
     for line in text_of(document).splitlines():
         if body is None:
-            if line == "```sh":
-                body, marker = [], NOT_RUN.fullmatch(before)
+            if line.startswith("```") and (line == "```sh" or A_FILE.fullmatch(before)):
+                body, marker, file = [], NOT_RUN.fullmatch(before), A_FILE.fullmatch(before)
             before = line
         elif line == "```":
-            blocks.append(Block(document, tuple(body), marker and marker[1]))
+            if file:
+                files.append((file[1], "\n".join([*body, ""])))
+            else:
+                blocks.append(Block(document, tuple(body), marker and marker[1], tuple(files)))
             body = None
         else:
             body.append(line)

@@ -105,6 +105,8 @@ def environment(tmp_path_factory):
 @pytest.mark.commands
 @pytest.mark.parametrize("block", RUN, ids=where)
 def test_a_block_that_is_not_marked_runs(block, tmp_path, environment):
+    for name, content in block.files:
+        (tmp_path / name).write_text(content, encoding="utf-8")
     script = "\n".join(["set -e", *block.lines])
     done = subprocess.run(
         ["bash", "-c", script],

@@ -11,7 +11,7 @@ from stream.cines import lane, maker, store
 from stream.cines.metrics import CineMetrics
 from stream.runtime.batcher_metrics import BatcherCollector
 from stream.screening.metrics import Metrics
-from training.cohort import ukb
+from training.cohort import pairs_table, ukb
 
 AGAIN = "run `make docs` and review the change"
 
@@ -41,7 +41,8 @@ def test_every_code_of_a_rejection_is_explained_and_no_other():
 def test_every_code_that_the_errors_file_has_of_its_own_is_explained_and_no_other():
     own = codes_in_source("FileNote", "passed_over", under=("inference", "stream"))
     of_cohorts = codes_in_source("MalformedRecord", under=("training",)) | {
-        ukb.DOUBLED_FILE, ukb.DOUBLED_ROW, ukb.NO_ECG, ukb.NOT_IN_TABLE, ukb.UNREADABLE_SCAN
+        ukb.DOUBLED_FILE, ukb.DOUBLED_ROW, ukb.NO_ECG, ukb.NOT_IN_TABLE, ukb.UNREADABLE_SCAN,
+        pairs_table.FAULTY_ROW, pairs_table.IMPLAUSIBLE, pairs_table.UNKNOWN_COLUMN,
     }  # fmt: skip
     counted_alone = {PART}
     assert set(FILES) == (own | of_cohorts) - set(REJECTIONS) - counted_alone

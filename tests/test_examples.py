@@ -8,19 +8,17 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
 from harness import collect, ward
 from tiny_cohort import write_tiny_cohort
 from waiting import PATIENCE_S
 
-from schemas.messages import DISEASES, Alert, ModelReference, Risk, encode_message
+from schemas.messages import Alert, ModelReference, Risk, encode_message
 from schemas.topics import ECG_ALERTS
 from stream.broker.clients import ensure_topics
 from stream.demo.embedded_servers import embedded_broker
 from stream.settings import KafkaSettings
-from training.cohort.layout import PHENOTYPES, open_cohort
 from training.simulation.simulate_cohort import write_wfdb
 
 ROOT = Path(__file__).parent.parent
@@ -153,26 +151,3 @@ def test_the_stage_of_ones_own_learns_and_its_encoder_begins_the_next_stage(tmp_
     assert sex.is_finished
     settings = Finetune(learning=once)
     assert finetune(cohort, tmp_path / "tuned", settings, Hardware(), encoder=sex.weights, aligned=None).is_finished
-
-
-def test_a_cohort_of_ones_own_pairs_is_one_that_the_stages_open(tmp_path):
-    write_wfdb(tmp_path, 3, 3, processes=1)
-    np.save(tmp_path / "heart.npy", np.random.default_rng(1).integers(0, 4096, (50, 120, 140)))
-    table = tmp_path / "pairs.csv"
-    table.write_text(
-        "ecg,patient_id,cine,female,heart_failure,LVEF\n"
-        "simulated-3-0.hea,p1,heart.npy,1,0,61.5\n"
-        "simulated-3-1.hea,p1,,,,\n"
-        "simulated-3-2.hea,p2,,0,1,\n"
-        "nowhere.hea,p3,,,,\n"
-    )
-    run_python("own_cohort.py", table, tmp_path / "cohort")
-    cohort = open_cohort(tmp_path / "cohort")
-    assert cohort.record_ids.tolist() == ["simulated-3-0", "simulated-3-1", "simulated-3-2"]
-    assert cohort.cine.tolist() == [0, -1, -1]
-    assert cohort.female.tolist()[::2] == [1, 0]
-    assert cohort.diseases[[0, 2], DISEASES.index("heart_failure")].tolist() == [0, 1]
-    assert cohort.phenotypes[0, PHENOTYPES.index("LVEF")] == 61.5
-    assert np.isnan(cohort.phenotypes[2]).all()
-    assert cohort.description.skipped == {"missing_file": 1}
-    assert cohort.cines.shape == (1, 50, 96, 96)

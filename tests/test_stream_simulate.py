@@ -5,15 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mimic_archive import Archive, steps
 from waiting import PATIENCE_S
 
+from inference.geometry import COHORT_PIXEL_MM
 from inference.reading.find_ecgs import find_ecgs
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from stream.commands.cohort_import import import_cohort_command
 from training.cohort.layout import open_cohort
+from training.simulation.simulate_cohort import simulate_patient
 
 pytestmark = pytest.mark.commands
 
@@ -51,9 +54,17 @@ def test_simulate_writes_wfdb_files(tmp_path):
     assert [path.stem for path in find_ecgs([tmp_path / "w"])] == ["simulated-1-0", "simulated-1-1"]
 
 
+def test_simulate_writes_the_cines_beside_the_files_where_they_are_wanted(tmp_path):
+    run("simulate", "--patients", 2, "--seed", 1, "--out", tmp_path / "w", "--format", "wfdb", "--scans")
+    with np.load(tmp_path / "w" / "simulated-1-1.npz", allow_pickle=False) as scan:
+        np.testing.assert_array_equal(scan["frames"], simulate_patient(1, 1).cine)
+        assert scan["pixel_mm"] == COHORT_PIXEL_MM
+
+
 @pytest.mark.parametrize(
     ("asked", "advice"),
     [
+        (["--scans"], "--format wfdb"),
         (["--format", "wfdb", "--unmeasured", 1], "--patients"),
         (["--format", "wfdb", "--unscanned", 1], "--patients"),
         (["--no-cines", "--unmeasured", 1], "--unscanned"),

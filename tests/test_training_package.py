@@ -62,6 +62,18 @@ def test_what_no_label_taught_is_a_constant_and_every_report_says_so(place, tmp_
         open_ecg_network(bundle.folder)  # every ECG would be drawn the same heart
 
 
+def test_a_manifest_has_room_for_the_names_of_whatever_was_not_learned():
+    longest = sorted(range(82), key=lambda place: -len(MEASUREMENTS[place].name))
+    for count in range(83):
+        for order in (longest, longest[::-1]):
+            without = np.isin(np.arange(82), order[:count])
+            names = ", ".join(Unlearned(np.ones(5, bool), without, subtype=True, embedding=True).names())
+            assert len(names) < 1700
+    assert "all measurements but LVEF, subtype" in ", ".join(
+        Unlearned(np.zeros(5, bool), np.arange(82) != 3, subtype=True, embedding=False).names()
+    )
+
+
 def test_only_what_was_not_learned_falls_silent():
     network = EcgNetwork(REFERENCE).eval()
     crops = torch.from_numpy(probe_crops())

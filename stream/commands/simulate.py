@@ -43,6 +43,9 @@ def simulate_command(
     ] = "cohort",
     cines: Annotated[bool, typer.Option(help="Draw the four-chamber cines.")] = True,
     short_axis: Annotated[bool, typer.Option("--short-axis", help="Also draw short-axis cines.")] = False,
+    scans: Annotated[
+        bool, typer.Option("--scans", help="With --format wfdb: also write the four-chamber cines, as .npz files.")
+    ] = False,
     test_only: Annotated[bool, typer.Option("--test-only", help="Put every patient into the test fold.")] = False,
     processes: Annotated[int | None, typer.Option(min=1, help="Processes. One for each core by default.")] = None,
     as_json: Json = False,
@@ -56,6 +59,8 @@ def simulate_command(
         raise InvalidSettings("--format wfdb writes no unmeasured and no unscanned patients: set --patients instead")
     if unmeasured and not (cines or short_axis):
         raise InvalidSettings("--unmeasured patients have a scan: drop --no-cines, or make them --unscanned")
+    if layout != "wfdb" and scans:
+        raise InvalidSettings("--scans writes cines as files: it goes with --format wfdb. A cohort has them anyway")
     check_destination(out, is_cohort if layout == "cohort" else lambda _: False)
     everybody = patients + unmeasured + unscanned
     with progress_bar() as show:
@@ -64,7 +69,7 @@ def simulate_command(
             "progress": lambda done: show("simulating", done, everybody),
         }
         if layout == "wfdb":
-            write_wfdb(out, patients, seed, **options)
+            write_wfdb(out, patients, seed, scans=scans, **options)
             answer = Simulated(out=str(out), format="wfdb", patients=patients, seed=seed)
         else:
             folds = EVERYBODY_TESTED if test_only else SHARES

@@ -57,7 +57,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The description of a cohort: `cohort.json`.
 
     Attributes:
-        source: 'simulated', 'mimic-iv-ecg', 'uk-biobank'.
+        source: 'simulated', 'mimic-iv-ecg', 'uk-biobank', 'own-pairs'.
         seed: of a simulated cohort.
         fold_patients: patients by fold.
         skipped: how many records of the source were left out, by code.

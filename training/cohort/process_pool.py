@@ -8,12 +8,15 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.connection import wait
 from typing import TypeVar
+
+from schemas.errors import DeploymentError
 
 # Of glibc's <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -23,6 +26,7 @@ KEPT_BYTES = 2**30
 AHEAD = 2
 """Chunks that wait for each process: enough that none is idle, and a bound on memory."""
 
+Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
 
@@ -47,15 +51,22 @@ def open_pool(processes: int, begin: Callable[[], object] | None = None) -> Iter
         pool.shutdown(cancel_futures=True)
 
 
-def in_order(work: Callable[[range], Result], chunks: Sequence[range], processes: int | None) -> Iterator[Result]:
+def in_order(
+    work: Callable[[Chunk], Result], chunks: Iterable[Chunk], processes: int | None = None
+) -> Iterator[Result]:
     """Yield the result of each chunk in order, on several processes where that helps.
 
     Args:
         work: is sent to the processes.
-        chunks: what is worked on.
-        processes: how many; one a core by default.
+        chunks: what is worked on; taken as the work goes on.
+        processes: how many; one a core by default, and no more than there are chunks where their number is known.
+
+    Raises:
+        DeploymentError: something else ended a process.
     """
-    processes = min(processes or len(os.sched_getaffinity(0)), len(chunks))
+    processes = processes or len(os.sched_getaffinity(0))
+    if isinstance(chunks, Sized):
+        processes = min(processes, len(chunks))
     if processes <= 1:
         yield from map(work, chunks)
         return
@@ -65,9 +76,19 @@ def in_order(work: Callable[[range], Result], chunks: Sequence[range], processes
             pool.submit(work, chunk) for chunk in islice(remaining, processes * AHEAD)
         )
         while waiting:
-            result = waiting.popleft().result()
+            result = _result_of(waiting.popleft())
             waiting.extend(pool.submit(work, chunk) for chunk in islice(remaining, 1))
             yield result
+
+
+def _result_of(future: Future[Result]) -> Result:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise DeploymentError(
+            "one of the processes that share the work was ended from outside, perhaps because memory ran out: "
+            "see the system's log, and start again"
+        ) from error
 
 
 def _begin(begin: Callable[[], object] | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import resample
 
 from inference.geometry import MICROVOLTS_PER_STEP, RECORDED_RATE_HZ
 from inference.intake import usable_signals
@@ -50,17 +51,25 @@ def name_subtype(codes: Iterable[str]) -> CardiomyopathySubtype | None:
 def as_kept(record: EcgRecord) -> NDArray[np.int16]:
     """Return an ECG as a cohort keeps it: (12, 5000) int16 of 5 µV, 10 s at 500 Hz, leads by name.
 
+    An ECG of another rate is resampled, by the FFT as for screening.
+
     Raises:
-        RecordError: the gate refuses it, or it has another rate or is shorter; its code says which.
+        RecordError: the gate refuses it, or it is shorter than 10 s; its code says which.
     """
-    if record.sample_rate_hz != RECORDED_RATE_HZ:
-        sentence = f"a rate of {record.sample_rate_hz:g} Hz: a cohort keeps {RECORDED_RATE_HZ} Hz"
-        raise UnusableSignal(sentence, code="unsupported_rate", sample_rate_hz=record.sample_rate_hz)
-    if record.n_samples < ECG_SHAPE[1]:
-        duration_s = record.n_samples / RECORDED_RATE_HZ
+    signals = _at_recorded_rate(usable_signals(record), record.sample_rate_hz)
+    if signals.shape[1] < ECG_SHAPE[1]:
+        duration_s = signals.shape[1] / RECORDED_RATE_HZ
         raise UnusableSignal(f"{duration_s:g} s: a cohort keeps 10 s", code="too_short", duration_s=duration_s)
-    steps = np.round(usable_signals(record) * (1e3 / MICROVOLTS_PER_STEP))
+    steps = np.round(signals[:, : ECG_SHAPE[1]] * (1e3 / MICROVOLTS_PER_STEP))
     return steps.clip(-MAX_STEP, MAX_STEP).astype(np.int16)
+
+
+def _at_recorded_rate(signals: NDArray[np.float32], sample_rate_hz: float) -> NDArray[np.float32]:
+    if sample_rate_hz == RECORDED_RATE_HZ:
+        return signals
+    samples = round(signals.shape[1] * RECORDED_RATE_HZ / sample_rate_hz)
+    resampled: NDArray[np.float32] = resample(signals, samples, axis=1)
+    return resampled
 
 
 def read_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[dict[str, str | None]]:

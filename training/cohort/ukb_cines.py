@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from engines.regular_file import open_regular
-from inference.reading.in_child import ask
 from schemas.errors import UnreadableFile
 
+from .cine_child import answered_cine, ask_for_cine
+from .fitted_cine import fit_cine
 from .layout import CINE_SHAPE
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ MAX_MEMBER_BYTES = 8 * 2**20
 MAX_UNFOLDED_BYTES = 512 * 2**20
 """Three long-axis cines of 50 frames unfold to about 30 MiB."""
 SHOWN_SERIES = 20
-DARKEST_PERCENT, BRIGHTEST_PERCENT = 1.0, 99.5
 
 
 def read_four_chamber(path: Path) -> NDArray[np.uint8]:
@@ -42,31 +39,12 @@ def read_four_chamber(path: Path) -> NDArray[np.uint8]:
     Raises:
         UnreadableFile: the zip is not there, is too large, or has no four-chamber series of 50 frames.
     """
-    question = msgspec.msgpack.encode(_Question(os.fsencode(Path.cwd()), os.fsencode(path)))
-    answer = msgspec.msgpack.decode(ask(f"{__name__}:answer_cine", question, path), type=_Answer)
-    if answer.refusal:
-        raise UnreadableFile(answer.refusal)
-    return np.frombuffer(answer.cine, np.uint8).reshape(CINE_SHAPE)
-
-
-class _Question(msgspec.Struct):
-    folder: bytes
-    path: bytes
-
-
-class _Answer(msgspec.Struct):
-    cine: bytes = b""
-    refusal: str = ""
+    return ask_for_cine(f"{__name__}:answer_cine", path)
 
 
 def answer_cine(question: bytes) -> bytes:
     """Return the cine of a zip, or why it has none, in the child."""
-    asked = msgspec.msgpack.decode(question, type=_Question)
-    os.chdir(asked.folder)
-    try:
-        return msgspec.msgpack.encode(_Answer(cine=_read(Path(os.fsdecode(asked.path))).tobytes()))
-    except UnreadableFile as refusal:
-        return msgspec.msgpack.encode(_Answer(refusal=refusal.detail))
+    return answered_cine(question, _read)
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
@@ -90,22 +68,6 @@ def _read(path: Path) -> NDArray[np.uint8]:
         NotImplementedError,
     ) as error:
         raise UnreadableFile(f"{path} holds no readable cine: {error}") from error
-
-
-def fit_cine(frames: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return frames (50, height, width) as a cohort keeps a cine: (50, 96, 96) of 0 to 255."""
-    _, height, width = frames.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = frames[:, top : top + side, left : left + side]
-    blur = max(0.0, (side / CINE_SHAPE[1] - 1) / 2)  # so that finer detail does not fold into the coarser grid
-    smooth = ndimage.gaussian_filter(square, (0, blur, blur))
-    small = ndimage.zoom(
-        smooth, (1, *(length / side for length in CINE_SHAPE[1:])), order=1, grid_mode=True, mode="nearest"
-    )
-    dark, bright = np.percentile(small, (DARKEST_PERCENT, BRIGHTEST_PERCENT))
-    levels = (small - dark) * (255 / max(float(bright - dark), 1e-6))
-    return np.asarray(levels.round().clip(0, 255), np.uint8)
 
 
 class _Slice(NamedTuple):

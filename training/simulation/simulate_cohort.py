@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.geometry import MICROVOLTS_PER_STEP, RECORDED_RATE_HZ
+from inference.geometry import COHORT_PIXEL_MM, MICROVOLTS_PER_STEP, RECORDED_RATE_HZ
 from schemas.ecg_record import LEADS
 from schemas.messages import DISEASES
 from training.arrays import Floats
@@ -126,9 +126,18 @@ def write_wfdb(
     seed: int,
     *,
     processes: int | None = None,
+    scans: bool = False,
     progress: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Write simulated ECGs as WFDB records, age and sex in their comments, with the truth beside them in `labels.csv`.
+
+    Args:
+        folder: for the files.
+        patients: how many.
+        seed: of the population.
+        processes: as of `simulate_cohort`.
+        scans: whether the four-chamber cines are written too, each beside its ECG as `….npz`.
+        progress: called with the number of patients done.
 
     Raises:
         InvalidSettings: the folder is not empty, or is being written by another process.
@@ -136,7 +145,8 @@ def write_wfdb(
     with staged_folder(folder, replaces=lambda _: False) as stage:
         done = 0
         with (stage / WFDB_LABELS).open("w", newline="") as file:
-            for labels in in_order(partial(_write_records, stage, seed), _chunks(patients), processes):
+            work = partial(_write_records, stage, seed, scans=scans)
+            for labels in in_order(work, _chunks(patients), processes):
                 writer = csv.DictWriter(file, labels[0])
                 if not done:
                     writer.writeheader()
@@ -192,12 +202,14 @@ def _patient_id(simulated: SimulatedPatient) -> str:
     return simulated.record_id.replace("simulated", "simulated-patient", 1)
 
 
-def _write_records(folder: Path, seed: int, numbers: range) -> list[dict[str, Any]]:
+def _write_records(folder: Path, seed: int, numbers: range, *, scans: bool) -> list[dict[str, Any]]:
     """Write the records of patients, and return their lines of `labels.csv`."""
     lines = []
     for number in numbers:
-        simulated = simulate_patient(seed, number, cine=False)
+        simulated = simulate_patient(seed, number, cine=scans)
         _write_record(folder, simulated)
+        if simulated.cine is not None:
+            np.savez(folder / simulated.record_id, frames=simulated.cine, pixel_mm=COHORT_PIXEL_MM)
         lines.append(_labels(simulated))
     return lines
 

@@ -37,14 +37,20 @@ class Unlearned:
     def names(self) -> Iterator[str]:
         """Yield their names for the manifest."""
         yield from (name.replace("_", " ") for name, without in zip(DISEASES, self.diseases, strict=True) if without)
-        if self.phenotypes.all():
-            yield "all measurements"
-        else:
-            yield from (known.name for known, without in zip(MEASUREMENTS, self.phenotypes, strict=True) if without)
+        yield from self._measurements()
         if self.subtype:
             yield "subtype"
         if self.embedding:
             yield "embedding"
+
+    def _measurements(self) -> Iterator[str]:
+        """Yield the measurements, or those that are not among them where they are fewer: a manifest has little room."""
+        names = np.array([measurement.name for measurement in MEASUREMENTS])
+        learned, unlearned = names[~self.phenotypes].tolist(), names[self.phenotypes].tolist()
+        if len(learned) >= len(unlearned):
+            yield from unlearned
+        else:
+            yield f"all measurements but {' and '.join(learned)}" if learned else "all measurements"
 
     def head(self, head: DiseaseHead) -> DiseaseHead:
         """Return the head, or a head that never flags where no label trained it."""
