@@ -27,6 +27,7 @@ from .commands import (
     cine,
     cmr_worker,
     cohort_import,
+    collect,
     compile,  # noqa: A004
     dashboard,
     demo,
@@ -73,6 +74,7 @@ app.command("cine")(cine.cine_command)
 app.command("fhir")(fhir.fhir_command)
 app.command("publish")(publish.publish_command)
 app.command("backfill")(backfill.backfill_command)
+app.command("collect")(collect.collect_command)
 app.command("demo")(demo.demo_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("compile")(compile.compile_command)

@@ -52,11 +52,23 @@ def compressed(content, codec):
     return zstandard.ZstdCompressor().compress(content) if codec == "zstd" else content
 
 
-def batch(content, count=1, *, codec="none", base=0, last=None, attributes=0, magic=2, crc_is_off=0, compress=True):
+def batch(
+    content,
+    count=1,
+    *,
+    codec="none",
+    base=0,
+    last=None,
+    attributes=0,
+    magic=2,
+    crc_is_off=0,
+    compress=True,
+    producer=-1,
+):
     """Return a batch of these records, whose checksum is right unless it is told to be off."""
     now = int(time.time() * 1000)
     last = count - 1 if last is None else last
-    head = struct.pack(">hiqqqhii", CODECS.get(codec, codec) | attributes, last, now, now, -1, -1, -1, count)
+    head = struct.pack(">hiqqqhii", CODECS.get(codec, codec) | attributes, last, now, now, producer, -1, -1, count)
     rest = head + (compressed(content, codec) if compress else content)
     crc = (calc_crc32c(rest) + crc_is_off) & 0xFFFF_FFFF
     rest = struct.pack(">ibI", 0, magic, crc) + rest

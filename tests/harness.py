@@ -74,7 +74,7 @@ def ward(folder, servers=None, *, door=None, **changes):
     """
     with servers.place() if servers else own_servers(folder, door) as place:
         broker, redis = place.pop("processes", (None, None))
-        settings = Settings.of(partitions=4, **{**PROMPT, **place, **changes})
+        settings = Settings.of(**{"partitions": 4, **PROMPT, **place, **changes})
         asyncio.run(ensure_topics(settings.kafka))
         there = Ward(settings, folder, broker, redis)
         try:

@@ -215,6 +215,23 @@ def test_a_consumer_of_committed_transactions_gets_what_aiokafka_gives_it():
     assert [message.value for message in committed] == [b"c"]
 
 
+def test_of_several_transactions_the_aborted_ones_are_left_out_and_what_cannot_be_read_is_gone_round():
+    def part_of(producer, base, value):
+        return batch(record(0, value), base=base, attributes=crafted.TRANSACTIONAL, producer=producer)
+
+    def mark(producer, base, kind):
+        key = record(0, key=struct.pack(">HH", 0, kind))
+        return batch(key, base=base, attributes=crafted.TRANSACTIONAL | crafted.CONTROL, producer=producer)
+
+    content = part_of(1, 0, b"a") + part_of(2, 1, b"aborted") + sound(b"b", base=2) + batch(b"garbage", base=3)
+    content += mark(1, 4, 1) + part_of(1, 5, b"aborted") + mark(2, 6, 0) + part_of(2, 7, b"c") + mark(1, 8, 0)
+    content += part_of(1, 9, b"d") + mark(1, 10, 1)
+    committed = partition_of(content, 0, fetcher.READ_COMMITTED, [(1, 5), (2, 1)])
+    given = {message.offset: said(message.value) for message in committed}
+    assert given == {0: b"a", 2: b"b", 3: "unreadable_record", 7: b"c", 9: b"d"}
+    assert committed.next_fetch_offset == 11
+
+
 def test_java_s_snappy_in_blocks_is_read():
     content = record(0, b"a" * 40_000) + record(1, b"b")
     raw = batch(crafted.xerial(content[:30_000], content[30_000:]), 2, codec="snappy", compress=False)

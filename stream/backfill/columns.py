@@ -5,7 +5,7 @@ Columns are added at the end, and none changes its meaning, while `SCHEMA_VERSIO
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,12 @@ class Columns:
         self._diseases = [head.name for head in manifest.diseases]
         self._subtypes = list(manifest.subtypes)
         self._measurements = [head.name for head in manifest.phenotypes]
-        found = _screened_fields(manifest)
-        refused = _refused_fields()
+        found = screened_fields(
+            {head.name: f"whether the probability is at least {head.threshold:g}" for head in manifest.diseases},
+            manifest.subtypes,
+            {head.name: head.unit for head in manifest.phenotypes},
+        )
+        refused = refused_fields()
         ours = {field.name for field in (*found, *refused)}
         self._keys = pa.schema([_renamed(field, ours) for field in keys if field.name != PATH])
         described = {"cardiacnets.schema": SCHEMA_VERSION, "cardiacnets.notice": NOTICE}
@@ -88,7 +92,7 @@ class Columns:
             **{phenotype.name: phenotype.value for phenotype in finding.phenotypes},
             "embedding": finding.embedding,
             "warnings": [warning.code for warning in quality.warnings],
-            "warning_numbers": _json({warning.code: warning.numbers for warning in quality.warnings}),
+            "warning_numbers": as_json({warning.code: warning.numbers for warning in quality.warnings}),
             "sample_rate_hz": quality.sample_rate_hz,
             "duration_s": quality.duration_s,
             "derived_leads": list(quality.derived_leads),
@@ -101,44 +105,51 @@ class Columns:
 _PATH = pa.field(PATH, pa.string(), nullable=False, metadata={"description": "of the file, below the archive's root"})
 
 
-def _screened_fields(manifest: Manifest) -> list[pa.Field]:
+def screened_fields(
+    flags: Mapping[str, str], subtypes: Sequence[str], measurements: Mapping[str, str]
+) -> list[pa.Field]:
+    """Return the columns of what a model says of an ECG.
+
+    Args:
+        flags: what the flag of each disease says.
+        subtypes: of cardiomyopathy.
+        measurements: their units, by name.
+    """
     strings = pa.list_(pa.string())
-    risks = [_number(f"probability_{head.name}", "of the disease, 0 to 1") for head in manifest.diseases]
-    thresholds = [
-        _field(f"flagged_{head.name}", pa.bool_(), f"whether the probability is at least {head.threshold:g}")
-        for head in manifest.diseases
-    ]
     return [
-        _field("record_id", pa.string(), "the ECG's id"),
-        _field("patient_id", pa.string(), "the patient's pseudonym, as the file has it"),
-        _field("device_id", pa.string(), "the device, as the file has it"),
-        _field("site", pa.string(), "where the ECG was recorded, as the file has it"),
-        _field("recorded_at", pa.timestamp("us", "UTC"), "when the ECG was recorded, as the file has it"),
-        *risks,
-        *thresholds,
+        typed_field("record_id", pa.string(), "the ECG's id"),
+        typed_field("patient_id", pa.string(), "the patient's pseudonym, as the file has it"),
+        typed_field("device_id", pa.string(), "the device, as the file has it"),
+        typed_field("site", pa.string(), "where the ECG was recorded, as the file has it"),
+        typed_field("recorded_at", pa.timestamp("us", "UTC"), "when the ECG was recorded, as the file has it"),
+        *(number_field(f"probability_{disease}", "of the disease, 0 to 1") for disease in flags),
+        *(typed_field(f"flagged_{disease}", pa.bool_(), meaning) for disease, meaning in flags.items()),
         *(
-            _number(f"subtype_{name}", "probability of the kind, where cardiomyopathy is flagged")
-            for name in manifest.subtypes
+            number_field(f"subtype_{name}", "probability of the kind, where cardiomyopathy is flagged")
+            for name in subtypes
         ),
-        *(_number(head.name, "as cardiac MR would measure it", head.unit) for head in manifest.phenotypes),
-        _field("embedding", pa.list_(pa.float32(), EMBEDDING_SIZE), "place in the space of ECGs and CMRs, of length 1"),
-        _field("warnings", strings, "codes of doubts about the signal"),
-        _field("warning_numbers", pa.string(), "their evidence, as JSON: by code, units in the names"),
-        _number("sample_rate_hz", "of the record", "Hz"),
-        _number("duration_s", "of the whole record", "s"),
-        _field("derived_leads", strings, "leads that were computed from I and II"),
-        _field("pacing", pa.string(), "whether pacing spikes were seen: seen, not_seen or not_assessable"),
-        _field("report_id", pa.string(), "the id that a report of this record and model has"),
-        _field("model_version", pa.string(), "of the model that answered"),
+        *(number_field(name, "as cardiac MR would measure it", unit) for name, unit in measurements.items()),
+        typed_field(
+            "embedding", pa.list_(pa.float32(), EMBEDDING_SIZE), "place in the space of ECGs and CMRs, of length 1"
+        ),
+        typed_field("warnings", strings, "codes of doubts about the signal"),
+        typed_field("warning_numbers", pa.string(), "their evidence, as JSON: by code, units in the names"),
+        number_field("sample_rate_hz", "of the record", "Hz"),
+        number_field("duration_s", "of the whole record", "s"),
+        typed_field("derived_leads", strings, "leads that were computed from I and II"),
+        typed_field("pacing", pa.string(), "whether pacing spikes were seen: seen, not_seen or not_assessable"),
+        typed_field("report_id", pa.string(), "the id that a report of this record and model has"),
+        typed_field("model_version", pa.string(), "of the model that answered"),
     ]
 
 
-def _refused_fields() -> list[pa.Field]:
+def refused_fields() -> list[pa.Field]:
+    """Return the columns of why an ECG was refused."""
     return [
-        _field("record_id", pa.string(), "the ECG's id, where the file could be read"),
-        _field("code", pa.string(), "why, for a program"),
-        _field("detail", pa.string(), "why, in a sentence"),
-        _field("numbers", pa.string(), "the evidence, as JSON: units in the names"),
+        typed_field("record_id", pa.string(), "the ECG's id, where the file could be read"),
+        typed_field("code", pa.string(), "why, for a program"),
+        typed_field("detail", pa.string(), "why, in a sentence"),
+        typed_field("numbers", pa.string(), "the evidence, as JSON: units in the names"),
     ]
 
 
@@ -147,15 +158,17 @@ def _why(record_id: str | None, error: CardiacNetsError) -> dict[str, Any]:
         "record_id": record_id,
         "code": error.wire_code,
         "detail": str(error),
-        "numbers": _json(error.numbers),
+        "numbers": as_json(error.numbers),
     }
 
 
-def _number(name: str, description: str, unit: str | None = None) -> pa.Field:
-    return _field(name, pa.float64(), description, unit)
+def number_field(name: str, description: str, unit: str | None = None) -> pa.Field:
+    """Return the column of a number."""
+    return typed_field(name, pa.float64(), description, unit)
 
 
-def _field(name: str, kind: pa.DataType, description: str, unit: str | None = None) -> pa.Field:
+def typed_field(name: str, kind: pa.DataType, description: str, unit: str | None = None) -> pa.Field:
+    """Return a column that says in the schema's metadata what it holds."""
     return pa.field(name, kind, metadata={"description": description} | ({"unit": unit} if unit else {}))
 
 
@@ -163,5 +176,6 @@ def _renamed(field: pa.Field, ours: set[str]) -> pa.Field:
     return field.with_name(f"{ARCHIVES}{field.name}") if field.name in ours else field
 
 
-def _json(value: object) -> str:
+def as_json(value: object) -> str:
+    """Return a value as the text of a column."""
     return msgspec.json.encode(value).decode()

@@ -112,8 +112,8 @@ def new_consumer(settings: KafkaSettings, topics: Iterable[str], **options: Any)
         options: aiokafka's.
     """
     go_round_unreadable_places()
-    limits = {"max_partition_fetch_bytes": FETCH_BYTES, "fetch_max_wait_ms": FETCH_WAIT_MS}
-    return AIOKafkaConsumer(*map(settings.topic, topics), **connection(settings), **limits, **options)
+    limits = {"max_partition_fetch_bytes": FETCH_BYTES, "fetch_max_wait_ms": FETCH_WAIT_MS} | options
+    return AIOKafkaConsumer(*map(settings.topic, topics), **connection(settings), **limits)
 
 
 async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPICS) -> None:

@@ -19,11 +19,12 @@ HEAD_BYTES = 61
 CHECKED = struct.Struct(">qiibIhi")
 """The part of the head that every batch is judged by."""
 TIMES, TIMES_AT = struct.Struct(">qq"), CHECKED.size
+PRODUCER, PRODUCER_AT = struct.Struct(">q"), 43
 NUMBER, NUMBER_AT = struct.Struct(">i"), 57
 ATTRIBUTES, CHECKSUM_FROM = struct.Struct(">h"), 21
 """The checksum is over all that follows it, and the attributes are the first of that."""
 FORMAT = 2
-CODEC_MASK, APPEND_TIME, CONTROL = 0x07, 0x08, 0x20
+CODEC_MASK, APPEND_TIME, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
 MIN_RECORD_BYTES = 7
 MAX_RECORDS = 10_000
 """A batch of a kilobyte may hold two million records of a few bytes, and each of them would be answered."""
@@ -66,6 +67,16 @@ class Batch(NamedTuple):
     def is_control(self) -> bool:
         """Whether the broker wrote it, as the mark at the end of a transaction: no consumer is given it."""
         return bool(self.attributes & CONTROL)
+
+    @property
+    def is_transactional(self) -> bool:
+        """Whether it is a part of a transaction, which may have been aborted."""
+        return bool(self.attributes & TRANSACTIONAL)
+
+    @property
+    def producer(self) -> int:
+        """The broker's number of whoever wrote it."""
+        return int(PRODUCER.unpack_from(self.frame, PRODUCER_AT)[0])
 
     @property
     def records(self) -> int:

@@ -20,7 +20,6 @@ from typing import Any
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED, PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatch
-from aiokafka.record.memory_records import MemoryRecords
 
 from schemas.errors import DeploymentError
 
@@ -60,6 +59,7 @@ class WholePartition(PartitionRecords):  # type: ignore[misc]  # aiokafka is unt
     """Stands for aiokafka's `PartitionRecords`: yields messages, and holds the offset that the next fetch begins at."""
 
     _records: FetchedContent
+    _aborted_producers: set[int]
     next_fetch_offset: int
 
     def __iter__(self) -> Iterator[Any]:
@@ -67,21 +67,25 @@ class WholePartition(PartitionRecords):  # type: ignore[misc]  # aiokafka is unt
         return self._records_iterator  # type: ignore[no-any-return]
 
     def _unpack_records(self) -> Iterator[Any]:
-        content = self._records.content
-        if self._isolation_level != READ_UNCOMMITTED:  # nothing of ours asks for this
-            self._records = MemoryRecords(content)
-            yield from super()._unpack_records()
-            return
-        for frame, is_enclosed in frames(content):
+        for frame, is_enclosed in frames(self._records.content):
             try:
                 batch = read_batch(frame, is_enclosed)
             except Unparsable as error:
                 # Its end is not known. The next fetch begins one further on, and may bring the same batch again.
                 yield from self._messages_of(Gap(self.next_fetch_offset, self.next_fetch_offset, str(error)))
                 return
-            if not batch.is_control:
+            if not (self._was_aborted(batch) or batch.is_control):
                 yield from self._messages(batch)
             self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
+
+    def _was_aborted(self, batch: Batch) -> bool:
+        """Return whether the batch is of a transaction that was aborted, where only committed ones are asked for."""
+        if self._isolation_level == READ_UNCOMMITTED:
+            return False
+        self._consume_aborted_up_to(batch.base_offset)
+        if batch.is_control:  # of an aborted transaction the next mark is its end
+            self._aborted_producers.discard(batch.producer)
+        return batch.is_transactional and batch.producer in self._aborted_producers
 
     def _messages(self, batch: Batch) -> Iterator[Any]:
         try:

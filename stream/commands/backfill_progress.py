@@ -5,19 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .output import print_json
-
-if TYPE_CHECKING:
-    from stream.backfill.run import Progress
 
 SHOW_EVERY_S = 5.0
 
 
+class Progress(Protocol):
+    """How far the work is.
+
+    Attributes:
+        done: by all runs.
+        before: by earlier runs.
+    """
+
+    done: int
+    total: int
+    before: int
+
+
 @contextmanager
-def show_progress(begin: float, *, as_json: bool) -> Iterator[Callable[[Progress], object]]:
-    """Yield what shows progress. `begin` is a reading of the monotonic clock."""
+def show_progress(begin: float, *, as_json: bool, of: str = "ECGs") -> Iterator[Callable[[Progress], object]]:
+    """Yield what shows progress.
+
+    Args:
+        begin: a reading of the monotonic clock.
+        as_json: whether a program reads it.
+        of: what is counted.
+    """
     if as_json:
         yield JsonLines(begin)
         return
@@ -26,7 +42,12 @@ def show_progress(begin: float, *, as_json: bool) -> Iterator[Callable[[Progress
 
     from stream.plain_console import PlainConsole
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]} ECGs/s, left"), TimeRemainingColumn())
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{{task.fields[rate]}} {of}/s, left"),
+        TimeRemainingColumn(),
+    )
     with Bars(*columns, console=PlainConsole(stderr=True)) as bars:
         bar = bars.add_task("", total=None, rate="-")
 

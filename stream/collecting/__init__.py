@@ -1,0 +1,1 @@
+"""Answers on Kafka's topics into Parquet tables, exactly once."""
