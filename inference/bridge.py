@@ -34,7 +34,7 @@ RIDGE = 1e-4
 
 def bridge(signals_mv: Signals, rate_hz: float) -> Signals:
     """Return the signals (records, leads, samples) without NaN. They are returned as they are if they have none."""
-    if not np.isnan(signals_mv.min()):  # a minimum with a NaN among its values is NaN
+    if not signals_mv.size or not np.isnan(signals_mv.min()):  # a minimum with a NaN among its values is NaN
         return signals_mv
     bridged = signals_mv.copy()
     for index in np.flatnonzero(np.isnan(bridged).any(axis=(1, 2))):

@@ -132,7 +132,8 @@ def find_spikes(signals_mv: Signals, rate_hz: float) -> Iterator[tuple[int, Spik
     near = round(NEAR_S * rate_hz)
     sharpness = _sharpness(signals_mv, near)
     peaks = _peaks(signals_mv, sharpness, rate_hz)
-    peaks = peaks.kept(_are_narrow(signals_mv, peaks, rate_hz))
+    for keep in (_are_narrow, _come_back, _begin_quietly):  # few are narrow, and only these are looked at further
+        peaks = peaks.kept(keep(signals_mv, peaks, rate_hz))
     peaks = peaks.kept(_are_alone(sharpness, peaks, rate_hz))
     for index in np.flatnonzero(np.bincount(peaks.owners) >= FEWEST).tolist():
         own = peaks.kept(peaks.owners == index)
@@ -145,9 +146,8 @@ def _sharpness(signals: Signals, near: int) -> Signals:
     sharpness = np.zeros((len(signals), signals.shape[-1] - 2 * near), np.float32)
     for part in (LIMBS, CHEST):
         leads = signals[:, part]
-        bends = 2 * leads[..., near:-near]
-        bends -= leads[..., : -2 * near]
-        bends -= leads[..., 2 * near :]
+        rises = leads[..., near:] - leads[..., :-near]
+        bends = rises[..., :-near] - rises[..., near:]
         sharpness += np.einsum("rls,rls->rs", bends, bends)
     return sharpness
 
@@ -157,7 +157,7 @@ def _peaks(signals: Signals, sharpness: Signals, rate_hz: float) -> _Peaks:
     near, edge = round(NEAR_S * rate_hz), round(ALONE_S[0] * rate_hz)
     level = np.median(np.nan_to_num(sharpness[:, ::16]), axis=1)
     least = np.maximum(np.float32((2 * SMALLEST_MV) ** 2), np.float32(ABOVE_NOISE**2) * level)
-    owners, places = np.nonzero(sharpness > least[:, None])
+    owners, places = np.divmod(np.flatnonzero(sharpness > least[:, None]), sharpness.shape[1])
     inside = (places >= edge) & (places < sharpness.shape[1] - edge)
     owners, places = owners[inside], places[inside]
     around = sharpness[owners[:, None], places[:, None] + np.arange(-near, near + 1)]
@@ -178,13 +178,21 @@ def _heights(signals: Signals, owners: Places, places: Places, away: int) -> Sig
 
 
 def _are_narrow(signals: Signals, peaks: _Peaks, rate_hz: float) -> Flags:
-    """Return which peaks are narrow, come back to where they began, and begin in a quiet signal."""
-    near, far = round(NEAR_S * rate_hz), round(FAR_S * rate_hz)
-    height = _lengths(peaks.heights)
-    wide = _lengths(_heights(signals, peaks.owners, peaks.places, far))
-    step = _lengths(peaks.moved(signals, -near, near))
+    """Return which peaks are narrow."""
+    wide = _lengths(_heights(signals, peaks.owners, peaks.places, round(FAR_S * rate_hz)))
+    return np.asarray(_lengths(peaks.heights) >= NARROWEST * wide)
+
+
+def _come_back(signals: Signals, peaks: _Peaks, rate_hz: float) -> Flags:
+    """Return which peaks end about where they began."""
+    near = round(NEAR_S * rate_hz)
+    return np.asarray(_lengths(peaks.moved(signals, -near, near)) <= BACK * _lengths(peaks.heights))
+
+
+def _begin_quietly(signals: Signals, peaks: _Peaks, rate_hz: float) -> Flags:
+    """Return which peaks come out of a quiet signal."""
     unrest = _lengths(peaks.moved(signals, *(-round(before * rate_hz) for before in QUIET_S)))
-    return np.asarray((height >= NARROWEST * wide) & (step <= BACK * height) & (unrest <= QUIET * height))
+    return np.asarray(unrest <= QUIET * _lengths(peaks.heights))
 
 
 def _are_alone(sharpness: Signals, peaks: _Peaks, rate_hz: float) -> Flags:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from schemas.ecg_record import MISSING_SAMPLE, EcgRecord
 from schemas.errors import UnusableSignal
 
-from .gate import LIMITS, LOOK_RATE_HZ, STEEP_PERCENT, Verdict, examine
+from .gate import LIMITS, LOOK_RATE_HZ, STEEP_PERCENT, Verdict, examine, middle
 from .leads import arrange_leads
 from .waveform import MAX_DURATION_S
 
@@ -39,19 +40,44 @@ INTERLEAVED = (
 SWAPPED = "the bytes of the samples are swapped (big-endian int16): write little-endian int16"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Reading:
-    """The first 10 s of a record as one layout gives them.
+    """The first 10 s of a record as one layout gives them. What is asked of them is worked out when it is asked.
 
     Attributes:
-        jumps: of the median lead.
-        change_mv: the change in 4 ms that the gate compares with its limits.
-        agree: whether the limb leads follow Einthoven's law, as far as the gate's limit goes.
+        signals: (12, samples) in mV, NaN where a sample is missing.
     """
 
-    jumps: float
-    change_mv: float
-    agree: bool
+    signals: Signals
+    rate_hz: float
+
+    @cached_property
+    def jumps(self) -> float:
+        """Of the median lead."""
+        signals = self._known
+        deviations = np.abs(signals - middle(signals)[:, None]).mean(axis=1)
+        changes = np.abs(signals[:, 1:] - signals[:, :-1]).mean(axis=1)
+        moving = deviations > 0
+        return round(float(np.median(changes[moving] / deviations[moving])), 4) if moving.any() else 0.0
+
+    @cached_property
+    def change_mv(self) -> float:
+        """The change in 4 ms that the gate compares with its limits."""
+        look = self._known[:, :: max(1, round(self.rate_hz / LOOK_RATE_HZ))]
+        return float(np.median(np.percentile(np.abs(look[:, 1:] - look[:, :-1]), STEEP_PERCENT, axis=1)))
+
+    @cached_property
+    def agree(self) -> bool:
+        """Whether the limb leads follow Einthoven's law, as far as the gate's limit goes."""
+        (verdict,) = examine(self.signals[None], self.rate_hz)
+        return all(doubt.code != "einthoven" for doubt in verdict.doubts)
+
+    @cached_property
+    def _known(self) -> Signals:
+        missing = np.isnan(self.signals)
+        if not missing.any():
+            return self.signals
+        return np.asarray(np.where(missing, middle(np.nan_to_num(self.signals))[:, None], self.signals))
 
 
 def find_wrong_layouts(records: Sequence[EcgRecord], signals_mv: Signals, verdicts: Sequence[Verdict]) -> None:
@@ -95,7 +121,9 @@ def _is_calmer(one: _Reading, other: _Reading) -> bool:
 def _middle_jumps(signals: Signals, rate_hz: float) -> list[float]:
     """Return the jumps of each record in its middle second, with the leads taken together."""
     start = max(0, (signals.shape[-1] - round(rate_hz)) // 2)
-    second = np.nan_to_num(signals[..., start : start + round(rate_hz)])
+    second = signals[..., start : start + round(rate_hz)]
+    if np.isnan(second.min()):  # a minimum with a NaN among its values is NaN
+        second = np.nan_to_num(second)
     changes = np.abs(second[..., 1:] - second[..., :-1]).mean(axis=(1, 2))
     deviations = np.abs(second - second.mean(axis=-1, keepdims=True)).mean(axis=(1, 2))
     jumps: list[float] = np.divide(changes, deviations, out=np.zeros_like(changes), where=deviations > 0).tolist()
@@ -107,18 +135,4 @@ def _read(record: EcgRecord, steps: Steps) -> _Reading:
     signals = used.astype(np.float32) * np.float32(record.microvolts_per_step / 1e3)
     signals[used == MISSING_SAMPLE] = np.nan
     arranged, _ = arrange_leads(signals[None], record.leads)
-    (verdict,) = examine(arranged, record.sample_rate_hz)
-    known = np.where(np.isnan(arranged[0]), np.nanmedian(np.nan_to_num(arranged[0]), axis=1)[:, None], arranged[0])
-    look = known[:, :: max(1, round(record.sample_rate_hz / LOOK_RATE_HZ))]
-    return _Reading(
-        jumps=round(_jumps(known), 4),
-        change_mv=float(np.median(np.percentile(np.abs(np.diff(look, axis=1)), STEEP_PERCENT, axis=1))),
-        agree=all(doubt.code != "einthoven" for doubt in verdict.doubts),
-    )
-
-
-def _jumps(signals: Signals) -> float:
-    deviations = np.abs(signals - np.median(signals, axis=1, keepdims=True)).mean(axis=1)
-    changes = np.abs(np.diff(signals, axis=1)).mean(axis=1)
-    moving = deviations > 0
-    return float(np.median(changes[moving] / deviations[moving])) if moving.any() else 0.0
+    return _Reading(arranged[0], record.sample_rate_hz)

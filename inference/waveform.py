@@ -56,7 +56,9 @@ then spin beside the engine: twice the CPU time, no faster. Products of up to 2^
 caller's thread."""
 
 
-def preprocess(signals_mv: NDArray[np.float32], sample_rate_hz: float, n_crops: int) -> NDArray[np.float32]:
+def preprocess(
+    signals_mv: NDArray[np.float32], sample_rate_hz: float, n_crops: int, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Return standardised crops.
 
     Args:
@@ -64,6 +66,7 @@ def preprocess(signals_mv: NDArray[np.float32], sample_rate_hz: float, n_crops: 
         sample_rate_hz: of the signals, 100 to 1000.
         n_crops: spread evenly between the first and the last place where 9 s fit; of 10 s, three start at
             samples 0, 125 and 250.
+        out: to write to; a new array where it is None.
 
     Returns:
         (records, n_crops, 12, 2250) float32 of mean 0 and deviation 1; all zeros where a crop does not vary.
@@ -71,7 +74,7 @@ def preprocess(signals_mv: NDArray[np.float32], sample_rate_hz: float, n_crops: 
     used = _first_seconds(signals_mv, sample_rate_hz)
     records, leads, samples = used.shape
     offsets = crop_offsets(resampled_length(samples, sample_rate_hz), n_crops)
-    crops = np.empty((records, n_crops, leads, CROP_SAMPLES), np.float32)
+    crops = np.empty((records, n_crops, leads, CROP_SAMPLES), np.float32) if out is None else out
     for start in range(0, records, CHUNK_RECORDS):
         chunk = slice(start, start + CHUNK_RECORDS)
         filter_operator().filter_crops(_spectrum_at_250_hz(used[chunk], sample_rate_hz), offsets, out=crops[chunk])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from needed import ECGS, needs_real_ecgs
 
-from inference.gate import Limits, check_extent, examine, longest_run
+from inference.gate import Limits, check_extent, examine, longest_run, middle
 from inference.intake import take_in
 from inference.reading.find_ecgs import find_ecgs
 from inference.reading.read_ecg import read_ecg
@@ -51,6 +51,11 @@ def doubts(signals):
 
 def test_good_ecgs_pass_without_doubts():
     assert [(v.refusal, v.doubts) for v in examine(good(records=30), RATE_HZ)] == [(None, [])] * 30
+
+
+@given(arrays.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 9)), elements=st.floats(-9, 9, width=32)))
+def test_the_middle_is_the_median(signals):
+    np.testing.assert_array_equal(middle(signals), np.median(signals, axis=-1))
 
 
 leads_and_seeds = given(st.integers(0, 11), st.integers(0, 50))

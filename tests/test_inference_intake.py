@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from needed import ECGS, needs_real_ecgs
 from odd_ecgs import check_intake
 
-from inference.intake import screened_part, take_in, usable_signals
+from inference.intake import CHUNK_RECORDS, screened_part, take_in, usable_signals
 from inference.reading.read_ecg import read_ecg
 from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord, Remark
@@ -49,6 +49,16 @@ def test_records_of_all_layouts_come_back_in_order():
     alone = [take_in([record], 3) for record in records]
     assert together.outcomes == tuple(intake.outcomes[0] for intake in alone)
     assert together.inputs.shape == (5, 3, 12, 2250)
+    np.testing.assert_allclose(together.inputs, np.concatenate([intake.inputs for intake in alone]), atol=1e-5)
+
+
+def test_a_batch_of_several_chunks_is_answered_as_its_records_are_alone():
+    records = [(GOOD, SECOND, with_gap(0, 5000), THIRD)[place * 7 % 4] for place in range(2 * CHUNK_RECORDS + 3)]
+    together = take_in(records, 1)
+    alone = [take_in([record], 1) for record in records]
+    assert [getattr(one, "wire_code", None) for one in together.outcomes] == [
+        getattr(intake.outcomes[0], "wire_code", None) for intake in alone
+    ]
     np.testing.assert_allclose(together.inputs, np.concatenate([intake.inputs for intake in alone]), atol=1e-5)
 
 

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from measure_swaps import CHEST, LIMB, exchanged
+from scipy.ndimage import maximum_filter1d
 
 from inference.electrode_exchanges import CHEST_EXCHANGES, LIMB_EXCHANGES
 from inference.gate import examine
 from inference.lead_swaps import shapes_of
 from inference.swap_detector import default_folder, default_swap_detector, load_swap_detector
-from inference.typical_beat import CHEST_LEADS, LIMB_LEADS, SEEN, SPANS, typical_beats
+from inference.typical_beat import CHEST_LEADS, LIMB_LEADS, SEEN, SPANS, highest_around, typical_beats
 from schemas.ecg_record import LEADS
 from schemas.errors import CorruptBundle
 from training.simulation.ecg import generate_ecgs
@@ -54,6 +56,15 @@ def test_an_exchange_is_what_the_electrodes_potentials_say(name):
     np.testing.assert_allclose(LIMB_EXCHANGES[name] @ leads[1], leads[0])
     as_measured = exchanged(np.concatenate([leads[0], np.zeros((9, 50))]), name)[:3]
     np.testing.assert_allclose(as_measured, leads[1])
+
+
+@given(
+    arrays.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(2, 40)), elements=st.integers(0, 5)),
+    st.integers(1, 12),
+)
+def test_complexes_are_where_nothing_near_is_higher(change, reach):
+    expected = np.nonzero((change == maximum_filter1d(change, 2 * reach + 1, axis=-1)) & (change > 1))
+    np.testing.assert_array_equal(highest_around(change, change > 1, reach), expected)
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,6 +1,7 @@
 """Zstd frames: what a frame claims is checked before anything of that size is allocated."""
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import zstandard
@@ -35,6 +36,22 @@ def test_a_frame_gives_back_its_content(content):
 
 def test_an_empty_content_is_a_content():
     assert decompress(compress(b""), max_bytes=1) == b""
+
+
+def test_threads_decompress_at_the_same_time():
+    contents = [bytes([number]) * 200_000 + bytes(range(number, number + 50)) * 99 for number in range(8)]
+    frames = [compress(content) for content in contents]
+    with ThreadPoolExecutor(4) as threads:
+        found = threads.map(lambda frame: decompress(frame, max_bytes=10**6), frames * 40)
+        assert list(found) == contents * 40
+
+
+def test_a_frame_that_is_refused_leaves_no_trace_in_the_next_one():
+    whole = compress(bytes(range(256)) * 99)
+    for cut in range(20, len(whole), 7):
+        with pytest.raises(UnusableFrame):
+            decompress(whole[:cut], max_bytes=10**6)
+        assert decompress(whole, max_bytes=10**6) == bytes(range(256)) * 99
 
 
 REFUSED = {
