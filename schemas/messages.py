@@ -76,6 +76,17 @@ class Phenotype(Message, frozen=True, kw_only=True):
     unit: str
 
 
+class EcgMeasurement(Message, frozen=True, kw_only=True):
+    """One measurement of the ECG itself, such as an electrocardiograph prints, or why it has no value."""
+
+    name: Code
+    value: float | None
+    """None where the signal does not allow the measurement."""
+    unit: str
+    not_measurable: Code | None = None
+    """Why there is no value, for a program: 'paced', 'no_p_wave', …; None where there is one."""
+
+
 class QualityWarning(Message, frozen=True, kw_only=True):
     """A doubt about the signal that did not prevent its screening."""
 

@@ -1,13 +1,8 @@
-import csv
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from needed import ECGS, needs_real_ecgs
 
-from inference.reading.read_ecg import read_ecg
 from schemas.ecg_record import LEADS
 from training.instruments.ecg_measurements import CLASSIC_MEASUREMENTS, measure_ecgs
 
@@ -107,74 +102,3 @@ def test_no_signal_makes_it_fail(seed, noise_mv, flat_leads):
 
 def test_no_records_give_no_rows():
     assert measure_ecgs(np.empty((0, 12, 5000), np.float32), RATE_HZ).shape == (0, len(CLASSIC_MEASUREMENTS))
-
-
-# LUDB's own delineations: a global limit is the second earliest (latest) over the 12 leads, T's end the middle one
-
-
-@pytest.fixture(scope="module")
-def ludb():
-    """Return measured values and LUDB's (43, 4), of every third record: heart rate, PR, QRS, QT."""
-    with (ECGS / "labels.csv").open() as file:
-        paths = [ECGS / row["file"] for row in csv.DictReader(file) if row["dataset"] == "LUDB"][::3]
-    records = [read_ecg(path) for path in paths]
-    signals = [
-        np.frombuffer(ecg.samples, "<i2").reshape(12, -1) * np.float32(ecg.microvolts_per_step / 1e3) for ecg in records
-    ]
-    return measure_ecgs(np.stack(signals), RATE_HZ), np.array([ludb_intervals(path) for path in paths])
-
-
-def ludb_intervals(path):
-    import wfdb
-
-    annotations = [wfdb.rdann(str(path), lead.lower()) for lead in LEADS]
-    leads = [list(delineated_waves(a.symbol, a.sample)) for a in annotations]
-    peaks = [peak for kind, _, peak, _ in leads[1] if kind == "N"]
-    beats = np.array([global_intervals(leads, peak) for peak in peaks])
-    pr, qrs, qt = (np.median(known) if (known := c[np.isfinite(c)]).size else np.nan for c in beats.T)
-    return [60e3 / (2 * np.median(np.diff(peaks))) if len(peaks) > 1 else np.nan, pr, qrs, qt]
-
-
-def delineated_waves(symbols, samples) -> Iterator[tuple[str, int, int, int]]:
-    for before, at, after in zip(range(len(symbols)), range(1, len(symbols)), range(2, len(symbols)), strict=False):
-        if symbols[before] == "(" and symbols[after] == ")":
-            yield symbols[at], samples[before], samples[at], samples[after]
-
-
-def global_intervals(leads, peak):
-    def limits(kind, earliest, latest):
-        near = [[wave for wave in waves if wave[0] == kind and earliest <= wave[2] - peak <= latest] for waves in leads]
-        found = [waves[0] for waves in near if waves]
-        return np.array([(on, off) for _, on, _, off in found]) if len(found) >= 4 else np.full((4, 2), np.nan)
-
-    qrs, p, t = limits("N", -60, 60), limits("p", -200, -20), limits("t", 30, 300)
-    onset = np.sort(qrs[:, 0])[1]
-    return 2 * np.array([onset - np.sort(p[:, 0])[1], np.sort(qrs[:, 1])[-2] - onset, np.median(t[:, 1]) - onset])
-
-
-@needs_real_ecgs
-@pytest.mark.parametrize(
-    ("name", "number", "bias", "spread", "most_unmeasured"),
-    [
-        ("heart_rate_bpm", 0, 0.5, 1.5, 0),
-        ("pr_ms", 1, 10, 25, 3),
-        ("qrs_ms", 2, 10, 25, 0),
-        ("qt_ms", 3, 10, 25, 2),
-    ],
-)
-def test_intervals_agree_with_the_cardiologists_of_ludb(ludb, name, number, bias, spread, most_unmeasured):
-    measured, delineated = column(ludb[0], name), ludb[1][:, number]
-    known = np.isfinite(delineated)
-    assert known.sum() > 30
-    assert np.isnan(measured[known]).sum() <= most_unmeasured
-    lower, middle, upper = np.nanpercentile((measured - delineated)[known], [25, 50, 75])
-    print(f"{name}: median error {middle:.1f}, interquartile range {upper - lower:.1f}, n {known.sum()}")
-    assert abs(middle) < bias
-    assert upper - lower < spread
-
-
-@needs_real_ecgs
-def test_p_waves_are_found_where_the_cardiologists_saw_them(ludb):
-    measured, delineated = np.isfinite(column(ludb[0], "pr_ms")), np.isfinite(ludb[1][:, 1])
-    assert measured[delineated].mean() > 0.97
-    assert (~measured[~delineated]).sum() >= 0.6 * (~delineated).sum()

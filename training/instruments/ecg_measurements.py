@@ -1,22 +1,34 @@
 """The measurements that an electrocardiograph prints: rate, intervals, axes and amplitudes of 12-lead ECGs.
 
-They are taken from the median beat (`median_beat.py`) between limits common to all leads (`wave_limits.py`), as the
-common standards for electrocardiography ask for (CSE Working Party, Eur Heart J 1985). They are the features of the
-baseline that a network must beat, and they compare simulated ECGs with real ones.
+Rate, intervals and axes are those of `inference/ecg_measurements.py`; the amplitudes are taken from the same average
+beat. They are the features of the baseline that a network must beat, and they compare simulated ECGs with real ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.average_beat import MS, average_beats
+from inference.ecg_measurements import (
+    CHUNK_RECORDS,
+    HEART_RATE,
+    P_AXIS,
+    PR,
+    QRS,
+    QRS_AXIS,
+    QT,
+    QTC,
+    T_AXIS,
+    UNITS,
+    classic_values,
+)
+from inference.wave_limits import WaveLimits, find_wave_limits
 from schemas.ecg_record import LEADS
 from training.arrays import Floats
-
-from .median_beat import RATE_HZ, AlignedBeats, find_beats
-from .wave_limits import WaveLimits, find_wave_limits
 
 AMPLITUDES = ("p", "q", "r", "s", "st", "t")
 CLASSIC_MEASUREMENTS: tuple[str, ...] = (
@@ -42,10 +54,6 @@ duration, all at least 0; `st_*` is 60 ms after the J point; `p_*` and `t_*` are
 Sokolow-Lyon: S in V1 + the larger R of V5 and V6. Cornell: R in aVL + S in V3.
 """
 
-_MS = 1e3 / RATE_HZ
-_I, _AVF = LEADS.index("I"), LEADS.index("aVF")
-_LEAST_AREA_MV_MS = 0.5
-
 
 def measure_ecgs(signals_mv: NDArray[np.float32], sample_rate_hz: float) -> Floats:
     """Return the `CLASSIC_MEASUREMENTS` of ECGs; NaN where one cannot be taken, such as PR without P waves.
@@ -57,65 +65,75 @@ def measure_ecgs(signals_mv: NDArray[np.float32], sample_rate_hz: float) -> Floa
     Returns:
         (n, len(CLASSIC_MEASUREMENTS)).
     """
-    rows = [_measure(ecg, sample_rate_hz) for ecg in signals_mv]
+    chunks = (signals_mv[start : start + CHUNK_RECORDS] for start in range(0, len(signals_mv), CHUNK_RECORDS))
+    rows = [row for chunk in chunks for row in _measure(chunk, sample_rate_hz)]
     return np.array(rows, np.float64).reshape(len(rows), len(CLASSIC_MEASUREMENTS))
 
 
-def _measure(signals_mv: NDArray[np.float32], sample_rate_hz: float) -> list[float]:
-    beats = find_beats(signals_mv, sample_rate_hz)
-    limits = find_wave_limits(beats) if beats else None
-    if beats is None or limits is None:
-        return [np.nan] * len(CLASSIC_MEASUREMENTS)
-    amplitudes = _amplitudes(beats, limits)
-    return [
-        *_intervals(beats.rr_ms, limits),
-        *_axes(beats.median_mv, limits),
-        *np.concatenate([amplitudes[wave] for wave in AMPLITUDES]),
-        _p_terminal_force(beats.median_mv[LEADS.index("V1")], limits),
-        *_voltages(amplitudes),
-    ]
-
-
-def _intervals(rr_ms: Floats, limits: WaveLimits) -> Iterator[float]:
-    """Yield rate, variability, PR, P, QRS, QT and QTc."""
-    rr, onset = float(np.median(rr_ms)), limits.qrs[0]
-    qt = (limits.t[1] - onset) * _MS if limits.t else np.nan
-    yield 60e3 / rr
-    yield float(np.std(rr_ms))
-    yield (onset - limits.p[0]) * _MS if limits.p else np.nan
-    yield (limits.p[1] - limits.p[0]) * _MS if limits.p else np.nan
-    yield (limits.qrs[1] - onset) * _MS
-    yield qt
-    yield qt / float(np.cbrt(rr / 1e3))
-
-
-def _axes(median: Floats, limits: WaveLimits) -> Iterator[float]:
-    """Yield the frontal axes of P, QRS and T, by the areas of I and aVF; 0 points left, 90 down."""
-    for wave, level_from in ((limits.p, limits.p), (limits.qrs, limits.qrs), (limits.t, limits.qrs)):
-        if wave is None or level_from is None:
-            yield np.nan
+def _measure(signals_mv: NDArray[np.float32], sample_rate_hz: float) -> Iterator[list[float]]:
+    beats = average_beats(np.nan_to_num(np.asarray(signals_mv, np.float32), posinf=0, neginf=0), sample_rate_hz)
+    limits = find_wave_limits(beats)
+    for index, values in enumerate(classic_values(beats, limits)):
+        if np.isnan(limits.qrs_onset[index]):
+            yield [np.nan] * len(CLASSIC_MEASUREMENTS)
             continue
-        area = (median[:, wave[0] : wave[1]] - _level(median, level_from[0])).sum(axis=1) * _MS
-        across, down = area[_I], area[_AVF] * 2 / np.sqrt(3)  # the augmented leads are shorter by this factor
-        long_enough = np.hypot(across, down) > _LEAST_AREA_MV_MS
-        yield float(np.degrees(np.arctan2(down, across))) if long_enough else np.nan
+        measured = dict(zip(UNITS, values.tolist(), strict=True))
+        mean, waves = _twelve(beats.mean_mv[index]), _Waves.of(limits, index)
+        amplitudes = _amplitudes(mean, waves)
+        yield [
+            measured[HEART_RATE],
+            float(np.std(beats.intervals_ms[index])),
+            measured[PR],
+            (waves.p[1] - waves.p[0]) * MS if waves.p else np.nan,
+            *(measured[name] for name in (QRS, QT, QTC, P_AXIS, QRS_AXIS, T_AXIS)),
+            *np.concatenate([amplitudes[wave] for wave in AMPLITUDES]),
+            _p_terminal_force(mean[LEADS.index("V1")], waves),
+            *_voltages(amplitudes),
+        ]
 
 
-def _level(median: Floats, onset: int) -> Floats:
+@dataclass(frozen=True, slots=True)
+class _Waves:
+    """First and last samples of an average beat's waves; None where a wave was not found."""
+
+    qrs: tuple[int, int]
+    p: tuple[int, int] | None
+    t: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, limits: WaveLimits, index: int) -> _Waves:
+        return cls(
+            qrs=(int(limits.qrs_onset[index]), int(limits.qrs_end[index])),
+            p=_places(limits.p_onset[index], limits.p_end[index]),
+            t=_places(limits.t_onset[index], limits.t_end[index]),
+        )
+
+
+def _places(onset: float, end: float) -> tuple[int, int] | None:
+    return None if np.isnan(onset) or np.isnan(end) else (int(onset), int(end))
+
+
+def _twelve(independent: NDArray[np.float32]) -> Floats:
+    """Return the twelve leads (12, samples) of I, II, V1-V6."""
+    i, ii = independent[:2].astype(np.float64)
+    return np.stack([i, ii, ii - i, -(i + ii) / 2, i - ii / 2, ii - i / 2, *independent[2:]])
+
+
+def _level(mean: Floats, onset: int) -> Floats:
     """Return the level (leads, 1) just before a wave."""
-    return np.asarray(median[:, max(onset - 8, 0) : onset + 1].mean(axis=1, keepdims=True))
+    return np.asarray(mean[:, max(onset - 8, 0) : onset + 1].mean(axis=1, keepdims=True))
 
 
-def _amplitudes(beats: AlignedBeats, limits: WaveLimits) -> dict[str, Floats]:
+def _amplitudes(mean: Floats, limits: _Waves) -> dict[str, Floats]:
     """Return (12,) by wave, in mV."""
     onset, end = limits.qrs
-    ground = beats.median_mv - _level(beats.median_mv, onset)
+    ground = mean - _level(mean, onset)
     q, r, s = np.array([_q_r_s(lead) for lead in ground[:, onset : end + 1]]).T
-    j60 = min(end + round(60 / _MS), ground.shape[1] - 1)
+    j60 = min(end + round(60 / MS), ground.shape[1] - 1)
     missing = np.full(12, np.nan)
     p, t = limits.p, limits.t
     return {
-        "p": _largest(beats.median_mv[:, p[0] : p[1] + 1] - _level(beats.median_mv, p[0])) if p else missing,
+        "p": _largest(mean[:, p[0] : p[1] + 1] - _level(mean, p[0])) if p else missing,
         "q": q,
         "r": r,
         "s": s,
@@ -138,7 +156,7 @@ def _largest(wave: Floats) -> Floats:
     return np.asarray(wave[np.arange(len(wave)), np.abs(wave).argmax(axis=1)])
 
 
-def _p_terminal_force(v1: Floats, limits: WaveLimits) -> float:
+def _p_terminal_force(v1: Floats, limits: _Waves) -> float:
     """Return depth times duration of the late part of the P wave below the line from its onset to its end."""
     if limits.p is None:
         return np.nan
@@ -146,7 +164,7 @@ def _p_terminal_force(v1: Floats, limits: WaveLimits) -> float:
     wave = wave - np.linspace(wave[0], wave[-1], len(wave))
     terminal = wave[len(wave) // 3 :]
     depth = max(-float(terminal.min()), 0.0)
-    return depth * float((terminal < -0.1 * depth).sum()) * _MS if depth > 0 else 0.0
+    return depth * float((terminal < -0.1 * depth).sum()) * MS if depth > 0 else 0.0
 
 
 def _voltages(amplitudes: dict[str, Floats]) -> Iterator[float]:

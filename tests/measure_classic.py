@@ -1,0 +1,158 @@
+"""`python tests/measure_classic.py`: rate, PR, QRS and QT against the marks of LUDB's cardiologists, and their cost.
+
+Each record of ../shared/data/ecg's LUDB goes the way that it goes in serving: what is paced by the file or by its
+spikes has a rate alone. With `--neurokit`, NeuroKit2 measures the same records: in each lead by its `dwt` method,
+joined over the leads by the rule that joins the marks, and in lead II alone. It is no dependency of the project:
+`pip install --target DIR neurokit2`, and DIR in PYTHONPATH.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+from ludb import FEWEST_LEADS, ludb_records
+
+from inference.ecg_measurements import CHUNK_RECORDS, measure_ecgs
+from inference.gate import examine
+
+RATE_HZ = 500
+NAMES = ("heart_rate", "pr_interval", "qrs_duration", "qt_interval")
+UNITS = ("/min", "ms", "ms", "ms")
+LEAD_II = 1
+TRIES = 9
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--neurokit", action="store_true", help="measure with NeuroKit2 as well")
+    options = parser.parse_args()
+    records = ludb_records()
+    paced = paced_records(records)
+    marks = np.array([[record.marks[name] for name in NAMES] for record in records])
+    odd = np.array([record.number % 2 for record in records])
+    judged = {"CardiacNets": ours(records, paced)}
+    if options.neurokit:
+        joined, single = zip(*(neurokit(record.signals) for record in records), strict=True)
+        judged |= {"NeuroKit2, all leads": np.array(joined), "NeuroKit2, lead II": np.array(single)}
+    print(f"{len(records)} records, {sum(paced)} of them paced\n")
+    for group, chosen in groups(odd, np.array(paced)):
+        print_table(group, chosen, judged, marks)
+    print_costs(np.stack([record.signals for record in records]), paced)
+
+
+def groups(odd, paced):
+    yield "not paced, odd numbers", (odd == 1) & ~paced
+    yield "not paced, even numbers", (odd == 0) & ~paced
+    yield "all, paced ones too", np.ones(len(odd), bool)
+
+
+def paced_records(records):
+    verdicts = examine(np.stack([record.signals for record in records]), RATE_HZ)
+    return [
+        record.paced or any(doubt.code == "pacing_spikes" for doubt in verdict.doubts)
+        for record, verdict in zip(records, verdicts, strict=True)
+    ]
+
+
+def ours(records, paced):
+    rows = measure_ecgs(np.stack([record.signals for record in records]), RATE_HZ, paced)
+    values = [{one.name: np.nan if one.value is None else one.value for one in row} for row in rows]
+    return np.array([[row[name] for name in NAMES] for row in values])
+
+
+def print_table(group, chosen, judged, marks):
+    print(f"{group}: {chosen.sum()} records\n")
+    print("| | by | marked | median | 90th percentile | bias | not measurable | measured, not marked |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
+    for column, (name, unit) in enumerate(zip(NAMES, UNITS, strict=True)):
+        for judge, values in judged.items():
+            mark, value = marks[chosen, column], values[chosen, column]
+            marked, known = np.isfinite(mark), np.isfinite(value)
+            errors = (value - mark)[marked & known]
+            middle, wide = np.percentile(np.abs(errors), (50, 90))
+            missing = f"{(marked & ~known).sum()} ({(marked & ~known).sum() / marked.sum():.1%})"
+            false = f"{(known & ~marked).sum()} of {(~marked).sum()}"
+            cells = f"{middle:.1f} {unit} | {wide:.1f} {unit} | {np.median(errors):+.1f} | {missing} | {false}"
+            print(f"| {name} | {judge} | {marked.sum()} | {cells} |")
+    print()
+
+
+def neurokit(signals):
+    """Return rate, PR, QRS and QT by NeuroKit2: over all leads, and in lead II."""
+    import neurokit2
+
+    missing = [np.nan] * len(NAMES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            clean = [neurokit2.ecg_clean(lead, sampling_rate=RATE_HZ) for lead in signals]
+            _, found = neurokit2.ecg_peaks(clean[LEAD_II], sampling_rate=RATE_HZ)
+            peaks = found["ECG_R_Peaks"]
+            leads = np.stack([delineated(neurokit2, lead, peaks) for lead in clean])
+        except Exception as error:  # whatever it cannot do, it did not measure
+            print(f"NeuroKit2: {type(error).__name__}: {error}")
+            return missing, missing
+        rate = 60 * RATE_HZ / np.mean(np.diff(peaks))
+        return [rate, *intervals(leads)], [rate, *intervals(leads[LEAD_II : LEAD_II + 1])]
+
+
+def delineated(neurokit2, lead, peaks):
+    """Return P onset, R onset, R offset and T offset of each beat in a lead, (beats, 4)."""
+    columns = ("ECG_P_Onsets", "ECG_R_Onsets", "ECG_R_Offsets", "ECG_T_Offsets")
+    try:
+        _, waves = neurokit2.ecg_delineate(lead, peaks, sampling_rate=RATE_HZ, method="dwt")
+    except Exception:  # a lead that it cannot delineate
+        return np.full((len(peaks), 4), np.nan)
+    return np.array([np.asarray(waves[name], float) for name in columns]).T
+
+
+def intervals(leads):
+    """Return PR, QRS and QT as medians over the beats, joined over the leads as LUDB's marks are."""
+    beats = np.array([joined(leads[:, beat]) for beat in range(leads.shape[1])])
+    p, onset, end, t = beats.T
+    return [
+        np.nanmedian(between) if np.isfinite(between).any() else np.nan
+        for between in (onset - p, end - onset, t - onset)
+    ]
+
+
+def joined(limits):
+    """Return the four limits of one beat in all leads: second earliest onsets, second latest end, the middle T."""
+    if len(limits) == 1:
+        return limits[0] * 1e3 / RATE_HZ
+    p, onset, end, t = ([value for value in column if np.isfinite(value)] for column in limits.T)
+    enough = [len(column) >= FEWEST_LEADS for column in (p, onset, end, t)]
+    values = [
+        sorted(p)[1] if enough[0] else np.nan,
+        sorted(onset)[1] if enough[1] else np.nan,
+        sorted(end)[-2] if enough[2] else np.nan,
+        np.median(t) if enough[3] else np.nan,
+    ]
+    return np.array(values) * 1e3 / RATE_HZ
+
+
+def print_costs(signals, paced):
+    batch, known = signals[:CHUNK_RECORDS], paced[:CHUNK_RECORDS]
+    whole = quickest(lambda: measure_ecgs(batch, RATE_HZ, known)) / len(batch)
+    alone = quickest(lambda: measure_ecgs(batch[:1], RATE_HZ, known[:1]))
+    gate = quickest(lambda: examine(batch, RATE_HZ)) / len(batch)
+    slow = quickest(lambda: measure_ecgs(batch[..., ::2], RATE_HZ / 2, known)) / len(batch)
+    print(f"ms of processor a record, in batches of {len(batch)}: measurements {whole:.3f}, at 250 Hz {slow:.3f},")
+    print(f"alone {alone:.3f}; the gate {gate:.3f}")
+
+
+def quickest(call):
+    """Return the least time of the process that the call takes, in ms."""
+    call()
+    times = []
+    for _ in range(TRIES):
+        start = time.process_time()
+        for _ in range(8):
+            call()
+        times.append((time.process_time() - start) / 8)
+    return 1e3 * min(times)
+
+
+if __name__ == "__main__":
+    main()
