@@ -48,3 +48,8 @@ def new_redis(settings: RedisSettings, *, retries: int) -> Redis:
 def spread_ttl_s(ttl_s: int) -> int:
     """Return a time to live that is spread, so that what was stored together does not expire together."""
     return round(ttl_s * random.uniform(1 - TTL_JITTER, 1 + TTL_JITTER))  # noqa: S311
+
+
+def longest_ttl_s(ttl_s: int) -> int:
+    """Return the longest time to live that `spread_ttl_s` gives."""
+    return round(ttl_s * (1 + TTL_JITTER))

@@ -231,6 +231,10 @@ class RedisSettings(_Group, frozen=True, kw_only=True, rename={"url": "redis", "
     ecg_id_ttl_s: Annotated[int, Meta(ge=60)] = 8 * 86_400
     """How long Redis remembers which ECG a record id belongs to: longer than a topic keeps its records. An id takes
     about 150 bytes."""
+    backfill_ecg_ids: Annotated[int, Meta(ge=0)] = 50_000
+    """Of how many ECGs of the backfill topic Redis remembers the record ids at most, about 120 bytes each, for a day. A
+    newer one may take an older one's place. 0: of none, so two workers do not know of each other's. Set it alike in all
+    workers. The ids of the ward are another matter: see `ecg_id_ttl_s`."""
     ecg_id_wait_s: PositiveSeconds = 0.1
     """How long a batch of ECGs may wait for Redis to say so. After that the worker goes by its own memory, and does not
     ask again for 1 to 30 s."""
@@ -270,15 +274,19 @@ class ScreeningSettings(_Group, frozen=True, kw_only=True):
     engine_tries: Positive = 3
     """How often a record is tried on an engine that fails."""
     known_ecgs: Annotated[int, Meta(ge=0)] = 100_000
-    """How many record ids a worker remembers in its own memory, about 300 bytes each. A record whose id belongs to
-    another ECG is rejected. 0 switches this check off."""
+    """How many record ids of each topic a worker remembers in its own memory, about 300 bytes each. A record whose id
+    belongs to another ECG is rejected. 0 switches this check off."""
     engine_failures_in_a_row: Positive = 10
     """After this many records in a row whose tries all failed the engine is at fault: the worker ends, and rejects no
     further record."""
     backfill_waveforms: bool = False
-    """Whether Redis keeps flagged ECGs of the backfill topic too. An archive would push a ward's ECGs out."""
+    """Whether Redis keeps flagged ECGs of the backfill topic too, for a day at most."""
+    backfill_waveforms_at_most: Positive = 1000
+    """How many ECGs of the backfill topic Redis keeps then, about 40 kB each. The next ones are not kept."""
     backfill_cines: bool = False
-    """Whether cines of flagged ECGs of the backfill topic are asked for too. An archive has thousands."""
+    """Whether cines of flagged ECGs of the backfill topic are asked for too."""
+    backfill_cines_at_most: Positive = 500
+    """How many cines of the backfill topic are asked for then within two days, about 160 kB each."""
 
 
 class AlertSettings(

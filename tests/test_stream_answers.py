@@ -58,7 +58,7 @@ def screening_of(case):
 
 
 def publisher_to(producer, lane=Lane.REALTIME):
-    waveforms = SimpleNamespace(store=lambda record: None)
+    waveforms = SimpleNamespace(store=lambda record, **_: None)
     suppressor = SimpleNamespace(decide=lambda alert, at: "raised")
     events = EventProducer(producer, "urn:cardiacnets:worker")
     return AnswerPublisher(lane, events, waveforms, Metrics(), suppressor=suppressor)

@@ -14,6 +14,26 @@ COUNT = 40
 pytestmark = pytest.mark.servers
 
 
+def test_what_an_archive_may_have_of_redis_is_bounded_in_number(tmp_path, servers):
+    bounds = {"backfill_waveforms_at_most": 2, "backfill_cines_at_most": 1, "backfill_ecg_ids": 5}
+    with ward(tmp_path, servers) as there:
+        there.start(backfill_waveforms=True, backfill_cines=True, **bounds)
+        live = good_values(COUNT, seed=12)
+        asyncio.run(publish_values(there.settings, good_values(COUNT, seed=11), Lane.BACKFILL))
+        asyncio.run(publish_values(there.settings, live))
+        answers = asyncio.run(collect(there.settings, until=lambda found: found.answered >= 2 * COUNT))
+        there.stop()
+        with Redis.from_url(there.settings.redis.url) as redis:
+            kept = {key.decode().rpartition(":")[2] for key in redis.scan_iter("*waveform:*")}
+            ids = list(redis.scan_iter("*ecg-id:archive:*"))
+    flagged = {name for name, report in answers.reports.items() if any(risk.flagged for risk in report.risks)}
+    assert len(flagged - live.keys()) > 2
+    assert flagged & live.keys() <= kept
+    assert len(kept - live.keys()) == 2
+    assert answers.counts[CMR_REQUESTS] == len(flagged & live.keys()) + 1
+    assert 0 < len(ids) <= 5
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_an_archives_flagged_ecgs_are_kept_and_drawn_only_if_the_operator_says_so(tmp_path, servers, told):
     changes = {"backfill_waveforms": told, "backfill_cines": told}

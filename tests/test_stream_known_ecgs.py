@@ -24,7 +24,9 @@ from schemas.messages import ModelReference, Quality
 from schemas.topics import ECG_BACKFILL, ECG_RECORDS, record_key
 from stream.demo.embedded_servers import embedded_redis
 from stream.runtime.event import Tries
-from stream.screening.known_ecgs import ClaimingEcg, KnownEcgs, owner_key
+from stream.screening.archive_slots import ArchiveSlots
+from stream.screening.id_owners import owner_key
+from stream.screening.known_ecgs import ClaimingEcg, KnownEcgs
 from stream.screening.lane import ScreeningLane
 from stream.screening.metrics import Metrics
 from stream.settings import RedisSettings
@@ -41,22 +43,22 @@ def ecg(record_id="r1", seed=0, **changes):
     return EcgRecord(record_id=record_id, **({"samples": samples} | fields))
 
 
-def received(*records):
-    return [ClaimingEcg(EcgMessage(b""), record) for record in records]
+def received(*records, lane=Lane.REALTIME):
+    return [ClaimingEcg(EcgMessage(b""), record, lane=lane) for record in records]
 
 
 @asynccontextmanager
-async def known(url=NOBODY, *, limit=1000, wait_s=PATIENCE_S):
+async def known(url=NOBODY, *, limit=1000, wait_s=PATIENCE_S, **changes):
     """Give the part, with a patient deadline, and its metrics."""
     metrics = Metrics()
-    async with KnownEcgs(RedisSettings(url=url, ecg_id_wait_s=wait_s), metrics, limit=limit) as part:
+    async with KnownEcgs(RedisSettings(url=url, ecg_id_wait_s=wait_s, **changes), metrics, limit=limit) as part:
         part.metrics = metrics
         yield part
 
 
-async def foreign(part, *records):
+async def foreign(part, *records, lane=Lane.REALTIME):
     """Look the ECGs up as one batch, and return whose ids belong to others."""
-    ecgs = received(*records)
+    ecgs = received(*records, lane=lane)
     await asyncio.to_thread(part.look_up, ecgs)
     return [await one.claim.is_foreign() for one in ecgs]
 
@@ -144,6 +146,73 @@ async def test_of_two_ecgs_of_one_batch_the_first_owns_the_id_in_redis_too(redis
     async with known(redis_url) as one, known(redis_url) as other:
         assert await foreign(one, ecg(), ecg(seed=1)) == [False, True]
         assert await foreign(other, ecg(seed=1), ecg()) == [True, False]
+
+
+ARCHIVE = Lane.BACKFILL
+
+
+async def test_an_archives_ids_push_none_of_the_wards_out_of_memory():
+    async with known(limit=2) as part:
+        await foreign(part, ecg("ward"))
+        await foreign(part, *(ecg(f"a{n}") for n in range(9)), lane=ARCHIVE)
+        assert await foreign(part, ecg("ward", 1), ecg("a8", 1)) == [True, True]
+        assert await foreign(part, ecg("ward", 1), ecg("a8", 1), ecg("ward"), lane=ARCHIVE) == [True, True, False]
+
+
+@pytest.mark.servers
+async def test_however_large_an_archive_is_redis_remembers_so_many_of_its_ids_and_all_of_the_wards(redis_url):
+    async with known(redis_url, backfill_ecg_ids=20) as part, Redis.from_url(redis_url) as client:
+        await foreign(part, *(ecg(f"w{n}") for n in range(30)))
+        for batch in range(10):
+            await foreign(part, *(ecg(f"a{batch}-{n}") for n in range(50)), lane=ARCHIVE)
+        assert 30 + 10 < await client.dbsize() <= 30 + 20
+        ttls = [await client.ttl(key) async for key in client.scan_iter("*:archive:*")]
+        assert max(ttls) <= 86_400
+    async with known(redis_url, backfill_ecg_ids=20) as restarted:
+        assert await foreign(restarted, *(ecg(f"w{n}", 1) for n in range(30))) == [True] * 30
+        assert await foreign(restarted, ecg("w3", 1), ecg("w4"), lane=ARCHIVE) == [True, False]
+    async with known(redis_url, backfill_ecg_ids=0) as part, Redis.from_url(redis_url) as client:
+        before = await client.dbsize()
+        assert await foreign(part, *(ecg(f"b{n}") for n in range(50)), ecg("w5", 1), lane=ARCHIVE) == [False] * 50 + [
+            True
+        ]
+        assert await client.dbsize() == before
+
+
+@pytest.mark.servers
+async def test_an_ecg_of_the_ward_under_an_archives_id_is_refused_by_every_worker_and_stays_so(redis_url):
+    async with known(redis_url) as one, known(redis_url) as other, Redis.from_url(redis_url) as client:
+        assert await foreign(one, ecg(), lane=ARCHIVE) == [False]
+        assert await foreign(other, ecg(seed=1), ecg(seed=2), ecg()) == [True, True, False]
+        await client.delete(*[key async for key in client.scan_iter("*:archive:*")])  # newer ids came
+        async with known(redis_url) as third:
+            assert await foreign(third, ecg(seed=1), ecg()) == [True, False]
+        assert await foreign(one, ecg("r2"), lane=ARCHIVE) == [False]
+        await client.delete(*[key async for key in client.scan_iter("*:archive:*")])
+        assert await foreign(one, ecg("r2", 1)) == [True]  # it remembers, and writes down who owns the id
+        assert await foreign(other, ecg("r2", 1)) == [True]
+
+
+@pytest.mark.servers
+async def test_of_both_lanes_in_one_batch_the_wards_ecg_owns_the_id(redis_url):
+    async with known(redis_url) as part:
+        ecgs = received(ecg(seed=1), lane=ARCHIVE) + received(ecg())
+        await asyncio.to_thread(part.look_up, ecgs)
+        assert [await one.claim.is_foreign() for one in ecgs] == [True, False]
+
+
+@pytest.mark.servers
+async def test_an_archive_has_so_many_slots_and_a_record_keeps_its_own(redis_url):
+    settings = RedisSettings(url=redis_url, ecg_id_wait_s=PATIENCE_S)
+    async with ArchiveSlots(settings, "waveforms", limit=20, ttl_s=900) as slots, Redis.from_url(redis_url) as client:
+        took = [name for name in map(str, range(300)) if await slots.take(name)]
+        assert len(took) == await client.dbsize() == 20
+        assert [await slots.take(name) for name in took] == [True] * 20
+        assert 0 < await client.ttl((await client.keys())[0]) <= 900
+        async with ArchiveSlots(settings, "cines", limit=1, ttl_s=900) as others:
+            assert [await others.take(name) for name in ("a", "b", "a")] == [True, False, True]
+    async with ArchiveSlots(RedisSettings(url=NOBODY), "waveforms", limit=20, ttl_s=900) as away:
+        assert not await away.take("a")
 
 
 async def test_without_redis_the_process_alone_remembers_and_redis_is_asked_now_and_then():

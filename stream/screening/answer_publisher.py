@@ -18,6 +18,7 @@ from stream.broker.event_producer import EventProducer
 from stream.runtime.event import Event
 
 from .alert_suppression import AlertSuppressor
+from .archive_slots import ArchiveSlots
 from .metrics import Metrics
 from .waveform_cache import WaveformCache
 
@@ -52,6 +53,7 @@ class AnswerPublisher:
     Args:
         suppressor: decides on the lane's alerts; None if the lane raises no alerts.
         of_flagged: what the lane keeps and asks for.
+        cine_slots: of the cines that the lane may ask for; None: it may ask for all.
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class AnswerPublisher:
         *,
         suppressor: AlertSuppressor | None,
         of_flagged: OfFlagged = OF_LIVE_ECGS,
+        cine_slots: ArchiveSlots | None = None,
     ) -> None:
         self._events = events
         self._waveforms = waveforms
         self._metrics = metrics
         self._suppressor = suppressor
-        self._of_flagged = of_flagged
+        self._of_flagged, self._cine_slots = of_flagged, cine_slots
+        self._is_archive = lane is Lane.BACKFILL
         self._lane = lane.value
         self._screened = metrics.screened.labels(lane.value)
         self._seconds = metrics.seconds.labels(lane.value)
@@ -77,7 +81,10 @@ class AnswerPublisher:
     async def publish(self, event: Event, outcome: ScreenedOrRefused) -> Sequence[Awaitable[object]]:
         """Hand the answer's messages to the producer; return the delivery of each."""
         now = datetime.now(UTC)
-        answers = self._report(outcome, now) if isinstance(outcome, Screening) else self._reject(event, outcome, now)
+        if isinstance(outcome, Screening):
+            answers = self._report(outcome, now, asks_for_cine=await self._asks_for_cine(outcome))
+        else:
+            answers = self._reject(event, outcome, now)
         key = record_key(outcome.record) if outcome.record else sound_key(event.key)
         return [await self._events.send(*answer, key, time=now, lane=self._lane) for answer in answers]
 
@@ -93,15 +100,21 @@ class AnswerPublisher:
         else:
             self._unusable_timestamps.inc()
 
-    def _report(self, screening: Screening, at: datetime) -> list[Answer]:
-        """Return the report and, if a risk is flagged, its alerts, and its CMR request if the lane asks for cines."""
+    async def _asks_for_cine(self, screening: Screening) -> bool:
+        """Return whether the cine is asked for if a risk is flagged."""
+        if not (self._of_flagged.cine and screening.finding.flagged_diseases):
+            return False
+        return self._cine_slots is None or await self._cine_slots.take(screening.record.record_id)
+
+    def _report(self, screening: Screening, at: datetime, *, asks_for_cine: bool) -> list[Answer]:
+        """Return the report and, if a risk is flagged, its alerts, and its CMR request if a cine is asked for."""
         self._count_and_keep(screening)
         report = compose_report(screening.record, screening.quality, screening.finding, screening.model, at)
         answers: list[Answer] = [(ECG_RISK, report.report_id, report)]
         answers += [
             (ECG_ALERTS, alert_event_id(alert), alert) for alert in filter(self._raises, compose_alerts(report))
         ]
-        request = compose_cmr_request(report, screening.finding) if self._of_flagged.cine else None
+        request = compose_cmr_request(report, screening.finding) if asks_for_cine else None
         if request:
             answers.append((CMR_REQUESTS, request.request_id, request))
         return answers
@@ -112,7 +125,7 @@ class AnswerPublisher:
         for disease in flagged:
             self._metrics.flagged.labels(disease).inc()
         if flagged and self._of_flagged.waveform:
-            self._waveforms.store(screening.record)
+            self._waveforms.store(screening.record, of_archive=self._is_archive)
 
     def _raises(self, alert: Alert) -> bool:
         decision = self._suppressor.decide(alert, alert.onset) if self._suppressor else "backfill"

@@ -7,6 +7,10 @@ The first ECG that passes the gate owns its id. The same ECG again is answered a
     event loop        one batch after the other: digests in a thread, one round trip to Redis, decide
     lane              await claim.is_foreign() before it publishes the answer; by then the decision is there
 
+An archive has thousands of ids, and must not fill the Redis of a ward. So its ids lie apart: in memory, where they push
+out none of the ward's, and in Redis in a bounded number of slots (`archive_slots.py`), of which a newer id may take an
+older one's. The ward's ids are asked for all the same: an archive's ECG gets no id that a ward's has.
+
 Redis lets all workers know the same, and outlives them. Without Redis each worker knows what it has seen itself, as far
 as its memory goes. Screening waits for Redis for a moment at most, and asks a Redis that is away now and then only.
 """
@@ -20,18 +24,18 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
 
-import msgspec
 import structlog
 from redis.exceptions import RedisError
 
+from engines.batcher import Lane
 from inference.screener import ReceivedEcg
 from schemas.ecg_record import EcgRecord
 from schemas.errors import ShuttingDown
 from schemas.identity import ecg_digest
 from stream.bounded import RecentDict
-from stream.redis_client import new_redis
 from stream.settings import RedisSettings
 
+from .id_owners import Seen, SharedOwners
 from .metrics import Metrics
 
 FIRST_PAUSE_S = 1.0
@@ -42,23 +46,11 @@ DRAIN_S = 1.0
 log = structlog.get_logger(__name__)
 
 
-def owner_key(record_id: str) -> str:
-    """Return the Redis key of the digest of the ECG that owns an id. The 1 is the version of the digest."""
-    return f"cardiacnets:ecg-id:1:{record_id}"
-
-
-class Seen(NamedTuple):
-    """An ECG by its id and its digest."""
-
-    record_id: str
-    digest: bytes
-
-
 @dataclass(slots=True)
 class _LookUp:
-    """One batch: its records, and, once it is decided, whether each id belongs to another ECG."""
+    """One batch: its records with their lanes, and, once it is decided, whether each id belongs to another ECG."""
 
-    records: Sequence[EcgRecord]
+    records: Sequence[tuple[EcgRecord, Lane]]
     decided: asyncio.Future[Sequence[bool]]
 
 
@@ -82,6 +74,7 @@ class Claim(NamedTuple):
 class ClaimingEcg(ReceivedEcg):
     """An ECG as it came, with its claim on its id once it has passed the gate."""
 
+    lane: Lane = Lane.REALTIME
     claim: Claim | None = None
 
 
@@ -89,17 +82,16 @@ class KnownEcgs:
     """Decides which ECG owns an id. It is an asynchronous context manager, shared by the lanes of a worker.
 
     Args:
-        limit: how many ids this process remembers; 0 switches the check off.
+        limit: how many ids of each lane this process remembers; 0 switches the check off.
     """
 
     def __init__(self, settings: RedisSettings, metrics: Metrics, *, limit: int) -> None:
         self._limit = limit
-        self._ttl_s = settings.ecg_id_ttl_s
+        self._shared = SharedOwners(settings)
         self._answer_s = settings.ecg_id_wait_s
-        self._owners: RecentDict[str, bytes] = RecentDict(limit)
+        self._owners: dict[Lane, RecentDict[str, bytes]] = {lane: RecentDict(limit) for lane in Lane}
         self._outcomes = {name: metrics.ecg_ids.labels(name) for name in ("new", "repeated", "foreign")}
         self._unshared = metrics.unshared_ids
-        self._redis = new_redis(msgspec.structs.replace(settings, timeout_s=self._answer_s), retries=0)
         self._pause_s = FIRST_PAUSE_S
         self._asks_again_at = 0.0
         self._waiting: asyncio.Queue[_LookUp | None] = asyncio.Queue()
@@ -123,14 +115,14 @@ class KnownEcgs:
         while not self._waiting.empty():
             if look_up := self._waiting.get_nowait():
                 _fail(look_up, ShuttingDown("serving stopped before a record id was looked up"))
-        await self._redis.aclose()
+        await self._shared.close()
 
     def look_up(self, ecgs: Sequence[ClaimingEcg]) -> None:
         """Begin to decide about ECGs that passed the gate. Any thread may call this."""
         claiming = [(ecg, ecg.record) for ecg in ecgs if ecg.record is not None and ecg.claim is None]
         if not claiming or not self._limit:
             return
-        look_up = _LookUp([record for _, record in claiming], self._loop.create_future())
+        look_up = _LookUp([(record, ecg.lane) for ecg, record in claiming], self._loop.create_future())
         for place, (ecg, _) in enumerate(claiming):
             ecg.claim = Claim(look_up, place)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -156,19 +148,30 @@ class KnownEcgs:
                 look_up.decided.set_result(foreign)
             look_up.records = ()
 
-    async def _decide(self, records: Sequence[EcgRecord]) -> list[bool]:
-        digests = await asyncio.to_thread(lambda: [ecg_digest(record) for record in records])
-        seen = [Seen(record.record_id, digest) for record, digest in zip(records, digests, strict=True)]
-        unknown = [one for one in seen if one.record_id not in self._owners]
+    async def _decide(self, records: Sequence[tuple[EcgRecord, Lane]]) -> list[bool]:
+        digests = await asyncio.to_thread(lambda: [ecg_digest(record) for record, _ in records])
+        seen = [
+            Seen(record.record_id, digest, lane, self._owners[Lane.BACKFILL].get(record.record_id))
+            for (record, lane), digest in zip(records, digests, strict=True)
+        ]
+        unknown = [one for one in seen if self._must_ask(one)]
         shared = await self._shared_owners(unknown) if unknown else {}
         return [self._is_foreign(one, shared) for one in seen]
 
     def _is_foreign(self, one: Seen, shared: dict[str, bytes]) -> bool:
-        known = self._owners.get(one.record_id) or shared.get(one.record_id)
+        ours = self._owners[one.lane].get(one.record_id)
+        known = ours or shared.get(one.record_id) or self._owner_in_memory(one.record_id)
         owner = known or one.digest
-        self._owners.put(one.record_id, owner)
+        self._owners[one.lane].put(one.record_id, owner)
         self._outcomes["new" if known is None else "repeated" if owner == one.digest else "foreign"].inc()
         return owner != one.digest
+
+    def _must_ask(self, one: Seen) -> bool:
+        """Return whether Redis is asked: an id of the ward is written there, whatever an archive's memory says."""
+        return one.record_id not in self._owners[Lane.REALTIME] and (one.lane is Lane.REALTIME or not one.of_archive)
+
+    def _owner_in_memory(self, record_id: str) -> bytes | None:
+        return next((owner for owners in self._owners.values() if (owner := owners.get(record_id))), None)
 
     async def _shared_owners(self, seen: Sequence[Seen]) -> dict[str, bytes]:
         """Claim the ids in Redis, and return the owners of those that were claimed before.
@@ -180,22 +183,12 @@ class KnownEcgs:
             return {}
         try:
             async with asyncio.timeout(2 * self._answer_s):  # to connect, and to be answered
-                owners = await self._claim(seen)
+                owners = await self._shared.claim(seen)
         except (RedisError, OSError, TimeoutError) as error:
             self._pause(error, len(seen))
             return {}
         self._pause_s = FIRST_PAUSE_S
         return owners
-
-    async def _claim(self, seen: Sequence[Seen]) -> dict[str, bytes]:
-        """Claim each id that nobody owns, and return the owners of the others, in one round trip."""
-        async with self._redis.pipeline(transaction=False) as commands:
-            for one in seen:
-                commands.set(owner_key(one.record_id), one.digest, nx=True, ex=self._ttl_s)
-            commands.mget([owner_key(one.record_id) for one in seen])
-            *claims, owners = await commands.execute()
-        answers = zip(seen, claims, owners, strict=True)
-        return {one.record_id: owner for one, claimed, owner in answers if owner is not None and not claimed}
 
     def _pause(self, error: Exception, ids: int) -> None:
         self._unshared.inc(ids)

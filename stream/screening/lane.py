@@ -101,7 +101,7 @@ class ScreeningLane:
     async def _accept(self, event: Event) -> None:
         await self._places.acquire()
         self.held += 1
-        ecg = ClaimingEcg(ecg_message(event.value, event.headers), refusal=refusal_of(event.value))
+        ecg = ClaimingEcg(ecg_message(event.value, event.headers), refusal=refusal_of(event.value), lane=self._lane)
         self._accepted.put_nowait(_Pending(event, ecg, await self._batcher.admit(ecg, lane=self._lane)))
 
     async def _answer(self) -> None:

@@ -56,7 +56,8 @@ class Metrics:
         self.lag = Gauge("cardiacnets_lag_records", "Records on the topic not yet acknowledged", ["topic"], registry=r)
         self.waveforms = Counter(
             "cardiacnets_waveforms",
-            "Waveforms of flagged records: stored, or dropped because Redis was not available",
+            "Waveforms of flagged records: stored, dropped because Redis was not available, or left_out, because an "
+            "archive has as many as it may",
             ["outcome"],
             registry=r,
         )

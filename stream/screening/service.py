@@ -10,16 +10,21 @@ from engines.batcher import Batcher, Lane
 from inference.screener import PreparedBatch, ReceivedEcg, ScreenedOrRefused, Screener
 from schemas.messages import Quality
 from stream.broker.clients import LANE_TOPICS
+from stream.redis_client import longest_ttl_s
 from stream.runtime.event import Tries
 from stream.runtime.topic_service import TopicService
 from stream.settings import Settings
 
 from .alert_suppression import AlertSuppressor
 from .answer_publisher import SOURCE, AnswerPublisher, OfFlagged
+from .archive_slots import ArchiveSlots
 from .known_ecgs import ClaimingEcg, KnownEcgs
 from .lane import ScreeningLane
 from .metrics import Metrics
-from .waveform_cache import WaveformCache
+from .waveform_cache import ARCHIVE_TTL_S, WaveformCache
+
+REQUEST_WAITS_S = 86_400
+"""How long `cmr.requests.v1` keeps a request that nobody has answered."""
 
 
 class ScreeningService(TopicService):
@@ -66,6 +71,7 @@ class ScreeningService(TopicService):
             of_flagged=OfFlagged(
                 waveform=is_live or settings.backfill_waveforms, cine=is_live or settings.backfill_cines
             ),
+            cine_slots=None if is_live else self._archive_cines,
         )
         self._lanes[lane] = ScreeningLane(
             self._batcher,
@@ -83,7 +89,11 @@ class ScreeningService(TopicService):
         return any(lane.waits_for_registry for lane in self._lanes.values())
 
     async def _start_parts(self, stack: AsyncExitStack) -> Batcher[Any, Any, Any]:
-        self._waveforms = await stack.enter_async_context(WaveformCache(self._settings.redis, self.metrics))
+        archive_waveforms = await stack.enter_async_context(self._archive_slots_of_waveforms())
+        self._archive_cines = await stack.enter_async_context(self._archive_slots_of_cines())
+        self._waveforms = await stack.enter_async_context(
+            WaveformCache(self._settings.redis, self.metrics, archive=archive_waveforms)
+        )
         known = KnownEcgs(self._settings.redis, self.metrics, limit=self._settings.screening.known_ecgs)
         self._known_ecgs = await stack.enter_async_context(known)
         self._batcher: Batcher[ReceivedEcg, PreparedBatch, ScreenedOrRefused] = await stack.enter_async_context(
@@ -92,6 +102,15 @@ class ScreeningService(TopicService):
         model = self._screener.model
         self.metrics.model.info({"name": model.name, "version": model.version, "engine": self._screener.engine.name})
         return self._batcher
+
+    def _archive_slots_of_waveforms(self) -> ArchiveSlots:
+        limit = self._settings.screening.backfill_waveforms_at_most
+        return ArchiveSlots(self._settings.redis, "waveforms", limit=limit, ttl_s=longest_ttl_s(ARCHIVE_TTL_S))
+
+    def _archive_slots_of_cines(self) -> ArchiveSlots:
+        """Return slots that last while a request may wait, and then its cine."""
+        limit, ttl_s = self._settings.screening.backfill_cines_at_most, longest_ttl_s(self._settings.cines.ttl_s)
+        return ArchiveSlots(self._settings.redis, "cines", limit=limit, ttl_s=REQUEST_WAITS_S + ttl_s)
 
     def _new_batcher(self) -> Batcher[ReceivedEcg, PreparedBatch, ScreenedOrRefused]:
         return Batcher(

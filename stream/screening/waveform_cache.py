@@ -20,6 +20,7 @@ from schemas.record_limits import MAX_HEADER_BYTES
 from stream.redis_client import new_redis, spread_ttl_s
 from stream.settings import RedisSettings
 
+from .archive_slots import ArchiveSlots
 from .metrics import Metrics
 
 WAITING = 256
@@ -28,6 +29,8 @@ MAX_WAITING_BYTES = 64 * 2**20
 MAX_WAVEFORM_BYTES = 12 * 10_000 * 2 + MAX_HEADER_BYTES + 2**10
 """12 leads of 10 s at 1000 Hz that cannot be compressed, and the fields before them."""
 LOG_EVERY = 1000
+ARCHIVE_TTL_S = 86_400
+"""How long an archive's waveform is kept at most: a full Redis evicts it before the ward's of the same day."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,13 +44,18 @@ class WaveformCache:
     """Stores waveforms in the background, with a bounded queue, short time-outs and no retries.
 
     While Redis does not answer, waveforms are dropped.
+
+    Args:
+        archive: the slots of an archive's ECGs; None: none of them is stored.
     """
 
-    def __init__(self, settings: RedisSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: RedisSettings, metrics: Metrics, *, archive: ArchiveSlots | None = None) -> None:
         self._ttl_s = settings.waveform_ttl_s
+        self._archive = archive
+        self._left_out = metrics.waveforms.labels("left_out")
         self._stored = metrics.waveforms.labels("stored")
         self._dropped = metrics.waveforms.labels("dropped")
-        self._waiting: asyncio.Queue[EcgRecord] = asyncio.Queue(WAITING)
+        self._waiting: asyncio.Queue[tuple[EcgRecord, bool]] = asyncio.Queue(WAITING)
         self._waiting_bytes = 0
         self._failures = 0
         self._redis = new_redis(settings, retries=0)
@@ -66,26 +74,39 @@ class WaveformCache:
             await self._task
         await self._redis.aclose()
 
-    def store(self, record: EcgRecord) -> None:
-        """Store what was screened of an ECG soon. If too much waits already, drop it."""
-        if self._waiting.full() or self._waiting_bytes + len(record.samples) > MAX_WAITING_BYTES:
-            self._dropped.inc()
+    def store(self, record: EcgRecord, *, of_archive: bool = False) -> None:
+        """Store what was screened of an ECG soon. If too much waits already, drop it.
+
+        An archive's ECGs take half of the places at most, so those of the ward find one.
+        """
+        share = 2 if of_archive else 1
+        is_full = self._waiting.qsize() >= WAITING // share
+        if is_full or self._waiting_bytes + len(record.samples) > MAX_WAITING_BYTES // share:
+            (self._left_out if of_archive else self._dropped).inc()
             return
         self._waiting_bytes += len(record.samples)
-        self._waiting.put_nowait(record)
+        self._waiting.put_nowait((record, of_archive))
 
     async def _store_all(self) -> None:
         while True:
-            record = await self._waiting.get()
+            record, of_archive = await self._waiting.get()
             try:
-                value = await asyncio.to_thread(_stored_form, record)
-                await self._redis.set(waveform_key(record.record_id), value, ex=spread_ttl_s(self._ttl_s))
+                is_stored = await self._store(record, of_archive=of_archive)
             except Exception as error:  # noqa: BLE001  it is logged, and the next waveform is stored
                 self._drop(error)
             else:
                 self._failures = 0
-                self._stored.inc()
+                (self._stored if is_stored else self._left_out).inc()
             self._waiting_bytes -= len(record.samples)
+
+    async def _store(self, record: EcgRecord, *, of_archive: bool) -> bool:
+        """Store a waveform, and return whether it is stored: an archive's needs a slot."""
+        if of_archive and not (self._archive and await self._archive.take(record.record_id)):
+            return False
+        value = await asyncio.to_thread(_stored_form, record)
+        ttl_s = min(self._ttl_s, ARCHIVE_TTL_S) if of_archive else self._ttl_s
+        await self._redis.set(waveform_key(record.record_id), value, ex=spread_ttl_s(ttl_s))
+        return True
 
     def _drop(self, error: Exception) -> None:
         self._dropped.inc()
