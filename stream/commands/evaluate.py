@@ -53,9 +53,35 @@ def evaluate_command(
         Path | None, typer.Option(help="Also rank real ECGs: a folder of ECG files with a labels.csv.")
     ] = None,
     generator: Annotated[bool, typer.Option("--generator", help="Measure the cine generator instead.")] = False,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(help="Judge what `backfill` answered to an archive: the folder that it wrote. Needs --labels."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="records_w_diag_icd10.csv of MIMIC-IV-ECG-Ext-ICD, or ptbxl_database.csv of PTB-XL."),
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Folds of --labels, such as 19 or 0-17,19. The published test fold by default.")
+    ] = None,
+    fold_column: Annotated[
+        str | None,
+        typer.Option(help="Column of --labels with the folds. strat_fold by default, by which a cohort is split."),
+    ] = None,
 ) -> None:
     """Measure how good a model is on patients it has not seen, beside its baselines."""
     _check_folders(report, baselines)
+    if predictions or labels or folds or fold_column:
+        others = {
+            "--cohort": cohort != SIMULATED,
+            "--seed": seed is not None,
+            "--patients": patients is not None,
+            "--baselines": baselines is not None,
+            "--ecgs": ecgs is not None,
+            "--generator": generator,
+        }
+        _judge_predictions(predictions or [], labels, (folds, fold_column), others, bundle, report, as_json=as_json)
+        return
     if generator and (cohort != SIMULATED or baselines or ecgs):
         raise InvalidSettings("--generator is measured on simulated patients: drop --cohort, --baselines and --ecgs")
     if cohort != SIMULATED and (patients is not None or seed is not None):
@@ -73,6 +99,32 @@ def evaluate_command(
         need_modules("evaluating", "sklearn", "matplotlib")
         found, real = _measure(settings, cohort, patients or PATIENTS, seed, baselines, ecgs)
         _write(found, real, report, as_json=as_json)
+
+
+def _judge_predictions(
+    predictions: list[Path],
+    labels: Path | None,
+    folds: tuple[str | None, str | None],
+    others: dict[str, bool],
+    bundle: Path | None,
+    report: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Judge answers to an archive, unless options say something else as well."""
+    if not predictions or labels is None:
+        raise InvalidSettings(
+            "--predictions names the folder that `cardiacnets backfill` wrote, and --labels the archive's table of "
+            "labels: name both. --folds and --fold-column choose among the folds of --labels"
+        )
+    if len(predictions) > 1:
+        raise InvalidSettings(f"--predictions is given {len(predictions)} times: judge one folder at a time")
+    if given := [name for name, is_given in others.items() if is_given]:
+        raise InvalidSettings(f"--predictions judges answers that are there: drop {', '.join(given)}")
+    need_modules("evaluating", "sklearn", "matplotlib")
+    from .evaluate_predictions import evaluate_predictions
+
+    evaluate_predictions(settings_with(bundle=bundle), predictions[0], labels, folds, report, as_json=as_json)
 
 
 def _check_folders(report: Path | None, baselines: Path | None) -> None:

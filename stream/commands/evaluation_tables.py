@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.table import Table
 
 from schemas.messages import NOTICE
@@ -40,7 +42,7 @@ def _diseases_table(found: Evaluation) -> Table:
     for name, one in found.measures.diseases.items():
         at, calibration = one.flagging, one.calibration
         rates = [figure(rate) for rate in (at.sensitivity, at.specificity, at.ppv)] if at else ["-"] * 3
-        ill, auroc = str(one.discrimination.positives), _estimate(one.discrimination.auroc)
+        ill, auroc = str(one.discrimination.positives), show_estimate(one.discrimination.auroc)
         table.add_row(name.replace("_", " "), ill, auroc, *rates, figure(calibration.calibration_slope))
     return table
 
@@ -56,13 +58,17 @@ def _phenotypes_table(found: Evaluation) -> Table:
 
 def _models_table(found: Evaluation) -> Table:
     table = new_table("model", "macro AUROC", "mean R²")
-    table.add_row("this model", _estimate(found.measures.macro_auroc), _estimate(found.measures.agreements.mean_r2))
+    table.add_row(
+        "this model", show_estimate(found.measures.macro_auroc), show_estimate(found.measures.agreements.mean_r2)
+    )
     for name, baseline in found.baselines.items():
         if isinstance(baseline, MissingBaseline):
             table.add_row(READABLE[name], "absent", baseline.reason)
         else:
             measures = baseline.measures
-            table.add_row(READABLE[name], _estimate(measures.macro_auroc), _estimate(measures.agreements.mean_r2))
+            table.add_row(
+                READABLE[name], show_estimate(measures.macro_auroc), show_estimate(measures.agreements.mean_r2)
+            )
     return table
 
 
@@ -72,9 +78,10 @@ def _real_table(real: RealEcgFigures) -> Table:
         ("MI or scar, by CAD probability", real.mi_or_scar_by_cad_probability),
         ("LVH, by predicted LV mass", real.lvh_by_predicted_lv_mass),
     ):
-        table.add_row(name, str(contrast.positives), str(contrast.negatives), _estimate(contrast.auroc))
+        table.add_row(name, str(contrast.positives), str(contrast.negatives), show_estimate(contrast.auroc))
     return table
 
 
-def _estimate(one: Estimate) -> str:
-    return f"{one.value:.3f} ({one.low:.2f}-{one.high:.2f})"
+def show_estimate(one: Estimate) -> str:
+    """Return an estimate with its interval, short enough for a table on a terminal; a dash where there is none."""
+    return "-" if math.isnan(one.value) else f"{one.value:.3f} ({one.low:.2f}-{one.high:.2f})"

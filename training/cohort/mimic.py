@@ -20,6 +20,7 @@ from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,19 @@ from inference.reading.read_ecg import read_ecg
 from schemas.errors import InvalidSettings, MalformedRecord, RecordError, UnreadableCohort
 
 from .layout import MACHINE_MEASUREMENTS, Cohort, Fold, Row, open_cohort
-from .source_tables import as_kept, as_number, as_whole, label_diseases, name_subtype, read_rows, table_columns
+from .source_tables import (
+    as_kept,
+    as_number,
+    as_whole,
+    label_diseases,
+    name_folds,
+    name_subtype,
+    read_rows,
+    table_columns,
+)
 from .writer import write_cohort
 
-SOURCE = "mimic-iv-ecg"
+SOURCE: Final = "mimic-iv-ecg"
 LABELS = "records_w_diag_icd10.csv"
 MEASUREMENTS = "machine_measurements.csv"
 FOLD_COLUMNS = ("strat_fold", "fold")
@@ -55,7 +65,7 @@ _ITEM = re.compile(
     r"(?(quote)(?P=quote))(?(before)\)?)"
 )
 """A code of ICD-10 as an item of a list: a letter, a digit, and at least one place more."""
-_SEXES = {"f": True, "female": True, "m": False, "male": False}
+SEXES = {"f": True, "female": True, "m": False, "male": False}
 
 Texts = Mapping[str, str | None]
 
@@ -173,7 +183,7 @@ class Archive:
             patient_id=as_whole(texts["subject_id"]),
             fold=self.split.folds[as_whole(texts[self.split.column])],
             age_years=age if 0 <= age <= OLDEST_YEARS else None,
-            female=_SEXES.get((texts.get("gender") or "").strip().lower()),
+            female=SEXES.get((texts.get("gender") or "").strip().lower()),
             atrial_fibrillation=fibrillation,
             diseases=label_diseases(codes) if codes else {},
             subtype=name_subtype(codes),
@@ -239,11 +249,10 @@ def read_split(table: Path) -> Split:
                 "take version 1.0.1 of MIMIC-IV-ECG-Ext-ICD, or remove the column"
             )
         rows += 1
-    numbers = sorted(set(fold_of.values()), key=int)
-    if len(numbers) < 3:
+    folds = name_folds(map(int, fold_of.values()))
+    if len(folds) < 3:
         raise UnreadableCohort(f"{table}: {column} has fewer than three folds")
-    folds: dict[str, Fold] = dict.fromkeys(numbers, "train")
-    return Split(column, folds | {numbers[-2]: "development", numbers[-1]: "test"}, rows)
+    return Split(column, {number: folds[int(number)] for number in set(fold_of.values())}, rows)
 
 
 def _first_column(table: Path, names: tuple[str, ...]) -> str:

@@ -18,7 +18,7 @@ from schemas.ecg_record import MAX_STEP, EcgRecord
 from schemas.errors import InvalidSettings, UnreadableCohort, UnusableSignal
 from schemas.messages import CardiomyopathySubtype, Disease
 
-from .layout import ECG_SHAPE
+from .layout import ECG_SHAPE, Fold
 
 DISEASE_CODES: dict[Disease, tuple[str, ...]] = {
     "coronary_artery_disease": ("I20", "I21", "I22", "I23", "I24", "I25"),
@@ -46,6 +46,16 @@ def name_subtype(codes: Iterable[str]) -> CardiomyopathySubtype | None:
     listed = tuple(codes)
     named = [subtype for subtype, start in SUBTYPE_CODES.items() if any(code.startswith(start) for code in listed)]
     return named[0] if len(named) == 1 else None
+
+
+def name_folds(numbers: Iterable[int]) -> dict[int, Fold]:
+    """Return what the folds of a release are for: the last for the test, the one before for development.
+
+    MIMIC-IV-ECG-Ext-ICD (0 to 19) and PTB-XL (1 to 10) are published so. A single fold is for the test.
+    """
+    rising = sorted(set(numbers))
+    folds: dict[int, Fold] = dict.fromkeys(rising, "train")
+    return folds | dict(zip(rising[::-1], ("test", "development"), strict=False))
 
 
 def as_kept(record: EcgRecord) -> NDArray[np.int16]:
@@ -84,6 +94,16 @@ def read_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ())
         InvalidSettings: there is no such file.
         UnreadableCohort: it is no table, or a column is missing.
     """
+    for batch in read_batches(path, required, optional):
+        yield from batch.to_pylist()
+
+
+def read_batches(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Any]:
+    """Yield what `read_rows` yields as record batches of Arrow, whose columns are text.
+
+    Raises:
+        InvalidSettings, UnreadableCohort: as for `read_rows`.
+    """
     import pyarrow as pa
 
     columns = table_columns(path)
@@ -91,8 +111,7 @@ def read_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ())
         raise UnreadableCohort(f"{path} lacks the columns {', '.join(missing)}")
     wanted = [*required, *(name for name in optional if name in columns)]
     try:
-        for batch in _batches(path, wanted):
-            yield from batch.to_pylist()
+        yield from _batches(path, wanted)
     except (OSError, pa.ArrowException) as error:
         raise UnreadableCohort(f"{path} cannot be read: {error}") from error
 

@@ -56,7 +56,7 @@ def _summary(evaluation: Evaluation) -> Iterator[str]:
         f"On {evaluation.cohort['evaluated']} ECGs of {evaluation.participants.everybody.patients} patients from a "
         f"{describe_source(evaluation)}, the macro AUROC of the five diseases is {full(measures.macro_auroc)}, and the "
         f"mean R² of the measurements is {full(measures.agreements.mean_r2)} (95 % intervals by a bootstrap over "
-        f"patients). {describe_unseen(evaluation)}"
+        f"patients). {describe_unseen(unseen=evaluation.unseen)}"
     )
     yield ""
     for name, baseline in evaluation.baselines.items():

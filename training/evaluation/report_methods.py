@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import isfinite, nan
 
 from inference.bundle import Bundle
@@ -12,13 +12,20 @@ from training.cohort.provenance import SIMULATED
 from .agreement import LIMIT_DEVIATIONS
 from .decision import THRESHOLDS
 from .evaluation import Evaluation
+from .measures import DiseaseMeasures
 from .wording import describe_calibration, figure, readable
+
+JUDGED = "This report judges the probabilities and the measurements that the network reports, and nothing else."
+PREDICTORS = (
+    "Only the 12-lead ECG of 10 s: resampled to 250 Hz, filtered from 0.67 to 40 Hz, standardised. The model is given "
+    "neither age nor sex."
+)
 
 
 def write_methods(evaluation: Evaluation) -> Iterator[str]:
     """Yield the lines of background and methods."""
     bundle = evaluation.bundle
-    yield from ("## Background", "", *_background(), "")
+    yield from ("## Background", "", *describe_background(JUDGED), "")
     yield from ("## Methods", "")
     yield f"**Data.** {_data(evaluation)}"
     yield ""
@@ -30,14 +37,11 @@ def write_methods(evaluation: Evaluation) -> Iterator[str]:
         "added."
     )
     yield ""
-    yield (
-        "**Predictors.** Only the 12-lead ECG of 10 s: resampled to 250 Hz, filtered from 0.67 to 40 Hz, standardised. "
-        "The model is given neither age nor sex."
-    )
+    yield f"**Predictors.** {PREDICTORS}"
     yield ""
-    yield f"**Model.** {_model(bundle)}"
+    yield f"**Model.** {describe_model(bundle)}"
     yield ""
-    yield f"**Sample size.** {_sample_size(evaluation)}"
+    yield f"**Sample size.** {describe_sample_size(evaluation.measures.diseases)}"
     yield ""
     yield f"**Missing data.** {_missing(evaluation)}"
     yield ""
@@ -45,12 +49,12 @@ def write_methods(evaluation: Evaluation) -> Iterator[str]:
     yield ""
 
 
-def _background() -> Iterator[str]:
+def describe_background(judged: str) -> Iterator[str]:
+    """Yield why anybody asks an ECG for heart diseases, and what is judged of the answers."""
     yield (
         "Cardiac MR (CMR) is the reference for the structure and the function of the heart, and it is scarce. Nearly "
         "everybody gets an ECG. A network whose representation of the ECG was aligned with that of CMR (Ding et al., "
-        "arXiv 2411.13602) may tell who should get a scan. This report judges the probabilities and the measurements "
-        "that the network reports, and nothing else."
+        f"arXiv 2411.13602) may tell who should get a scan. {judged}"
     )
 
 
@@ -60,7 +64,7 @@ def _data(evaluation: Evaluation) -> str:
             f"A {describe_source(evaluation)}. Each patient has one hidden physiology, from which a three-dimensional "
             "heart, its CMR measurements and its ECG are computed. The cohort holds no data of real persons."
         )
-    return f"The test fold of the cohort {evaluation.cohort['source']}. {describe_unseen(evaluation)}"
+    return f"The test fold of the cohort {evaluation.cohort['source']}. {describe_unseen(unseen=evaluation.unseen)}"
 
 
 def _selection(evaluation: Evaluation) -> str:
@@ -76,7 +80,8 @@ def _selection(evaluation: Evaluation) -> str:
     )
 
 
-def _model(bundle: Bundle) -> str:
+def describe_model(bundle: Bundle) -> str:
+    """Return what a model is, how its probabilities came about, and what it learned from."""
     manifest = bundle.manifest
     return (
         f"{manifest.name} {manifest.version}, preset {manifest.preset}: a vision transformer over patches of the "
@@ -86,11 +91,10 @@ def _model(bundle: Bundle) -> str:
     )
 
 
-def _sample_size(evaluation: Evaluation) -> str:
-    events = ", ".join(
-        f"{found.discrimination.positives} {readable(name)}" for name, found in evaluation.measures.diseases.items()
-    )
-    aurocs = [found.discrimination.auroc for found in evaluation.measures.diseases.values()]
+def describe_sample_size(diseases: Mapping[str, DiseaseMeasures]) -> str:
+    """Return the number of events, and how wide intervals are for so many."""
+    events = ", ".join(f"{found.discrimination.positives} {readable(name)}" for name, found in diseases.items())
+    aurocs = [found.discrimination.auroc for found in diseases.values()]
     widest = max(((auroc.high - auroc.low) / 2 for auroc in aurocs if isfinite(auroc.value)), default=nan)
     return f"All records of the test fold. Events: {events}. The widest interval of an AUROC is ± {figure(widest, 3)}."
 
@@ -123,8 +127,8 @@ def describe_source(evaluation: Evaluation) -> str:
     return f"{cohort['source']} cohort{seed}"
 
 
-def describe_unseen(evaluation: Evaluation) -> str:
+def describe_unseen(*, unseen: bool) -> str:
     """Return a sentence on whether the model learned from the evaluated patients."""
-    if evaluation.unseen:
+    if unseen:
         return "The model did not learn from these patients."
     return "The model's manifest does not tell whether the model learned from some of these patients."

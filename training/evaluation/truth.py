@@ -112,19 +112,21 @@ def _column(truth: Truth) -> Column:
     return Column(
         records=len(truth),
         patients=len(np.unique(truth.patient_ids)),
-        age_years=_mean(truth.age_years),
-        female=_count(truth.female),
-        atrial_fibrillation=_count(truth.atrial_fibrillation),
-        diseases={disease: _count(truth.diseases[:, place]) for place, disease in enumerate(DISEASES)},
-        measurements={name: _mean(truth.phenotypes[:, places[name]]) for name in SHOWN_MEASUREMENTS},
+        age_years=mean_known(truth.age_years),
+        female=count_known(truth.female),
+        atrial_fibrillation=count_known(truth.atrial_fibrillation),
+        diseases={disease: count_known(truth.diseases[:, place]) for place, disease in enumerate(DISEASES)},
+        measurements={name: mean_known(truth.phenotypes[:, places[name]]) for name in SHOWN_MEASUREMENTS},
     )
 
 
-def _mean(values: Floats) -> tuple[float, float]:
+def mean_known(values: Floats) -> tuple[float, float]:
+    """Return mean and standard deviation of the values that are known; NaN where none is."""
     known = values[np.isfinite(values)]
     return (rounded(known.mean()), rounded(known.std())) if len(known) else (float("nan"), float("nan"))
 
 
-def _count(flags: Floats) -> tuple[int, float]:
+def count_known(flags: Floats) -> tuple[int, float]:
+    """Return how many flags are 1, and their share of those that are known; NaN where none is."""
     known = flags[np.isfinite(flags)]
     return int(known.sum()), rounded(known.mean()) if len(known) else float("nan")
