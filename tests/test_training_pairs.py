@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -10,6 +12,7 @@ import pytest
 from needed import ECGS, needs_real_ecgs
 from own_pairs import beating, ecg_name, patient, write_ecgs, write_series, write_table
 from typer.testing import CliRunner
+from waiting import wait_until
 
 from inference.file_account import FileAccount, open_account
 from inference.geometry import COHORT_PIXEL_MM
@@ -18,8 +21,8 @@ from schemas.messages import DISEASES
 from stream.cli import app
 from training.cohort.lacks import find_lacks
 from training.cohort.layout import FOLDS, PHENOTYPES
-from training.cohort.pairs import CHUNK_PAIRS, import_pairs
-from training.cohort.process_pool import in_order
+from training.cohort.pairs import import_pairs
+from training.cohort.process_pool import ITEMS_A_CHUNK, in_order
 
 COUNT = 6
 
@@ -128,7 +131,7 @@ def test_a_root_that_is_no_folder_and_a_table_that_is_not_named_are_refused(root
 def test_several_processes_write_the_same_cohort_as_one(root, tmp_path):
     copies, rows = tmp_path / "copies", []
     copies.mkdir()
-    for number in range(2 * CHUNK_PAIRS + 3):
+    for number in range(2 * ITEMS_A_CHUNK + 3):
         (copies / f"{number}").symlink_to(root)
         cine = {"cine": f"{number}/heart.npz"} if number % 3 else {}
         rows.append({"ecg": f"{number}/{ecg_name(number % COUNT)}", "patient": f"{number}"} | cine)
@@ -148,6 +151,27 @@ def ended(_chunk):
 def test_a_process_that_is_killed_ends_the_work_with_a_sentence():
     with pytest.raises(DeploymentError, match="was ended from outside"):
         list(in_order(ended, [range(1), range(1)], 2))
+
+
+def test_a_command_that_is_killed_leaves_no_cohort_and_no_process_and_the_next_one_does_all(root, tmp_path):
+    import psutil
+
+    copies, rows = tmp_path / "copies", []
+    copies.mkdir()
+    for number in range(40 * ITEMS_A_CHUNK):
+        (copies / f"{number}").symlink_to(root)
+        rows.append({"ecg": f"{number}/{ecg_name(number % COUNT)}", "patient": f"{number}", "cine": f"{number}/scan"})
+    table, out = write_table(tmp_path / "pairs.csv", rows), tmp_path / "out"
+    command = [sys.executable, "-m", "stream", "cohort", "import", "pairs", copies, "--table", table, "--out", out]
+    running = psutil.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+    wait_until(lambda: (tmp_path / ".out.unfinished" / "cines.npy").exists() and len(running.children()) > 1)
+    family = running.children(recursive=True)
+    running.kill()
+    running.wait()
+    wait_until(lambda: not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE])
+    assert not out.exists()
+    assert len(import_pairs(copies, out, table=write_table(table, rows[:3]), processes=1)) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copies", "out", "pairs.csv"]
 
 
 @pytest.mark.parametrize("rate", [250, 1000, 400])
@@ -171,7 +195,7 @@ def test_an_ecg_of_another_rate_is_resampled_as_for_screening(root, tmp_path, ra
 LACKS = {
     "labels alone": (
         [row(number, fold=fold, heart_failure="1") for number, fold in enumerate(FOLDS)],
-        "the train fold and the development fold has no cine: pretrain-cmr, align and train-vae need some",
+        "the train fold and the development fold have no cine: pretrain-cmr, align and train-vae need some",
     ),
     "cines alone": (
         [

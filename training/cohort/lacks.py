@@ -24,9 +24,10 @@ def find_lacks(cohort: Cohort) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def _without(cohort: Cohort, has: NDArray[np.bool_], what: str, needs: str) -> str | None:
-    bare = [fold for fold in LEARNS_FROM if not has[cohort.select(fold)].any()]
-    return f"the {_named(bare)} has {what}: {needs}" if bare else None
+def _without(cohort: Cohort, rich: NDArray[np.bool_], what: str, needs: str) -> str | None:
+    bare = [fold for fold in LEARNS_FROM if not rich[cohort.select(fold)].any()]
+    has = "has" if len(bare) == 1 else "have"
+    return f"the {_named(bare)} {has} {what}: {needs}" if bare else None
 
 
 def _named(folds: list[Fold]) -> str:

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ from inference.reading.read_ecg import read_ecg
 from schemas.errors import InvalidSettings, MalformedRecord, RecordError, UnreadableCohort
 
 from .layout import MACHINE_MEASUREMENTS, Cohort, Fold, Row, open_cohort
+from .process_pool import each_in_order
 from .source_tables import (
     as_kept,
     as_number,
@@ -117,6 +119,7 @@ def import_mimic(
     labels: Path | None = None,
     account: FileAccount | None = None,
     progress: Callable[[int, int], object] = lambda _done, _total: None,
+    processes: int | None = None,
 ) -> Cohort:
     """Write the cohort of an archive and return it opened; records that cannot be used are counted by code.
 
@@ -126,6 +129,8 @@ def import_mimic(
         labels: `records_w_diag_icd10.csv`; in the root by default.
         account: of the records that cannot be used.
         progress: called with the number of rows done, and of all.
+        processes: that read ECGs; one a core by default. A program that asks for several must guard its own entry by
+            `if __name__ == "__main__"`.
 
     Raises:
         InvalidSettings: a path is wrong.
@@ -137,16 +142,20 @@ def import_mimic(
     if not table.is_file():
         raise InvalidSettings(f"{table} is not there: name the table of MIMIC-IV-ECG-Ext-ICD with --labels")
     archive = Archive(
-        root=root,
         split=read_split(table),
         codes_column=_first_column(table, CODE_COLUMNS),
         measurements=read_machine_measurements(root / MEASUREMENTS),
     )
     columns = ("file_name", "study_id", "subject_id", archive.codes_column, archive.split.column)
     with write_cohort(destination, source=SOURCE, rows=archive.split.rows, account=account) as writer:
-        for done, texts in enumerate(read_rows(table, columns, ("age", "gender")), start=1):
+        rows = read_rows(table, columns, ("age", "gender"))
+        every = each_in_order(partial(read_ecgs, root), rows, archive.split.rows, processes)
+        for done, (texts, ecg) in enumerate(every, start=1):
             try:
-                writer.add(archive.row(texts), archive.ecg(texts))
+                row = archive.row(texts)
+                if isinstance(ecg, RecordError):
+                    raise ecg
+                writer.add(row, ecg)
             except RecordError as refusal:
                 writer.skip(refusal.wire_code, texts["file_name"] or f"{table}, row {done}", refusal.detail)
             progress(done, archive.split.rows)
@@ -155,13 +164,12 @@ def import_mimic(
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An archive and its tables.
+    """What the tables of an archive say.
 
     Attributes:
         codes_column: of the diagnoses that become labels.
     """
 
-    root: Path
     split: Split
     codes_column: str
     measurements: MachineMeasurements
@@ -190,19 +198,23 @@ class Archive:
             machine=machine,
         )
 
-    def ecg(self, texts: Texts) -> NDArray[np.int16]:
-        """Return the ECG of a row, as a cohort keeps it.
 
-        Raises:
-            RecordError: it is not there, is another patient's, or the gate refuses it.
-        """
-        place = _PATH.search(texts["file_name"] or "")  # the table puts the release's name before it
-        if place is None:
-            raise MalformedRecord(f"{texts['file_name']!r} is not a path in the archive")
-        record = read_ecg(self.root / f"{place[0]}.hea")
+def read_ecgs(root: Path, rows: Sequence[Texts]) -> list[tuple[Texts, NDArray[np.int16] | RecordError]]:
+    """Return rows of the table of diagnoses, each with its ECG as a cohort keeps it, or why there is none."""
+    return [(texts, _read_ecg(root, texts)) for texts in rows]
+
+
+def _read_ecg(root: Path, texts: Texts) -> NDArray[np.int16] | RecordError:
+    place = _PATH.search(texts["file_name"] or "")  # the table puts the release's name before it
+    if place is None:
+        return MalformedRecord(f"{texts['file_name']!r} is not a path in the archive")
+    try:
+        record = read_ecg(root / f"{place[0]}.hea")
         if record.patient_id not in (None, as_whole(texts["subject_id"])):
-            raise MalformedRecord("the header names another patient", code="other_patient")
+            return MalformedRecord("the header names another patient", code="other_patient")
         return as_kept(record)
+    except RecordError as refusal:
+        return refusal
 
 
 def parse_codes(text: str | None) -> list[str]:

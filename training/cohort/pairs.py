@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,23 +19,13 @@ from schemas.errors import InvalidSettings, RecordError, UnreadableFile
 from .layout import SHARES, Cohort, open_cohort
 from .own_cines import read_cine
 from .pairs_table import IMPLAUSIBLE, Pair, check_pairs
-from .process_pool import in_order
+from .process_pool import each_in_order
 from .source_tables import as_kept
 from .text_table import open_table
 from .writer import CohortWriter, write_cohort
 
 SOURCE = "own-pairs"
 UNREADABLE_SCAN = "unreadable_scan"
-CHUNK_PAIRS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a file was not taken."""
-
-    code: str
-    path: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +38,8 @@ class ReadPair:
     """
 
     pair: Pair
-    ecg: NDArray[np.int16] | Refusal
-    cine: NDArray[np.uint8] | Refusal | None
+    ecg: NDArray[np.int16] | RecordError
+    cine: NDArray[np.uint8] | UnreadableFile | None
 
 
 def import_pairs(
@@ -88,34 +76,37 @@ def import_pairs(
         raise InvalidSettings("name the table of your pairs with --table: a row an ECG")
     account = account or FileAccount()
     checked = check_pairs(open_table(table), ignored=ignored, folds=folds, tell=account.tell)
-    cores = processes or len(os.sched_getaffinity(0))
-    chunks = _in_chunks(checked.pairs())
     with write_cohort(destination, source=SOURCE, rows=checked.rows, scans=checked.scans, account=account) as writer:
-        taker = Taker(writer, account)
-        done = 0
-        for chunk in in_order(partial(read_pairs, root), chunks, min(cores, -(-checked.rows // CHUNK_PAIRS))):
-            for read in chunk:
-                taker.take(read)
-                progress(done := done + 1, checked.rows)
+        taker = Taker(root, writer, account)
+        every = each_in_order(partial(read_pairs, root), checked.pairs(), checked.rows, processes)
+        for done, read in enumerate(every, start=1):
+            taker.take(read)
+            progress(done, checked.rows)
     return open_cohort(destination)
 
 
 def read_pairs(root: Path, pairs: Sequence[Pair]) -> list[ReadPair]:
     """Return the pairs after their files were read, in this process."""
-    return [ReadPair(pair, ecg := _read_ecg(root, pair), _read_cine(root, pair, ecg)) for pair in pairs]
+    return [_read_pair(root, pair) for pair in pairs]
+
+
+def _read_pair(root: Path, pair: Pair) -> ReadPair:
+    ecg = _read_ecg(root / pair.ecg)
+    named = None if isinstance(ecg, RecordError) else pair.cine
+    return ReadPair(pair, ecg, _read_cine(root / named) if named else None)
 
 
 class Taker:
     """Puts what was read into the cohort. A cine that several ECGs name is kept once."""
 
-    def __init__(self, writer: CohortWriter, account: FileAccount) -> None:
-        self._writer, self._account = writer, account
+    def __init__(self, root: Path, writer: CohortWriter, account: FileAccount) -> None:
+        self._root, self._writer, self._account = root, writer, account
         self._scans: dict[str, int] = {}
 
     def take(self, read: ReadPair) -> None:
         """Add one pair, without its cine where that cannot be read; count what is not taken."""
-        if isinstance(read.ecg, Refusal):
-            self._writer.skip(read.ecg.code, read.ecg.path, read.ecg.detail)
+        if isinstance(read.ecg, RecordError):
+            self._writer.skip(read.ecg.wire_code, printable(self._root / read.pair.ecg), read.ecg.detail)
             return
         for sentence in read.pair.implausible:
             self._account.tell(FileNote(path=read.pair.place, status="taken", code=IMPLAUSIBLE, detail=sentence))
@@ -126,31 +117,24 @@ class Taker:
             return -1
         if (known := self._scans.get(read.pair.cine)) is not None:
             return known
-        if isinstance(read.cine, Refusal):
-            self._writer.skip(read.cine.code, read.cine.path, read.cine.detail)
-        place = -1 if isinstance(read.cine, Refusal) else self._writer.add_scan(read.cine)
+        if isinstance(read.cine, UnreadableFile):
+            self._writer.skip(UNREADABLE_SCAN, printable(self._root / read.pair.cine), read.cine.detail)
+            place = -1
+        else:
+            place = self._writer.add_scan(read.cine)
         self._scans[read.pair.cine] = place
         return place
 
 
-def _in_chunks(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
-    while chunk := list(islice(pairs, CHUNK_PAIRS)):
-        yield chunk
-
-
-def _read_ecg(root: Path, pair: Pair) -> NDArray[np.int16] | Refusal:
-    path = root / pair.ecg
+def _read_ecg(path: Path) -> NDArray[np.int16] | RecordError:
     try:
         return as_kept(read_ecg(path))
     except RecordError as refusal:
-        return Refusal(refusal.wire_code, printable(path), refusal.detail)
+        return refusal
 
 
-def _read_cine(root: Path, pair: Pair, ecg: NDArray[np.int16] | Refusal) -> NDArray[np.uint8] | Refusal | None:
-    if pair.cine is None or isinstance(ecg, Refusal):
-        return None
-    path = root / pair.cine
+def _read_cine(path: Path) -> NDArray[np.uint8] | UnreadableFile:
     try:
         return read_cine(path)
     except UnreadableFile as refusal:
-        return Refusal(UNREADABLE_SCAN, printable(path), refusal.detail)
+        return refusal

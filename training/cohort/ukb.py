@@ -21,12 +21,14 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.file_account import FileAccount
 from inference.phenotypes import MEASUREMENTS
@@ -37,6 +39,7 @@ from training.arrays import Floats
 
 from .cardiosoft import read_cardiosoft
 from .layout import SHARES, Cohort, Row, assign_fold, open_cohort
+from .process_pool import each_in_order
 from .source_tables import as_kept, as_number, label_diseases, name_subtype, read_rows, table_columns
 from .ukb_cines import read_four_chamber
 from .writer import CohortWriter, write_cohort
@@ -63,6 +66,29 @@ class Visit:
     scan: Path | None
 
 
+class KeptEcg(NamedTuple):
+    """An ECG as a cohort keeps it, and what the device said and measured."""
+
+    steps: NDArray[np.int16]
+    atrial_fibrillation: bool | None
+    measurements: dict[str, float]
+
+
+class ReadVisit(NamedTuple):
+    """A visit after its files were read.
+
+    Attributes:
+        texts: the participant's row of the table.
+        ecg: or why there is none.
+        cine: (50, 96, 96), or why there is none; None where there is no scan.
+    """
+
+    texts: Texts
+    visit: Visit
+    ecg: KeptEcg | RecordError
+    cine: NDArray[np.uint8] | UnreadableFile | None
+
+
 def import_ukb(
     root: Path,
     destination: Path,
@@ -71,6 +97,7 @@ def import_ukb(
     account: FileAccount | None = None,
     progress: Callable[[int, int], object] = lambda _done, _total: None,
     folds: tuple[float, float] = SHARES,
+    processes: int | None = None,
 ) -> Cohort:
     """Write the cohort of a UK Biobank delivery and return it opened; what cannot be used is counted by code.
 
@@ -81,6 +108,8 @@ def import_ukb(
         account: of the files and rows that are not used.
         progress: called with the number of ECGs done, and of all.
         folds: shares of the participants for training and for development.
+        processes: that read ECGs and scans; one a core by default. A program that asks for several must guard its own
+            entry by `if __name__ == "__main__"`.
 
     Raises:
         InvalidSettings: a path is wrong.
@@ -105,16 +134,11 @@ def import_ukb(
             f"{table} has neither diagnoses (41270-0.0, …) nor measurements (24100-2.0, …); its columns are "
             f"{', '.join(names[:SHOWN_COLUMNS])}, …: name them as the showcase does"
         )
-    done, taken = 0, set[str]()
     with write_cohort(destination, source=SOURCE, rows=total, scans=scans, account=account) as writer:
-        for texts in read_rows(table, ("eid",), optional):
-            participant = _participant(texts)
-            if participant in taken:
-                writer.skip(DOUBLED_ROW, f"{table}, participant {participant}", "a second row of this participant")
-            for visit in visits.pop(participant, ()):
-                taken.add(participant)
-                _take(writer, texts, visit, folds)
-                progress(done := done + 1, total)
+        listed = _listed(table, read_rows(table, ("eid",), optional), visits, writer)
+        for done, read in enumerate(each_in_order(read_visits, listed, total, processes), start=1):
+            _take(writer, read, folds)
+            progress(done, total)
         for visit in (visit for of_one in visits.values() for visit in of_one):
             writer.skip(NOT_IN_TABLE, printable(visit.ecg), "the table has no row of this participant")
     progress(total, total)
@@ -162,13 +186,42 @@ def _phenotype_fields() -> list[str]:
     return [str(measurement.field) for measurement in MEASUREMENTS]
 
 
-def _take(writer: CohortWriter, texts: Texts, visit: Visit, folds: tuple[float, float]) -> None:
-    """Add one visit, without its scan where that cannot be read; count what is not taken."""
+def _listed(
+    table: Path, rows: Iterator[Texts], visits: dict[str, list[Visit]], writer: CohortWriter
+) -> Iterator[tuple[Texts, Visit]]:
+    """Yield each visit whose participant is in the table, and take it away from the others."""
+    taken = set[str]()
+    for texts in rows:
+        participant = _participant(texts)
+        if participant in taken:
+            writer.skip(DOUBLED_ROW, f"{table}, participant {participant}", "a second row of this participant")
+        for visit in visits.pop(participant, ()):
+            taken.add(participant)
+            yield texts, visit
+
+
+def read_visits(listed: Sequence[tuple[Texts, Visit]]) -> list[ReadVisit]:
+    """Return visits after their files were read, in this process."""
+    return [ReadVisit(texts, visit, *_read(visit)) for texts, visit in listed]
+
+
+def _read(visit: Visit) -> tuple[KeptEcg | RecordError, NDArray[np.uint8] | UnreadableFile | None]:
     try:
         recorded = read_cardiosoft(visit.ecg)
-        ecg = as_kept(recorded.record)
+        ecg = KeptEcg(as_kept(recorded.record), recorded.atrial_fibrillation, recorded.measurements)
     except RecordError as refusal:
-        writer.skip(refusal.wire_code, printable(visit.ecg), refusal.detail)
+        return refusal, None
+    try:
+        return ecg, read_four_chamber(visit.scan) if visit.scan else None
+    except UnreadableFile as refusal:
+        return ecg, refusal
+
+
+def _take(writer: CohortWriter, read: ReadVisit, folds: tuple[float, float]) -> None:
+    """Add one visit, without its scan where that cannot be read; count what is not taken."""
+    texts, visit, ecg = read.texts, read.visit, read.ecg
+    if isinstance(ecg, RecordError):
+        writer.skip(ecg.wire_code, printable(visit.ecg), ecg.detail)
         return
     codes = [text.replace(".", "") for name, text in texts.items() if text and _CODE_COLUMN.fullmatch(name)]
     participant = _participant(texts)
@@ -179,25 +232,22 @@ def _take(writer: CohortWriter, texts: Texts, visit: Visit, folds: tuple[float, 
         fold=assign_fold(participant, folds),
         age_years=age,
         female={0.0: True, 1.0: False}.get(as_number(texts.get(f"{SEX}-0.0"))),
-        atrial_fibrillation=recorded.atrial_fibrillation,
+        atrial_fibrillation=ecg.atrial_fibrillation,
         diseases=label_diseases(codes) if any(map(_CODE_COLUMN.fullmatch, texts)) else {},
         subtype=name_subtype(codes),
-        machine=recorded.measurements,
+        machine=ecg.measurements,
         phenotypes=_phenotypes(texts, visit),
-        cine=_take_scan(writer, visit),
+        cine=_take_scan(writer, read),
     )
-    writer.add(row, ecg)
+    writer.add(row, ecg.steps)
 
 
-def _take_scan(writer: CohortWriter, visit: Visit) -> int:
+def _take_scan(writer: CohortWriter, read: ReadVisit) -> int:
     """Return the place of the visit's cine in the cohort, or -1."""
-    if visit.scan is None:
+    if isinstance(read.cine, UnreadableFile):
+        writer.skip(UNREADABLE_SCAN, printable(read.visit.scan or read.visit.ecg), read.cine.detail)
         return -1
-    try:
-        return writer.add_scan(read_four_chamber(visit.scan))
-    except UnreadableFile as refusal:
-        writer.skip(UNREADABLE_SCAN, printable(visit.scan), refusal.detail)
-        return -1
+    return -1 if read.cine is None else writer.add_scan(read.cine)
 
 
 def _phenotypes(texts: Texts, visit: Visit) -> Floats:
