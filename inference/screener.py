@@ -25,6 +25,10 @@ from .readout import Finding, Readout
 from .swap_detector import default_swap_detector
 from .waveform import filter_operator
 
+FREED_BYTES = 30 * 2**20
+"""glibc returns the memory of every batch to the system, and asks for it again, until it has seen a block of this size
+freed: half a millisecond a record."""
+
 
 @dataclass(frozen=True, slots=True)
 class Screening:
@@ -123,6 +127,7 @@ class Screener:
 
     def warm_up(self, max_batch: int) -> None:
         """Do the slow work of the first batch now."""
+        np.empty(FREED_BYTES, np.uint8)
         filter_operator()
         default_swap_detector()
         self.engine.warm_up(max_batch * self._n_crops)

@@ -7,6 +7,8 @@
 5. the worker's resident memory over backlogs of 2,000 and 20,000 records
 6. screening while a cmr-worker draws cines at its lower priority: records a second, and records a second of processor
 7. reading WFDB files, as we do and as `wfdb` does, and publishing them: processor time of this process a record
+8. what a record costs beside the network, by part: processor time of one thread in batches as the worker forms them
+9. one worker's ceiling: the whole way with an engine that costs nothing
 """
 
 import argparse
@@ -15,9 +17,11 @@ import contextlib
 import functools
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -27,13 +31,16 @@ import psutil
 from engines.batcher import Lane
 from engines.catalog import rows_wanted
 from engines.options import EngineOptions
-from inference.bundle import default_bundle, load_bundle
-from inference.intake import take_in
+from inference.bundle import default_bundle, load_bundle, load_probe
+from inference.intake import take_in, usable_signals
 from inference.open_engine_for_bundle import open_chosen_engine
 from inference.reading.find_ecgs import find_ecgs
 from inference.reading.read_ecg import read_ecg
-from schemas.codec import encode_ecg
-from schemas.messages import RiskReport, decode_message
+from inference.report import compose_alerts, compose_cmr_request, compose_report
+from inference.screener import Screener
+from inference.waveform import preprocess
+from schemas.codec import decode_ecg, encode_ecg
+from schemas.messages import RiskReport, decode_message, encode_message
 from schemas.topics import ECG_RISK, record_key
 from stream.broker.clients import ensure_topics, new_consumer
 from stream.broker.ecg_publisher import EcgPublisher, publish_files
@@ -42,7 +49,9 @@ from stream.demo.account import latency
 from stream.demo.child_process import Child
 from stream.demo.embedded_servers import embedded_broker, embedded_redis, free_port
 from stream.demo.stage import await_worker, start_worker
-from stream.settings import PREFIX, Settings
+from stream.logs import configure_logs
+from stream.screening.worker import serve
+from stream.settings import PREFIX, Settings, as_environment, load_settings
 from training.simulation.ecg import generate_ecgs
 from training.simulation.simulate_cohort import write_wfdb
 
@@ -55,6 +64,7 @@ FULL = {
     "watched_from": 400,  # answers before the memory is looked at
     "looks": 20,
     "files": 100,
+    "ceiling_records": 6000,
     "poll_s": 1.0,  # seldom, so that reading costs the measured processes little
     "most_per_s": 1e6,
     "settings": {},
@@ -68,15 +78,20 @@ SMOKE = {
     "watched_from": 8,
     "looks": 2,
     "files": 4,
+    "ceiling_records": 24,
     "poll_s": 0.1,
     "most_per_s": 40.0,
     "settings": {"engine": "onnxruntime", "rebalance_timeout_s": 2.0},
 }
 
+PARTS = ("throughput", "latency", "memory", "generation", "reading", "parts", "ceiling")
+
 
 def main():
     """Measure and print."""
     options = read_options()
+    if options.free_worker:
+        run_free_worker()
     results = {}
     ecgs = list(generate_ecgs(options.distinct, seed=1))
     values = [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs]
@@ -92,6 +107,10 @@ def main():
         results |= generation(options, show)
     if options.only in (None, "reading"):
         results |= reading(options, show)
+    if options.only in (None, "parts"):
+        results |= parts(options, ecgs, values, show)
+    if options.only in (None, "ceiling"):
+        results |= ceiling(options, values, show)
     if options.json:
         print(json.dumps(results))
 
@@ -103,7 +122,8 @@ def read_options():
     parser.add_argument("--seconds", type=float, help="length of each engine and latency measurement (15)")
     parser.add_argument("--backlogs", type=int, nargs=2, help="of the memory measurement (2000 20000)")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", choices=["throughput", "latency", "memory", "generation", "reading"])
+    parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--free-worker", action="store_true", help=argparse.SUPPRESS)  # what `ceiling` starts
     parser.add_argument(
         "--smoke", action="store_true", help="run every part on a few records: the figures mean nothing"
     )
@@ -328,6 +348,93 @@ def reading(options, show):
         f"publishing a file       {ms['publishing']:8.2f} ms of processor, {1e3 / ms['publishing']:.0f} a second of it"
     )
     return {"processor_ms": ms, "wfdb_of_reading": ms["wfdb"] / ms["ours"]}
+
+
+def parts(options, ecgs, values, show):
+    """Return the processor time of a record in each part of the worker's own work, in batches of the worker's size."""
+    bundle = load_bundle(default_bundle())
+    n_crops, rate_hz = bundle.manifest.input.n_crops, ecgs[0].sample_rate_hz
+    screener = Screener(bundle, FreeEngine(load_probe(bundle).expected))
+    screener.warm_up(screener.records_wanted)
+    starts = range(0, len(ecgs), screener.records_wanted)
+    batches = [ecgs[start : start + screener.records_wanted] for start in starts]
+    signals = [np.stack(list(map(usable_signals, batch))) for batch in batches]
+    prepared = list(map(screener.prepare, batches))
+    answers = [answer for batch in prepared for answer in screener.run(batch)]
+    works = {
+        "decode": functools.partial(each, decode_ecg, [value for _, _, value in values]),
+        "intake": functools.partial(each, lambda batch: take_in(batch, n_crops), batches),
+        "preprocess": functools.partial(each, lambda batch: preprocess(batch, rate_hz, n_crops), signals),
+        "read out": functools.partial(each, screener.run, prepared),
+        "compose": functools.partial(each, composed, answers),
+    }
+    ms = {work: 1e3 * spent / len(ecgs) for work, spent in in_turns(works, options.seconds).items()}
+    ms["gate"] = ms.pop("intake") - ms["preprocess"]  # and what turns integers into millivolts
+    for name in ("decode", "gate", "preprocess", "read out", "compose"):
+        show(f"{name} a record".ljust(24) + f"{ms[name]:8.3f} ms of processor")
+    show(f"beside the network      {sum(ms.values()):8.3f} ms of processor a record, without Kafka")
+    return {"parts_processor_ms": ms}
+
+
+def composed(screening):
+    """Return the messages that answer an ECG, as bytes."""
+    report = compose_report(screening.record, screening.quality, screening.finding, screening.model, datetime.now(UTC))
+    request = compose_cmr_request(report, screening.finding)
+    return [encode_message(message) for message in (report, *compose_alerts(report), request) if message]
+
+
+class FreeEngine:
+    """An engine that costs nothing: it gives the reference's answers to the bundle's probe, over and over.
+
+    So as many ECGs are flagged, and as much is said of each, as by a real engine.
+    """
+
+    name = "free"
+
+    def __init__(self, answers):
+        self._answers = answers
+        self.output_names = tuple(answers)
+
+    def warm_up(self, rows):
+        """Do nothing."""
+
+    def run(self, inputs):
+        """Return as many answers as there are inputs."""
+        return {name: np.resize(answers, (len(inputs), *answers.shape[1:])) for name, answers in self._answers.items()}
+
+    def close(self):
+        """Do nothing."""
+
+
+def run_free_worker():
+    """Serve with an engine that costs nothing; the settings come from the environment."""
+    settings = load_settings(os.environ)
+    configure_logs(settings.process.log_level, settings.process.log_format)
+    bundle = load_bundle(default_bundle())
+    screener = Screener(bundle, FreeEngine(load_probe(bundle).expected))
+    screener.warm_up(settings.screening.max_batch or screener.records_wanted)
+    serve(settings, screener)
+
+
+def ceiling(options, values, show):
+    """Return how many records/s a worker screens whose engine costs nothing, and its processor time a record."""
+    spent = []
+
+    @contextlib.contextmanager
+    def start_free_worker(settings, folder):
+        command = [sys.executable, "-m", "tests.bench", "--free-worker"]
+        with Child(command, log=folder / "free.log", environment=as_environment(settings)) as worker:
+            await_worker(worker, settings)
+            process = psutil.Process(worker.process.pid)
+            before = processor_seconds(process)
+            yield worker
+            spent.append(processor_seconds(process) - before)
+
+    records = options.ceiling_records
+    rate = whole_way(options, values, records, start_free_worker)
+    show(f"ceiling of one worker   {rate:8.1f} records/s   (aim: at least 1200)")
+    show(f"its processor time      {1e3 * spent[0] / records:8.3f} ms a record")
+    return {"ceiling_records_per_s": rate, "ceiling_processor_ms": 1e3 * spent[0] / records}
 
 
 def each(work, things):

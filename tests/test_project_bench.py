@@ -27,6 +27,14 @@ FIGURES = (
     "wfdb / reading ",
     "encoding a record ",
     "publishing a file ",
+    "decode a record ",
+    "gate a record ",
+    "preprocess a record ",
+    "read out a record ",
+    "compose a record ",
+    "beside the network ",
+    "ceiling of one worker ",
+    "its processor time ",
 )
 
 pytestmark = pytest.mark.servers
