@@ -66,6 +66,7 @@ def test_of_a_study_the_last_four_chamber_series_is_taken(tmp_path):
     write_series(tmp_path / "scan", beating(wide=0.9), series="1", view="cine 4-chamber", SeriesNumber=3)
     write_series(tmp_path / "scan", beating(), series="2", view="cine 4-chamber", SeriesNumber=12)
     write_series(tmp_path / "scan", beating(wide=0.2), series="3", view="cine 2ch", SeriesNumber=13)
+    write_series(tmp_path / "scan", beating()[:1], series="4", view="LGE 4ch", SeriesNumber=20)
     np.testing.assert_array_equal(read_cine(tmp_path / "scan"), FITTED)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from schemas.errors import UnreadableFile
 
 from .fitted_cine import Frames
-from .scan import Scan, as_distances
+from .scan import FEWEST_FRAMES, Scan, as_distances
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -59,7 +59,8 @@ def _choose(series: Sequence[list[Dataset]], path: Path) -> list[Dataset]:
         raise UnreadableFile(f"{path} holds no image of DICOM")
     named = [images for images in series if FOUR_CHAMBER.search(_described(images))]
     if named:
-        return max(named, key=lambda images: int(images[0].get("SeriesNumber") or 0))
+        moving = [images for images in named if _count(images) >= FEWEST_FRAMES]  # others are localisers and the like
+        return max(moving or named, key=lambda images: int(images[0].get("SeriesNumber") or 0))
     if len(series) > 1:
         raise UnreadableFile(
             f"{path} holds {len(series)} series, and none is described as the four-chamber view: name the folder of one"
@@ -67,6 +68,10 @@ def _choose(series: Sequence[list[Dataset]], path: Path) -> list[Dataset]:
     if other := OTHER_VIEW.search(_described(series[0])):
         raise UnreadableFile(f"{path} is described as another view than the four-chamber one ({other[0]})")
     return series[0]
+
+
+def _count(images: Sequence[Dataset]) -> int:
+    return sum(int(image.get("NumberOfFrames") or 1) for image in images)
 
 
 def _described(images: Sequence[Dataset]) -> str:

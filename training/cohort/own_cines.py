@@ -24,9 +24,8 @@ from schemas.messages import SYNTHETIC_NOTICE
 from .cine_child import answered_cine, ask_for_cine
 from .dicom_cine import read_dicom
 from .fitted_cine import Frames, fit_beat, fit_cine, fit_measured_cine
-from .scan import Scan, as_distances
+from .scan import FEWEST_FRAMES, MOST_FRAMES, Scan, as_distances
 
-FEWEST_FRAMES, MOST_FRAMES = 8, 200
 MAX_CONTENT_BYTES = 512 * 2**20
 ZIP, NUMPY = b"PK\x03\x04", b"\x93NUMPY"
 DICOM, DICOM_OFFSET = b"DICM", 128

@@ -231,7 +231,8 @@ def _refuse(path: Path, faults: Sequence[str], rows: int) -> None:
         more = (
             f"; and {len(faults) - SHOWN_FAULTS} more: --errors FILE lists them" if len(faults) > SHOWN_FAULTS else ""
         )
-        raise UnreadableCohort(f"{path} has {len(faults)} faulty rows. {'; '.join(faults[:SHOWN_FAULTS])}{more}")
+        count = "1 faulty row" if len(faults) == 1 else f"{len(faults)} faulty rows"
+        raise UnreadableCohort(f"{path} has {count}. {'; '.join(faults[:SHOWN_FAULTS])}{more}")
 
 
 def _pair(table: TextTable, number: int, cells: Cells, folds: tuple[float, float]) -> Pair:

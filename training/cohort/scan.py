@@ -9,6 +9,8 @@ from schemas.errors import UnreadableFile
 
 from .fitted_cine import Frames
 
+FEWEST_FRAMES, MOST_FRAMES = 8, 200
+"""Of one beat."""
 LEAST_PIXEL_MM, LARGEST_PIXEL_MM = 0.2, 10.0
 
 
