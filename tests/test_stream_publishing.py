@@ -85,7 +85,13 @@ def test_the_rest_is_published_by_the_same_command_and_the_number_of_files_to_sk
     assert ids == sorted(path.stem for path in archive.glob("*.hea"))[-2:]
 
 
-def test_the_command_ends_with_a_sentence_that_says_how_to_go_on(archive, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("no_journal", "advice"),
+    [(True, "the same command with --skip 0 to continue"), (False, "the same command to continue")],
+)
+def test_the_command_ends_with_a_sentence_that_says_how_to_go_on(
+    archive, tmp_path, monkeypatch, capsys, no_journal, advice
+):
     monkeypatch.setattr(kafka, "REQUEST_TIMEOUT_MS", 5000)
     send = AIOKafkaProducer.send
 
@@ -95,9 +101,13 @@ def test_the_command_ends_with_a_sentence_that_says_how_to_go_on(archive, tmp_pa
 
     with ward(tmp_path) as there:
         monkeypatch.setattr(AIOKafkaProducer, "send", lose_the_broker)
-        with pytest.raises(DeploymentError, match="with --skip 0 to continue"):
-            publish_command([archive], broker=there.settings.kafka.broker, lane="backfill")
+        with pytest.raises(DeploymentError, match=advice):
+            publish_command([archive], broker=there.settings.kafka.broker, lane="backfill", no_journal=no_journal)
     assert "published 0" in capsys.readouterr().out
+    left = list(archive.parent.glob(f".{archive.name}.publish-*.json"))
+    assert len(left) == (0 if no_journal else 1)
+    for path in left:
+        path.unlink()
 
 
 def test_a_record_that_is_too_large_for_the_broker_is_named_and_the_rest_goes_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from datetime import tzinfo
@@ -25,7 +26,7 @@ from schemas.topics import record_key
 from stream.settings import KafkaSettings
 
 from .clients import LANE_TOPICS, new_producer
-from .encoded_files import Ids, encoded_files
+from .encoded_files import Ids, Reached, encoded_files, reached
 from .event_producer import EventProducer
 from .rate_limit import Pace
 from .read_ahead import read_ahead
@@ -146,9 +147,11 @@ async def publish_files(
     skip: int = 0,
     ids: Ids = "name",
     zone: tzinfo | None = None,
+    roots: tuple[Path, ...] | None = None,
+    last: Reached | None = None,
     account: FileAccount | None = None,
     progress: Callable[[int], object] = lambda _: None,
-    confirmed: Callable[[int], object] = lambda _: None,
+    confirmed: Callable[[int, Reached | None], object] = lambda *_: None,
 ) -> Sent:
     """Publish every ECG under `paths`. The account is told of every file that is not sent, and the others are sent.
 
@@ -159,13 +162,20 @@ async def publish_files(
             ECGs do not count.
         ids: where the ids of the records come from.
         zone: of times in files that name none; None: the zone of this computer.
+        roots: the folders that ids are below which come from the path; None: those among the paths.
+        last: one of the skipped files, as the earlier run knew it.
         account: of what became of the files.
         progress: called with the number of ECG files done so far.
-        confirmed: called with the number of ECG files at the beginning that need not be published again.
+        confirmed: called with the number of ECG files at the beginning that need not be published again, and the last
+            one of them that this run has published.
+
+    Raises:
+        InvalidSettings: another file is at the place of the last one.
     """
     account = account or FileAccount()
     sent, pace = Sent(found=skip), Pace(rate_hz)
-    files = read_ahead(encoded_files(paths, account, skip=skip, ids=ids, zone=zone))
+    encoded_ecgs = encoded_files(paths, account, skip=skip, ids=ids, zone=zone, roots=roots, last=last)
+    files, handed = read_ahead(encoded_ecgs), deque[Reached]()
     async with (
         aclosing(files),
         EcgPublisher(settings, lane, too_large=lambda name: account.tell(_too_large(name))) as publisher,
@@ -178,15 +188,26 @@ async def publish_files(
                     file = File(number, printable(encoded.path))
                     record_id = encoded.record_id
                     await publisher.send_value(encoded.value, key=encoded.key, record_id=record_id, file=file)
+                    handed.append(reached(number, encoded.path))
                 progress(number)
-                confirmed((publisher.unconfirmed or number + 1) - 1)
+                done = (publisher.unconfirmed or number + 1) - 1
+                last = _take_last(handed, done) or last
+                confirmed(done, last)
             await publisher.flush()
-            confirmed(sent.found)
+            confirmed(sent.found, _take_last(handed, sent.found) or last)
         except KafkaError as error:
             sent.trouble = f"the broker no longer confirms records: {error!r}"
             sent.skip = (publisher.unconfirmed or sent.found + 1) - 1
         sent.published = publisher.confirmed
     return sent
+
+
+def _take_last(handed: deque[Reached], done: int) -> Reached | None:
+    """Remove the files that are done with, and return the last one of them, if there is one."""
+    last = None
+    while handed and handed[0].number <= done:
+        last = handed.popleft()
+    return last
 
 
 def _too_large(path: str) -> FileNote:

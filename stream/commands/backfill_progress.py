@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from .output import print_json
@@ -13,15 +14,27 @@ SHOW_EVERY_S = 5.0
 
 
 class Progress(Protocol):
-    """How far the work is.
+    """How far the work is."""
 
-    Attributes:
-        done: by all runs.
-        before: by earlier runs.
-    """
+    @property
+    def done(self) -> int:
+        """By all runs."""
+
+    @property
+    def total(self) -> int | None:
+        """None where nobody knows it."""
+
+    @property
+    def before(self) -> int:
+        """By earlier runs."""
+
+
+@dataclass(slots=True)
+class HowFar:
+    """How far the work is, where nobody else says so."""
 
     done: int
-    total: int
+    total: int | None
     before: int
 
 
@@ -52,6 +65,8 @@ def show_progress(begin: float, *, as_json: bool, of: str = "ECGs") -> Iterator[
         bar = bars.add_task("", total=None, rate="-")
 
         def show(progress: Progress) -> None:
+            if progress.before and not bars.tasks[0].completed:  # the time that is left follows from this run's rate
+                bars.reset(bar, completed=progress.before)
             rate = _rate(progress, begin)
             bars.update(bar, completed=progress.done, total=progress.total, rate=f"{rate:.0f}" if rate else "-")
 
@@ -71,7 +86,7 @@ class JsonLines:
             return
         self._shown = now
         rate = _rate(progress, self._begin)
-        left_s = round((progress.total - progress.done) / rate) if rate else None
+        left_s = round((progress.total - progress.done) / rate) if rate and progress.total is not None else None
         print_json(
             {
                 "done": progress.done,
