@@ -21,6 +21,7 @@ needs_real_ecgs = pytest.mark.skipif(
 needs_chromium = pytest.mark.skipif(
     not CHROMIUM.exists(), reason="needs Debian's chromium: apt-get install chromium (`make test` does so as root)"
 )
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs ray: pip install 'cardiacnets[ray]'")
 
 
 def needs_engine(name):

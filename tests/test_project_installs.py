@@ -237,6 +237,14 @@ def test_the_serving_install_screens_files(serve, ecgs):
     assert [report["record_id"] for report in reports] == [path.stem for path in ecgs]
 
 
+def test_the_serving_install_screens_an_archive_and_asks_for_ray_where_it_is_wanted(serve, ecgs):
+    done = serve.command("backfill", ecgs[0].parent, "--out", "tables", "--ray", "local")
+    assert done.returncode == 1
+    assert done.stderr == "cardiacnets: --ray needs ray: pip install 'cardiacnets[ray]'\n"
+    done = serve.command("backfill", ecgs[0].parent, "--out", "tables")
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_serving_install_draws_a_cine(serve, ecgs):
     done = serve.command("screen", ecgs[0], "--cine", "heart.gif")
     assert done.returncode == 0, done.stderr

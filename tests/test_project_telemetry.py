@@ -8,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from learned import FOLDS
-from needed import each_engine
+from needed import each_engine, needs_ray
 from tiny_cohort import write_tiny_cohort
 from waiting import PATIENCE_S, wait_until
-from watched import left_at, needs_strace, private, run_watched, strace, strangers
+from watched import DNS, RESOLVER, left_at, needs_strace, private, run_watched, strace, strangers
 
 from schemas.topics import CMR_RESULTS
 from stream.broker.clients import new_consumer
@@ -94,6 +95,25 @@ def test_checking_every_engine_drawing_a_film_and_screening_an_archive_ask_nobod
     for command in commands:
         lines, left = run_watched([*CARDIACNETS, *command], tmp_path)
         assert (lines, left - OURS) == ([], set()), command
+
+
+OF_THE_CLOUD = ("8.8.8.8", "169.254.169.254")
+"""Ray learns its own address by a socket to the one, to which it sends nothing, and asks the other for the cloud."""
+
+
+@needs_ray
+def test_a_ray_of_our_own_reports_nothing(ecgs, tmp_path):
+    command = ("backfill", ecgs, "--out", "tables", "--engine", "onnxruntime", "--ray", "local")
+    lines, left = run_watched([*CARDIACNETS, *command], tmp_path)
+    here = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
+    others = [
+        line
+        for line in lines
+        if not any(f'"{known}"' in line.replace("::ffff:", "") for known in (*here, *OF_THE_CLOUD))
+    ]
+    assert [line for line in others if f"htons({DNS})" not in line and not RESOLVER.search(line)] == []
+    assert "usage-stats" not in (tmp_path / "calls.log").read_text(errors="replace")
+    assert left == set()
 
 
 @pytest.mark.servers

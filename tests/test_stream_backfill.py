@@ -1,6 +1,7 @@
 """An archive into tables: what is in them, which archives there are, and what goes on after a fault."""
 
 import shutil
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import msgspec
@@ -21,6 +22,8 @@ from stream.backfill.columns import Columns
 from stream.backfill.dataset import REFUSED, SCREENED, Made, create, find, refuse_other
 from stream.backfill.readme import readme_of
 from stream.backfill.shard import TRIES, Reading, screen_shard
+from stream.backfill.work import Work, do_work
+from stream.settings import ModelSettings
 
 COUNT, SHARD = 10, 4
 
@@ -175,7 +178,14 @@ class Faulty:
         if path == self._path and self.left:
             self.left -= 1
             return UnreadableFile("the network drive is away", code="read_error")
-        return self._reading.read(path)
+        return self._reading.read(self._reading.root, path)
+
+    @contextmanager
+    def opened(self, paths):
+        yield self.read
+
+    def refuse_if_away(self):
+        self._reading.refuse_if_away()
 
 
 def test_a_file_that_the_drive_did_not_give_is_read_again_and_the_others_are_not(screener, dataset, archive_root):
@@ -242,6 +252,12 @@ def test_a_folder_of_something_else_is_not_written_into(tmp_path):
     (tmp_path / "thesis.docx").touch()
     with pytest.raises(InvalidSettings, match="thesis.docx"):
         find(tmp_path)
+
+
+def test_a_machine_that_does_not_see_the_dataset_says_so(tmp_path, archive_root):
+    work = Work(tmp_path / "elsewhere", [0], reading(archive_root), ModelSettings(), claim_s=60.0)
+    with pytest.raises(InvalidSettings, match="does not share the folder"):
+        do_work(work)
 
 
 def test_verifying_reads_every_column_and_says_what_to_remove(screener, dataset, archive_root, bundle):

@@ -15,6 +15,8 @@ from inference.reading.file_note import FileNote
 from inference.reading.find_ecgs import walk
 from schemas.errors import InvalidSettings
 
+from .store import Store
+
 Kind: TypeAlias = Literal["folder", "mimic-iv-ecg", "ptb-xl", "list"]
 Ids: TypeAlias = Literal["name", "path"]
 
@@ -22,8 +24,11 @@ PATH = "path"
 """The column of a plan that names the file, below the archive's root. The other columns are the archive's own."""
 ARCHIVES = "archive_"
 """Comes before the name of a column of the archive's list that is the name of one of ours."""
-RECORD_LIST, RECORD_COLUMN = "record_list.csv", "path"
-PTB_XL_LIST, PTB_XL_COLUMN = "ptbxl_database.csv", "filename_hr"
+KNOWN: tuple[tuple[Kind, str, str], ...] = (
+    ("mimic-iv-ecg", "record_list.csv", "path"),
+    ("ptb-xl", "ptbxl_database.csv", "filename_hr"),
+)
+"""The archives that are known by their lists: the name of the list, and its column of paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +57,19 @@ class Archive:
         Raises:
             InvalidSettings: the list cannot be read, has no such column, or names an ECG twice; or there is no ECG.
         """
-        table = _listed(self.list_file, self.path_column) if self.list_file else _walked(self.root, tell)
-        if not table.num_rows:
-            raise InvalidSettings(f"there is no ECG in {self.list_file or self.root}")
-        table = table.sort_by(PATH)
-        _refuse_doubled(table[PATH], self.list_file or self.root)
-        return table
+        source = self.list_file or self.root
+        table = listed(self.list_file, self.path_column, source) if self.list_file else walked(self.root, tell)
+        return in_order(table, source)
+
+    @property
+    def place(self) -> str:
+        """Where the archive lies, for the manifest."""
+        return str(self.root.resolve())
+
+    @property
+    def list_place(self) -> str | None:
+        """Where its list lies, for the manifest."""
+        return str(self.list_file.resolve()) if self.list_file else None
 
 
 def open_archive(root: Path, list_file: Path | None = None, path_column: str | None = None) -> Archive:
@@ -68,20 +80,33 @@ def open_archive(root: Path, list_file: Path | None = None, path_column: str | N
     """
     if not root.is_dir():
         raise InvalidSettings(f"{root} is no folder: name the folder of the archive")
+    root = root.absolute()
     if list_file is not None:
         if not list_file.is_file():
             raise InvalidSettings(f"{list_file} is not there: name the table of the archive's ECGs")
         return Archive("list", root, "path", list_file, path_column or PATH)
     if path_column is not None:
         raise InvalidSettings("--path-column names a column of the table that --list names: name both, or neither")
-    if (root / RECORD_LIST).is_file():
-        return Archive("mimic-iv-ecg", root, "name", root / RECORD_LIST, RECORD_COLUMN)
-    if (root / PTB_XL_LIST).is_file():
-        return Archive("ptb-xl", root, "name", root / PTB_XL_LIST, PTB_XL_COLUMN)
+    for kind, name, column in KNOWN:
+        if (root / name).is_file():
+            return Archive(kind, root, "name", root / name, column)
     return Archive("folder", root, "path")
 
 
-def _walked(root: Path, tell: Callable[[FileNote], object]) -> pa.Table:
+def in_order(table: pa.Table, source: Path | Store) -> pa.Table:
+    """Return the table of ECGs in the order in which they will be screened: by path.
+
+    Raises:
+        InvalidSettings: it has none, or one twice.
+    """
+    if not table.num_rows:
+        raise InvalidSettings(f"there is no ECG in {source}")
+    _refuse_doubled(table[PATH], source)
+    return table.sort_by(PATH)
+
+
+def walked(root: Path, tell: Callable[[FileNote], object]) -> pa.Table:
+    """Return the table of the ECGs that are found in a folder."""
     paths = [found.relative_to(root).as_posix() for found in _ecgs(root, tell)]
     return pa.table({PATH: pa.array(paths, pa.string())})
 
@@ -94,19 +119,26 @@ def _ecgs(root: Path, tell: Callable[[FileNote], object]) -> Iterator[Path]:
             yield found
 
 
-def _listed(path: Path, column: str) -> pa.Table:
-    table = _read_table(path, column)
+def listed(path: Path, column: str, shown: Path | Store) -> pa.Table:
+    """Return the table of the ECGs that a list names.
+
+    Args:
+        path: of the list.
+        column: of the list that has paths.
+        shown: what the list is called in errors.
+    """
+    table = _read_table(path, column, shown)
     if column not in table.column_names:
         names = ", ".join(table.column_names)
-        raise InvalidSettings(f"{path} has no column {column}: name one with --path-column. It has: {names}")
+        raise InvalidSettings(f"{shown} has no column {column}: name one with --path-column. It has: {names}")
     paths = table[column]
     if paths.null_count:
-        raise InvalidSettings(f"{path} names no file in {paths.null_count} rows of its column {column}")
+        raise InvalidSettings(f"{shown} names no file in {paths.null_count} rows of its column {column}")
     others = [name for name in table.column_names if name != column]
     return pa.table({PATH: paths} | {ARCHIVES + name if name == PATH else name: table[name] for name in others})
 
 
-def _read_table(path: Path, column: str) -> pa.Table:
+def _read_table(path: Path, column: str, shown: Path | Store) -> pa.Table:
     try:
         if path.suffix == ".parquet":
             table = pq.read_table(path)
@@ -115,10 +147,10 @@ def _read_table(path: Path, column: str) -> pa.Table:
         parse = pacsv.ParseOptions(newlines_in_values=True)
         return pacsv.read_csv(path, convert_options=text, parse_options=parse)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise InvalidSettings(f"{path} is no table of ECGs, as CSV or Parquet: {error}") from error
+        raise InvalidSettings(f"{shown} is no table of ECGs, as CSV or Parquet: {error}") from error
 
 
-def _refuse_doubled(paths: pa.ChunkedArray, source: Path) -> None:
+def _refuse_doubled(paths: pa.ChunkedArray, source: Path | Store) -> None:
     counts = paths.value_counts()
     doubled = [row["values"] for row in counts.to_pylist() if row["counts"] > 1] if len(counts) < len(paths) else []
     if doubled:

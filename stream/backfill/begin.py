@@ -17,6 +17,7 @@ from .archive import Archive, Ids
 from .columns import SCHEMA_VERSION
 from .dataset import Dataset, Made, create, find, refuse_other
 from .readme import readme_of
+from .stored_archive import StoredArchive
 
 SHARD_RECORDS = 1000
 """ECGs of a shard where nobody says how many."""
@@ -27,7 +28,7 @@ class Asked:
     """What a command asks for of a dataset."""
 
     model: ModelSettings
-    archive: Archive
+    archive: Archive | StoredArchive
     ids: Ids
     time_zone: str | None
     shard_records: int | None
@@ -64,8 +65,8 @@ def _made(asked: Asked, bundle: Bundle, engine: str, *, records: int, shard_reco
         program_version=version("cardiacnets"),
         created_at=datetime.now(UTC),
         archive=archive.kind,
-        root=str(archive.root.resolve()),
-        list_file=str(archive.list_file.resolve()) if archive.list_file else None,
+        root=archive.place,
+        list_file=archive.list_place,
         path_column=archive.path_column,
         ids=asked.ids,
         time_zone=asked.time_zone,

@@ -33,6 +33,11 @@ class Progress:
         self.total = sum(dataset.records_in(number) for number in work.shards)
         self.before = self.done = self.total - sum(dataset.records_in(number) for number in self._open)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a shard was open at the last look."""
+        return bool(self._open)
+
     def look(self) -> None:
         """Find the shards that have been done since the last look, and tell of the ECGs that were refused."""
         for number in [number for number in self._open if self._dataset.is_done(number)]:
@@ -68,13 +73,17 @@ def run_processes(
 
 def _run_pool(work: Work, processes: int, progress: Progress, show: Callable[[Progress], object]) -> None:
     with open_pool(processes) as pool:
-        futures: set[Future[int]] = {pool.submit(do_work, work) for _ in range(processes)}
-        while futures:
-            finished, futures = wait(futures, LOOK_S, "FIRST_EXCEPTION")
-            progress.look()
-            show(progress)
-            for future in finished:
-                future.result()
+        watch({pool.submit(do_work, work) for _ in range(processes)}, progress, show)
+
+
+def watch(futures: set[Future[int]], progress: Progress, show: Callable[[Progress], object]) -> None:
+    """Show what the folder shows until all have ended. What the first one that fails raises is raised."""
+    while futures:
+        finished, futures = wait(futures, LOOK_S, "FIRST_EXCEPTION")
+        progress.look()
+        show(progress)
+        for future in finished:
+            future.result()
 
 
 def refusals(dataset: Dataset, number: int) -> Iterator[FileNote]:

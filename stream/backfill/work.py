@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,14 +41,18 @@ def do_work(work: Work) -> int:
     """Screen shards until all of them are done, by this process or another. Return how many this process did.
 
     Raises:
-        InvalidSettings: the dataset is not there any more.
+        InvalidSettings: this machine does not see the dataset, or the archive.
         DeploymentError: the model cannot be loaded.
         EngineFailed: the engine failed for a shard again and again.
     """
     configure_logs("warning", "console")
     dataset = find(work.folder)
     if dataset is None:
-        raise InvalidSettings(f"{work.folder} was removed while it was written")
+        sentence = f"{work.folder} holds no backfill as {socket.gethostname()} sees it"
+        raise InvalidSettings(f"{sentence}: it was removed, or this machine does not share the folder")
+    if all(map(dataset.is_done, work.shards)):
+        return 0
+    work.reading.refuse_if_away()
     begun_at = dataset.made.created_at  # so that a doubt about a time does not depend on when its shard is done
     screener = load_screener(work.model, max_batch=work.reading.records_a_batch, clock=lambda: begun_at)
     claims, count = Claims(work.folder / CLAIMS, work.claim_s), 0

@@ -13,12 +13,14 @@ from stream.plain_text import print_plain
 
 from .backfill_progress import show_progress
 from .file_options import TimeZone, print_first_notes, print_totals, zone_named
+from .optional_packages import need_modules
 from .options import BundleFolder, EngineName, Json, settings_with
 from .output import print_json, say
 
 if TYPE_CHECKING:
     from inference.file_account import FileAccount
     from stream.backfill.dataset import Dataset, Summary
+    from stream.backfill.on_ray import Cluster
     from stream.backfill.work import Work
     from stream.settings import ModelSettings, Settings
 
@@ -27,10 +29,13 @@ CLAIM_S = 60.0
 
 
 def backfill_command(
-    root: Annotated[Path, typer.Argument(help="Folder of the archive: files of any formats, MIMIC-IV-ECG, PTB-XL.")],
-    out: Annotated[Path, typer.Option(help="Folder of the tables. A folder that was begun is gone on with.")],
+    root: Annotated[
+        str,
+        typer.Argument(help="Archive: files of any formats, MIMIC-IV-ECG, PTB-XL; a folder, or s3://, gs://, …"),
+    ],
+    out: Annotated[str, typer.Option(help="Folder of the tables. A folder that was begun is gone on with.")],
     list_file: Annotated[
-        Path | None, typer.Option("--list", help="Table of the ECGs, CSV or Parquet; its columns become columns.")
+        str | None, typer.Option("--list", help="Table of the ECGs, CSV or Parquet; its columns become columns.")
     ] = None,
     path_column: Annotated[
         str | None, typer.Option(help="Column of --list that has the paths below ROOT. `path` by default.")
@@ -42,9 +47,20 @@ def backfill_command(
     time_zone: TimeZone = None,
     bundle: BundleFolder = None,
     engine: EngineName = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Processes. One for each two cores by default.")] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes. One for each two cores by default, of this machine or the cluster."),
+    ] = None,
     shard_records: Annotated[
         int | None, typer.Option(min=1, help="ECGs of a shard, and so of a file. 1000 by default.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Ray cluster that screens: auto, local, HOST:PORT or ray://HOST:PORT."),
+    ] = None,
+    ray_gpus: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="GPUs of each process on the cluster. By default one if the engine runs on GPUs."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the shards that hold the first so many ECGs.")] = None,
     shards: Annotated[
@@ -65,48 +81,69 @@ def backfill_command(
     work is not done, or if --verify found a fault; ECGs that are refused are in a table of their own.
     """
     from inference.file_account import open_account
-    from stream.backfill.archive import open_archive
     from stream.backfill.begin import Asked, open_dataset
     from stream.backfill.shard import Reading
+    from stream.backfill.stored_archive import archive_at
     from stream.backfill.work import Work
 
+    if ray is not None:
+        need_modules("--ray", "ray", extra="ray")
     settings, zone = settings_with(bundle=bundle, engine=engine), zone_named(time_zone)
-    archive = open_archive(root, list_file, path_column)
+    folder = _folder_named(out)
+    archive = archive_at(root, list_file, path_column)
     with open_account(errors, continues=True) as account:
         asked = Asked(settings.model, archive, ids or archive.ids, time_zone, shard_records, RECORDS_A_BATCH)
-        dataset = open_dataset(out, asked, account.tell)
+        dataset = open_dataset(folder, asked, account.tell)
         if verify:
             _verify(dataset, settings)
             return
+        who = _who(ray, processes, ray_gpus, dataset.made.engine)
         work = Work(
-            folder=out,
+            folder=folder.absolute(),
             shards=_chosen(dataset, limit, shards),
-            reading=Reading(root, asked.ids, zone, RECORDS_A_BATCH),
-            model=_model_settings(settings, dataset.made.engine, _processes(processes)),
+            reading=Reading(archive.root, asked.ids, zone, RECORDS_A_BATCH),
+            model=_model_settings(settings, dataset.made.engine, who),
             claim_s=CLAIM_S,
         )
-        summary = _run(dataset, work, _processes(processes), account, as_json=as_json)
+        summary = _run(dataset, work, who, account, as_json=as_json)
     print_totals(account)
     if as_json:
         print_json(summary)
     else:
         print_first_notes(account, errors)
-        _say(summary, out)
+        _say(summary, folder)
 
 
-def _model_settings(settings: Settings, engine: str, processes: int) -> ModelSettings:
+def _folder_named(out: str) -> Path:
+    if "://" in out:
+        sentence = (
+            f"--out {out} is no folder: tables are written to a folder of this machine, or one that machines share"
+        )
+        raise InvalidSettings(f"{sentence}. Copy it to the store afterwards")
+    return Path(out)
+
+
+def _who(ray: str | None, processes: int | None, gpus: float | None, engine: str) -> int | Cluster:
+    """Return what runs the shards: so many processes of this machine, or a Ray cluster."""
+    from engines.catalog import find_entry
+    from engines.options import usable_cores
+    from stream.backfill.on_ray import Cluster
+
+    if ray is None:
+        return processes or max(1, usable_cores() // 2)
+    return Cluster(ray, processes, float(find_entry(engine).device == "gpu") if gpus is None else gpus)
+
+
+def _model_settings(settings: Settings, engine: str, who: int | Cluster) -> ModelSettings:
+    """Return the settings of a process of this machine, or what is known of those on a cluster."""
     import msgspec
 
     from engines.options import usable_cores
 
-    threads = settings.model.threads or max(1, usable_cores() // processes)
-    return msgspec.structs.replace(settings.model, engine=engine, threads=threads)
-
-
-def _processes(asked: int | None) -> int:
-    from engines.options import usable_cores
-
-    return asked or max(1, usable_cores() // 2)
+    model = settings.model
+    threads = model.threads or (max(1, usable_cores() // who) if isinstance(who, int) else None)
+    bundle = model.bundle and model.bundle.absolute()
+    return msgspec.structs.replace(model, bundle=bundle, engine=engine, threads=threads)
 
 
 def _chosen(dataset: Dataset, limit: int | None, shards: str | None) -> list[int]:
@@ -120,14 +157,18 @@ def _chosen(dataset: Dataset, limit: int | None, shards: str | None) -> list[int
     return list(range(int(first) - 1, count, int(step)))
 
 
-def _run(dataset: Dataset, work: Work, processes: int, account: FileAccount, *, as_json: bool) -> Summary:
+def _run(dataset: Dataset, work: Work, who: int | Cluster, account: FileAccount, *, as_json: bool) -> Summary:
     from engines.whole_json import write_json
     from stream.backfill.dataset import SUMMARY, Summary
+    from stream.backfill.on_ray import run_on_ray
     from stream.backfill.run import run_processes
 
     begin = time.monotonic()
     with show_progress(begin, as_json=as_json) as show:
-        progress = run_processes(dataset, work, processes, tell=account.tell, show=show)
+        if isinstance(who, int):
+            progress = run_processes(dataset, work, who, tell=account.tell, show=show)
+        else:
+            progress = run_on_ray(dataset, work, who, tell=account.tell, show=show)
     seconds = time.monotonic() - begin
     done, screened, refused = dataset.count()
     did = progress.done - progress.before
