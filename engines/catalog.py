@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -15,9 +16,14 @@ from schemas.errors import EngineUnavailable
 
 from .nvidia import find_gpus
 from .onnx_runtime import OnnxRuntimeEngine, OnnxRuntimeGraph
+from .onnx_runtime_cuda import open_onnx_runtime_cuda
 from .openvino_engine import OpenVinoEngine
 from .options import EngineOptions, Precision
+from .plan_store import PlanNote
 from .protocol import Engine, Graph, Graphs, OpenedGraph
+from .tensorrt_build import Progress, tell_nobody
+from .tensorrt_engine import build_tensorrt, open_tensorrt
+from .tensorrt_library import LibraryName
 
 Device: TypeAlias = Literal["cpu", "gpu"]
 
@@ -36,6 +42,7 @@ class CatalogEntry:
         precision: what it computes in, which decides how close to the reference it must come.
         device: what it computes on.
         open_graph: opens a graph of any inputs, where the engine can: the cine generator has such graphs.
+        build: builds and keeps what the engine opens, where that takes minutes.
     """
 
     library: str
@@ -44,6 +51,22 @@ class CatalogEntry:
     precision: Precision = "float32"
     device: Device = "cpu"
     open_graph: Callable[[Graph, EngineOptions], OpenedGraph] | None = None
+    build: Callable[[Graph, EngineOptions, str | None, Progress], PlanNote] | None = None
+
+
+def _of_tensorrt(library: LibraryName, precision: Precision) -> CatalogEntry:
+    return CatalogEntry(
+        library,
+        f"'cardiacnets[{library.replace('_', '-')}]'",
+        partial(open_tensorrt, library),
+        precision,
+        "gpu",
+        build=partial(build_tensorrt, library),
+    )
+
+
+def _of_onnx_runtime(precision: Precision) -> CatalogEntry:
+    return CatalogEntry("onnxruntime", "'cardiacnets[cuda]'", open_onnx_runtime_cuda, precision, "gpu")
 
 
 # Another engine is one file like `onnx_runtime.py` and one entry here; a precision of its own needs a tolerance in
@@ -53,6 +76,15 @@ CATALOG: Mapping[str, CatalogEntry] = MappingProxyType(
         "openvino": CatalogEntry("openvino", "openvino", OpenVinoEngine),
         "openvino-bf16": CatalogEntry("openvino", "openvino", OpenVinoEngine, "bfloat16"),
         "onnxruntime": CatalogEntry("onnxruntime", "onnxruntime", OnnxRuntimeEngine, open_graph=OnnxRuntimeGraph),
+        "onnxruntime-cuda": _of_onnx_runtime("float32"),
+        "onnxruntime-cuda-tf32": _of_onnx_runtime("tf32"),
+        "onnxruntime-cuda-fp16": _of_onnx_runtime("float16"),
+        "tensorrt": _of_tensorrt("tensorrt", "float32"),
+        "tensorrt-tf32": _of_tensorrt("tensorrt", "tf32"),
+        "tensorrt-fp16": _of_tensorrt("tensorrt", "float16"),
+        "tensorrt-rtx": _of_tensorrt("tensorrt_rtx", "float32"),
+        "tensorrt-rtx-tf32": _of_tensorrt("tensorrt_rtx", "tf32"),
+        "tensorrt-rtx-fp16": _of_tensorrt("tensorrt_rtx", "float16"),
     }
 )
 ENGINES: tuple[str, ...] = tuple(CATALOG)
@@ -106,6 +138,37 @@ def open_graph(name: str, graph: Graph, options: EngineOptions | None = None) ->
         can = ", ".join(other for other, its in CATALOG.items() if its.open_graph)
         raise EngineUnavailable(f"{name} runs only networks of one input; graphs of several are run by {can}")
     return entry.open_graph(_fitting(name, entry, graph), _of_entry(entry, options))
+
+
+def build_engine(
+    name: str,
+    graph: Graph | Graphs,
+    options: EngineOptions,
+    *,
+    gpu: str | None = None,
+    tell: Progress = tell_nobody,
+) -> PlanNote:
+    """Build what an engine opens, and keep it.
+
+    Args:
+        name: one of `ENGINES`.
+        graph: as `open_engine` takes it.
+        options: as well.
+        gpu: the architecture to build for, such as `SM89`, where this machine has no such GPU.
+        tell: is told of the progress.
+
+    Raises:
+        EngineUnavailable: the engine needs no building, or cannot be built here.
+    """
+    entry = find_entry(name)
+    if entry.build is None:
+        can = ", ".join(other for other, its in CATALOG.items() if its.build)
+        raise EngineUnavailable(f"{name} needs no building; what is built is {can}")
+    if gpu is None:
+        _usable_entry(name)
+    elif not find_spec(entry.library):
+        raise EngineUnavailable(f"{name} needs {_missing(name)}")
+    return entry.build(_fitting(name, entry, graph), _of_entry(entry, options), gpu, tell)
 
 
 def _usable_entry(name: str) -> CatalogEntry:

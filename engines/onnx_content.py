@@ -1,4 +1,4 @@
-"""Looks into an ONNX graph without running it: whether all of its tensors lie in it.
+"""Looks into an ONNX graph without running it: whether all of its tensors lie in it, and in which precision.
 
 A graph may name other files for its tensors, which no digest of the graph covers. The serving install has no library
 that reads ONNX but those that would open these files.
@@ -17,8 +17,9 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """The wire types of Protocol Buffers that ONNX uses."""
 FIXED_SIZES = {FIXED64: 8, FIXED32: 4}
 LONGEST_VARINT = 10
-EXTERNAL_DATA, DATA_LOCATION = 13, 14
-"""Fields of a tensor: where the other file is, and whether the values lie in it."""
+DATA_TYPE, EXTERNAL_DATA, DATA_LOCATION = 2, 13, 14
+"""Fields of a tensor: what its values are, where the other file is, and whether the values lie in this one."""
+FLOAT16 = 10
 
 MESSAGES: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -49,6 +50,19 @@ def has_external_data(graph: bytes) -> bool:
     Raises:
         NoOnnx: the bytes are no message of Protocol Buffers, or nested beyond sense.
     """
+    return any(_is_elsewhere(field) for field in _fields_of_tensors(graph))
+
+
+def holds_float16(graph: bytes) -> bool:
+    """Return whether a tensor of a graph is float16.
+
+    Raises:
+        NoOnnx: as above.
+    """
+    return any((field.number, field.value) == (DATA_TYPE, FLOAT16) for field in _fields_of_tensors(graph))
+
+
+def _fields_of_tensors(graph: bytes) -> Iterator[_Field]:
     waiting, left = [("model", memoryview(graph), 0)], MAX_FIELDS
     while waiting:
         kind, content, depth = waiting.pop()
@@ -58,11 +72,10 @@ def has_external_data(graph: bytes) -> bool:
             left -= 1
             if not left:
                 raise NoOnnx("it has more parts than a network has")
-            if kind == "tensor" and _is_elsewhere(field):
-                return True
+            if kind == "tensor":
+                yield field
             if below := MESSAGES[kind].get(field.number):
                 waiting.append((below, field.content, depth + 1))
-    return False
 
 
 def _is_elsewhere(field: _Field) -> bool:

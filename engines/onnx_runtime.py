@@ -30,7 +30,7 @@ class OnnxRuntimeEngine:
             (source,) = self._session.get_inputs()
             self.output_names = tuple(output.name for output in self._session.get_outputs())
         self._input: str = source.name
-        self._row_shape = tuple(size if isinstance(size, int) else None for size in source.shape[1:])
+        self._row_shape = free_or_fixed(source.shape)[1:]
 
     def run(self, inputs: Rows) -> dict[str, Rows]:
         """Return every output for every row; see `Engine.run`."""
@@ -59,8 +59,8 @@ class OnnxRuntimeGraph:
             self._session = _open_session(graph, options.threads)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self._names = [node.name for node in inputs]
-        self.input_shapes = tuple(_shape(node.shape) for node in inputs)
-        self.output_shapes = tuple(_shape(node.shape) for node in outputs)
+        self.input_shapes = tuple(free_or_fixed(node.shape) for node in inputs)
+        self.output_shapes = tuple(free_or_fixed(node.shape) for node in outputs)
 
     def run(self, *inputs: NDArray[Any]) -> tuple[Rows, ...]:
         """Return the outputs; see `OpenedGraph.run`."""
@@ -92,5 +92,6 @@ def _open_session(graph: Graph, threads: int) -> InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _shape(sizes: list[int | str | None]) -> tuple[int | None, ...]:
+def free_or_fixed(sizes: list[int | str | None]) -> tuple[int | None, ...]:
+    """Return a shape with None for each axis of any extent. ONNX Runtime names such axes."""
     return tuple(size if isinstance(size, int) else None for size in sizes)

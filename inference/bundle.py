@@ -16,6 +16,7 @@ from schemas.messages import EMBEDDING_SIZE, ModelReference
 from .geometry import CROP_SAMPLES
 from .manifest import (
     GRAPH,
+    HALF_GRAPH,
     MODEL_FILES,
     PROBE,
     WEIGHTS,
@@ -30,6 +31,7 @@ BUNDLES = FolderKind(
     files=MODEL_FILES,
     contradictions=contradictions,
     name="model bundle",
+    optional=(HALF_GRAPH,),
 )
 
 

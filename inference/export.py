@@ -17,7 +17,7 @@ from schemas.messages import DISEASES
 
 from .bundle import BUNDLES, Bundle, write_bundle
 from .geometry import CROP_SAMPLES
-from .manifest import GRAPH, MODEL_RELEASE, PROBE, WEIGHTS, DiseaseHead, InputSpec, Manifest, PhenotypeHead
+from .manifest import GRAPH, HALF_GRAPH, MODEL_RELEASE, PROBE, WEIGHTS, DiseaseHead, InputSpec, Manifest, PhenotypeHead
 from .phenotypes import MEASUREMENTS
 
 if TYPE_CHECKING:
@@ -71,12 +71,29 @@ def create_bundle(
     return package_network(folder, network, manifest, probe_crops).folder
 
 
-def package_network(folder: Path, network: EcgNetwork, manifest: Manifest, probe_crops: NDArray[np.float32]) -> Bundle:
-    """Write the bundle of a network: graph, weights, probe and the completed manifest."""
+def package_network(
+    folder: Path,
+    network: EcgNetwork,
+    manifest: Manifest,
+    probe_crops: NDArray[np.float32],
+    *,
+    float16: bool = False,
+) -> Bundle:
+    """Write the bundle of a network: graph, weights, probe and the completed manifest.
+
+    Args:
+        folder: the bundle's.
+        network: with its weights.
+        manifest: without files.
+        probe_crops: as `create_bundle` takes them.
+        float16: write the graph for GPUs too. A bundle that had one and is packaged without it has none.
+    """
     from safetensors.numpy import save
 
     with BUNDLES.replacing(folder) as stage:
         export_network(network, stage / GRAPH)
+        if float16:
+            export_half_network(network, stage / HALF_GRAPH)
         (stage / WEIGHTS).write_bytes(save(_parameters(network)))
         probe = {INPUT: np.ascontiguousarray(probe_crops), **_answers(network, probe_crops)}
         (stage / PROBE).write_bytes(save(probe))
@@ -89,6 +106,23 @@ def export_network(network: EcgNetwork, path: Path) -> None:
     Raises:
         EngineUnavailable: torch or the exporter is not installed.
     """
+    _export_rows(network, path)
+
+
+def export_half_network(network: EcgNetwork, path: Path) -> None:
+    """Write the network with its encoder in float16, for GPUs. It takes and gives float32, as the other graph does.
+
+    The heads stay in float32: they take no time, and their answers are what is read.
+
+    Raises:
+        EngineUnavailable: torch or the exporter is not installed.
+    """
+    with needing_torch():
+        from .models.half import HalfNetwork
+    _export_rows(HalfNetwork(network), path)
+
+
+def _export_rows(network: nn.Module, path: Path) -> None:
     with needing_torch():
         import torch
 

@@ -49,6 +49,7 @@ class FolderKind(Generic[ManifestT]):
     Attributes:
         manifest: the type of `manifest.json`.
         files: the names that every manifest lists.
+        optional: the names that a manifest may list as well.
         contradictions: yields a sentence for each claim of a manifest that this program cannot use.
         name: what an error calls such a folder.
     """
@@ -57,6 +58,7 @@ class FolderKind(Generic[ManifestT]):
     files: tuple[str, ...]
     contradictions: Callable[[ManifestT], Iterable[str]]
     name: str
+    optional: tuple[str, ...] = ()
 
     def read(self, folder: Path) -> ManifestT:
         """Return a folder's manifest. Every file is verified against it.
@@ -118,13 +120,14 @@ class FolderKind(Generic[ManifestT]):
         """Complete a folder that holds the files: write its manifest, with their digests and the version.
 
         Args:
-            folder: holds `files`, and nothing else but documents, which are listed as well.
+            folder: holds `files`, and nothing else but what is optional and documents, which are listed as well.
             manifest: its `files` are ignored. Its `version` is a release, to which the fingerprint is added.
 
         Raises:
             CorruptBundle: such a folder may not have these files or this manifest.
         """
-        digests = {name: self._digest(folder / name) for name in (*self.files, *_documents_in(folder))}
+        optional = [name for name in self.optional if (folder / name).exists()]
+        digests = {name: self._digest(folder / name) for name in (*self.files, *optional, *_documents_in(folder))}
         checked = self._decode(msgspec.json.encode(manifest), folder / MANIFEST)
         complete = msgspec.structs.replace(checked, files=digests)
         release = manifest.version.partition("+")[0]
@@ -145,7 +148,7 @@ class FolderKind(Generic[ManifestT]):
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            refuse_strangers(folder, (MANIFEST, *self.files, *_documents_in(folder)))
+            refuse_strangers(folder, (MANIFEST, *self.files, *self.optional, *_documents_in(folder)))
             stage = TemporaryDirectory(dir=folder.resolve().parent, prefix=f".{folder.name}.")
         except OSError as error:
             raise InvalidSettings(f"{folder} cannot be written to as a folder: {error.strerror}") from error
@@ -154,6 +157,10 @@ class FolderKind(Generic[ManifestT]):
             (folder / MANIFEST).unlink(missing_ok=True)  # a folder of old and new files must not load
             for name in self.files:
                 (Path(place) / name).replace(folder / name)
+            for name in self.optional:
+                (folder / name).unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    (Path(place) / name).replace(folder / name)
 
     def _read_text(self, folder: Path) -> bytes:
         path = folder / MANIFEST

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from needed import each_engine, needs_engine
+from small_graphs import write_abs, write_sum
 from waiting import PATIENCE_S
 
 from engines.catalog import CATALOG, ENGINES, available_engines, open_engine, open_graph, rows_wanted
@@ -72,26 +73,6 @@ def test_the_options_of_an_engine_cannot_be_changed_and_give_it_what_the_process
 def test_a_device_has_a_batch_that_it_wants():
     assert rows_wanted("onnxruntime") == rows_wanted("an engine of one's own") == 48
     assert {rows_wanted(name) for name in ENGINES if CATALOG[name].device == "gpu"} <= {96}
-
-
-def write_abs(folder):
-    """Write the graph y = |x|."""
-    from onnx import TensorProto, helper, save
-
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in ("x", "y"))
-    body = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "g", [x], [y])
-    save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), folder / "abs.onnx")
-    return folder / "abs.onnx"
-
-
-def write_sum(folder):
-    """Write the graph c = a + b."""
-    from onnx import TensorProto, helper, save
-
-    a, b, c = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "abc")
-    body = helper.make_graph([helper.make_node("Add", ["a", "b"], ["c"])], "g", [a, b], [c])
-    save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), folder / "sum.onnx")
-    return folder / "sum.onnx"
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """One contract for all engines, on a small network that torch exports: whoever passes may be put behind the batcher."""
 
+import copy
 import subprocess
 import sys
 import threading
@@ -8,11 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from needed import each_engine, needs_engine
+from needed import ON_GPUS, each_engine, needs_engine
+from small_graphs import write_sevens
 from waiting import PATIENCE_S
 
-from engines.catalog import CATALOG, ENGINES, open_engine
+from engines.catalog import CATALOG, ENGINES, build_engine, open_engine
+from engines.onnx_runtime import quiet_options
+from engines.onnx_runtime_cuda import BoundSession
 from engines.options import EngineOptions
+from engines.padded import PaddedEngine
+from engines.protocol import Graphs
 from engines.torch_engine import TorchEngine
 from schemas.errors import EngineFailed, EngineUnavailable
 
@@ -20,7 +26,7 @@ pytestmark = pytest.mark.exports
 
 ROW_SHAPE = (6, 40)
 OUTPUTS = ("scores", "codes")
-TOLERANCE = {"torch": 1e-6, "float32": 1e-4, "bfloat16": 5e-2}
+TOLERANCE = {"torch": 1e-6, "float32": 1e-4, "tf32": 1e-2, "float16": 2e-2, "bfloat16": 5e-2}
 
 
 def build_network():
@@ -56,9 +62,31 @@ def network():
 
 @pytest.fixture(scope="module")
 def graph(network, tmp_path_factory):
+    return export(network, tmp_path_factory.mktemp("graph") / "network.onnx")
+
+
+@pytest.fixture(scope="module")
+def graphs(network, graph):
+    return Graphs(graph, export(in_float16(network), graph.with_name("network.float16.onnx")))
+
+
+def in_float16(network):
+    from torch import nn
+
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = copy.deepcopy(network).half()
+
+        def forward(self, rows):
+            return {name: answer.float() for name, answer in self.network(rows.half()).items()}
+
+    return Half().eval()
+
+
+def export(network, path):
     import torch
 
-    path = tmp_path_factory.mktemp("graph") / "network.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter deprecates parts of itself
         torch.onnx.export(
@@ -75,22 +103,33 @@ def graph(network, tmp_path_factory):
     return path
 
 
-@pytest.fixture(params=["torch", *each_engine()])
-def engine(request, network, graph):
-    opened = open_or_skip(request.param, network, graph)
+@pytest.fixture(params=["torch", "bound", *each_engine()])
+def engine(request, network, graphs, tmp_path):
+    opened = open_or_skip(request.param, network, graphs, tmp_path)
     yield opened
     opened.close()
 
 
-def open_or_skip(name, network, graph):
+def open_or_skip(name, network, graphs, folder):
+    options = EngineOptions(threads=2, rows=8, cache_folder=folder)
     if name == "torch":
         return TorchEngine(network, OUTPUTS, row_shape=ROW_SHAPE)
+    if name == "bound":  # what the engine of the GPU is made of, on the CPU
+        return PaddedEngine("onnxruntime", lambda: BoundSession("onnxruntime", on_cpu(graphs.float32), "cpu", 0), 8)
+    if CATALOG[name].build:
+        build_engine(name, graphs, options)
     try:
-        return open_engine(name, graph, EngineOptions(threads=2))
+        return open_engine(name, graphs, options)
     except EngineUnavailable as error:
         if name == "openvino-bf16":
             pytest.skip(f"needs a processor with bfloat16 ({error})")
         raise
+
+
+def on_cpu(path):
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path), quiet_options(2), providers=["CPUExecutionProvider"])
 
 
 @pytest.fixture
@@ -219,30 +258,14 @@ def test_closing_under_a_running_call_neither_crashes_nor_hangs(engine):
     assert "closed" in str(ends[0])
 
 
-@pytest.mark.parametrize("name", each_engine(but=["openvino-bf16"]))
+@pytest.mark.parametrize("name", each_engine(but=["openvino-bf16", *ON_GPUS]))
 def test_a_library_that_fails_while_running_is_wrapped_and_goes_on_afterwards(name, tmp_path):
-    opened = open_engine(name, write_picky_graph(tmp_path), EngineOptions(threads=2))
+    opened = open_engine(name, write_sevens(tmp_path), EngineOptions(threads=2))
     with pytest.raises(EngineFailed, match=f"{name} failed") as failure:
         opened.run(np.ones((9, 2), np.float32))
     assert failure.value.__cause__ is not None
     assert opened.run(np.ones((7, 2), np.float32))["sevens"].shape == (7, 2)
     opened.close()
-
-
-def write_picky_graph(folder):
-    """Write a graph whose operator refuses any number of rows that seven does not divide."""
-    from onnx import TensorProto, helper, numpy_helper, save
-
-    shape = numpy_helper.from_array(np.array([7, -1], np.int64), "shape")
-    body = helper.make_graph(
-        [helper.make_node("Reshape", ["rows", "shape"], ["sevens"])],
-        "picky",
-        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_tensor_value_info("sevens", TensorProto.FLOAT, [7, "m"])],
-        [shape],
-    )
-    save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), folder / "picky.onnx")
-    return folder / "picky.onnx"
 
 
 def test_a_module_that_fails_is_wrapped_with_its_cause():
@@ -258,7 +281,7 @@ def test_a_module_that_fails_is_wrapped_with_its_cause():
     assert isinstance(failure.value.__cause__, ZeroDivisionError)
 
 
-@pytest.mark.parametrize("name", each_engine(but=["openvino-bf16"]))
+@pytest.mark.parametrize("name", each_engine(but=["openvino-bf16", *ON_GPUS]))
 def test_a_file_that_is_no_graph_makes_the_engine_unavailable(name, tmp_path):
     path = tmp_path / "network.onnx"
     path.write_bytes(b"not a graph")

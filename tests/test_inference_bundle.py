@@ -22,7 +22,16 @@ from engines.choice import check_engine
 from engines.options import EngineOptions
 from inference.bundle import BUNDLES, default_bundle, load_bundle, load_probe, write_bundle
 from inference.export import untrained_manifest
-from inference.manifest import GRAPH, DiseaseHead, IsotonicCalibration, Manifest, contradictions
+from inference.manifest import (
+    GRAPH,
+    HALF_GRAPH,
+    MODEL_FILES,
+    DiseaseHead,
+    IsotonicCalibration,
+    Manifest,
+    contradictions,
+)
+from inference.open_engine_for_bundle import graphs_of
 from inference.phenotypes import MEASUREMENTS
 from inference.verified_folder import MAX_FILE_BYTES, MAX_MANIFEST_BYTES
 from schemas.errors import CorruptBundle, InvalidSettings
@@ -453,3 +462,29 @@ def test_a_bundle_can_be_moved(folder, tmp_path):
     version = load_bundle(folder).reference.version
 
     assert load_bundle(shutil.move(folder, tmp_path / "elsewhere")).reference.version == version
+
+
+def test_the_float16_graph_of_a_bundle_is_optional_verified_and_no_other_model(tmp_path):
+    shutil.copytree(default_bundle(), tmp_path / "bundle")
+    with_it = load_bundle(tmp_path / "bundle")
+    assert HALF_GRAPH in with_it.manifest.files
+    (tmp_path / "bundle" / HALF_GRAPH).unlink()
+    with pytest.raises(CorruptBundle, match="network.float16.onnx cannot be read"):
+        load_bundle(tmp_path / "bundle")
+    without_it = write_bundle(tmp_path / "bundle", with_it.manifest)
+    assert HALF_GRAPH not in without_it.manifest.files
+    assert without_it.reference == with_it.reference
+    assert graphs_of(load_bundle(default_bundle())).float16
+    assert graphs_of(without_it).float16 is None
+
+
+def test_a_bundle_that_is_packaged_without_a_float16_graph_keeps_none_of_before(tmp_path):
+    shutil.copytree(default_bundle(), tmp_path / "bundle")
+    with BUNDLES.replacing(tmp_path / "bundle") as stage:
+        for name in MODEL_FILES:
+            shutil.copy(default_bundle() / name, stage)
+    assert not (tmp_path / "bundle" / HALF_GRAPH).exists()
+    with BUNDLES.replacing(tmp_path / "bundle") as stage:
+        for name in (*MODEL_FILES, HALF_GRAPH):
+            shutil.copy(default_bundle() / name, stage)
+    assert (tmp_path / "bundle" / HALF_GRAPH).exists()

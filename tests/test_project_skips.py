@@ -45,17 +45,26 @@ def test_a_run_that_skips_nothing_ends_as_ever():
 
 
 @pytest.mark.commands
-def test_where_an_engines_library_is_absent_its_tests_are_skipped_and_none_fails():
+@pytest.mark.parametrize(
+    ("library", "remedy"),
+    [
+        ("openvino", "openvino"),
+        ("tensorrt_rtx", "'cardiacnets[tensorrt-rtx]'"),
+        ("cuda", "'cardiacnets[tensorrt-rtx]'"),
+    ],
+)
+def test_where_an_engines_library_is_absent_its_tests_are_skipped_and_none_fails(library, remedy):
     here = Path(__file__).parent
-    suites = [str(here / f"test_engines_{name}.py") for name in ("catalog", "choice")]
+    suites = [str(here / f"test_engines_{name}.py") for name in ("catalog", "choice", "tensorrt")]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "hidden_library", *suites],
         cwd=here.parent,
-        env={**os.environ, "HIDDEN": "openvino", "PYTHONPATH": f"{here}:{here.parent}"},
+        env={**os.environ, "HIDDEN": library, "PYTHONPATH": f"{here}:{here.parent}"},
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
         check=False,
     )
     assert run.returncode == 0, run.stdout
-    assert run.stdout.splitlines()[-1].strip() == "to run them: pip install openvino"
+    told = run.stdout[run.stdout.index(TITLE) :]
+    assert f"to run them: pip install {remedy}\n" in told

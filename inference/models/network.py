@@ -34,7 +34,10 @@ class EcgNetwork(nn.Module):
 
     def forward(self, crops: Tensor) -> Answers:
         """Return logits (row, 5), z-scores (row, 82), logits (row, 3), unit vectors (row, 256) for (row, 12, 2250)."""
-        pooled = self.encoder(crops)
+        return self.answer(self.encoder(crops))
+
+    def answer(self, pooled: Tensor) -> Answers:
+        """Return the answers to what the encoder says of each row, (row, width)."""
         return {
             "disease_logits": self.disease(pooled),
             "phenotypes": self.phenotypes(pooled),
