@@ -37,13 +37,10 @@ def open_chosen_engine(bundle: Bundle, name: str | None, options: EngineOptions,
         EngineMismatch: it disagrees with the reference.
     """
     probe = load_probe(bundle)
-    if name in TORCH_ENGINES:
-        device = "cuda" if name == TORCH_CUDA else "cpu"
-        network = TorchEngine(restore_network(bundle), OUTPUTS, threads=options.threads, device=device)
-        return _agreeing(network, probe)
-    graphs = graphs_of(bundle)
     if name is not None:
-        return _agreeing(_open(name, graphs, options, rows), probe)
+        wanted = rows or rows_wanted(name)
+        return _agreeing(open_unchecked(bundle, name, msgspec.structs.replace(options, rows=wanted)), probe)
+    graphs = graphs_of(bundle)
     choose = partial(choose_engine, graphs, probe, names=ENGINES, options=options, rows=rows)
     choice = choose()
     try:
@@ -51,6 +48,20 @@ def open_chosen_engine(bundle: Bundle, name: str | None, options: EngineOptions,
     except (EngineUnavailable, EngineMismatch) as error:  # a library may answer otherwise than when it was measured
         log.warning("the engine that was remembered is measured again: %s", error)
         return _agreeing(_open(choose(remeasure=True).name, graphs, options, rows), probe)
+
+
+def open_unchecked(bundle: Bundle, name: str, options: EngineOptions) -> Engine:
+    """Return an open engine that must still be held against the reference.
+
+    Raises:
+        EngineUnavailable: as `open_chosen_engine`.
+    """
+    if name in TORCH_ENGINES:
+        device = "cuda" if name == TORCH_CUDA else "cpu"
+        row_shape = (len(bundle.manifest.input.leads), bundle.manifest.input.crop_samples)
+        network = restore_network(bundle)
+        return TorchEngine(network, OUTPUTS, row_shape=row_shape, threads=options.threads, device=device)
+    return open_engine(name, graphs_of(bundle), options)
 
 
 def graphs_of(bundle: Bundle) -> Graphs:
