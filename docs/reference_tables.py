@@ -17,6 +17,8 @@ import msgspec
 from msgspec import inspect as types
 from msgspec.structs import FieldInfo
 
+from inference.ecg_measurements import NOT_MEASURABLE, UNITS
+from inference.fhir import LOINC_MEASUREMENTS
 from inference.lead_names import PREFIXES, codes, own_names
 from inference.phenotypes import MEASUREMENTS
 from inference.reading.units import TO_MILLIVOLTS
@@ -273,6 +275,18 @@ WARNINGS = {
         "and more; `quality.pacing` says whether they could be. The network knows few such ECGs.",
         "Read the ECG with care.",
     ),
+    "no_like_beats": Explained(
+        "Fewer than three whole beats of the ECG are alike, so not even its rate was measured.",
+        "Look at the ECG: is it a heart, or noise? Record again.",
+    ),
+    "implausible_rate": Explained(
+        "The beats come more slowly or more quickly than a heart's; `numbers` says how many a minute.",
+        "Check the sample rate, and the ECG for noise.",
+    ),
+    "narrow_qrs": Explained(
+        "The QRS complex is narrower than any heart's; `numbers` says how narrow.",
+        "Check for pacing spikes and artefacts.",
+    ),
     "longer_than_10s": Explained(
         "Only the first 10 s were screened, or other seconds if too many samples are missing in the first. `numbers` "
         "says which.",
@@ -358,6 +372,17 @@ WARNINGS = {
 }
 """What a report's `quality.warnings` may say: the record was screened all the same."""
 
+OF_ECG = {
+    "heart_rate": "Beats a minute: of the mean interval between all beats, premature ones too.",
+    "pr_interval": "From the onset of the P wave to that of the QRS complex.",
+    "qrs_duration": "From the onset of the QRS complex to its end, in any lead.",
+    "qt_interval": "From the onset of the QRS complex to the end of the T wave, by the tangent to its steepest fall.",
+    "qtc_fridericia": "QT corrected for the rate: QT / ∛RR, RR in seconds.",
+    "p_axis": "Of the P wave in the frontal plane, by its areas in I and aVF: 0° points left, 90° down.",
+    "qrs_axis": "Of the QRS complex, likewise.",
+    "t_axis": "Of the T wave, likewise.",
+}
+
 CINE_FAILURES = {
     "generation_failed": Explained("The generator failed each time.", "Read the cmr-worker's log; ask again."),
     "malformed_request": Explained(
@@ -441,6 +466,7 @@ def metrics_page() -> str:
 
 def codes_page() -> str:
     """Return the page of all codes."""
+    absent = [(f"`{code}`", f"{text[0].upper()}{text[1:]}.") for code, text in NOT_MEASURABLE.items()]
     return f"""{WRITTEN}# Codes
 
 A later version may add codes: let pass what you do not know.
@@ -465,6 +491,11 @@ What a report's `quality.warnings` say. The record was screened all the same. A 
 they follow these warnings, with the device's own codes.
 
 {_code_table(WARNINGS)}
+## What cannot be measured
+
+What a report's `ecg_measurements` say under `not_measurable`, where `value` is null.
+
+{_table(("code", "what it means"), absent)}
 ## Cines that failed
 
 What `cmr.results.v1` says beside `failed`.
@@ -505,10 +536,14 @@ samples in a unit that is not here are refused.
 
 
 def measurements_page() -> str:
-    """Return the page of the 82 measurements of cardiac MR."""
+    """Return the page of the 82 measurements of cardiac MR, and of those of the ECG itself."""
     rows = [
         (f"`{each.name}`", each.unit, f"{BOUNDS[each.name].low:g} to {BOUNDS[each.name].high:g}", str(each.field))
         for each in MEASUREMENTS
+    ]
+    of_ecg = [
+        (f"`{name}`", unit, ", ".join(code for code, _ in LOINC_MEASUREMENTS[name]), OF_ECG[name])
+        for name, unit in UNITS.items()
     ]
     return f"""{WRITTEN}# Measurements
 
@@ -520,7 +555,14 @@ basal septal, basal lateral, mid septal, mid lateral, apical septal, apical late
 [`cohort import pairs`](../researchers.md#train-on-your-own-pairs) takes a value between the bounds. They are
 wide: they find another unit or a slip, and no disease.
 
-{_table(("name", "unit", "bounds", "field"), rows)}"""
+{_table(("name", "unit", "bounds", "field"), rows)}
+## Of the ECG itself
+
+What a report gives as `ecg_measurements`: measured in the average beat, without the network. A measurement has a value,
+or a [code that says why it has none](codes.md#what-cannot-be-measured).
+[Benchmarks](../benchmarks.md#classic-measurements) say how far they are from cardiologists' marks.
+
+{_table(("name", "unit", "LOINC", "what it is"), of_ecg)}"""
 
 
 def codes_in_source(*names: str, under: Sequence[str] = ("schemas", "inference", "stream")) -> set[str]:

@@ -1,5 +1,7 @@
 """A report as FHIR R4: a Bundle of a DiagnosticReport, one Observation for each number, and a Device for the model.
 
+Rate, intervals and axes are Observations too, or say why they have no value.
+
 Everything is "preliminary", since no physician has looked yet. Where LOINC, SNOMED CT or UCUM has a code that means
 exactly the number, that code is used; all other numbers have codes of our own system `CODES`. A risk has only our own
 code. The SNOMED CT code of its disease is in a component: as the code of the Observation it would say that the patient
@@ -15,8 +17,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from schemas.identity import resource_id
-from schemas.messages import CardiomyopathySubtype, Disease, Phenotype, Probability, Risk, RiskReport
+from schemas.messages import CardiomyopathySubtype, Disease, EcgMeasurement, Phenotype, Probability, Risk, RiskReport
 from schemas.shown_text import shown_id, shown_text
+
+from .ecg_measurements import NOT_MEASURABLE
 
 FHIR_JSON = "application/fhir+json"
 
@@ -31,8 +35,10 @@ INTERPRETATIONS = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpret
 SERVICE_SECTIONS = "http://terminology.hl7.org/CodeSystem/v2-0074"
 CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
 ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+ABSENT_REASONS = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 
 METHOD = "Estimated from a 12-lead ECG by a neural network; not measured."
+MEASURED = "Measured in the average beat of a 12-lead ECG, by rules; no neural network."
 FLAGGED = "At or above the model's threshold."
 NOT_FLAGGED = "Below the model's threshold, which does not rule the disease out."
 TITLE = "Cardiac function and risks as estimated from an ECG"
@@ -46,7 +52,24 @@ SNOMED_DISEASES: dict[Disease, tuple[str, str]] = {
 }
 LOINC_PHENOTYPES = {"LVEF": ("10230-1", "Left ventricular Ejection fraction")}
 """LOINC's only code without a method. The codes of other phenotypes name ultrasound, or are ambiguous."""
+LOINC_MEASUREMENTS = {
+    "heart_rate": (("8867-4", "Heart rate"),),
+    "pr_interval": (("8625-6", "P-R Interval"),),
+    "qrs_duration": (("8633-0", "QRS duration"),),
+    "qt_interval": (("8634-8", "Q-T interval"),),
+    "qtc_fridericia": (
+        ("76634-5", "Q-T interval corrected based on Fridericia formula"),
+        ("8636-3", "Q-T interval corrected"),
+    ),
+    "p_axis": (("8626-4", "P wave axis"),),
+    "qrs_axis": (("8632-2", "QRS axis"),),
+    "t_axis": (("8638-9", "T wave axis"),),
+}
+"""The first code means exactly the number; a second one means it too, and says less."""
 UCUM_UNITS = {
+    "/min": "/min",
+    "ms": "ms",
+    "°": "deg",
     "mL": "mL",
     "%": "%",
     "L/min": "L/min",
@@ -74,6 +97,7 @@ def compose_bundle(report: RiskReport) -> Json:
     numbers = [
         *map(_risk, report.risks),
         *map(_phenotype, report.phenotypes),
+        *map(_measurement, report.ecg_measurements),
         *([_subtype(subtype)] if subtype else []),
     ]
     observations = [_shared(report, f"observation-{place}") | number for place, number in enumerate(numbers)]
@@ -185,6 +209,27 @@ def _phenotype(phenotype: Phenotype) -> Json:
     return {"code": _concept(*codings, text=name), "valueQuantity": _quantity(phenotype)}
 
 
+def _measurement(measurement: EcgMeasurement) -> Json:
+    name = _words(measurement.name)
+    known = LOINC_MEASUREMENTS.get(measurement.name, ())
+    codings = [_coding(CODES, f"ecg-{measurement.name}", name), *(_coding(LOINC, *loinc) for loinc in known)]
+    return {
+        "code": _concept(*codings, text=name),
+        "method": {"text": MEASURED},
+        **(_absent(measurement) if measurement.value is None else {"valueQuantity": _quantity(measurement)}),
+    }
+
+
+def _absent(measurement: EcgMeasurement) -> Json:
+    why = measurement.not_measurable or "unknown"
+    coding = _coding(ABSENT_REASONS, "not-performed", "Not Performed")
+    return {"dataAbsentReason": _concept(coding, _coding(CODES, why, _words(why)), text=_reason(why))}
+
+
+def _reason(why: str) -> str:
+    return f"Not measurable: {NOT_MEASURABLE.get(why, _words(why))}."
+
+
 def _subtype(probabilities: dict[CardiomyopathySubtype, Probability]) -> Json:
     name = "Kind of cardiomyopathy, given that there is one"
     return {
@@ -210,9 +255,9 @@ def _subject_and_time(report: RiskReport) -> Json:
     }
 
 
-def _quantity(phenotype: Phenotype) -> Json:
-    quantity: Json = {"value": phenotype.value, "unit": _visible(phenotype.unit)}
-    code = UCUM_UNITS.get(phenotype.unit)
+def _quantity(number: Phenotype | EcgMeasurement) -> Json:
+    quantity: Json = {"value": number.value, "unit": _visible(number.unit)}
+    code = UCUM_UNITS.get(number.unit)
     return quantity | ({"system": UCUM, "code": code} if code else {})
 
 

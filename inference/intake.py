@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from schemas.ecg_record import LEADS, MISSING_SAMPLE, EcgRecord
 from schemas.errors import MalformedRecord, RecordError, UnusableSignal
-from schemas.messages import Pacing, Quality
+from schemas.messages import EcgMeasurement, Pacing, Quality
 from schemas.record_limits import BYTES_PER_SAMPLE
 
 from .bridge import bridge
+from .ecg_measurements import measure_ecgs
 from .gate import LIMITS, TOO_MUCH_MISSING, Verdict, check_extent, examine, miss_too_much
 from .geometry import CROP_SAMPLES
 from .leads import arrange_leads, standard_name
+from .measurement_doubts import doubt_measurements
 from .pacing import MIN_RATE_HZ
 from .recording_time_doubt import doubt_time
 from .remarks import Elsewhere, remarks_on
@@ -32,8 +34,9 @@ Outcome: TypeAlias = Quality | RecordError
 RefusalT = TypeVar("RefusalT", bound=RecordError)
 Layout: TypeAlias = tuple[tuple[str, ...], float, int]
 """Leads, rate and number of samples. Records that share them are processed together."""
-Part: TypeAlias = tuple[list[int], NDArray[np.float32]]
-"""The places of the accepted records in the batch, and the crops of these records."""
+Measurements: TypeAlias = tuple[EcgMeasurement, ...]
+Part: TypeAlias = tuple[list[int], NDArray[np.float32], list[Measurements]]
+"""The places of the accepted records in the batch, and the crops and the measurements of these records."""
 
 CHUNK_RECORDS = 8
 """Records that are taken in together. With this number, temporary arrays stay in the processor's cache."""
@@ -48,10 +51,12 @@ class Intake:
     Attributes:
         outcomes: for each record, in order: its quality, or its refusal.
         inputs: (accepted, crops, 12, 2250) float32, the accepted records in order.
+        measurements: of each accepted record, in order.
     """
 
     outcomes: tuple[Outcome, ...]
     inputs: NDArray[np.float32]
+    measurements: tuple[Measurements, ...]
 
 
 def take_in(records: Sequence[EcgRecord], n_crops: int, now: datetime | None = None) -> Intake:
@@ -70,16 +75,17 @@ def take_in(records: Sequence[EcgRecord], n_crops: int, now: datetime | None = N
             alike[record.leads, record.sample_rate_hz, record.n_samples].append(index)
     parts: list[Part] = []
     for layout, indices in alike.items():
-        taken, inputs = _take_in_alike([records[index] for index in indices], layout, n_crops)
+        taken, inputs, measured = _take_in_alike([records[index] for index in indices], layout, n_crops)
         outcomes.update(zip(indices, taken, strict=True))
-        parts.append(([index for index in indices if isinstance(outcomes[index], Quality)], inputs))
+        parts.append(([index for index in indices if isinstance(outcomes[index], Quality)], inputs, measured))
     for index, elsewhere in _elsewhere(records, outcomes):
         record = records[index]
         layout = record.leads, record.sample_rate_hz, record.n_samples
-        (outcomes[index],), inputs = _take_in_alike([record], layout, n_crops, elsewhere)
-        parts.append(([index] if isinstance(outcomes[index], Quality) else [], inputs))
+        (outcomes[index],), inputs, measured = _take_in_alike([record], layout, n_crops, elsewhere)
+        parts.append(([index] if isinstance(outcomes[index], Quality) else [], inputs, measured))
     answers = tuple(_with_time_doubt(outcomes[index], record, now) for index, record in enumerate(records))
-    return Intake(answers, _in_order(parts, n_crops))
+    by_place = dict(pair for indices, _, measured in parts for pair in zip(indices, measured, strict=True))
+    return Intake(answers, _in_order(parts, n_crops), tuple(by_place[index] for index in sorted(by_place)))
 
 
 def _with_time_doubt(outcome: Outcome, record: EcgRecord, now: datetime) -> Outcome:
@@ -95,8 +101,8 @@ def _in_order(parts: Sequence[Part], n_crops: int) -> NDArray[np.float32]:
         return filled[0][1]
     if not filled:
         return np.empty((0, n_crops, len(LEADS), CROP_SAMPLES), np.float32)
-    order = np.argsort(np.concatenate([indices for indices, _ in filled]))
-    return np.asarray(np.concatenate([inputs for _, inputs in filled])[order])
+    order = np.argsort(np.concatenate([indices for indices, _, _ in filled]))
+    return np.asarray(np.concatenate([inputs for _, inputs, _ in filled])[order])
 
 
 def _elsewhere(records: Sequence[EcgRecord], outcomes: dict[int, Outcome]) -> Iterator[tuple[int, Elsewhere]]:
@@ -191,11 +197,12 @@ def _contradiction(record: EcgRecord) -> MalformedRecord | None:
 
 def _take_in_alike(
     records: Sequence[EcgRecord], layout: Layout, n_crops: int, elsewhere: Elsewhere | None = None
-) -> tuple[list[Outcome], NDArray[np.float32]]:
-    """Return an outcome for each record, and the crops of the accepted records."""
+) -> tuple[list[Outcome], NDArray[np.float32], list[Measurements]]:
+    """Return an outcome for each record, and the crops and the measurements of the accepted records."""
     names, rate_hz, samples = layout
     crops = np.empty((len(records), n_crops, len(LEADS), CROP_SAMPLES), np.float32)
     outcomes: list[Outcome] = []
+    measurements: list[Measurements] = []
     filled = 0
     try:
         check_extent(samples, rate_hz)
@@ -205,15 +212,18 @@ def _take_in_alike(
             signals, derived = arrange_leads(_millivolts(chunk, stretch), names)
             verdicts = examine(signals, rate_hz)
             find_wrong_layouts(chunk, signals, verdicts)
+            passed = [index for index, verdict in enumerate(verdicts) if verdict.refusal is None]
+            accepted = bridge(signals if len(passed) == len(signals) else signals[passed], rate_hz)
+            measured = measure_ecgs(accepted, rate_hz, [_is_paced(chunk[index], verdicts[index]) for index in passed])
+            doubt_measurements([verdicts[index] for index in passed], measured)
+            measurements += measured
             pairs = zip(chunk, verdicts, strict=True)
             outcomes += [_outcome(record, verdict, derived, elsewhere) for record, verdict in pairs]
-            passed = [index for index, verdict in enumerate(verdicts) if verdict.refusal is None]
-            accepted = signals if len(passed) == len(signals) else signals[passed]
-            preprocess(bridge(accepted, rate_hz), rate_hz, n_crops, out=crops[filled : filled + len(passed)])
+            preprocess(accepted, rate_hz, n_crops, out=crops[filled : filled + len(passed)])
             filled += len(passed)
     except UnusableSignal as refusal:  # of all: they have the same leads and the same length
-        return [_of_record(refusal, record) for record in records], crops[:0]
-    return outcomes, crops[:filled]
+        return [_of_record(refusal, record) for record in records], crops[:0], []
+    return outcomes, crops[:filled], measurements
 
 
 def _outcome(record: EcgRecord, verdict: Verdict, derived: tuple[str, ...], elsewhere: Elsewhere | None) -> Outcome:
@@ -231,7 +241,15 @@ def _outcome(record: EcgRecord, verdict: Verdict, derived: tuple[str, ...], else
 def _pacing(record: EcgRecord, verdict: Verdict) -> Pacing:
     if record.sample_rate_hz < MIN_RATE_HZ:
         return "not_assessable"
-    return "seen" if any(doubt.code == "pacing_spikes" for doubt in verdict.doubts) else "not_seen"
+    return "seen" if _has_spikes(verdict) else "not_seen"
+
+
+def _is_paced(record: EcgRecord, verdict: Verdict) -> bool:
+    return bool(record.paced) or _has_spikes(verdict)
+
+
+def _has_spikes(verdict: Verdict) -> bool:
+    return any(doubt.code == "pacing_spikes" for doubt in verdict.doubts)
 
 
 def _millivolts(records: Sequence[EcgRecord], stretch: Stretch) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from schemas.ecg_record import EcgRecord
 from schemas.errors import CardiacNetsError, RecordError
 from schemas.identity import alert_id, cine_seed, rejection_id, report_id, request_id
-from schemas.messages import Alert, CmrRequest, ModelReference, Quality, Rejection, Risk, RiskReport
+from schemas.messages import Alert, CmrRequest, EcgMeasurement, ModelReference, Quality, Rejection, Risk, RiskReport
 
 from .readout import Finding
 from .screener import Refused
@@ -23,7 +23,13 @@ MEDIUM_ODDS_RATIO = 3.0
 
 
 def compose_report(
-    record: EcgRecord, quality: Quality, finding: Finding, reference: ModelReference, created_at: datetime
+    record: EcgRecord,
+    quality: Quality,
+    finding: Finding,
+    reference: ModelReference,
+    created_at: datetime,
+    *,
+    measurements: tuple[EcgMeasurement, ...] = (),
 ) -> RiskReport:
     """Return the report of one record; its id depends on the record's id and the model alone."""
     return RiskReport(
@@ -37,6 +43,7 @@ def compose_report(
         phenotypes=finding.phenotypes,
         cardiomyopathy_subtype=finding.subtype if "cardiomyopathy" in finding.flagged_diseases else None,
         quality=quality,
+        ecg_measurements=measurements,
         created_at=created_at,
         recorded_at=record.recorded_at,
     )

@@ -115,7 +115,14 @@ def _file_answer(path: Path, outcome: ScreenedOrRefused) -> FileAnswer:
     source = printable(path)
     if isinstance(outcome, Screening):
         at = datetime.now(UTC)
-        report = compose_report(outcome.record, outcome.quality, outcome.finding, outcome.model, at)
+        report = compose_report(
+            outcome.record,
+            outcome.quality,
+            outcome.finding,
+            outcome.model,
+            at,
+            measurements=outcome.measurements,
+        )
         return Screened(source=source, record_id=report.record_id, report=report)
     error, record = outcome.error, outcome.record
     return Rejected(

@@ -16,7 +16,7 @@ from schemas.codec import FindSchema, decode_ecg
 from schemas.ecg_message import EcgMessage
 from schemas.ecg_record import EcgRecord
 from schemas.errors import CardiacNetsError, EngineFailed, RecordError, TransientError
-from schemas.messages import ModelReference, Quality
+from schemas.messages import EcgMeasurement, ModelReference, Quality
 from schemas.writer_schema import shipped_schema
 
 from .bundle import Bundle
@@ -38,12 +38,14 @@ class Screening:
         quality: what the gate saw of the ECG.
         model: the model that prepared and ran the ECG. The model goes with its answer, so an answer is never signed by
             another model, even if the worker changes models while the answer waits.
+        measurements: rate, intervals and axes of the ECG.
     """
 
     record: EcgRecord
     quality: Quality
     finding: Finding
     model: ModelReference
+    measurements: tuple[EcgMeasurement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,14 @@ class PreparedBatch:
         model: the model that the batch was prepared for.
         accepted: the ECGs that passed the gate, in order.
         outcomes: one entry an ECG of the batch: its quality, or its refusal.
+        measurements: of each accepted ECG.
         inputs: (accepted × crops, 12, 2250) float32, standardised.
     """
 
     model: ModelReference
     accepted: tuple[EcgRecord, ...]
     outcomes: tuple[Quality | Refused, ...]
+    measurements: tuple[tuple[EcgMeasurement, ...], ...]
     inputs: NDArray[np.float32]
 
 
@@ -147,7 +151,7 @@ class Screener:
         pairs = zip(records, intake.outcomes, strict=True)
         accepted = tuple(record for record, outcome in pairs if isinstance(outcome, Quality))
         inputs = intake.inputs.reshape(-1, *intake.inputs.shape[2:])
-        return PreparedBatch(self.model, accepted, outcomes, inputs)
+        return PreparedBatch(self.model, accepted, outcomes, intake.measurements, inputs)
 
     def run(self, batch: PreparedBatch) -> list[ScreenedOrRefused]:
         """Return the answer to each ECG of the batch, in order.
@@ -159,9 +163,9 @@ class Screener:
         if batch.model != self.model:
             raise ValueError(f"a batch for {batch.model.version} was given to the screener of {self.model.version}")
         findings = iter(self._findings(batch))
-        records = iter(batch.accepted)
+        accepted = zip(batch.accepted, batch.measurements, strict=True)
         return [
-            self._answer(next(records), outcome, next(findings)) if isinstance(outcome, Quality) else outcome
+            self._answer(*next(accepted), outcome, next(findings)) if isinstance(outcome, Quality) else outcome
             for outcome in batch.outcomes
         ]
 
@@ -188,10 +192,16 @@ class Screener:
                 raise EngineFailed(f"{self.engine.name} returned {len(output)} rows of {name}, not {len(batch.inputs)}")
         return self._readout.read(outputs, self._n_crops)
 
-    def _answer(self, record: EcgRecord, quality: Quality, finding: Finding | EngineFailed) -> ScreenedOrRefused:
+    def _answer(
+        self,
+        record: EcgRecord,
+        measurements: tuple[EcgMeasurement, ...],
+        quality: Quality,
+        finding: Finding | EngineFailed,
+    ) -> ScreenedOrRefused:
         if isinstance(finding, EngineFailed):
             return Refused(record, finding)
-        return Screening(record, quality, finding, self.model)
+        return Screening(record, quality, finding, self.model, measurements)
 
 
 def _outcome(record: EcgRecord, outcome: Quality | RecordError) -> Quality | Refused:

@@ -83,7 +83,7 @@ class EcgMeasurement(Message, frozen=True, kw_only=True):
     value: float | None
     """None where the signal does not allow the measurement."""
     unit: str
-    not_measurable: Code | None = None
+    not_measurable: Code | None
     """Why there is no value, for a program: 'paced', 'no_p_wave', …; None where there is one."""
 
 
@@ -136,6 +136,8 @@ class RiskReport(Message, frozen=True, kw_only=True):
     cardiomyopathy_subtype: dict[CardiomyopathySubtype, Probability] | None
     """Probabilities by subtype, when cardiomyopathy is flagged."""
     quality: Quality
+    ecg_measurements: tuple[EcgMeasurement, ...] = ()
+    """Rate, intervals and axes of the ECG itself, measured without the network."""
     created_at: Instant
     recorded_at: Instant | None = None
     notice: str = NOTICE
@@ -250,7 +252,7 @@ class Acknowledgement(Message, frozen=True, kw_only=True):
 
 MESSAGES: tuple[type[Message], ...] = (RiskReport, Alert, Rejection, CmrRequest, CmrResult, Acknowledgement)
 
-LATER_FIELDS = frozenset({"device_id", "site", "authenticated"})
+LATER_FIELDS = frozenset({"device_id", "site", "authenticated", "ecg_measurements"})
 """Fields that v1 gained later: we always write them, and a message from before lacks them."""
 
 MessageT = TypeVar("MessageT", bound=Message)

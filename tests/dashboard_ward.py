@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from waiting import PATIENCE_S
 
 from inference.cine import Cine, CineGeometry, CineProvenance
+from inference.ecg_measurements import measure_ecgs
 from inference.phenotypes import MEASUREMENTS
 from inference.readout import Finding
 from inference.report import compose_alerts, compose_cmr_request, compose_report
@@ -121,7 +122,8 @@ def simulate_case(seed, number, *, at=None, risks=None, patient_id=None, record_
     quality = Quality(
         warnings=(warning,) if number % 2 else (), sample_rate_hz=500.0, duration_s=10.0, derived_leads=()
     )
-    report = compose_report(record, quality, finding, model, at)
+    (measured,) = measure_ecgs(simulated.ecg[None] * np.float32(5e-3), 500.0, [False])
+    report = compose_report(record, quality, finding, model, at, measurements=measured)
     cine = _cine(simulated.cine, report)
     return Case(record, report, compose_alerts(report), compose_cmr_request(report, finding), cine)
 

@@ -1,9 +1,9 @@
 """`python tests/measure_classic.py`: rate, PR, QRS and QT against the marks of LUDB's cardiologists, and their cost.
 
 Each record of ../shared/data/ecg's LUDB goes the way that it goes in serving: what is paced by the file or by its
-spikes has a rate alone. With `--neurokit`, NeuroKit2 measures the same records: in each lead by its `dwt` method,
-joined over the leads by the rule that joins the marks, and in lead II alone. It is no dependency of the project:
-`pip install --target DIR neurokit2`, and DIR in PYTHONPATH.
+spikes has a rate alone. With `--neurokit`, NeuroKit2 measures the same records, by its methods `dwt` and `cwt`: each
+lead by itself, of which the middle one counts. It is no dependency of the project: install it apart from the
+environment (`pip install --target DIR neurokit2`), and name DIR in PYTHONPATH.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import time
 import warnings
 
 import numpy as np
-from ludb import FEWEST_LEADS, ludb_records
+from ludb import ludb_records
 
 from inference.ecg_measurements import CHUNK_RECORDS, measure_ecgs
 from inference.gate import examine
@@ -33,8 +33,8 @@ def main():
     odd = np.array([record.number % 2 for record in records])
     judged = {"CardiacNets": ours(records, paced)}
     if options.neurokit:
-        joined, single = zip(*(neurokit(record.signals) for record in records), strict=True)
-        judged |= {"NeuroKit2, all leads": np.array(joined), "NeuroKit2, lead II": np.array(single)}
+        for method in ("dwt", "cwt"):
+            judged[f"NeuroKit2, {method}"] = np.array([neurokit(record.signals, method) for record in records])
     print(f"{len(records)} records, {sum(paced)} of them paced\n")
     for group, chosen in groups(odd, np.array(paced)):
         print_table(group, chosen, judged, marks)
@@ -78,8 +78,8 @@ def print_table(group, chosen, judged, marks):
     print()
 
 
-def neurokit(signals):
-    """Return rate, PR, QRS and QT by NeuroKit2: over all leads, and in lead II."""
+def neurokit(signals, method):
+    """Return rate, PR, QRS and QT by NeuroKit2: the middle of what it measures in the 12 leads."""
     import neurokit2
 
     missing = [np.nan] * len(NAMES)
@@ -89,47 +89,22 @@ def neurokit(signals):
             clean = [neurokit2.ecg_clean(lead, sampling_rate=RATE_HZ) for lead in signals]
             _, found = neurokit2.ecg_peaks(clean[LEAD_II], sampling_rate=RATE_HZ)
             peaks = found["ECG_R_Peaks"]
-            leads = np.stack([delineated(neurokit2, lead, peaks) for lead in clean])
+            leads = [intervals(neurokit2, lead, peaks, method) for lead in clean]
         except Exception as error:  # whatever it cannot do, it did not measure
             print(f"NeuroKit2: {type(error).__name__}: {error}")
-            return missing, missing
-        rate = 60 * RATE_HZ / np.mean(np.diff(peaks))
-        return [rate, *intervals(leads)], [rate, *intervals(leads[LEAD_II : LEAD_II + 1])]
+            return missing
+        return [60 * RATE_HZ / np.mean(np.diff(peaks)), *np.nanmedian(leads, axis=0)]
 
 
-def delineated(neurokit2, lead, peaks):
-    """Return P onset, R onset, R offset and T offset of each beat in a lead, (beats, 4)."""
-    columns = ("ECG_P_Onsets", "ECG_R_Onsets", "ECG_R_Offsets", "ECG_T_Offsets")
+def intervals(neurokit2, lead, peaks, method):
+    """Return PR, QRS and QT of a lead in ms, as medians over its beats."""
     try:
-        _, waves = neurokit2.ecg_delineate(lead, peaks, sampling_rate=RATE_HZ, method="dwt")
+        _, waves = neurokit2.ecg_delineate(lead, peaks, sampling_rate=RATE_HZ, method=method)
     except Exception:  # a lead that it cannot delineate
-        return np.full((len(peaks), 4), np.nan)
-    return np.array([np.asarray(waves[name], float) for name in columns]).T
-
-
-def intervals(leads):
-    """Return PR, QRS and QT as medians over the beats, joined over the leads as LUDB's marks are."""
-    beats = np.array([joined(leads[:, beat]) for beat in range(leads.shape[1])])
-    p, onset, end, t = beats.T
-    return [
-        np.nanmedian(between) if np.isfinite(between).any() else np.nan
-        for between in (onset - p, end - onset, t - onset)
-    ]
-
-
-def joined(limits):
-    """Return the four limits of one beat in all leads: second earliest onsets, second latest end, the middle T."""
-    if len(limits) == 1:
-        return limits[0] * 1e3 / RATE_HZ
-    p, onset, end, t = ([value for value in column if np.isfinite(value)] for column in limits.T)
-    enough = [len(column) >= FEWEST_LEADS for column in (p, onset, end, t)]
-    values = [
-        sorted(p)[1] if enough[0] else np.nan,
-        sorted(onset)[1] if enough[1] else np.nan,
-        sorted(end)[-2] if enough[2] else np.nan,
-        np.median(t) if enough[3] else np.nan,
-    ]
-    return np.array(values) * 1e3 / RATE_HZ
+        return [np.nan] * 3
+    names = ("ECG_P_Onsets", "ECG_R_Onsets", "ECG_R_Offsets", "ECG_T_Offsets")
+    p, onset, end, t = (np.asarray(waves[name], float) * 1e3 / RATE_HZ for name in names)
+    return [np.nanmedian(between) for between in (onset - p, end - onset, t - onset)]
 
 
 def print_costs(signals, paced):

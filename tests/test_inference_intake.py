@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from needed import ECGS, needs_real_ecgs
 from odd_ecgs import check_intake
 
+from inference.ecg_measurements import UNITS
 from inference.intake import CHUNK_RECORDS, screened_part, take_in, usable_signals
 from inference.reading.read_ecg import read_ecg
 from schemas.codec import decode_ecg, encode_ecg
@@ -48,6 +49,7 @@ def test_records_of_all_layouts_come_back_in_order():
     together = take_in(records, 3)
     alone = [take_in([record], 3) for record in records]
     assert together.outcomes == tuple(intake.outcomes[0] for intake in alone)
+    assert together.measurements == tuple(intake.measurements[0] for intake in alone)
     assert together.inputs.shape == (5, 3, 12, 2250)
     np.testing.assert_allclose(together.inputs, np.concatenate([intake.inputs for intake in alone]), atol=1e-5)
 
@@ -207,3 +209,21 @@ def test_the_part_that_was_screened_is_what_is_left_of_a_long_ecg_with_other_lea
     assert part.samples == np.ascontiguousarray(steps[:12, 900:5900], "<i2").tobytes()
     assert screened_part(part) == part
     np.testing.assert_array_equal(usable_signals(part), usable_signals(long))
+
+
+def test_only_what_is_accepted_is_measured():
+    intake = take_in([with_gap(0, 5000), GOOD, SECOND], 1)
+    assert intake.measurements == (*take_in([GOOD], 1).measurements, *take_in([SECOND], 1).measurements)
+    assert [one.name for one in intake.measurements[0]] == list(UNITS)
+
+
+def test_leads_that_were_computed_change_no_measurement():
+    eight = [LEADS.index(name) for name in ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")]
+    derived = changed(STEPS[eight], leads=tuple(LEADS[row] for row in eight))
+    assert take_in([derived], 1).measurements == take_in([GOOD], 1).measurements
+
+
+def test_a_record_that_is_said_to_be_paced_has_a_rate_alone():
+    ((rate, *others),) = take_in([changed(paced=True)], 1).measurements
+    assert rate.value is not None
+    assert {one.not_measurable for one in others} == {"paced"}

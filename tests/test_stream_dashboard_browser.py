@@ -194,7 +194,12 @@ def test_risks_and_measurements_are_put_in_words(site):
     page = site.open_record(case)
     page.locator(".measurements").first.wait_for()
     text = page.locator("#record-view").inner_text()
+    readings = page.locator("[data-reading]")
+    assert readings.count() == 8
+    rate = next(one.value for one in case.report.ecg_measurements if one.name == "heart_rate")
+    assert page.locator('[data-reading="heart_rate"]').inner_text().split() == ["Rate", f"{rate:.0f}", "/min"]
     for word in (
+        "QTc (Fridericia)",
         "Of 100 patients with this estimate, about 90 have heart failure.",
         "LV ejection fraction",
         "No warnings about the signal",

@@ -17,13 +17,24 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from waiting import PATIENCE_S
 
-from inference.fhir import LOINC, SNOMED, SNOMED_DISEASES, UCUM, UCUM_UNITS, compose_bundle, encode_bundle
+from inference.ecg_measurements import NOT_MEASURABLE, UNITS
+from inference.fhir import (
+    LOINC,
+    LOINC_MEASUREMENTS,
+    SNOMED,
+    SNOMED_DISEASES,
+    UCUM,
+    UCUM_UNITS,
+    compose_bundle,
+    encode_bundle,
+)
 from inference.phenotypes import MEASUREMENTS
 from inference.screen_files import Rejected, Screened
 from schemas.errors import InvalidSettings, MalformedRecord
 from schemas.messages import (
     DISEASES,
     SUBTYPES,
+    EcgMeasurement,
     ModelReference,
     Phenotype,
     Quality,
@@ -123,6 +134,16 @@ instants = st.datetimes(timezones=st.just(UTC))
             max_size=5,
         ).map(tuple),
         phenotypes=st.lists(st.builds(Phenotype, name=texts, value=numbers, unit=texts), max_size=5).map(tuple),
+        ecg_measurements=st.lists(
+            st.builds(
+                EcgMeasurement,
+                name=st.sampled_from([*UNITS, "another"]),
+                value=st.none() | numbers,
+                unit=texts,
+                not_measurable=st.none() | st.sampled_from([*NOT_MEASURABLE, "another_reason"]),
+            ),
+            max_size=5,
+        ).map(tuple),
         cardiomyopathy_subtype=st.none() | st.dictionaries(st.sampled_from(SUBTYPES), st.floats(0, 1)),
         quality=st.just(report().quality),
         created_at=instants,
@@ -204,7 +225,7 @@ def test_a_risk_carries_its_threshold_its_flag_and_the_disease_but_does_not_clai
 
 
 def test_phenotypes_have_ucum_units_all_of_them_and_the_ejection_fraction_its_loinc_code():
-    assert {known.unit for known in MEASUREMENTS} == set(UCUM_UNITS)
+    assert {known.unit for known in MEASUREMENTS} | set(UNITS.values()) == set(UCUM_UNITS)
     assert all(
         observation(report(), f"phenotype-{known.name}")["valueQuantity"]["code"] == UCUM_UNITS[known.unit]
         for known in MEASUREMENTS
@@ -242,6 +263,31 @@ def test_the_subtype_is_an_observation_where_there_is_one():
     shares = observation(report(), "cardiomyopathy-subtype")["component"]
     assert [share["valueQuantity"]["value"] for share in shares] == [0.2, 0.3, 0.5]
     assert len(resources(report(cardiomyopathy_subtype=None), "Observation")) == 87
+
+
+MEASURED = (
+    EcgMeasurement(name="qtc_fridericia", value=412.0, unit="ms", not_measurable=None),
+    EcgMeasurement(name="qrs_axis", value=-30.0, unit="°", not_measurable=None),
+    EcgMeasurement(name="pr_interval", value=None, unit="ms", not_measurable="no_p_wave"),
+)
+
+
+def test_rate_intervals_and_axes_are_observations_by_their_loinc_codes():
+    one = report(ecg_measurements=MEASURED)
+    judged(one)
+    qtc, axis, pr = (observation(one, f"ecg-{measured.name}") for measured in MEASURED)
+    assert [coding["code"] for coding in qtc["code"]["coding"] if coding["system"] == LOINC] == ["76634-5", "8636-3"]
+    assert qtc["valueQuantity"] == {"value": 412.0, "unit": "ms", "system": UCUM, "code": "ms"}
+    assert axis["valueQuantity"]["code"] == "deg"
+    assert "no neural network" in qtc["method"]["text"]
+    assert "valueQuantity" not in pr
+    assert pr["dataAbsentReason"]["text"] == "Not measurable: no P wave is before each QRS complex."
+    assert pr["dataAbsentReason"]["coding"][1]["code"] == "no_p_wave"
+
+
+def test_every_measurement_has_a_loinc_code_and_a_ucum_unit():
+    assert LOINC_MEASUREMENTS.keys() == UNITS.keys()
+    assert set(UNITS.values()) <= UCUM_UNITS.keys()
 
 
 # --- the command

@@ -12,15 +12,17 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from inference.ecg_measurements import UNITS
 from inference.manifest import Manifest
 from inference.screener import Refused, Screening
 from schemas.errors import CardiacNetsError
 from schemas.identity import report_id
-from schemas.messages import EMBEDDING_SIZE, NOTICE
+from schemas.messages import EMBEDDING_SIZE, NOTICE, EcgMeasurement
 
 from .archive import ARCHIVES, PATH
 
 SCHEMA_VERSION = "1"
+ECG, NOT_MEASURABLE = "ecg_", "ecg_not_measurable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Columns:
             "pacing": quality.pacing,
             "report_id": report_id(record.record_id, answer.model),
             "model_version": answer.model.version,
+            **measurement_values(answer.measurements),
         }
 
 
@@ -140,7 +143,27 @@ def screened_fields(
         typed_field("pacing", pa.string(), "whether pacing spikes were seen: seen, not_seen or not_assessable"),
         typed_field("report_id", pa.string(), "the id that a report of this record and model has"),
         typed_field("model_version", pa.string(), "of the model that answered"),
+        *measurement_fields(),
     ]
+
+
+def measurement_fields() -> list[pa.Field]:
+    """Return the columns of what is measured in the ECG itself."""
+    return [
+        *(
+            number_field(f"{ECG}{name}", "of the ECG itself, or null where it cannot be measured", unit)
+            for name, unit in UNITS.items()
+        ),
+        typed_field(NOT_MEASURABLE, pa.string(), "why the ecg_… columns are null, as JSON: by name, a code"),
+    ]
+
+
+def measurement_values(measurements: Sequence[EcgMeasurement]) -> dict[str, Any]:
+    """Return what was measured, by column. What this version does not know is left out."""
+    known = [one for one in measurements if one.name in UNITS]
+    values: dict[str, Any] = {f"{ECG}{name}": None for name in UNITS}
+    values |= {f"{ECG}{one.name}": one.value for one in known}
+    return values | {NOT_MEASURABLE: as_json({one.name: one.not_measurable for one in known if one.not_measurable})}
 
 
 def refused_fields() -> list[pa.Field]:

@@ -8,7 +8,14 @@ import pyarrow as pa
 
 from inference.phenotypes import MEASUREMENTS
 from schemas.messages import DISEASES, NOTICE, SUBTYPES, Rejection, RiskReport
-from stream.backfill.columns import as_json, number_field, refused_fields, screened_fields, typed_field
+from stream.backfill.columns import (
+    as_json,
+    measurement_values,
+    number_field,
+    refused_fields,
+    screened_fields,
+    typed_field,
+)
 
 SCHEMA_VERSION = "1"
 UNKNOWN_TO_A_REPORT = frozenset({"embedding"})
@@ -86,6 +93,7 @@ def screened_row(report: RiskReport) -> dict[str, Any]:
         "model_trained": model.trained,
         "model_weights": model.weights,
         "created_at": report.created_at,
+        **measurement_values(report.ecg_measurements),
     }
 
 

@@ -56,7 +56,7 @@ def screen_command(
             for answer in answers:
                 print_json(answer)
         else:
-            _print_table(screener, answers)
+            _print_tables(screener, answers)
     print_totals(account)
     if not as_json:
         print_first_notes(account, errors)
@@ -87,10 +87,11 @@ class Answers:
             yield answer
 
 
-def _print_table(screener: Screener, answers: Iterable[FileAnswer]) -> None:
+def _print_tables(screener: Screener, answers: Iterable[FileAnswer]) -> None:
     from stream.plain_console import PlainConsole
 
-    PlainConsole().print(_table(answers), _footnote(screener), sep="\n")
+    risks, readings = _tables(answers)
+    PlainConsole().print(risks, *([readings] if readings.row_count else []), _footnote(screener), sep="\n")
 
 
 def _print_notice(cine: Path, *, to_stderr: bool) -> None:
@@ -102,31 +103,42 @@ def _print_notice(cine: Path, *, to_stderr: bool) -> None:
     PlainConsole(stderr=to_stderr).print(Text(f"{cine}: {SYNTHETIC_NOTICE}"), soft_wrap=True)
 
 
-def _table(answers: Iterable[FileAnswer]) -> Table:
+def _tables(answers: Iterable[FileAnswer]) -> tuple[Table, Table]:
+    """Return the table of the risks, and that of rate, intervals and axes."""
     from rich.markup import escape
-    from rich.table import Table
 
     from inference.screen_files import Screened
     from schemas.messages import DISEASES
+    from stream.readings_table import READINGS, reading_cells
     from stream.risk_table import HEADINGS, risk_cells
 
-    table = Table(box=None, padding=(0, 2))
-    table.add_column("file", overflow="fold", min_width=16)
-    for disease in DISEASES:
-        table.add_column(HEADINGS[disease], justify="right", no_wrap=True)
-    table.add_column("remarks", min_width=16)
+    risks, readings = _headed([HEADINGS[disease] for disease in DISEASES]), _headed(READINGS.values())
+    risks.add_column("remarks", min_width=16)
     for answer in answers:
         if isinstance(answer, Screened):
             warnings = ", ".join(warning.code for warning in answer.report.quality.warnings)
-            table.add_row(escape(answer.source), *risk_cells(answer.report), warnings)
+            risks.add_row(escape(answer.source), *risk_cells(answer.report), warnings)
+            readings.add_row(escape(answer.source), *reading_cells(answer.report))
         else:
-            table.add_row(escape(answer.source), *[""] * len(DISEASES), f"[yellow]{answer.code}[/]")
+            risks.add_row(escape(answer.source), *[""] * len(DISEASES), f"[yellow]{answer.code}[/]")
+    return risks, readings
+
+
+def _headed(headings: Iterable[str]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("file", overflow="fold", min_width=16)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
 def _footnote(screener: Screener) -> str:
     from schemas.messages import NOTICE
+    from stream.readings_table import READINGS_LEGEND
     from stream.risk_table import LEGEND, weights_note
 
     model = screener.bundle.reference
-    return f"{LEGEND}. {weights_note(model)}{NOTICE} Model {model.name} {model.version}, engine {screener.engine.name}."
+    signed = f"Model {model.name} {model.version}, engine {screener.engine.name}."
+    return f"{LEGEND}. {READINGS_LEGEND}. {weights_note(model)}{NOTICE} {signed}"

@@ -7,9 +7,10 @@ from functools import cache
 
 import msgspec
 
+from inference.ecg_measurements import HEART_RATE, NOT_MEASURABLE, P_AXIS, PR, QRS, QRS_AXIS, QT, QTC, T_AXIS
 from inference.phenotypes import AHA_SEGMENTS, AORTA, ATRIA, LONG_AXIS_SEGMENTS, MEASUREMENTS, VENTRICLES
 from inference.reference_values import REFERENCE_VALUES, ReferenceValue
-from schemas.messages import ModelReference, Phenotype, Risk, RiskReport
+from schemas.messages import EcgMeasurement, ModelReference, Phenotype, Risk, RiskReport
 
 UNTRAINED = "The weights are untrained: this number means nothing yet."
 NORMAL_SDS = 1.96
@@ -48,6 +49,17 @@ LABELS = {
     **{f"LV_longitudinal_strain_segment_{n}": f"Longitudinal, segment {n}" for n in LONG_AXIS_SEGMENTS},
 }
 
+ECG_LABELS = {
+    HEART_RATE: "Rate",
+    PR: "PR",
+    QRS: "QRS",
+    QT: "QT",
+    QTC: "QTc (Fridericia)",
+    P_AXIS: "P axis",
+    QRS_AXIS: "QRS axis",
+    T_AXIS: "T axis",
+}
+
 
 class Range(msgspec.Struct, frozen=True):
     """The range that covers 95 % of healthy women, or men."""
@@ -83,6 +95,16 @@ class Bullseye(msgspec.Struct, frozen=True):
     values: tuple[float, ...]
 
 
+class EcgLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement of the ECG itself: a value, or why there is none."""
+
+    name: str
+    label: str
+    value: float | None
+    unit: str
+    why: str | None
+
+
 class RiskMeaning(msgspec.Struct, frozen=True, kw_only=True):
     """A risk, and a sentence that explains it."""
 
@@ -99,6 +121,7 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     risks: tuple[RiskMeaning, ...]
     groups: tuple[Group, ...]
     bullseyes: tuple[Bullseye, ...]
+    ecg: tuple[EcgLine, ...]
 
 
 def explain(report: RiskReport) -> Meaning:
@@ -108,6 +131,7 @@ def explain(report: RiskReport) -> Meaning:
         risks=tuple(_risk_meaning(risk, report.model) for risk in report.risks),
         groups=tuple(_groups(phenotypes, trained=report.model.trained)),
         bullseyes=tuple(_bullseyes(phenotypes)),
+        ecg=tuple(map(_ecg_line, report.ecg_measurements)),
     )
 
 
@@ -173,6 +197,17 @@ def _line(phenotype: Phenotype, *, trained: bool) -> Line:
         unit=phenotype.unit,
         women=women,
         men=men,
+    )
+
+
+def _ecg_line(measurement: EcgMeasurement) -> EcgLine:
+    why = measurement.not_measurable
+    return EcgLine(
+        name=measurement.name,
+        label=ECG_LABELS.get(measurement.name, measurement.name.replace("_", " ")),
+        value=measurement.value,
+        unit=measurement.unit,
+        why=None if why is None else NOT_MEASURABLE.get(why, why.replace("_", " ")),
     )
 
 

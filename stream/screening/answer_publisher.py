@@ -109,7 +109,14 @@ class AnswerPublisher:
     def _report(self, screening: Screening, at: datetime, *, asks_for_cine: bool) -> list[Answer]:
         """Return the report and, if a risk is flagged, its alerts, and its CMR request if a cine is asked for."""
         self._count_and_keep(screening)
-        report = compose_report(screening.record, screening.quality, screening.finding, screening.model, at)
+        report = compose_report(
+            screening.record,
+            screening.quality,
+            screening.finding,
+            screening.model,
+            at,
+            measurements=screening.measurements,
+        )
         answers: list[Answer] = [(ECG_RISK, report.report_id, report)]
         answers += [
             (ECG_ALERTS, alert_event_id(alert), alert) for alert in filter(self._raises, compose_alerts(report))

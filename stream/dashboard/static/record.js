@@ -22,7 +22,7 @@ export async function openRecord(container, id) {
   if (shown?.id === id) return;
   closeRecord();
   const parts = frame();
-  container.replaceChildren(parts.head, parts.alerts, parts.ecg, parts.pair, parts.measurements, parts.last);
+  container.replaceChildren(parts.head, parts.alerts, parts.ecg, parts.classic, parts.pair, parts.measurements, parts.last);
   shown = { id, parts, page: null, player: null, ecg: null, cineOf: null };
   await Promise.all([refresh(id), showEcg(id)]);
 }
@@ -52,6 +52,7 @@ function frame() {
     head: h("div.record-head"),
     alerts: h("div.record-alerts"),
     ecg: h("section.panel.ecg", { "aria-labelledby": "ecg-title" }),
+    classic: h("section.panel.classic", { "aria-label": "Rate, intervals and axes", hidden: true }),
     pair: h("div.pair", {}, h("section.panel.risks"), h("section.panel.picture")),
     measurements: h("section.panel.all-measurements"),
     last: h("div.pair.even", {}, h("section.panel.quality"), h("section.panel.model")),
@@ -76,6 +77,7 @@ async function refresh(id) {
   parts.alerts.replaceChildren(...page.alerts.map(alertCard));
   if (page.report) {
     fillRisks(parts.pair.children[0], page);
+    fillClassic(parts.classic, page.meaning.ecg);
     fillMeasurements(parts.measurements, page, shown.ecg?.sex);
     fillQuality(parts.last.children[0], page.report);
     fillModel(parts.last.children[1], page.report);
@@ -266,6 +268,16 @@ function regenerate(id, result) {
 }
 
 // --- measurements, quality, model
+
+// What an electrocardiograph prints. A report from before these measurements has none.
+function fillClassic(panel, lines) {
+  panel.hidden = lines.length === 0;
+  panel.replaceChildren(h("dl.readings", {}, lines.map((line) => h("div", { "data-reading": line.name },
+    h("dt", {}, line.label),
+    line.value === null
+      ? h("dd.absent", {}, "not measurable", h("span.why", {}, line.why))
+      : h("dd", {}, h("strong", {}, line.value.toFixed(0)), ` ${line.unit}`)))));
+}
 
 function fillMeasurements(panel, { meaning, report }, sex) {
   panel.replaceChildren(
