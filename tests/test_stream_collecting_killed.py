@@ -95,6 +95,26 @@ def test_a_file_is_written_after_its_seconds_while_the_topics_are_followed(place
     assert [row["record_id"] for row in rows(out)] == ["r1"]
 
 
+def test_when_the_broker_goes_what_was_read_is_written_and_the_end_is_a_sentence(tmp_path):
+    out = tmp_path / "out"
+    with embedded_broker(tmp_path) as (address, broker):
+        settings = Settings.of(broker=address, partitions=1)
+        asyncio.run(ensure_topics(settings.kafka))
+        process = start(settings, out, "--follow", "--file-rows", 10)
+        wait_until((out / "manifest.json").exists)
+        asyncio.run(send(settings, *map(report, range(25))))
+        wait_until(lambda: len(files(out)) == 2)
+        broker.process.kill()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert f"Kafka at {address} does not say which topics it has" in said
+    found = [row["record_id"] for row in rows(out)]
+    assert len(found) > 20  # with what no file was full of
+    assert found == [f"r{number}" for number in range(len(found))]
+
+
 def test_a_topic_that_was_made_anew_is_not_taken_for_the_one_that_was_read(tmp_path):
     out = tmp_path / "out"
     for number in range(2):

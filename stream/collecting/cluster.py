@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -20,6 +21,7 @@ from .ranges import Place
 
 ANSWER_S = 60.0
 """How long the broker has to answer a question."""
+CLOSE_S = 5.0
 FETCH_BYTES = 2**20
 """Of a partition at once: each partition of two topics may have so much in memory."""
 
@@ -64,13 +66,16 @@ class Cluster:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect."""
-        await self.consumer.stop()
-        await self._admin.close()
+        """Disconnect. A client whose broker is away may be cancelled while it does, and that is not ours."""
+        closing = [asyncio.create_task(job) for job in (self.consumer.stop(), self._admin.close())]
+        await asyncio.wait(closing, timeout=CLOSE_S)
+        for task in closing:
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
 
     async def identifier(self) -> str | None:
         """Return the id of the cluster, where it has one."""
-        async with asyncio.timeout(ANSWER_S):
+        async with self._answer("which cluster it is"):
             identifier = (await self._admin.describe_cluster()).get("cluster_id")
         return identifier if isinstance(identifier, str) else None
 
@@ -78,10 +83,10 @@ class Cluster:
         """Return the partitions of the topics.
 
         Raises:
-            DeploymentError: a topic is not there, or may not be read.
+            DeploymentError: a topic is not there, or may not be read, or the broker does not answer.
         """
         kinds = {self.settings.topic(kind.topic): kind for kind in KINDS}
-        async with asyncio.timeout(ANSWER_S):
+        async with self._answer("which topics it has"):
             there = set(await self._admin.list_topics())  # to ask for a topic may create it
             if missing := [name for name in kinds if name not in there]:
                 raise self._no_topic(missing[0], "the broker names none")
@@ -114,11 +119,17 @@ class Cluster:
             DeploymentError: the broker does not say so in time, or refuses.
         """
         partitions = [TopicPartition(*place) for place in places]
+        async with self._answer("where its topics begin and end"):
+            begins = await self.consumer.beginning_offsets(partitions)
+            ends = await self.consumer.end_offsets(partitions)
+        return {Place(*one): Limits(begins[one], ends[one]) for one in partitions}
+
+    @asynccontextmanager
+    async def _answer(self, question: str) -> AsyncIterator[None]:
+        """Bound the time of a question, and say in a sentence that the broker does not answer it."""
         try:
             async with asyncio.timeout(ANSWER_S):
-                begins = await self.consumer.beginning_offsets(partitions)
-                ends = await self.consumer.end_offsets(partitions)
-        except (KafkaError, TimeoutError) as error:
-            sentence = f"Kafka at {self.settings.broker} does not say where its topics begin and end ({error!r})"
+                yield
+        except (KafkaError, OSError, TimeoutError) as error:
+            sentence = f"Kafka at {self.settings.broker} does not say {question} ({error!r})"
             raise DeploymentError(f"{sentence}; what was read is kept, and the same command goes on") from error
-        return {Place(*one): Limits(begins[one], ends[one]) for one in partitions}

@@ -125,8 +125,8 @@ class Collector:
         """Look for what is new, and return whether the broker answers."""
         try:
             await self._look()
-        except (DeploymentError, KafkaError, TimeoutError) as error:
-            self._warn(f"the broker does not answer, and is waited for: {error}")
+        except DeploymentError as error:
+            self._warn(f"{error}; it is waited for")
             return False
         return True
 
@@ -134,7 +134,7 @@ class Collector:
         if seconds < (AWAY_S if self._follow else STALL_S):
             return
         places = ", ".join(f"{place} from {reading.filling.next}" for place, reading in self._readings.items())
-        advice = "is a partition without a leader, or a transaction open?"
+        advice = "is the broker away, a partition without a leader, or a transaction open?"
         sentence = (
             f"Kafka at {self._cluster.settings.broker} gave nothing for {seconds:.0f} s, and some is left: {places}"
         )
