@@ -144,3 +144,20 @@ def test_sigterm_ends_it_and_its_processes_and_leaves_whole_files_alone(archive,
     assert all(pq.read_metadata(path).num_rows for path in (out / "screened").glob("[0-9]*.parquet"))
     assert before < SHARDS
     assert os.listdir(out / "refused")  # noqa: PTH208
+
+
+def test_what_was_refused_for_a_file_that_came_later_is_done_again_and_nothing_else(archive, tmp_path):
+    out, away = tmp_path / "out", next(archive.rglob("*.dat"))
+    hidden = away.with_suffix(".away")
+    away.rename(hidden)
+    try:
+        first = run(archive, out, "--processes", 1, "--json")
+    finally:
+        hidden.rename(away)
+    summary = json.loads(first.stdout.splitlines()[-1])
+    assert summary["refused"] == {"flat_lead": 1, "missing_file": 1}
+    written = {path: path.stat().st_mtime_ns for path in (out / "screened").iterdir()}
+    again = run(archive, out, "--again", "missing_file", "--processes", 1, "--json")
+    assert "refused with missing_file, which are done again: 1" in again.stderr
+    assert json.loads(again.stdout.splitlines()[-1])["refused"] == {"flat_lead": 1}
+    assert sum(path.stat().st_mtime_ns != then for path, then in written.items()) == 1

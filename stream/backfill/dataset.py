@@ -14,7 +14,7 @@ A shard is done when both of its files are there. Each file is whole or not ther
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -123,6 +123,16 @@ class Dataset:
         _write_table(self.file(REFUSED, number), columns.refused_table(plan, rows))
         _write_table(self.file(SCREENED, number), columns.screened_table(plan, rows))
 
+    def open_again(self, numbers: Iterable[int], codes: frozenset[str]) -> int:
+        """Open the shards in which an ECG was refused with one of the codes; return how many these are.
+
+        The shard's other rows go too, and come again as they were: they follow from its files.
+        """
+        refused = [number for number in numbers if self.is_done(number) and self._has_refused(number, codes)]
+        for number in refused:
+            self.file(SCREENED, number).unlink(missing_ok=True)
+        return len(refused)
+
     def count(self) -> tuple[int, int, dict[str, int]]:
         """Return how many shards are done, how many ECGs of them were screened, and the others by code."""
         done = [number for number in range(self.shards) if self.is_done(number)]
@@ -131,6 +141,10 @@ class Dataset:
         for number in done:
             codes.update(pq.read_table(self.file(REFUSED, number), columns=["code"])["code"].to_pylist())
         return len(done), screened, dict(codes.most_common())
+
+    def _has_refused(self, number: int, codes: frozenset[str]) -> bool:
+        found = pq.read_table(self.file(REFUSED, number), columns=["code"])["code"].to_pylist()
+        return not codes.isdisjoint(found)
 
     def faults(self, columns: Columns) -> Iterator[str]:
         """Yield a sentence for each thing that is wrong with the shards that are done. Every column is read."""

@@ -66,6 +66,10 @@ def backfill_command(
     shards: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only each N-th shard, from the I-th: for machines side by side.")
     ] = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODE", help="Do shards again in which an ECG was refused with this code: `read_error`."),
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Screen nothing: read every file that is done, and say what is wrong.")
     ] = False,
@@ -97,10 +101,14 @@ def backfill_command(
         if verify:
             _verify(dataset, settings)
             return
+        chosen = _chosen(dataset, limit, shards)
+        if again:
+            count = dataset.open_again(chosen, frozenset(again))
+            say(f"shards with ECGs refused with {', '.join(again)}, which are done again: {count}")
         who = _who(ray, processes, ray_gpus, dataset.made.engine)
         work = Work(
             folder=folder.absolute(),
-            shards=_chosen(dataset, limit, shards),
+            shards=chosen,
             reading=Reading(archive.root, asked.ids, zone, RECORDS_A_BATCH),
             model=_model_settings(settings, dataset.made.engine, who),
             claim_s=CLAIM_S,
