@@ -137,6 +137,23 @@ def test_the_figures_of_five_diseases_are_those_of_scikit_learn_on_the_published
     assert figures.macro_auroc.value == pytest.approx(macro, abs=1e-6)
 
 
+def test_an_ecg_outside_any_stay_is_in_no_figure_and_its_patient_counts_by_the_next_one(planted, bundle, tmp_path):
+    outside = Planted(0)
+    firsts = {row["subject"]: row["study"] for row in sorted(planted.rows, key=lambda row: row["time"], reverse=True)}
+    outside.rows = [row | ({"codes": []} if firsts[row["subject"]] == row["study"] else {}) for row in planted.rows]
+    table = read_labels(outside.write(tmp_path / "outside"))
+    found = judge_archive(bundle, WHOLE, table, answered(table, outside.rows), draws=DRAWS)
+    left = Planted(0)
+    left.rows = [row for row in outside.rows if row["codes"]]
+    for unit, first in ((FIRST, True), (ALL, False)):
+        outcomes, probabilities = left.of("test", first=first)
+        figures = found.figures[unit]
+        auroc = roc_auc_score(outcomes[:, 1], probabilities[:, 1])
+        assert (figures.records, figures.patients) == (len(outcomes), 150)  # the others had one ECG
+        assert figures.diseases["cardiomyopathy"].discrimination.auroc.value == pytest.approx(auroc, abs=1e-6)
+    assert (found.account.unlabelled, found.account.patients_without_label) == (200, 50)
+
+
 def test_the_one_ecg_of_a_patient_is_the_first_in_time_and_not_in_the_table(planted, labels):
     rows = first_of_each_patient(labels, np.flatnonzero(labels.judged))
     found = dict(zip(labels.patients[rows].tolist(), labels.keys[rows].tolist(), strict=True))
@@ -237,35 +254,33 @@ def test_a_disease_with_too_few_cases_in_a_subgroup_is_left_out_there(planted, b
 
 def test_nobody_is_dropped_in_silence(tmp_path, bundle):
     archive = Archive(tmp_path / "mimic")
-    studies = {name: 40000000 + number for number, name in enumerate(
-        ("judged", "again", "unlabelled", "unreadable", "refused_ill", "refused_unlabelled", "absent", "open", "other",
-         "elsewhere")
-    )}  # fmt: skip
+    names = "judged again unlabelled unreadable refused_ill refused_unlabelled refused_unreadable absent open other "
+    studies = {name: 40000000 + number for number, name in enumerate([*names.split(), "elsewhere"])}
     codes = {"judged": ["I50"], "again": ["Z00"], "unreadable": ["Z00"], "refused_ill": ["I50"], "absent": ["I50"],
              "open": ["I50"], "other": ["I50"], "elsewhere": ["I50"]}  # fmt: skip
     for number, (name, study) in enumerate(studies.items()):
-        cells = {"all_diag_all": "I50"} if name == "unreadable" else {}
+        cells = {"all_diag_all": "I50"} if "unreadable" in name else {}
         subject = 10000000 + (0 if name == "again" else number)
         fold = "train" if name == "elsewhere" else "test"
         archive.add(study, subject, codes=codes.get(name, ()), fold=fold, written=False, **cells)
     archive.add(40000999, 10000999, fold="development", codes=["Z00"], written=False)
     labels = read_labels(archive.write() / LABELS)
     matching = Matching(labels)
-    names = ("judged", "again", "unlabelled", "unreadable", "other", "elsewhere")
-    keys = np.array([*(studies[name] for name in names), 7, -1])
+    answered_to = ("judged", "again", "unlabelled", "unreadable", "other", "elsewhere")
+    keys = np.array([*(studies[name] for name in answered_to), 7, -1])
     patients = np.where(keys == studies["other"], 10099999, -1)
     matching.screened(ScreenedBatch(keys, patients, np.full((len(keys), 5), 0.25)))
-    refused = np.array([studies["refused_ill"], studies["refused_unlabelled"]])
-    matching.refused(refused, ["flat_lead", "nan_run"])
+    refused = np.array([studies[f"refused_{name}"] for name in ("ill", "unlabelled", "unreadable")])
+    matching.refused(refused, ["flat_lead", "nan_run", "nan_run"])
     matching.still_open(np.array([studies["open"]]))
     account = count_everyone(labels, matching.done())
-    assert account.refused == {"flat_lead": Refusals(1, 1, 1), "nan_run": Refusals(1, 0, 0)}
+    assert account.refused == {"flat_lead": Refusals(1, 1, 1), "nan_run": Refusals(2, 0, 0)}
     left = msgspec.to_builtins(account) | {"refused": None}
     assert left == {
-        "listed": 9, "patients": 8, "absent": 1, "open": 1, "other_patient": 1, "refused": None, "unlabelled": 1,
-        "unreadable": 1, "judged": 2, "judged_patients": 1, "patients_without_label": 3, "unlisted": 2, "elsewhere": 1,
+        "listed": 10, "patients": 9, "absent": 1, "open": 1, "other_patient": 1, "refused": None, "unlabelled": 1,
+        "unreadable": 1, "judged": 2, "judged_patients": 1, "patients_without_label": 4, "unlisted": 2, "elsewhere": 1,
     }  # fmt: skip
-    assert account.listed == 1 + 1 + 1 + 2 + 1 + 1 + account.judged
+    assert account.listed == 1 + 1 + 1 + 3 + 1 + 1 + account.judged
 
 
 def test_draws_are_of_patients_and_fewer_where_there_would_be_too_many(planted, labels):
@@ -370,6 +385,16 @@ def test_what_pandas_and_parquet_make_of_the_table_is_read_as_the_published_one(
     again = read_labels(tmp_path / "labels.parquet")
     for name in ("keys", "patients", "fold", "seconds", "female", "age_years", "outcomes"):
         np.testing.assert_array_equal(getattr(again, name), getattr(labels, name))
+
+
+def test_the_order_of_the_tables_rows_is_of_no_account(labels, tmp_path):
+    header, *lines = labels.path.read_text().splitlines()
+    (tmp_path / "turned.csv").write_text("\n".join([header, *lines[::-1]]))
+    turned = read_labels(tmp_path / "turned.csv")
+    for name in ("keys", "patients", "fold", "seconds", "female", "age_years", "outcomes", "unreadable"):
+        np.testing.assert_array_equal(getattr(turned, name), getattr(labels, name))
+    for words, flags in labels.places.items():
+        np.testing.assert_array_equal(turned.places[words], flags)
 
 
 def test_folds_are_numbers_and_ranges():
@@ -553,9 +578,10 @@ def test_without_the_table_of_statements_ptb_xl_is_refused_in_a_sentence(tmp_pat
     (tmp_path / "scp_statements.csv").unlink()
     with pytest.raises(InvalidSettings, match=r"scp_statements.csv is not there: it says to which superclass"):
         read_labels(table)
-    (tmp_path / "scp_statements.csv").write_text("code,description\nNORM,x\n")
-    with pytest.raises(UnreadableCohort, match="lacks the columns diagnostic, diagnostic_class"):
-        read_labels(table)
+    for content in ("code,description\nNORM,x\n", ""):
+        (tmp_path / "scp_statements.csv").write_text(content)
+        with pytest.raises(UnreadableCohort, match="lacks the columns (, )?diagnostic, diagnostic_class"):
+            read_labels(table)
 
 
 def test_statements_are_read_and_not_evaluated():

@@ -144,7 +144,7 @@ def read_superclasses(table: Path) -> dict[str, str]:
     """
     if not table.is_file():
         raise InvalidSettings(f"{table} is not there: it says to which superclass a statement belongs")
-    statement = table_columns(table)[0]  # the column of the statements has no name
+    statement = next(iter(table_columns(table)), "")  # the column of the statements has no name
     rows = read_rows(table, (statement, "diagnostic", "diagnostic_class"))
     return {
         row[statement] or "": row["diagnostic_class"] or ""
