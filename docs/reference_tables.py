@@ -412,6 +412,7 @@ PROCESSES = {
     "CineMetrics": "cmr-worker",
     "DashboardMetrics": "dashboard",
     "BatcherCollector": "worker and cmr-worker",
+    "GroupCollector": "worker and cmr-worker",
 }
 """Which process shows the metrics that a class makes."""
 SUFFIXES = {"Counter": "_total", "Info": "_info"}

@@ -136,6 +136,9 @@ class KafkaSettings(_Group, frozen=True, kw_only=True):
     """How often a member tells the broker that it lives."""
     commit_interval_s: PositiveSeconds = 1.0
     """How often acknowledged offsets are committed."""
+    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    """Messages of a transaction are read once it is committed. With read_uncommitted, those of an open or an aborted
+    transaction are read like any other."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How the broker is spoken to: with TLS (SSL), with a login (SASL), with both, or with neither."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"

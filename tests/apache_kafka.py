@@ -6,6 +6,7 @@ It is found by KAFKA_HOME, a folder with `libs` or `jars`, or in the developers'
 import os
 import shutil
 import socket
+import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,13 +66,20 @@ def properties(folder, port, controller):
     }
 
 
+def tool(folder, address, name, *arguments):
+    """Run one of Kafka's command line tools on the node of the folder."""
+    log = Path(folder) / "kafka" / "log.properties"
+    line = command(f"org.apache.kafka.tools.{name}", "--bootstrap-server", address, *arguments, log=log)
+    subprocess.run(line, check=True, capture_output=True, timeout=PATIENCE_S)
+
+
 @contextmanager
-def apache_kafka(folder):
-    """Run a node whose data lie in the folder; yield its address when it serves."""
+def apache_kafka(folder, changes=None):
+    """Run a node whose data lie in the folder, with changes of its settings; yield its address when it serves."""
     folder = Path(folder) / "kafka"
     folder.mkdir(parents=True)
     port, settings, log = free_port(), folder / "server.properties", folder / "log.properties"
-    lines = properties(folder, port, free_port())
+    lines = properties(folder, port, free_port()) | (changes or {})
     settings.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="ascii")
     log.write_text(LOG, encoding="ascii")
     formatting = ("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", settings)

@@ -16,7 +16,7 @@ from stream.cli import app
 
 BLOCKS = [block for document in documents() if document.name != "CHANGELOG.md" for block in shell_blocks(document)]
 RUN = [block for block in BLOCKS if block.reason is None]
-PROGRAMS = ("cardiacnets", "make", "python", "node", "npm", "cd", "kafka-acls.sh")
+PROGRAMS = ("cardiacnets", "make", "python", "node", "npm", "cd", "kafka-acls.sh", "kafka-transactions.sh")
 OPERATORS = {"|", ">", "&&", ";"}
 
 
@@ -82,7 +82,7 @@ def test_an_option_that_does_not_exist_is_found():
 
 
 def test_every_target_of_make_that_is_named_exists():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert targets >= MAKE
 
 

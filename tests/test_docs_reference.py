@@ -10,7 +10,10 @@ from schemas import errors
 from stream.cines import lane, maker, store
 from stream.cines.metrics import CineMetrics
 from stream.runtime.batcher_metrics import BatcherCollector
+from stream.runtime.group import Group
+from stream.runtime.group_metrics import GroupCollector
 from stream.screening.metrics import Metrics
+from stream.settings import Settings
 from training.cohort import pairs_table, ukb
 
 AGAIN = "run `make docs` and review the change"
@@ -63,6 +66,7 @@ def test_every_metric_that_a_process_shows_is_on_the_page():
     idle = Batcher(prepare=tuple, run=list, max_batch=1, max_queue=1)
     registry = CollectorRegistry()
     registry.register(BatcherCollector(idle))
+    registry.register(GroupCollector(Group(Settings().kafka, "group")))
     for shown in (Metrics().registry, CineMetrics().registry, registry):
         for family in shown.collect():
             assert f"`{family.name}" in page

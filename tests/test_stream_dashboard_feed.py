@@ -155,6 +155,8 @@ class GrowingConsumer:
     def highwater(self, _):
         return 1
 
+    last_stable_offset = highwater
+
 
 async def test_nothing_is_published_while_the_topics_of_a_new_partition_are_read_anew():
     feed = Feed(Settings(), redis=None)

@@ -13,7 +13,7 @@ import crafted_batches as crafted
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
-from aiokafka.record.control_record import ABORT_MARKER
+from aiokafka.record.control_record import ABORT_MARKER, COMMIT_MARKER
 from crafted_batches import CODECS, batch, bomb, damaged, record, sound
 from hypothesis import given
 from hypothesis import strategies as st
@@ -206,12 +206,43 @@ def test_a_mark_of_the_broker_is_given_to_nobody_even_where_it_is_garbage():
     assert read(sound(b"a") + mark + sound(b"c", base=2)) == ({0: b"a", 2: b"c"}, 3)
 
 
-def test_a_consumer_of_committed_transactions_gets_what_aiokafka_gives_it():
-    end = struct.pack(">HH", ABORT_MARKER.version, ABORT_MARKER.type_)
-    aborted = batch(record(0, b"aborted"), attributes=crafted.TRANSACTIONAL)
-    mark = batch(record(0, key=end), base=1, attributes=crafted.TRANSACTIONAL | crafted.CONTROL)
-    content = aborted + mark + sound(b"c", base=2)
-    committed = partition_of(content, 0, fetcher.READ_COMMITTED, [(-1, 0)])
+def mark(kind, base, producer):
+    """Return the batch by which a broker ends a transaction."""
+    key = struct.pack(">HH", kind.version, kind.type_)
+    return batch(record(0, key=key), base=base, attributes=crafted.TRANSACTIONAL | crafted.CONTROL, producer=producer)
+
+
+def in_transaction(value, base, producer):
+    return batch(record(0, value), base=base, attributes=crafted.TRANSACTIONAL, producer=producer)
+
+
+def test_a_consumer_of_committed_transactions_is_given_no_aborted_ones_and_all_others():
+    """Two producers take turns; one of them aborts, and begins again after that."""
+    content = b"".join(
+        [
+            sound(b"alone"),
+            in_transaction(b"aborted", 1, 7),
+            in_transaction(b"committed", 2, 8),
+            batch(record(headers=[crafted.NOT_UTF_8]), base=3),
+            in_transaction(b"aborted too", 4, 7),
+            mark(ABORT_MARKER, 5, 7),
+            mark(COMMIT_MARKER, 6, 8),
+            in_transaction(b"again", 7, 7),
+            mark(COMMIT_MARKER, 8, 7),
+            in_transaction(b"aborted later", 9, 8),
+        ]
+    )
+    committed = partition_of(content, 0, fetcher.READ_COMMITTED, [(8, 9), (7, 1)])
+    given = {message.offset: said(message.value) for message in committed}
+    assert given == {0: b"alone", 2: b"committed", 3: "unreadable_record", 7: b"again"}
+    assert committed.next_fetch_offset == 10
+    everything = partition_of(content, 0, fetcher.READ_UNCOMMITTED, [(8, 9), (7, 1)])
+    assert len(list(everything)) == 7
+
+
+def test_a_bomb_in_an_aborted_transaction_is_not_even_unfolded():
+    raw = batch(b"garbage", codec="zstd", compress=False, attributes=crafted.TRANSACTIONAL, producer=7)
+    committed = partition_of(raw + sound(b"c", base=1), 0, fetcher.READ_COMMITTED, [(7, 0)])
     assert [message.value for message in committed] == [b"c"]
 
 

@@ -8,6 +8,7 @@ from waiting import PATIENCE_S, wait_until
 
 from engines.batcher import Lane
 from schemas.topics import ECG_BACKFILL, ECG_RECORDS
+from stream.runtime.group import Group
 from stream.runtime.watchdog import EXIT_CODE, Watchdog
 from stream.screening.service import ScreeningService
 from stream.settings import Settings
@@ -87,7 +88,8 @@ def test_what_cannot_be_measured_for_long_counts_as_stalled():
 
 @pytest.fixture
 def service():
-    return ScreeningService(Settings(), None, lag=dict, ready=lambda: True)
+    settings = Settings()
+    return ScreeningService(settings, None, group=Group(settings.kafka, settings.kafka.screening_group))
 
 
 def test_a_lane_that_comes_while_the_watchdog_counts_disturbs_nobody(service):
@@ -111,7 +113,7 @@ def test_a_topic_that_was_handed_on_has_nothing_left_here(service):
         service._measure()
         return service.metrics.registry.get_sample_value("cardiacnets_lag_records", {"topic": topic})
 
-    service._lag = lambda: {ECG_RECORDS: 7}
+    service._group.reading.left = {ECG_RECORDS: 7}
     assert (told(ECG_RECORDS), told(ECG_BACKFILL)) == (7, 0)
-    service._lag = dict
+    service._group.reading.left = {}
     assert told(ECG_RECORDS) == 0

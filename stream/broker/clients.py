@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
 
@@ -26,6 +26,9 @@ MAX_MESSAGE_BYTES = 8 * 2**20
 FETCH_BYTES = 8 * 2**20
 FETCH_WAIT_MS = 20
 """How long a broker may hold an empty fetch. With Tansu, a record that arrives meanwhile waits until the end."""
+METADATA_AGE_MS = 10_000
+"""How old what is known of topics and partitions may be. aiokafka's default is five minutes, in which nobody reads a
+partition that was added."""
 LINGER_MS = 5
 BATCH_BYTES = 2**19
 """How many bytes of messages go to a partition together. aiokafka's default of 16 KiB holds a single report. Apache
@@ -34,7 +37,7 @@ Kafka accepts up to a mebibyte by default."""
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
     """Return the keyword arguments that every aiokafka client takes."""
-    return {"bootstrap_servers": settings.broker, **_manners(settings)}
+    return {"bootstrap_servers": settings.broker, "metadata_max_age_ms": METADATA_AGE_MS, **_manners(settings)}
 
 
 def _manners(settings: KafkaSettings) -> dict[str, Any]:
@@ -112,8 +115,19 @@ def new_consumer(settings: KafkaSettings, topics: Iterable[str], **options: Any)
         options: aiokafka's.
     """
     go_round_unreadable_places()
-    limits = {"max_partition_fetch_bytes": FETCH_BYTES, "fetch_max_wait_ms": FETCH_WAIT_MS} | options
-    return AIOKafkaConsumer(*map(settings.topic, topics), **connection(settings), **limits)
+    limits = {"max_partition_fetch_bytes": FETCH_BYTES, "fetch_max_wait_ms": FETCH_WAIT_MS}
+    rules = {"isolation_level": settings.isolation_level, **limits, **options}
+    return AIOKafkaConsumer(*map(settings.topic, topics), **connection(settings), **rules)
+
+
+def readable_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
+    """Return the offset up to which no open transaction holds messages back, by the last fetch; None before the first.
+
+    The embedded broker says the end right only in the answer to a fetch.
+    """
+    end: int | None = consumer.highwater(partition)
+    stable: int | None = consumer.last_stable_offset(partition)
+    return end if end is None or stable is None or stable < 0 else min(end, stable)
 
 
 async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPICS) -> None:

@@ -29,7 +29,7 @@ MIN_RECORD_BYTES = 7
 MAX_RECORDS = 10_000
 """A batch of a kilobyte may hold two million records of a few bytes, and each of them would be answered."""
 MAX_HOLE = 100_000
-"""How many offsets between two messages may be missing, as they are in a compacted topic. Faust lists them."""
+"""How many offsets between two messages may be missing, as they are in a compacted topic."""
 PADDING: Final = bytes(16)
 """aiokafka's compiled reader may look some bytes beyond a damaged end. They shall be ours."""
 CONTINUES = 0x80

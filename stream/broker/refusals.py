@@ -12,13 +12,19 @@ from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
     KafkaConnectionError,
     KafkaError,
     SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
 )
 
 from schemas.errors import DeploymentError
+from stream.settings import KafkaSettings
 
 KNOCK_S = 5.0
 
@@ -34,6 +40,31 @@ async def explain(options: Mapping[str, Any], broker: str, error: KafkaConnectio
     host, port, _ = collect_hosts(broker.split(","))[0]
     reason = await _knock(AIOKafkaConnection(host, port, **options)) or error
     return DeploymentError(f"{_what(reason, broker, options['security_protocol'])} ({reason})")
+
+
+def refusal_of_group(error: KafkaError, settings: KafkaSettings, group: str) -> str | None:
+    """Return why a process cannot work in a group, and what to do; None for an error that may pass."""
+    who = settings.sasl_username or "this client"
+    match error:
+        case GroupAuthorizationFailedError():
+            return f"Kafka refuses the consumer group {group} to {who}: give it the right Read on the group"
+        case TopicAuthorizationFailedError():
+            topics = ", ".join(map(str, error.args)) or "a topic"
+            return f"Kafka refuses {topics} to {who}: give it the right Read on the topic"
+        case InvalidGroupIdError():
+            return f"Kafka does not take {group!r} for a consumer group: set another CARDIACNETS_CONSUMER_GROUP"
+        case InvalidSessionTimeoutError():
+            return (
+                f"Kafka does not take CARDIACNETS_SESSION_TIMEOUT_S={settings.session_timeout_s:g}: its settings "
+                "group.min.session.timeout.ms and group.max.session.timeout.ms say what it takes"
+            )
+        case InconsistentGroupProtocolError():
+            return (
+                f"the consumer group {group} belongs to another program: its members share their partitions in "
+                "another way. Give each program a group of its own"
+            )
+        case _:
+            return None
 
 
 async def _knock(connection: AIOKafkaConnection) -> Exception | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,7 +20,8 @@ from stream.broker.event_producer import EventProducer
 from stream.logs import configure_logs
 from stream.runtime.early_end import end_at_once_by_sigterm
 from stream.runtime.event import Tries
-from stream.runtime.faust_app import ServingWorker, check_surroundings, consumer_lag, create_app, has_joined
+from stream.runtime.faust_app import ServingWorker, check_surroundings, create_app
+from stream.runtime.group import Group
 from stream.runtime.topic_service import TopicService
 from stream.settings import Settings
 
@@ -45,8 +45,7 @@ class CineService(TopicService):
     """Owns the parts that the lane needs.
 
     Args:
-        lag: returns the number of requests that the group has not acknowledged yet.
-        ready: returns whether the worker has joined its group.
+        group: the consumer group of the cmr-workers.
     """
 
     def __init__(
@@ -54,8 +53,7 @@ class CineService(TopicService):
         settings: Settings,
         generator: Generator,
         *,
-        lag: Callable[[], int],
-        ready: Callable[[], bool],
+        group: Group,
         **options: Any,
     ) -> None:
         self.metrics = CineMetrics()
@@ -63,13 +61,12 @@ class CineService(TopicService):
             settings,
             self.metrics.registry,
             source=SOURCE,
-            ready=ready,
+            group=group,
             progress_word="request moved",
             drain_phases=2,
             **options,
         )
         self._generator = generator
-        self._lag = lag
         self._lane: CineLane | None = None
         self._steps = 0
 
@@ -111,15 +108,15 @@ class CineService(TopicService):
     def _close(self) -> None:
         self._generator.close()
 
-    def _pending(self) -> int:
-        return (self._lane.held if self._lane else 0) + self._lag()
+    def _held(self) -> int:
+        return self._lane.held if self._lane else 0
 
     def _finished(self) -> int:
         return self._steps
 
     def _measure(self) -> None:
-        self.metrics.held.set(self._lane.held if self._lane else 0)
-        self.metrics.lag.set(self._lag())
+        self.metrics.held.set(self._held())
+        self.metrics.lag.set(sum(self._group.reading.left.values()))
 
 
 async def publish_result(events: EventProducer, key: bytes | None, result: CmrResult) -> None:
@@ -142,20 +139,22 @@ def run_cine_worker(settings: Settings) -> NoReturn:
 
 
 def serve_cines(settings: Settings, generator: Generator) -> NoReturn:
-    """Draw cines until SIGTERM; exit 0 then, 1 after anything unforeseen."""
+    """Draw cines until SIGTERM; exit 0 then, 1 after anything unforeseen.
+
+    Raises:
+        DeploymentError: the broker refuses the group to us.
+    """
     os.nice(NICENESS)
-    app = create_cine_app(settings)
-    service = CineService(
-        settings, generator, lag=lambda: sum(consumer_lag(app).values()), ready=lambda: has_joined(app)
-    )
+    group = Group(settings.kafka, settings.cine_group)
+    app = create_cine_app(settings, group)
+    service = CineService(settings, generator, group=group)
     add_lane(app, service, settings.kafka.topic(CMR_REQUESTS))
     log.info("generator_ready", model=generator.reference.name, version=generator.reference.version)
     gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
-    ServingWorker(app, service, service.shutdown_begins).execute_from_commandline()
-    raise AssertionError("execute_from_commandline exits")
+    ServingWorker(app, service, group, service.shutdown_begins).serve()
 
 
-def create_cine_app(settings: Settings) -> App:
+def create_cine_app(settings: Settings, group: Group) -> App:
     """Return a Faust app like the screening worker's, in its own group.
 
     By default Faust waits until every fetched request is acknowledged, before it gives partitions away or ends. That
@@ -163,7 +162,7 @@ def create_cine_app(settings: Settings) -> App:
     cines that are being drawn, and the rest stays unacknowledged. If two workers then hold a request, its lock makes
     sure that it is drawn once.
     """
-    app = create_app(settings.kafka, settings.cine_group, buffer=settings.screening.in_flight)
+    app = create_app(settings.kafka, group, buffer=settings.screening.in_flight)
     app.conf.stream_wait_empty = False
     return app
 

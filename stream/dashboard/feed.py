@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from schemas import topics
 from schemas.identity import alert_event_id
 from schemas.messages import Message
-from stream.broker.clients import ensure_topics, new_consumer, new_producer, unusable
+from stream.broker.clients import ensure_topics, new_consumer, new_producer, readable_end, unusable
 from stream.broker.event_producer import EventProducer
 from stream.settings import Settings
 
@@ -250,9 +250,12 @@ class Feed:
             return False
 
     async def _measure_lag(self) -> None:
-        """Compare what was read with the ends that fetches return. Tansu's end offsets lack most of the last batch."""
+        """Compare what was read with the ends that fetches return. Tansu's end offsets lack most of the last batch.
+
+        What an open transaction holds back cannot be read yet: a feed has caught up without it.
+        """
         read = {partition: await self._consumer.position(partition) for partition in self._consumer.assignment()}
-        ends = {partition: self._consumer.highwater(partition) for partition in read}
+        ends = {partition: readable_end(self._consumer, partition) for partition in read}
         self._behind = sum(max(0, end - read[partition]) for partition, end in ends.items() if end is not None)
         if self._behind == 0 and None not in ends.values() and not self._caught_up:
             self._caught_up = True

@@ -1,20 +1,22 @@
-"""The Faust app of a process that serves a topic: how it is made from the settings, its lag, and its orderly end."""
+"""The Faust app of a process that serves a topic: how it is made from the settings, and its orderly end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, NoReturn
 
 import faust
 from faust.types.auth import CredentialsT
 from mode import Service
 from yarl import URL
 
-from stream.broker.clients import FETCH_BYTES, ensure_topics_now, tls_context
+from schemas.errors import DeploymentError
+from stream.broker.clients import FETCH_BYTES, METADATA_AGE_MS, ensure_topics_now, tls_context
 from stream.redis_client import new_redis
 from stream.settings import KafkaSettings, Settings
 
-from .faust_transport import PromptConsumer, use_prompt_transport
+from .faust_transport import use_prompt_transport
+from .group import Group
 from .health import check_port
 
 STREAM_BUFFER = 64
@@ -29,12 +31,27 @@ class StatelessApp(faust.App):
 
 
 class ServingWorker(faust.Worker):
-    """Faust's worker, which tells the service when the shutdown begins."""
+    """Faust's worker, which tells the service when the shutdown begins, and ends when the group refuses it."""
 
-    def __init__(self, app: faust.App, service: Service, shutdown_begins: Callable[[], None]) -> None:
+    def __init__(self, app: faust.App, service: Service, group: Group, shutdown_begins: Callable[[], None]) -> None:
         # Faust would replace the logging that is configured already.
         super().__init__(app, service, quiet=True, redirect_stdouts=False, override_logging=False)
         self._shutdown_begins = shutdown_begins
+        self._group = group
+        group.when_refused(lambda: self.loop.call_soon_threadsafe(self._on_sigterm))
+
+    def serve(self) -> NoReturn:
+        """Serve until SIGTERM, and exit: with 0, or with 1 after anything unforeseen.
+
+        Raises:
+            DeploymentError: the group refuses the process.
+        """
+        try:
+            self.execute_from_commandline()
+        except SystemExit as end:
+            if sentence := self._group.refusal or self._group.refusal_by(self.crash_reason):
+                raise DeploymentError(sentence) from end
+            raise
 
     def _on_sigterm(self) -> None:
         self._shutdown_begins()
@@ -62,23 +79,24 @@ def check_surroundings(settings: Settings, topics: Iterable[str]) -> None:
     ensure_topics_now(settings.kafka, topics)
 
 
-def create_app(settings: KafkaSettings, group: str, *, buffer: int) -> faust.App:
+def create_app(settings: KafkaSettings, group: Group, *, buffer: int) -> faust.App:
     """Return a Faust app that only consumes, at least once, without tables and without Faust's web server.
 
     Args:
         settings: of the broker.
-        group: the consumer group.
+        group: the consumer group; the app writes down there what it sees.
         buffer: how many records of a topic Faust holds before it stops fetching.
     """
     app = StatelessApp(
-        group,
+        group.name,
         broker=[URL(f"kafka://{address.strip()}") for address in settings.broker.split(",")],
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout_s,
         broker_rebalance_timeout=settings.rebalance_timeout_s,
         broker_heartbeat_interval=settings.heartbeat_interval_s,
         broker_commit_interval=settings.commit_interval_s,
-        consumer_auto_offset_reset="earliest",
+        consumer_auto_offset_reset="none",  # our transport finds the place, and says what is not there
+        consumer_metadata_max_age_ms=METADATA_AGE_MS,
         consumer_max_fetch_size=FETCH_BYTES,
         stream_buffer_maxsize=min(STREAM_BUFFER, buffer),
         topic_allow_declare=False,  # they were created with our settings
@@ -88,23 +106,9 @@ def create_app(settings: KafkaSettings, group: str, *, buffer: int) -> faust.App
         web_enabled=False,
         cython_optimizations=False,
     )
-    use_prompt_transport(app)
+    use_prompt_transport(app, group, settings.isolation_level)
+    group.is_joined = lambda: has_joined(app)
     return app
-
-
-def consumer_lag(app: faust.App) -> dict[str, int]:
-    """Return how many records are not committed yet, by topic, in the partitions that are assigned here.
-
-    When the lanes have every record of a partition, the partition ends for us after the last record. The broker's end
-    may lie further on: a transaction ends with a mark that no consumer ever receives.
-    """
-    monitor = app.monitor
-    lag: dict[str, int] = {}
-    for tp, broker_end in list(monitor.tp_end_offsets.items()):
-        record_end = cast("PromptConsumer", app.consumer).record_ends.get(tp, broker_end)
-        end = record_end if monitor.tp_read_offsets.get(tp, -1) + 1 >= record_end else broker_end
-        lag[tp.topic] = lag.get(tp.topic, 0) + max(0, end - monitor.tp_committed_offsets.get(tp, end))
-    return lag
 
 
 def has_joined(app: faust.App) -> bool:

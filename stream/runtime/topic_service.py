@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -18,6 +17,8 @@ from stream.broker.event_producer import EventProducer
 from stream.settings import Settings
 
 from .batcher_metrics import BatcherCollector
+from .group import Group
+from .group_metrics import GroupCollector
 from .health import health_server
 from .watchdog import Watchdog
 
@@ -33,7 +34,7 @@ class TopicService(Service):
     Args:
         registry: holds the metrics of the process.
         source: the URI of the process, in the envelope of what it sends.
-        ready: returns whether the process has joined its consumer group.
+        group: the consumer group of the process.
         progress_word: what counts as progress, as `/healthz` says it: 'record finished'.
         drain_phases: how many times the shutdown may wait for `drain_s`, one after the other.
     """
@@ -44,7 +45,7 @@ class TopicService(Service):
         registry: CollectorRegistry,
         *,
         source: str,
-        ready: Callable[[], bool],
+        group: Group,
         progress_word: str,
         drain_phases: int = 1,
         **options: Any,
@@ -53,10 +54,12 @@ class TopicService(Service):
         self._settings = settings
         self._registry = registry
         self._source = source
-        self._ready = ready
+        self._group = group
         self._progress_word = progress_word
         self._shutdown_s = drain_phases * settings.process.drain_s + SHUTDOWN_GRACE_S
-        self._watchdog = Watchdog(self._pending, self._finished, settings.process.watchdog_s)
+        self._watchdog = Watchdog(
+            self._pending, self._finished, settings.process.watchdog_s, outside=lambda: group.outside
+        )
         self._stack = AsyncExitStack()
 
     @abstractmethod
@@ -68,8 +71,8 @@ class TopicService(Service):
         """Release the model, after the parts have stopped."""
 
     @abstractmethod
-    def _pending(self) -> int:
-        """Return how much work there is: held here, or known to wait on the topics."""
+    def _held(self) -> int:
+        """Return how much work is held here."""
 
     @abstractmethod
     def _finished(self) -> int:
@@ -84,13 +87,14 @@ class TopicService(Service):
         settings, enter = self._settings, self._stack.enter_async_context
         self._events = EventProducer(await enter(new_producer(settings.kafka)), self._source)
         self._registry.register(BatcherCollector(await self._start_parts(self._stack)))
+        self._registry.register(GroupCollector(self._group))
         port = await enter(
             health_server(
                 settings.process.http_host,
                 settings.process.http_port,
                 registry=self._registry,
                 healthy=self._unhealthy,
-                ready=self._unready,
+                ready=lambda: self._group.unready,
             )
         )
         self._watchdog.start()
@@ -106,14 +110,15 @@ class TopicService(Service):
         """Give the process a deadline by which it must have ended."""
         self._watchdog.allow(self._shutdown_s)
 
+    def _pending(self) -> int:
+        """Return how much work there is: held here, or known to wait on the topics; to come into the group is some."""
+        return self._held() + sum(self._group.reading.readable.values()) + bool(self._group.outside)
+
     def _unhealthy(self) -> str | None:
         stalled = self._watchdog.stalled_s
         if stalled <= self._settings.process.watchdog_s / 2:
             return None
-        return f"no {self._progress_word} for {stalled:.0f} s"
-
-    def _unready(self) -> str | None:
-        return None if self._ready() else "joining the consumer group"
+        return self._group.outside or f"no {self._progress_word} for {stalled:.0f} s"
 
     @Service.task
     async def _set_gauges(self) -> None:

@@ -22,6 +22,7 @@ class Watchdog:
         pending: returns how much work there is: records held here, or known to wait on the topics.
         finished: returns a count that grows with every finished record.
         patience_s: how long work may wait without any progress.
+        outside: returns why the process cannot work with its group; None while it can.
         end: ends the process; tests give another function.
     """
 
@@ -31,12 +32,14 @@ class Watchdog:
         finished: Callable[[], int],
         patience_s: float,
         *,
+        outside: Callable[[], str | None] = lambda: None,
         check_s: float = CHECK_S,
         end: Callable[[int], object] = os._exit,
     ) -> None:
         self._pending = pending
         self._finished = finished
         self._patience_s = patience_s
+        self._outside = outside
         self._check_s = check_s
         self._end = end
         self._stop = threading.Event()
@@ -68,7 +71,7 @@ class Watchdog:
                     seen, since = finished, now
             self.stalled_s = now - since
             if self.stalled_s > self._patience_s:
-                self._bite("work_stalled", pending=pending, stalled_s=round(self.stalled_s, 1))
+                self._bite("work_stalled", pending=pending, stalled_s=round(self.stalled_s, 1), outside=self._outside())
             if self._deadline is not None and now > self._deadline:
                 self._bite("shutdown_overdue", pending=pending)
 

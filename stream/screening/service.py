@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,6 +12,7 @@ from schemas.messages import Quality
 from stream.broker.clients import LANE_TOPICS
 from stream.redis_client import longest_ttl_s
 from stream.runtime.event import Tries
+from stream.runtime.group import Group
 from stream.runtime.topic_service import TopicService
 from stream.settings import Settings
 
@@ -31,8 +32,7 @@ class ScreeningService(TopicService):
     """Owns the parts that the lanes share.
 
     Args:
-        lag: returns the number of records that the group has not acknowledged yet, by topic.
-        ready: returns whether the worker has joined its group.
+        group: the consumer group of the workers.
     """
 
     def __init__(
@@ -40,8 +40,7 @@ class ScreeningService(TopicService):
         settings: Settings,
         screener: Screener,
         *,
-        lag: Callable[[], dict[str, int]],
-        ready: Callable[[], bool],
+        group: Group,
         **options: Any,
     ) -> None:
         self.metrics = Metrics()
@@ -49,12 +48,11 @@ class ScreeningService(TopicService):
             settings,
             self.metrics.registry,
             source=SOURCE,
-            ready=ready,
+            group=group,
             progress_word="record finished",
             **options,
         )
         self._screener = screener
-        self._lag = lag
         self._lanes: dict[Lane, ScreeningLane] = {}
 
     def new_lane(self, lane: Lane) -> ScreeningLane:
@@ -133,9 +131,9 @@ class ScreeningService(TopicService):
     def _close(self) -> None:
         self._screener.engine.close()
 
-    def _pending(self) -> int:
+    def _held(self) -> int:
         # A copy: the watchdog asks from its own thread, and a lane may be added meanwhile.
-        return sum(lane.held for lane in list(self._lanes.values())) + sum(self._lag().values())
+        return sum(lane.held for lane in list(self._lanes.values()))
 
     def _finished(self) -> int:
         return sum(lane.finished for lane in list(self._lanes.values()))
@@ -143,7 +141,7 @@ class ScreeningService(TopicService):
     def _measure(self) -> None:
         for lane, worker in self._lanes.items():
             self.metrics.held.labels(lane.value).set(worker.held)
-        # The lag does not name a topic that has no partition here.
+        # The group does not name its topics before it has joined.
         ours = map(self._settings.kafka.topic, LANE_TOPICS.values())
-        for topic, records in (dict.fromkeys(ours, 0) | self._lag()).items():
+        for topic, records in (dict.fromkeys(ours, 0) | dict(self._group.reading.left)).items():
             self.metrics.lag.labels(topic).set(records)

@@ -14,7 +14,8 @@ from stream.broker.clients import LANE_TOPICS
 from stream.broker.schema_registry import find_schema_by
 from stream.logs import configure_logs
 from stream.runtime.early_end import end_at_once_by_sigterm
-from stream.runtime.faust_app import ServingWorker, check_surroundings, consumer_lag, create_app, has_joined
+from stream.runtime.faust_app import ServingWorker, check_surroundings, create_app
+from stream.runtime.group import Group
 from stream.settings import KafkaSettings, Settings
 
 from .model import load_screener
@@ -41,13 +42,17 @@ def run_worker(settings: Settings) -> NoReturn:
 
 
 def serve(settings: Settings, screener: Screener) -> NoReturn:
-    """Screen records until SIGTERM; exit 0 then, 1 after anything unforeseen."""
-    app = create_app(settings.kafka, settings.kafka.screening_group, buffer=settings.screening.in_flight)
-    service = ScreeningService(settings, screener, lag=lambda: consumer_lag(app), ready=lambda: has_joined(app))
+    """Screen records until SIGTERM; exit 0 then, 1 after anything unforeseen.
+
+    Raises:
+        DeploymentError: the broker refuses the group to us.
+    """
+    group = Group(settings.kafka, settings.kafka.screening_group)
+    app = create_app(settings.kafka, group, buffer=settings.screening.in_flight)
+    service = ScreeningService(settings, screener, group=group)
     add_lanes(app, service, settings.kafka)
     gc.freeze()  # the model's objects live as long as the process: keep the collector from walking them
-    ServingWorker(app, service, lambda: begin_shutdown(app, service)).execute_from_commandline()
-    raise AssertionError("execute_from_commandline exits")
+    ServingWorker(app, service, group, lambda: begin_shutdown(app, service)).serve()
 
 
 def begin_shutdown(app: App, service: ScreeningService) -> None:
