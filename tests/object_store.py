@@ -1,7 +1,8 @@
 """Stores for tests: one in memory that can be made to fail or to wait, and S3 as moto serves it on this machine."""
 
-import logging
 import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,33 +50,44 @@ def upload(folder, url):
 
 
 @contextmanager
-def s3_server():
-    """Yield the variables by which a process reaches an S3 of this machine, which has one bucket."""
+def s3_server(folder, prefix):
+    """Yield the variables by which a process reaches an S3 of this machine, whose bucket has the files of a folder."""
+    serving = subprocess.Popen(
+        [sys.executable, __file__, str(folder), prefix],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=with_variables(CREDENTIALS),
+    )
+    with serving:
+        yield CREDENTIALS | {"AWS_ENDPOINT_URL": serving.stdout.readline().strip()}
+        serving.stdin.close()
+
+
+def serve(folder, prefix):
+    """Serve an S3 until nobody listens any more: in a process of its own, for moto has warnings of its own."""
+    import boto3
     from moto.server import ThreadedMotoServer
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    variables = CREDENTIALS | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"}
-    try:
-        files = s3_files(variables)
-        files.mkdir(BUCKET)
-        yield variables
-    finally:
-        server.stop()
-
-
-def s3_files(variables):
-    """Return the file system of such a server, for this process."""
-    return fsspec.filesystem(
-        "s3",
-        key=variables["AWS_ACCESS_KEY_ID"],
-        secret=variables["AWS_SECRET_ACCESS_KEY"],
-        endpoint_url=variables["AWS_ENDPOINT_URL"],
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+    client.create_bucket(
+        Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": CREDENTIALS["AWS_DEFAULT_REGION"]}
     )
+    for path in (path for path in Path(folder).rglob("*") if path.is_file()):
+        client.upload_file(str(path), BUCKET, f"{prefix}/{path.relative_to(folder).as_posix()}")
+    print(f"http://{host}:{port}", flush=True)
+    sys.stdin.read()
+    server.stop()
 
 
 def with_variables(variables):
     """Return an environment in which no other settings of AWS reach a process."""
     return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | variables
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])
