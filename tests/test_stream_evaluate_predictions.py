@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -21,12 +22,25 @@ from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES
 from stream.backfill.answers import open_finished, read_answers
 from stream.cli import app
+from stream.collecting.dataset import Made
 from training.cohort.mimic import LABELS
 from training.evaluation.archives.label_table import read_labels
 
 RNG = np.random.default_rng(3)
 SAID = [tuple(map(float, row)) for row in RNG.beta(1, 6, (60, 5)).round(6)]
 ILL = [bool(RNG.random() < 3 * said[2]) for said in SAID]
+
+
+COLLECTED = Made(
+    program_version="0.2.0",
+    created_at=datetime.now(UTC),
+    broker="kafka:9092",
+    cluster=None,
+    topics=["ecg.risk.v1", "ecg.rejected.v1"],
+    lane="backfill",
+    begins={},
+    schema="1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +152,7 @@ def test_ecgs_of_other_patients_are_left_out_and_told(tmp_path, bundle, labels):
     write_answers(tmp_path / "out", bundle, answers)
     found, warned = answer(tmp_path / "out", labels)
     assert (found["account"]["other_patient"], found["all_ecgs"]["records"]) == (1, 39)
-    assert "1 ECG files name another patient" in " ".join(warned.split())
+    assert "ECG files that name another patient than the labels: 1." in " ".join(warned.split())
 
 
 def test_ptb_xl_is_ranked_by_its_superclasses(tmp_path, bundle):
@@ -176,6 +190,11 @@ def test_folders_that_are_no_dataset_are_refused_in_words(tmp_path, bundle, labe
     assert "holds 2 folders with a manifest.json, first and second among them" in refusal(tmp_path / "both", labels)
     part = tmp_path / "both" / "first" / "screened"
     assert f"is a part of a dataset: name {part.parent}" in refusal(part, labels)
+
+
+def test_tables_that_were_collected_from_kafka_are_refused_in_words(tmp_path, labels):
+    (tmp_path / "manifest.json").write_bytes(msgspec.json.encode(COLLECTED))
+    assert "was written by `cardiacnets collect`" in refusal(tmp_path, labels)
 
 
 def test_tables_that_are_not_this_datasets_are_refused_in_words(tmp_path, bundle, labels):

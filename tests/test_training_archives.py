@@ -299,7 +299,7 @@ def test_a_patient_in_several_folds_is_told(planted, bundle, tmp_path):
     table = read_labels(torn.write(tmp_path / "torn"))
     assert table.torn_patients == 1
     found = judge_archive(bundle, WHOLE, table, answered(table, torn.rows), draws=DRAWS)
-    assert any("1 patients have ECGs in several folds of strat_fold" in warning for warning in found.warnings)
+    assert any("ECGs in several folds of strat_fold: 1." in warning for warning in found.warnings)
     assert "1.0.1" in write_archive_report(tmp_path / "report", found).read_text()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +29,12 @@ _STUDY = r"(?:^|/)(?P<key>[0-9]{1,18})(?:_[hl]r)?(?:\.[A-Za-z0-9]+)*$"
 """A file's name in MIMIC-IV-ECG (40689238) and PTB-XL (00001_hr)."""
 
 
+class _Collected(msgspec.Struct, frozen=True):
+    """What tells the manifest of `cardiacnets collect` from ours."""
+
+    collected: bool = False
+
+
 def open_finished(folder: Path) -> Dataset:
     """Return the dataset in a folder, of which at least one shard is done.
 
@@ -38,6 +45,7 @@ def open_finished(folder: Path) -> Dataset:
         raise InvalidSettings(f"{folder} is no folder: name the folder that `cardiacnets backfill` wrote")
     if not (folder / MANIFEST).is_file():
         raise InvalidSettings(_why_no_dataset(folder))
+    _refuse_collected(folder / MANIFEST)
     dataset = find(folder)
     if dataset is None or not any(dataset.is_done(number) for number in range(dataset.shards)):
         raise InvalidSettings(f"{folder} has no shard that is done: let `cardiacnets backfill` go on first")
@@ -123,6 +131,19 @@ def _keys(column: Any, name: str) -> NDArray[np.int64]:
     if name == PATH:
         whole = pc.struct_field(pc.extract_regex(whole, _STUDY), "key")
     return whole_numbers(whole.cast(pa.string()))
+
+
+def _refuse_collected(manifest: Path) -> None:
+    """Refuse the tables of `cardiacnets collect`, which do not tell what of the archive is missing."""
+    try:
+        collected = msgspec.json.decode(manifest.read_bytes(), type=_Collected).collected
+    except (OSError, msgspec.MsgspecError):
+        return  # `find` says what is wrong with it
+    if collected:
+        raise InvalidSettings(
+            f"{manifest.parent} was written by `cardiacnets collect`, which has no plan of the archive, so nobody can "
+            "say who is missing: judge a folder that `cardiacnets backfill` wrote"
+        )
 
 
 def _why_no_dataset(folder: Path) -> str:

@@ -23,6 +23,8 @@ from .superclass_figures import SuperclassFigures, judge_superclasses
 FIRST, ALL = "one_ecg_a_patient", "all_ecgs"
 UNITS = (FIRST, ALL)
 
+KNOWN_SPLIT = " Version 1.0.0 of MIMIC-IV-ECG-Ext-ICD is known for it: take 1.0.1 or later."
+
 Figures: TypeAlias = DiseaseFigures | SuperclassFigures
 
 
@@ -175,11 +177,8 @@ def _warnings(screened: Screened, labels: LabelTable, account: Account, figures:
         )
     if labels.torn_patients:
         yield (
-            f"{labels.torn_patients} patients have ECGs in several folds of {folds.column}, so a model that learned "
-            "from other folds has seen some of the judged patients. Version 1.0.0 of MIMIC-IV-ECG-Ext-ICD is known "
-            "for it: take 1.0.1 or later."
-            if layout is MIMIC
-            else f"{labels.torn_patients} patients have ECGs in several folds of {folds.column}."
+            f"Patients who have ECGs in several folds of {folds.column}: {labels.torn_patients}. A model that learned "
+            f"from other folds has seen some of the judged patients.{KNOWN_SPLIT if layout is MIMIC else ''}"
         )
     if folds.count != layout.fold_count:
         yield (
@@ -189,9 +188,9 @@ def _warnings(screened: Screened, labels: LabelTable, account: Account, figures:
     if not folds.are_test:
         yield f"Judged is {name_judged_folds(labels)}, which is not the published test fold."
     if account.other_patient:
-        yield f"{account.other_patient} ECG files name another patient than the labels. They are left out."
+        yield f"ECG files that name another patient than the labels: {account.other_patient}. They are left out."
     if account.unreadable:
-        yield f"{account.unreadable} ECGs have labels that cannot be read. They are left out."
+        yield f"ECGs whose labels cannot be read: {account.unreadable}. They are left out."
     if isinstance(figures, DiseaseFigures):
         yield from _unshifted(figures)
 
