@@ -78,8 +78,9 @@ class AverageBeats:
         irregularity: (records,) the median change between successive intervals, relative to the median interval.
         counts: (records,) how many beats were averaged. It is 0 where fewer than `LEAST_BEATS` are alike.
         mean_mv: (records, 8, BEFORE + AFTER) their mean in the independent leads, 0 where the count is 0.
-        owners: (beats,) the record of each averaged beat, in rising order.
-        beats_mv: (beats, 8, BEFORE + AFTER) the averaged beats.
+        beats_mv: (all beats, 8, BEFORE + AFTER) in the order of the records.
+        averaged: (averaged beats,) where in `beats_mv` those are that were averaged, in rising order.
+        owners: (averaged beats,) the record of each of them.
     """
 
     intervals_ms: tuple[Floats, ...]
@@ -87,8 +88,9 @@ class AverageBeats:
     irregularity: Floats
     counts: Places
     mean_mv: Signals
-    owners: Places
     beats_mv: Signals
+    averaged: Places
+    owners: Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,9 @@ def average_beats(signals_mv: Signals, sample_rate_hz: float) -> AverageBeats:
         irregularity=np.array([_irregularity(own) for own in intervals]),
         counts=counts,
         mean_mv=mean,
+        beats_mv=beats,
+        averaged=np.flatnonzero(kept),
         owners=complexes.owners[kept],
-        beats_mv=beats[kept],
     )
 
 
@@ -158,9 +161,11 @@ def by_owner(owners: Places, records: int) -> list[slice]:
 
 
 def block_means(values: Signals, step: int) -> Signals:
-    """Return the means of each `step` values along the last axis, whose length is a multiple of it."""
-    parts = values.reshape(*values.shape[:-1], values.shape[-1] // step, step)
-    return np.asarray(parts @ np.full(step, 1 / step, np.float32))
+    """Return the means of each `step` values along the last axis, whose length is a multiple of it, at least 2."""
+    total = values[..., ::step] + values[..., 1::step]
+    for place in range(2, step):
+        total += values[..., place::step]
+    return np.asarray(total / np.float32(step))
 
 
 def _at_500_hz(leads: Signals, rate_hz: float) -> Signals:

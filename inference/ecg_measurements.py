@@ -115,10 +115,10 @@ def _total(totals: Floats, first: Floats, last: Floats) -> Floats:
 
     NaN where the places are.
     """
-    rows = np.arange(len(totals))
-    start, stop = (np.nan_to_num(place, nan=1).astype(np.intp) for place in (first, last))
-    sums = totals[rows, :, stop - 1] - totals[rows, :, start - 1]
-    return np.where(np.isfinite(first), sums.T, np.nan)
+    rows, known = np.arange(len(totals)), np.isfinite(first)
+    start, stop = (np.where(known, place, 1).astype(np.intp) - 1 for place in (first, last))
+    sums = totals[rows, :, stop] - totals[rows, :, start]
+    return np.where(known, sums.T, np.nan)
 
 
 def _reasons(beats: AverageBeats, limits: WaveLimits, index: int, paced: bool) -> Mapping[str, str]:

@@ -294,7 +294,7 @@ def _repeats(beats: AverageBeats, middles: Floats, asked: Flags) -> Flags:
     samples = round(P_WINDOW_MS * PER_MS)
     starts = np.clip(middles - samples / 2, 0, BEFORE + AFTER - samples).astype(np.intp)
     windows = sliding_window_view(beats.beats_mv, samples, axis=2)
-    waves = windows[np.arange(len(beats.owners)), :, starts[beats.owners]]
+    waves = windows[beats.averaged, :, starts[beats.owners]]
     steps = block_means(waves, round(P_STEP_MS * PER_MS)) @ _WITHOUT_LINE
     likeness = np.zeros(len(asked))
     for index, own in enumerate(by_owner(beats.owners, len(asked))):

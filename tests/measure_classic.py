@@ -70,7 +70,7 @@ def print_table(group, chosen, judged, marks):
             mark, value = marks[chosen, column], values[chosen, column]
             marked, known = np.isfinite(mark), np.isfinite(value)
             errors = (value - mark)[marked & known]
-            middle, wide = np.percentile(np.abs(errors), (50, 90))
+            middle, wide = np.percentile(np.abs(errors), (50, 90)) if errors.size else (np.nan, np.nan)
             missing = f"{(marked & ~known).sum()} ({(marked & ~known).sum() / marked.sum():.1%})"
             false = f"{(known & ~marked).sum()} of {(~marked).sum()}"
             cells = f"{middle:.1f} {unit} | {wide:.1f} {unit} | {np.median(errors):+.1f} | {missing} | {false}"
@@ -102,9 +102,21 @@ def intervals(neurokit2, lead, peaks, method):
         _, waves = neurokit2.ecg_delineate(lead, peaks, sampling_rate=RATE_HZ, method=method)
     except Exception:  # a lead that it cannot delineate
         return [np.nan] * 3
-    names = ("ECG_P_Onsets", "ECG_R_Onsets", "ECG_R_Offsets", "ECG_T_Offsets")
-    p, onset, end, t = (np.asarray(waves[name], float) * 1e3 / RATE_HZ for name in names)
-    return [np.nanmedian(between) for between in (onset - p, end - onset, t - onset)]
+    p = nearest(waves["ECG_P_Onsets"], peaks, -0.4, 0.0)
+    onset = nearest(waves["ECG_R_Onsets"], peaks, -0.2, 0.0)
+    end = nearest(waves["ECG_R_Offsets"], peaks, 0.0, 0.2)
+    t = nearest(waves["ECG_T_Offsets"], peaks, 0.1, 0.7)
+    return [1e3 * np.nanmedian(between) for between in (onset - p, end - onset, t - onset)]
+
+
+def nearest(places, peaks, first_s, last_s):
+    """Return when the nearest of these places within the window about each peak is, in s; NaN where there is none."""
+    times = np.array([place for place in places if np.isfinite(place)], float) / RATE_HZ
+    found = []
+    for peak in peaks / RATE_HZ:
+        near = times[(times >= peak + first_s) & (times <= peak + last_s)]
+        found.append(near[np.abs(near - peak).argmin()] if near.size else np.nan)
+    return np.array(found)
 
 
 def print_costs(signals, paced):
