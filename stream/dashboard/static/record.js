@@ -276,7 +276,7 @@ function fillClassic(panel, lines) {
     h("dt", {}, line.label),
     line.value === null
       ? h("dd.absent", {}, "not measurable", h("span.why", {}, line.why))
-      : h("dd", {}, h("strong", {}, line.value.toFixed(0)), ` ${line.unit}`)))));
+      : h("dd", {}, h("strong", {}, line.value.toFixed(0)), line.unit === "°" ? "°" : ` ${line.unit}`)))));
 }
 
 function fillMeasurements(panel, { meaning, report }, sex) {
