@@ -1,15 +1,17 @@
-"""The batcher: asyncio in front, two threads behind; batches grow by themselves while the device is busy.
+"""The batcher: asyncio in front, threads behind; batches grow by themselves while the device is busy.
 
-    submit ─▶ lanes ─▶ preparer thread ─▶ a slot for one ready batch ─▶ device thread ─▶ futures
-              bounded  prepare(items)                                   run(batch)
+    submit ─▶ lanes ─▶ preparer threads ─▶ a line of batches in order ─▶ device thread ─▶ futures
+              bounded  prepare(items)      one place a preparer          run(batch)
 
-A batch is formed when the preparer and the slot are both free, and not before. So an idle batcher takes a lone item at
-once (there is no timer), and a busy one has one batch running and one ready, while the queue grows into the next.
+A batch is formed when a preparer and a place in the line are both free, and not before. The line holds the batches that
+are prepared now and those that are ready. So an idle batcher takes a lone item at once (there is no timer), and a busy
+one with one preparer has one batch running and one ready, while the queue grows into the next. Several preparers work
+at the same time, and the device takes their batches in the order in which they were formed.
 
 Realtime never waits behind queued backfill: a batch takes realtime items first and fills up with backfill. What has
-been formed already is not undone, so backfill delays a realtime item by at most the batch that runs and the one that
-is ready: twice `max_batch` items. Backfill gets the room that realtime leaves, and stands still for as long as realtime
-alone fills every batch: by design, since whoever sends backfill has time.
+been formed already is not undone, so backfill delays a realtime item by at most the batch that runs and those in the
+line: with one preparer, twice `max_batch` items. Backfill gets the room that realtime leaves, and stands still for as
+long as realtime alone fills every batch: by design, since whoever sends backfill has time.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from schemas.errors import EngineFailed, Overloaded, ShuttingDown
 
 from .lanes import Job, Lane, Lanes
 
-__all__ = ["Batcher", "BatcherCounts", "Lane"]
+__all__ = ["Batcher", "BatcherCounts", "Lane", "preparers_for"]
 
 Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
@@ -37,8 +39,17 @@ Result = TypeVar("Result")
 
 DRAIN_S = 10.0
 JOIN_S = 1.0
+CORES_A_PREPARER = 8
+MOST_PREPARERS = 4
+"""More threads would wait for each other: a third of the work is Python's, of which only one thread at a time does
+some."""
 
 log = logging.getLogger(__name__)
+
+
+def preparers_for(cores: int) -> int:
+    """Return how many threads should prepare batches on so many cores."""
+    return max(1, min(MOST_PREPARERS, cores // CORES_A_PREPARER))
 
 
 @dataclass(slots=True)
@@ -59,17 +70,19 @@ class BatcherCounts:
 class _Batch(Generic[Item, Prepared, Result]):
     jobs: list[Job[Item, Result]]
     prepared: Prepared | None = None
+    is_ready: bool = False
 
 
 class Batcher(Generic[Item, Prepared, Result]):
     """Runs items in batches on one device; an asynchronous context manager, used from its event loop's thread.
 
     Args:
-        prepare: makes a batch of items ready; always called from one thread, beside `run`.
+        prepare: makes a batch of items ready; called from as many threads as there are preparers, beside `run`.
         run: returns one result an item, in order; always called from one thread, which owns the device. A result
             that is an exception is raised to its waiter alone.
         max_batch: items a batch.
         max_queue: items a lane that may wait for a batch.
+        preparers: threads that prepare batches, and batches that may be prepared or ready at one time.
         drain_s: on exit, how long to wait for the batches that were formed already.
     """
 
@@ -80,34 +93,41 @@ class Batcher(Generic[Item, Prepared, Result]):
         run: Callable[[Prepared], Sequence[Result]],
         max_batch: int,
         max_queue: int,
+        preparers: int = 1,
         drain_s: float = DRAIN_S,
     ) -> None:
         if max_batch < 1 or max_queue < 1:
             raise ValueError(f"a batch and a queue hold at least one item, not {max_batch} and {max_queue}")
+        if preparers < 1:
+            raise ValueError(f"at least one thread prepares batches, not {preparers}")
         self.counts = BatcherCounts()
         self._prepare = prepare
         self._run = run
         self._max_batch = max_batch
+        self._preparers = preparers
         self._drain_s = drain_s
 
         self._lock = Lock()  # guards everything below
-        self._work = Condition(self._lock)  # the preparer waits: for items and a free slot
-        self._handed_over = Condition(self._lock)  # the device waits: for the slot to fill
+        self._work = Condition(self._lock)  # preparers wait: for items and a place in the line
+        self._handed_over = Condition(self._lock)  # the device waits: for the first batch of the line to be ready
         self._lanes: Lanes[Item, Result] = Lanes(max_queue)
         self._formed: deque[_Batch[Item, Prepared, Result]] = deque()
-        self._slot: _Batch[Item, Prepared, Result] | None = None
+        self._line: deque[_Batch[Item, Prepared, Result]] = deque()
         self._unsettled: set[_Batch[Item, Prepared, Result]] = set()
         self._room_waiters: dict[Lane, list[asyncio.Future[None]]] = {lane: [] for lane in Lane}
         self._open = False
         self._abandoned = False
-        self._prepared_all = False
+        self._preparing_threads = preparers
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._drained = asyncio.Event()
         # Daemons: a thread that is stuck in the device must not keep the process from ending.
         self._threads = [
-            Thread(target=self._prepare_batches, name="batcher-preparer", daemon=True),
+            *(
+                Thread(target=self._prepare_batches, name="batcher-preparer", daemon=True)
+                for _ in range(self._preparers)
+            ),
             Thread(target=self._run_batches, name="batcher-device", daemon=True),
         ]
         self._open = True
@@ -158,7 +178,7 @@ class Batcher(Generic[Item, Prepared, Result]):
                 raise Overloaded(f"{self._lanes.max_queue} items of the {lane.value} lane are waiting already")
             future: asyncio.Future[Result] = self._loop.create_future()
             self._lanes.put(lane, Job(item, future, alone))
-            if self._slot is None:  # else the device wakes the preparer when it empties the slot
+            if self._has_place():  # else the device wakes a preparer when it takes a batch from the line
                 self._work.notify()
         return future
 
@@ -191,7 +211,7 @@ class Batcher(Generic[Item, Prepared, Result]):
             queued = self._lanes.clear()
             for lane in Lane:
                 self._wake_room_waiters(lane)
-            self._work.notify()
+            self._work.notify_all()
         for job in queued:
             _settle_future(job.future, ShuttingDown("serving stopped while the item was queued"))
 
@@ -199,7 +219,7 @@ class Batcher(Generic[Item, Prepared, Result]):
         with self._lock:
             self._abandoned = True
             unsettled = list(self._unsettled)
-            self._work.notify()
+            self._work.notify_all()
             self._handed_over.notify()
         for batch in unsettled:
             for job in batch.jobs:
@@ -210,7 +230,7 @@ class Batcher(Generic[Item, Prepared, Result]):
         else:
             log.error("a batch did not end within %g s of closing; its thread is abandoned", self._drain_s)
 
-    # The preparer thread
+    # The preparer threads
 
     def _prepare_batches(self) -> None:
         while (batch := self._next_batch()) is not None:
@@ -218,26 +238,37 @@ class Batcher(Generic[Item, Prepared, Result]):
                 batch.prepared = self._prepare([job.item for job in batch.jobs])
             except BaseException as error:  # noqa: BLE001  whatever it is, the waiters are told
                 self._settle(batch, [error] * len(batch.jobs))
+                self._leave_line(batch)
             else:
                 self._hand_over(batch)
             del batch  # an idle thread keeps no batch alive
         with self._lock:
-            self._prepared_all = True
+            self._preparing_threads -= 1
+            self._work.notify_all()
             self._handed_over.notify()
 
     def _next_batch(self) -> _Batch[Item, Prepared, Result] | None:
-        """Wait until a batch can be formed and handed over; None when there will be no more."""
+        """Wait until a batch can be formed and has a place in the line; None when there will be no more."""
         with self._lock:
             while not self._abandoned:
-                if self._slot is None:
+                if self._has_place():
                     if not self._formed and self._lanes:
                         self._form()
                     if self._formed:
-                        return self._formed.popleft()
+                        return self._into_line(self._formed.popleft())
                 if not self._open and not self._formed:
                     return None
                 self._work.wait()
             return None
+
+    def _has_place(self) -> bool:
+        return len(self._line) < self._preparers
+
+    def _into_line(self, batch: _Batch[Item, Prepared, Result]) -> _Batch[Item, Prepared, Result]:
+        self._line.append(batch)
+        if self._has_place() and (self._formed or self._lanes):
+            self._work.notify()
+        return batch
 
     def _form(self) -> None:
         for jobs in self._lanes.draw(self._max_batch):
@@ -255,7 +286,13 @@ class Batcher(Generic[Item, Prepared, Result]):
 
     def _hand_over(self, batch: _Batch[Item, Prepared, Result]) -> None:
         with self._lock:
-            self._slot = batch
+            batch.is_ready = True
+            self._handed_over.notify()
+
+    def _leave_line(self, batch: _Batch[Item, Prepared, Result]) -> None:
+        with self._lock:
+            self._line.remove(batch)
+            self._work.notify()
             self._handed_over.notify()
 
     # The device thread
@@ -267,12 +304,16 @@ class Batcher(Generic[Item, Prepared, Result]):
         self._call_in_loop(self._drained.set)
 
     def _take_ready_batch(self) -> _Batch[Item, Prepared, Result] | None:
+        """Wait until the first batch of the line is ready, and take it; None when there will be no more."""
         with self._lock:
-            while self._slot is None and not self._prepared_all and not self._abandoned:
+            while not self._abandoned:
+                if self._line and self._line[0].is_ready:
+                    self._work.notify()
+                    return self._line.popleft()
+                if not self._line and not self._preparing_threads:
+                    return None
                 self._handed_over.wait()
-            batch, self._slot = self._slot, None
-            self._work.notify()
-            return None if self._abandoned else batch
+            return None
 
     def _run_batch(self, batch: _Batch[Item, Prepared, Result]) -> Sequence[Result | BaseException]:
         size = len(batch.jobs)

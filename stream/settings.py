@@ -271,6 +271,9 @@ class ScreeningSettings(_Group, frozen=True, kw_only=True):
     three crops a record. The network sees this many times the bundle's crops."""
     max_queue: Positive = 32
     """Records a lane that may wait for a batch."""
+    preparers: Positive | None = None
+    """Threads that decode, examine and prepare batches. Where not set, one for every eight cores, and four at most. A
+    worker on a GPU needs several; beside an engine that uses all cores, more than one gains nothing."""
     in_flight: Positive = 64
     """Records a lane between arrival and acknowledgement, and as many again that wait to arrive. A shutdown and a
     rebalance wait for them: set fewer for a network that takes a second a record."""

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from waiting import PATIENCE_S, eventually
 
-from engines.batcher import Batcher, Lane
+from engines.batcher import Batcher, Lane, preparers_for
 from schemas.errors import EngineFailed, Overloaded, RecordError, ShuttingDown
 
 
@@ -36,8 +36,13 @@ class Device:
         await asyncio.to_thread(self.started.acquire, timeout=PATIENCE_S)
 
 
-def make_batcher(run, *, prepare=list, max_batch=4, max_queue=100, drain_s=60.0):
-    return Batcher(prepare=prepare, run=run, max_batch=max_batch, max_queue=max_queue, drain_s=drain_s)
+def make_batcher(run, *, prepare=list, max_batch=4, max_queue=100, preparers=1, drain_s=60.0):
+    return Batcher(
+        prepare=prepare, run=run, max_batch=max_batch, max_queue=max_queue, preparers=preparers, drain_s=drain_s
+    )
+
+
+several = pytest.mark.parametrize("preparers", [1, 3])
 
 
 def batcher_threads():
@@ -114,14 +119,15 @@ async def test_an_item_that_must_be_alone_has_a_batch_of_its_own():
     assert device.batches[2:] == [["r alone"], ["r", "s"], ["b"]]
 
 
+@several
 @pytest.mark.parametrize("error", [EngineFailed("device"), ZeroDivisionError("bug")])
-async def test_a_failing_engine_fails_every_waiter_and_serving_goes_on(error):
+async def test_a_failing_engine_fails_every_waiter_and_serving_goes_on(error, preparers):
     def run(batch):
         if "bad" in batch:
             raise error
         return batch
 
-    async with make_batcher(run, prepare=list) as batcher:
+    async with make_batcher(run, prepare=list, preparers=preparers) as batcher:
         neighbours = [batcher.submit(item) for item in ("bad", "x")]
         outcomes = await asyncio.gather(*neighbours, return_exceptions=True)
         assert outcomes[0] is error
@@ -129,7 +135,8 @@ async def test_a_failing_engine_fails_every_waiter_and_serving_goes_on(error):
         assert batcher.counts.failures == 1
 
 
-async def test_a_failing_preparation_fails_every_waiter_and_serving_goes_on():
+@several
+async def test_a_failing_preparation_fails_every_waiter_and_serving_goes_on(preparers):
     error = ValueError("cannot prepare")
 
     def prepare(items):
@@ -137,11 +144,89 @@ async def test_a_failing_preparation_fails_every_waiter_and_serving_goes_on():
             raise error
         return items
 
-    async with make_batcher(list, prepare=prepare) as batcher:
-        with pytest.raises(ValueError, match="cannot prepare") as raised:
-            await batcher.submit("bad")
-        assert raised.value is error
+    async with make_batcher(list, prepare=prepare, preparers=preparers) as batcher:
+        for _ in range(2 * preparers):  # whichever thread it was goes on
+            with pytest.raises(ValueError, match="cannot prepare") as raised:
+                await batcher.submit("bad")
+            assert raised.value is error
         assert await batcher.submit("good") == "good"
+
+
+async def test_several_preparers_work_at_the_same_time():
+    together = threading.Barrier(3)
+
+    def prepare(items):
+        together.wait(PATIENCE_S)
+        return items
+
+    async with make_batcher(list, prepare=prepare, max_batch=1, preparers=3) as batcher:
+        assert await asyncio.gather(*(batcher.submit(item) for item in range(6))) == list(range(6))
+
+
+async def test_batches_run_in_the_order_in_which_they_were_formed_whichever_is_prepared_first():
+    device, later = Device(), threading.Semaphore(0)
+    device.let()
+
+    def prepare(items):
+        if items == ["first"]:
+            assert later.acquire(timeout=PATIENCE_S)
+        else:
+            later.release()
+        return items
+
+    async with make_batcher(device.run, prepare=prepare, max_batch=1, preparers=2) as batcher:
+        await asyncio.gather(*(batcher.submit(item) for item in ("first", "second", "third")))
+    assert device.batches == [["first"], ["second"], ["third"]]
+
+
+async def test_no_more_batches_are_prepared_than_there_are_preparers_while_the_device_is_busy():
+    device, prepared = Device(), []
+
+    def prepare(items):
+        prepared.append(items)
+        return items
+
+    async with make_batcher(device.run, prepare=prepare, max_batch=1, preparers=3) as batcher:
+        futures = [batcher.submit("running")]
+        await device.has_started()
+        futures += [batcher.submit(item) for item in range(10)]
+        await eventually(lambda: len(prepared) == 4)
+        await asyncio.sleep(0.05)
+        assert len(prepared) == 4
+        assert batcher.queued(Lane.REALTIME) == 7
+        device.let()
+        await asyncio.gather(*futures)
+
+
+async def test_a_batch_behind_one_that_cannot_be_prepared_is_run():
+    failing = threading.Event()
+
+    def prepare(items):
+        if items == ["bad"]:
+            assert failing.wait(PATIENCE_S)
+            raise ValueError("cannot prepare")
+        return items
+
+    async with make_batcher(list, prepare=prepare, max_batch=1, preparers=2) as batcher:
+        bad, good = batcher.submit("bad"), batcher.submit("good")
+        await asyncio.sleep(0.02)
+        assert not good.done()  # its turn comes after
+        failing.set()
+        assert await good == "good"
+        with pytest.raises(ValueError, match="cannot prepare"):
+            await bad
+
+
+async def test_several_preparers_end_with_the_batcher():
+    device = Device()
+    async with make_batcher(device.run, max_batch=1, preparers=3) as batcher:
+        futures = [batcher.submit(item) for item in range(3)]
+        await device.has_started()
+        await eventually(lambda: not batcher.queued(Lane.REALTIME))
+        futures += [batcher.submit(item, alone=True) for item in range(3)]
+        asyncio.get_running_loop().call_later(0.05, device.let)
+    assert all(future.done() for future in futures)
+    assert not batcher_threads()
 
 
 @pytest.mark.parametrize("results", [[], [1, 2], None, 3])
@@ -270,8 +355,9 @@ async def test_a_waiter_for_room_is_released_on_exit():
         await waiting
 
 
+@several
 @pytest.mark.parametrize("stage", ["prepare", "run"])
-async def test_a_stuck_stage_is_abandoned_after_the_deadline_and_its_waiters_told(stage, caplog):
+async def test_a_stuck_stage_is_abandoned_after_the_deadline_and_its_waiters_told(stage, preparers, caplog):
     release, stuck = threading.Event(), threading.Event()
 
     def block(batch):
@@ -280,7 +366,7 @@ async def test_a_stuck_stage_is_abandoned_after_the_deadline_and_its_waiters_tol
         return batch
 
     stages = {"prepare": list, "run": list, stage: block}
-    batcher = make_batcher(drain_s=0.1, **stages)
+    batcher = make_batcher(drain_s=0.1, preparers=preparers, **stages)
     async with batcher:
         future = batcher.submit("stuck")
         assert await asyncio.to_thread(stuck.wait, PATIENCE_S)
@@ -388,6 +474,16 @@ def test_sizes_below_one_are_refused(max_batch, max_queue):
         make_batcher(list, max_batch=max_batch, max_queue=max_queue)
 
 
+@pytest.mark.parametrize(("cores", "preparers"), [(1, 1), (2, 1), (8, 1), (16, 2), (32, 4), (96, 4)])
+def test_many_cores_have_several_preparers(cores, preparers):
+    assert preparers_for(cores) == preparers
+
+
+def test_a_batcher_without_preparers_is_refused():
+    with pytest.raises(ValueError, match="at least one thread"):
+        make_batcher(list, preparers=0)
+
+
 async def test_the_batcher_itself_costs_little():
     async with make_batcher(list, max_batch=8, max_queue=50_000) as batcher:
         started = time.process_time()  # of the processor, which other processes do not lengthen
@@ -413,7 +509,7 @@ class Watched:
 
     def __init__(self, max_batch):
         self.max_batch = max_batch
-        self.batches, self.violations = [], []
+        self.batches, self.ran, self.violations = [], [], []
         self._thread, self._running = None, threading.Lock()
 
     def prepare(self, items):
@@ -423,6 +519,7 @@ class Watched:
         return items
 
     def run(self, batch):
+        self.ran.append(batch)
         self._thread = self._thread or threading.get_ident()
         self.require(self._thread == threading.get_ident(), "the device has one thread")
         self.require(self._running.acquire(blocking=False), "one batch at a time")
@@ -477,15 +574,15 @@ def fate_of(item, future, batch_of, *, exited):
     schedule=st.lists(STEP, max_size=40),
     max_batch=st.integers(1, 5),
     max_queue=st.integers(1, 12),
+    preparers=st.integers(1, 3),
     exits_early=st.booleans(),
 )
-def test_whatever_happens_every_future_ends_as_its_batch_did(schedule, max_batch, max_queue, exits_early):
+def test_whatever_happens_every_future_ends_as_its_batch_did(schedule, max_batch, max_queue, preparers, exits_early):
     watched = Watched(max_batch)
 
     async def serve():
-        async with make_batcher(
-            watched.run, prepare=watched.prepare, max_batch=max_batch, max_queue=max_queue
-        ) as batcher:
+        sizes = {"max_batch": max_batch, "max_queue": max_queue, "preparers": preparers}
+        async with make_batcher(watched.run, prepare=watched.prepare, **sizes) as batcher:
             submitted = await follow(schedule, batcher)
             if not exits_early:
                 await asyncio.wait_for(asyncio.gather(*(f for _, f in submitted), return_exceptions=True), PATIENCE_S)
@@ -498,9 +595,10 @@ def test_whatever_happens_every_future_ends_as_its_batch_did(schedule, max_batch
     for item, future in submitted:
         assert future.done()
         assert fate_of(item, future, batch_of, exited=exits_early), item
+    in_order = watched.batches if preparers == 1 else watched.ran  # several are prepared at one time
     for lane in Lane:
         for alone in (False, True):
-            order = [n for batch in watched.batches for n, where, solo, _ in batch if (where, solo) == (lane, alone)]
+            order = [n for batch in in_order for n, where, solo, _ in batch if (where, solo) == (lane, alone)]
             assert order == sorted(order), "first come, first served"
 
 

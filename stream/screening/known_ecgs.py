@@ -3,7 +3,7 @@
 Two ECGs under one id would have one report id: whoever keeps the first answer to an id would lose the second patient's.
 The first ECG that passes the gate owns its id. The same ECG again is answered as before; another one is refused.
 
-    preparer thread   look_up(…)   the ECGs of a batch that passed the gate, while the device runs them
+    device thread     look_up(…)   the ECGs of a batch that passed the gate, just before the device runs them
     event loop        one batch after the other: digests in a thread, one round trip to Redis, decide
     lane              await claim.is_foreign() before it publishes the answer; by then the decision is there
 

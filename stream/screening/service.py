@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
-from engines.batcher import Batcher, Lane
+from engines.batcher import Batcher, Lane, preparers_for
+from engines.options import usable_cores
 from inference.screener import PreparedBatch, ReceivedEcg, ScreenedOrRefused, Screener
 from schemas.messages import Quality
 from stream.broker.clients import LANE_TOPICS
@@ -26,6 +27,13 @@ from .waveform_cache import ARCHIVE_TTL_S, WaveformCache
 
 REQUEST_WAITS_S = 86_400
 """How long `cmr.requests.v1` keeps a request that nobody has answered."""
+
+
+class PreparedEcgs(NamedTuple):
+    """A batch for the device, and the ECGs that it was made of."""
+
+    ecgs: Sequence[ReceivedEcg]
+    batch: PreparedBatch
 
 
 class ScreeningService(TopicService):
@@ -94,7 +102,7 @@ class ScreeningService(TopicService):
         )
         known = KnownEcgs(self._settings.redis, self.metrics, limit=self._settings.screening.known_ecgs)
         self._known_ecgs = await stack.enter_async_context(known)
-        self._batcher: Batcher[ReceivedEcg, PreparedBatch, ScreenedOrRefused] = await stack.enter_async_context(
+        self._batcher: Batcher[ReceivedEcg, PreparedEcgs, ScreenedOrRefused] = await stack.enter_async_context(
             self._new_batcher()
         )
         model = self._screener.model
@@ -110,23 +118,29 @@ class ScreeningService(TopicService):
         limit, ttl_s = self._settings.screening.backfill_cines_at_most, longest_ttl_s(self._settings.cines.ttl_s)
         return ArchiveSlots(self._settings.redis, "cines", limit=limit, ttl_s=REQUEST_WAITS_S + ttl_s)
 
-    def _new_batcher(self) -> Batcher[ReceivedEcg, PreparedBatch, ScreenedOrRefused]:
+    def _new_batcher(self) -> Batcher[ReceivedEcg, PreparedEcgs, ScreenedOrRefused]:
         return Batcher(
             prepare=self._prepare,
-            run=self._screener.run,
+            run=self._run,
             max_batch=self._settings.screening.max_batch or self._screener.records_wanted,
             max_queue=self._settings.screening.max_queue,
+            preparers=self._settings.screening.preparers or preparers_for(usable_cores()),
             drain_s=self._settings.process.drain_s,
         )
 
-    def _prepare(self, ecgs: Sequence[ReceivedEcg]) -> PreparedBatch:
-        """Prepare a batch, and begin to look up the ids of those that passed the gate."""
-        batch = self._screener.prepare_received(ecgs)
-        passed = zip(ecgs, batch.outcomes, strict=True)
+    def _prepare(self, ecgs: Sequence[ReceivedEcg]) -> PreparedEcgs:
+        return PreparedEcgs(ecgs, self._screener.prepare_received(ecgs))
+
+    def _run(self, prepared: PreparedEcgs) -> Sequence[ScreenedOrRefused]:
+        """Begin to look up the ids of the ECGs that passed the gate, and screen them meanwhile.
+
+        Batches come here in order, so of two ECGs under one id the first one owns it, however many threads prepare.
+        """
+        passed = zip(prepared.ecgs, prepared.batch.outcomes, strict=True)
         self._known_ecgs.look_up(
             [ecg for ecg, outcome in passed if isinstance(ecg, ClaimingEcg) and isinstance(outcome, Quality)]
         )
-        return batch
+        return self._screener.run(prepared.batch)
 
     def _close(self) -> None:
         self._screener.engine.close()
