@@ -32,6 +32,7 @@ from engines.batcher import Lane
 from engines.catalog import rows_wanted
 from engines.options import EngineOptions
 from inference.bundle import default_bundle, load_bundle, load_probe
+from inference.ecg_measurements import measure_ecgs
 from inference.intake import take_in, usable_signals
 from inference.open_engine_for_bundle import open_chosen_engine
 from inference.reading.find_ecgs import find_ecgs
@@ -364,13 +365,14 @@ def parts(options, ecgs, values, show):
     works = {
         "decode": functools.partial(each, decode_ecg, [value for _, _, value in values]),
         "intake": functools.partial(each, lambda batch: take_in(batch, n_crops), batches),
+        "measure": functools.partial(each, lambda batch: measure_ecgs(batch, rate_hz, [False] * len(batch)), signals),
         "preprocess": functools.partial(each, lambda batch: preprocess(batch, rate_hz, n_crops), signals),
         "read out": functools.partial(each, screener.run, prepared),
         "compose": functools.partial(each, composed, answers),
     }
     ms = {work: 1e3 * spent / len(ecgs) for work, spent in in_turns(works, options.seconds).items()}
-    ms["gate"] = ms.pop("intake") - ms["preprocess"]  # and what turns integers into millivolts
-    for name in ("decode", "gate", "preprocess", "read out", "compose"):
+    ms["gate"] = ms.pop("intake") - ms["measure"] - ms["preprocess"]  # and what turns integers into millivolts
+    for name in ("decode", "gate", "measure", "preprocess", "read out", "compose"):
         show(f"{name} a record".ljust(24) + f"{ms[name]:8.3f} ms of processor")
     show(f"beside the network      {sum(ms.values()):8.3f} ms of processor a record, without Kafka")
     return {"parts_processor_ms": ms}

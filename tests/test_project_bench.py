@@ -29,6 +29,7 @@ FIGURES = (
     "publishing a file ",
     "decode a record ",
     "gate a record ",
+    "measure a record ",
     "preprocess a record ",
     "read out a record ",
     "compose a record ",
