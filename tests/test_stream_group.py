@@ -20,7 +20,8 @@ from test_stream_cine_faults import as_messages, at_least, metrics_of, request_c
 from waiting import PATIENCE_S, wait_until
 
 from schemas.topics import ECG_RECORDS
-from stream.broker.clients import ContractProducer, connection, new_producer
+from stream.broker.clients import connection, new_producer
+from stream.broker.contract_producer import ContractProducer
 from stream.demo.embedded_servers import embedded_redis, free_port
 from stream.demo.stage import start_worker
 

@@ -17,6 +17,7 @@ from schemas.errors import DeploymentError
 from schemas.topics import ALL_TOPICS, ECG_BACKFILL, ECG_RECORDS, TOPICS
 from stream.settings import KafkaSettings
 
+from .contract_producer import ContractProducer
 from .refusals import explain
 from .whole_partition import go_round_unreadable_places
 
@@ -77,18 +78,6 @@ def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
             files = f"{settings.tls_certificate_file}, CARDIACNETS_TLS_KEY_FILE={settings.tls_key_file}"
             raise DeploymentError(f"CARDIACNETS_TLS_CERTIFICATE_FILE={files} cannot be used: {error}") from error
     return context
-
-
-class ContractProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
-    """A producer that knows topics by the contract's names: `send` and `send_and_wait` put the prefix before them."""
-
-    def __init__(self, settings: KafkaSettings, **options: Any) -> None:
-        super().__init__(**options)
-        self._settings = settings
-
-    async def send(self, topic: str, *arguments: Any, **options: Any) -> Any:
-        """Hand a message to the producer, and return the future of its confirmation."""
-        return await super().send(self._settings.topic(topic), *arguments, **options)
 
 
 def new_producer(settings: KafkaSettings) -> AIOKafkaProducer:
