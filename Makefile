@@ -86,6 +86,7 @@ LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --p
 lock: EXTRAS = supply
 lock: install ## take the newest packages into the image's lock files, supply/*.lock
 	$(LOCK) -c constraints.txt --extra serve pyproject.toml -o supply/serve.lock
+	$(LOCK) -c constraints.txt -c supply/serve.lock --extra cuda --no-emit-package onnxruntime pyproject.toml -o supply/gpu.lock
 	$(LOCK) supply/build.in -o supply/build.lock
 
 sbom: EXTRAS = serve$(comma)supply

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 import typer.main
 import yaml
 
@@ -14,7 +15,7 @@ from stream.settings import PREFIX, load_settings
 
 FOLDER = Path(__file__).parent.parent / "docker"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
-DOCKERFILE = (FOLDER / "Dockerfile").read_text()
+DOCKERFILE, GPU_DOCKERFILE = ((FOLDER / name).read_text() for name in ("Dockerfile", "Dockerfile.gpu"))
 OURS = {name: service for name, service in COMPOSE.items() if service["image"] == "cardiacnets"}
 
 
@@ -70,14 +71,33 @@ def test_what_drains_at_its_end_is_given_longer_than_it_gives_itself():
         assert int(OURS[name]["stop_grace_period"].removesuffix("s")) > longest_s
 
 
-def test_the_image_holds_every_package_and_sets_what_exists():
-    packages = re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE)
+@pytest.mark.parametrize("text", [DOCKERFILE, GPU_DOCKERFILE], ids=["cpu", "gpu"])
+def test_an_image_holds_every_package_and_sets_what_exists(text):
+    packages = re.findall(r"^COPY (\w+) \1$", text, re.MULTILINE)
     assert packages == ["schemas", "engines", "inference", "training", "stream"]
-    load_settings(dict(re.findall(rf"({PREFIX}\w+)=(\S+)", DOCKERFILE)))
+    load_settings(dict(re.findall(rf"({PREFIX}\w+)=(\S+)", text)))
+    for locks in re.findall(r"^COPY (supply/.*) supply/$", text, re.MULTILINE):
+        assert [name for name in locks.split() if not (FOLDER.parent / name).is_file()] == []
+    assert re.search(r"^USER (?!root)", text, re.MULTILINE)
 
 
-def test_no_process_of_the_image_reports_to_a_vendor_not_even_one_that_is_not_ours():
-    assert dict(re.findall(r"(\w+)=(\S+)", DOCKERFILE)).items() >= VARIABLES.items()
+@pytest.mark.parametrize("text", [DOCKERFILE, GPU_DOCKERFILE], ids=["cpu", "gpu"])
+def test_no_process_of_an_image_reports_to_a_vendor_not_even_one_that_is_not_ours(text):
+    assert dict(re.findall(r"(\w+)=(\S+)", text)).items() >= VARIABLES.items()
+
+
+def test_the_worker_of_a_gpu_is_asked_for_and_keeps_what_it_measured():
+    worker = COMPOSE["worker-gpu"]
+    assert worker["profiles"] == ["gpu"]
+    assert worker["build"]["dockerfile"] == "docker/Dockerfile.gpu"
+    assert worker["environment"] == COMPOSE["worker"]["environment"]
+    (volume,) = worker["volumes"]
+    folder = load_settings(dict(re.findall(rf"({PREFIX}\w+)=(\S+)", GPU_DOCKERFILE))).model.engine_cache
+    assert volume == f"engines:{folder}"
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    assert worker["read_only"]
+    assert "cap_add" not in worker
 
 
 def test_the_image_installs_nothing_but_what_the_lock_files_hold_by_hash_and_our_own_wheel():

@@ -45,11 +45,21 @@ def test_the_images_packages_are_those_that_serving_asks_for_within_the_constrai
     assert unmet([one for one in constraints if canonicalize_name(Requirement(one).name) in lock], lock) == []
 
 
+def test_the_image_for_gpus_has_the_same_packages_and_those_of_a_gpu_in_place_of_onnxruntime():
+    """Where this fails, run `make lock`."""
+    lock, of_processors = locked("gpu.lock"), locked("serve.lock")
+    assert of_processors.keys() - lock.keys() == {"onnxruntime"}
+    same = of_processors.keys() & lock.keys()
+    assert [name for name in same if lock[name][0] != of_processors[name][0]] == []
+    ours = [one for one in PROJECT["project"]["optional-dependencies"]["cuda"] if not one.startswith("cardiacnets")]
+    assert unmet(ours, lock) == []
+
+
 def test_the_image_is_built_by_what_the_project_is_built_by():
     assert unmet(PROJECT["build-system"]["requires"], locked("build.lock")) == []
 
 
-@pytest.mark.parametrize("name", ["serve.lock", "build.lock"])
+@pytest.mark.parametrize("name", ["serve.lock", "gpu.lock", "build.lock"])
 def test_every_package_is_held_by_hash_and_comes_from_no_place_of_its_own(name):
     assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", hashes) for _, hashes in locked(name).values())
     assert not re.search(r"^-|://|@ ", (ROOT / "supply" / name).read_text(), re.MULTILINE)
