@@ -4,8 +4,10 @@ import gzip
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -173,6 +175,18 @@ def test_many_requests_run_at_once_within_a_bound_and_files_that_were_read_are_g
             fetched.remove()
             assert not fetched.folder.exists()
     assert COUNT <= most[0] <= AT_ONCE <= AHEAD
+
+
+def test_what_a_killed_process_fetched_is_removed_by_the_next_one_and_that_of_a_living_one_stays():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = [f"cardiacnets-fetched.{socket.gethostname()}.{process}.x" for process in (gone.pid, os.getpid())]
+    left, used = (Path(tempfile.gettempdir()) / name for name in names)
+    for folder in (left, used):
+        (folder / "0").mkdir(parents=True)
+    with fetching(Store(PLACE), ["a"]):
+        assert (left.exists(), used.exists()) == (False, True)
+    shutil.rmtree(used)
 
 
 class Fault:

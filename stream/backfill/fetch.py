@@ -5,15 +5,19 @@ A WFDB record is fetched by its header, which names its other files. What is fet
 
 from __future__ import annotations
 
+import glob
+import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from threading import Lock
 from typing import TypeAlias
 
+from engines.whole_file import is_running
 from inference.reading.content import MAX_FILE_BYTES, decompressed
 from inference.reading.wfdb_folder import COMPRESSED, HEADER_SUFFIX, SIGNAL_SUFFIXES, is_header
 from schemas.errors import UnreadableFile
@@ -56,12 +60,23 @@ def fetching(store: Store, paths: Sequence[str]) -> Iterator[Take]:
         DeploymentError: the store cannot be reached.
     """
     opened = OpenStore(store)
-    with TemporaryDirectory(prefix="cardiacnets-", ignore_cleanup_errors=True) as folder:
+    with _own_folder() as folder:
         threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ecg-fetcher")
         try:
-            yield _Window(opened, paths, Path(folder), threads).take
+            yield _Window(opened, paths, folder, threads).take
         finally:
             threads.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Yield a temporary folder. One that a killed process of this host left is removed first."""
+    prefix = f"cardiacnets-fetched.{socket.gethostname()}."  # containers that share a folder have names of their own
+    for left in Path(gettempdir()).glob(f"{glob.escape(prefix)}*"):
+        if not is_running(left.name.removeprefix(prefix).partition(".")[0]):
+            shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=f"{prefix}{os.getpid()}.", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 class _Window:
