@@ -10,7 +10,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
 from engines.batcher import Lane
 from schemas.errors import DeploymentError
@@ -18,7 +18,7 @@ from schemas.topics import ALL_TOPICS, ECG_BACKFILL, ECG_RECORDS, TOPICS
 from stream.settings import KafkaSettings
 
 from .contract_producer import ContractProducer
-from .refusals import explain
+from .refusals import explain, unreachable
 from .whole_partition import go_round_unreadable_places
 
 LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
@@ -136,6 +136,9 @@ async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPI
             await admin.close()
     except KafkaConnectionError as error:
         raise await unusable(settings, error) from error
+    except NodeNotReadyError as error:  # of the brokers that the first one has named, none answered
+        advertised = {f"{broker.host}:{broker.port}" for broker in admin._client.cluster.brokers()}  # noqa: SLF001
+        raise unreachable(settings.broker, advertised) from error
 
 
 def ensure_topics_now(settings: KafkaSettings, names: Iterable[str]) -> None:
