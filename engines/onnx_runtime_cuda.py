@@ -11,6 +11,7 @@ import numpy as np
 
 from schemas.errors import EngineUnavailable
 
+from .no_telemetry import forbid_telemetry
 from .onnx_runtime import free_or_fixed, quiet_options
 from .options import EngineOptions, Precision
 from .padded import PaddedEngine
@@ -92,6 +93,7 @@ class _Bound:
         shape: tuple[int | None, ...],
         outputs: dict[str, tuple[int, ...]],
     ) -> None:
+        forbid_telemetry()
         from onnxruntime import OrtValue
 
         size = shape[0]
@@ -114,6 +116,7 @@ class _Bound:
 
 
 def _run_options(graph_id: str) -> RunOptions:
+    forbid_telemetry()
     from onnxruntime import RunOptions
 
     options = RunOptions()
@@ -122,7 +125,7 @@ def _run_options(graph_id: str) -> RunOptions:
 
 
 def _open_session(name: str, graph: Graph, options: EngineOptions) -> InferenceSession:
-    quiet = quiet_options(options.threads)
+    forbid_telemetry()
     import onnxruntime
 
     if CUDA not in onnxruntime.get_available_providers():
@@ -140,7 +143,7 @@ def _open_session(name: str, graph: Graph, options: EngineOptions) -> InferenceS
     }
     with wrapped_errors(EngineUnavailable, f"{name} cannot open {name_of(graph)}"):
         model = str(graph) if isinstance(graph, Path) else graph
-        session = onnxruntime.InferenceSession(model, quiet, providers=[(CUDA, settings)])
+        session = onnxruntime.InferenceSession(model, quiet_options(options.threads), providers=[(CUDA, settings)])
     _require_cuda(name, session)
     session.disable_fallback()
     return session
