@@ -14,16 +14,21 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from apache_kafka import apache_kafka, needs_apache_kafka, tool
+from dashboard_ward import publish, simulate_case
 from harness import collect, ended, good_values, publish_values, ward
+from redis.asyncio import Redis
 from shared_servers import SharedServers
 from test_stream_cine_faults import as_messages, at_least, metrics_of, request_cines, results_of, studio
-from waiting import PATIENCE_S, wait_until
+from waiting import PATIENCE_S, eventually, wait_until
 
-from schemas.topics import ECG_RECORDS
-from stream.broker.clients import connection, new_producer
+from schemas.messages import encode_message
+from schemas.topics import ECG_RECORDS, ECG_RISK
+from stream.broker.clients import connection, ensure_topics, new_producer
 from stream.broker.contract_producer import ContractProducer
+from stream.dashboard.feed import Feed
 from stream.demo.embedded_servers import embedded_redis, free_port
 from stream.demo.stage import start_worker
+from stream.settings import Settings
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
 
@@ -192,6 +197,22 @@ def test_only_committed_transactions_are_screened_and_an_open_one_shows_in_lag_a
         again = there.start()  # it begins where the first one ended: nothing is read twice
         wait_until(lambda: ready(again) == "ok")
         assert screened(again) == 0
+
+
+@needs_apache_kafka
+async def test_a_dashboard_has_caught_up_though_a_transaction_is_open_and_shows_it_when_it_is_committed(apache):
+    first, second = simulate_case(31, 1), simulate_case(31, 2)
+    with apache.place() as place:
+        settings = Settings.of(partitions=1, **place)
+        await ensure_topics(settings.kafka)
+        await publish(settings, (ECG_RISK, first.key, first.report))
+        async with Transaction(settings, "open-reports") as late:
+            await late.producer.send_and_wait(ECG_RISK, encode_message(second.report), key=second.key)
+            async with Redis.from_url(settings.redis.url) as redis, Feed(settings, redis) as feed:
+                await eventually(lambda: feed.caught_up and feed.header().behind == 0, poll_s=0.05)
+                assert feed.state.overview(0.0).records == 1
+                await late.producer.commit_transaction()
+                await eventually(lambda: feed.state.overview(0.0).records == 2, poll_s=0.05)
 
 
 @needs_apache_kafka

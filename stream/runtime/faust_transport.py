@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, cast
 
 import faust
@@ -211,7 +211,7 @@ class PromptConsumerThread(AIOKafkaConsumerThread):
 
 
 @contextlib.contextmanager
-def _tried_again() -> Any:
+def _tried_again() -> Iterator[None]:
     """Go on after what the next fetch will meet again, if it lasts."""
     try:
         yield
