@@ -8,11 +8,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from engines.catalog import find_entry
+from engines.nvidia import find_gpus
 from engines.options import EngineOptions
 from inference.bundle import default_bundle, load_bundle, write_bundle
 from inference.manifest import GRAPH, PROBE
 from inference.open_engine_for_bundle import open_chosen_engine, open_float32_engine
-from schemas.errors import CorruptBundle, EngineMismatch
+from inference.screener import Screener
+from schemas.errors import CorruptBundle, EngineMismatch, EngineUnavailable
 
 
 def test_an_evaluation_runs_on_float32():
@@ -59,3 +61,24 @@ def test_the_graph_that_runs_is_the_graph_that_was_verified(tmp_path):
 
     with pytest.raises(CorruptBundle, match="is not the file that the manifest describes"):
         open_chosen_engine(bundle, "onnxruntime", EngineOptions(threads=1), rows=1)
+
+
+@pytest.mark.parametrize(("name", "records"), [("onnxruntime", 16), ("one of my own", 16), ("tensorrt-fp16", 32)])
+def test_a_batch_has_as_many_records_as_the_device_of_the_engine_wants(name, records):
+    assert Screener(load_bundle(default_bundle()), Named(name)).records_wanted == records
+
+
+class Named:
+    """An engine that has a name and does nothing."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+@pytest.mark.skipif(bool(find_gpus()), reason="needs a machine without a GPU")
+def test_the_reference_on_a_gpu_is_refused_where_torch_has_none():
+    pytest.importorskip("torch")
+    with pytest.raises(
+        EngineUnavailable, match=r"torch-cuda cannot be used: torch \S+ (was built for the CPU|finds no)"
+    ):
+        open_chosen_engine(load_bundle(default_bundle()), "torch-cuda", EngineOptions())
