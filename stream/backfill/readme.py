@@ -11,7 +11,8 @@ TEXT = """# ECGs screened by CardiacNets
 Model {model.name} {model.version}: {model.weights}. `manifest.json` says from which archive and with which settings.
 
 - `screened/*.parquet`: a row for each ECG that was screened: the archive's own columns, probabilities and flags of the
-  five diseases, 82 measurements as cardiac MR would give them, an embedding, what was doubted of the signal.
+  five diseases, 82 measurements as cardiac MR would give them, an embedding, what was doubted of the signal, and in
+  columns `ecg_…` the ECG's own rate, intervals and axes.
 - `refused/*.parquet`: a row for each other ECG: `code` and `detail` say why.
 - `plan.parquet`: all ECGs in order. Each of them has a row in one of the two tables.
 
