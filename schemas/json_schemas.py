@@ -31,7 +31,8 @@ def json_schema(kind: type[Message]) -> dict[str, Any]:
         _complete(definition, getattr(messages, name))
     top: dict[str, Any] = definitions.pop(kind.__name__)
     identity = {"$schema": DIALECT, "$id": f"urn:cardiacnets:schema:v1:{schema_file_name(kind)}"}
-    return identity | top | ({"$defs": definitions} if definitions else {})
+    whole = identity | top | ({"$defs": definitions} if definitions else {})
+    return msgspec.json.decode(msgspec.json.encode(whole), type=dict[str, Any])  # a tuple by default is a list in JSON
 
 
 def schema_texts() -> dict[str, str]:
