@@ -3,15 +3,14 @@
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from small_archive import begin
 
 from schemas.messages import DISEASES
 from stream.backfill.columns import Columns
-from stream.backfill.dataset import REFUSED, SCREENED, Made, create
-from stream.backfill.readme import readme_of
+from stream.backfill.dataset import REFUSED, SCREENED
 
 PTB_XL_HEADER = (
     "ecg_id,patient_id,age,sex,height,weight,nurse,site,device,recording_date,report,scp_codes,heart_axis,"
@@ -67,22 +66,7 @@ def write_answers(folder, bundle, ecgs: Iterable[Ecg], *, kind="mimic-iv-ecg", s
     plan = pa.table(
         {"path": [ecg.path for ecg in ecgs]} | {name: [ecg.listed[name] for ecg in ecgs] for name in ecgs[0].listed}
     )
-    made = Made(
-        program_version="0.2.0",
-        created_at=datetime.now(UTC),
-        archive=kind,
-        root="/archive",
-        list_file=None,
-        path_column="path",
-        ids="name",
-        time_zone=None,
-        model=bundle.reference,
-        engine="onnxruntime",
-        records=plan.num_rows,
-        shard_records=shard_records,
-        schema="1",
-    )
-    dataset = create(folder, made, plan, readme_of(bundle.reference))
+    dataset = begin(folder, bundle, plan, archive=kind, engine="onnxruntime", shard_records=shard_records)
     columns = Columns(bundle.manifest, plan.schema)
     for number in range(dataset.shards):
         if done is None or number in done:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_engine import ZeroEngine
-from small_archive import FIRST_STUDY, FLAT, write_mimic
+from small_archive import FIRST_STUDY, FLAT, begin, write_mimic
 
 from inference.bundle import default_bundle, load_bundle
 from inference.phenotypes import MEASUREMENTS
@@ -19,8 +19,7 @@ from schemas.identity import report_id
 from schemas.messages import DISEASES
 from stream.backfill.archive import PATH, open_archive
 from stream.backfill.columns import Columns
-from stream.backfill.dataset import REFUSED, SCREENED, Made, create, find, refuse_other
-from stream.backfill.readme import readme_of
+from stream.backfill.dataset import REFUSED, SCREENED, find, refuse_other
 from stream.backfill.shard import TRIES, Reading, screen_shard
 from stream.backfill.work import Work, do_work
 from stream.settings import ModelSettings
@@ -41,22 +40,7 @@ def archive_root(tmp_path_factory):
 
 
 def begun(folder, bundle, plan, **changes):
-    made = Made(
-        program_version="0",
-        created_at=datetime.now(UTC),
-        archive="mimic-iv-ecg",
-        root="/archive",
-        list_file=None,
-        path_column="path",
-        ids="name",
-        time_zone=None,
-        model=bundle.reference,
-        engine="zeros",
-        records=plan.num_rows,
-        shard_records=SHARD,
-        schema="1",
-    )
-    return create(folder, msgspec.structs.replace(made, **changes), plan, readme_of(bundle.reference))
+    return begin(folder, bundle, plan, **({"engine": "zeros", "shard_records": SHARD} | changes))
 
 
 def reading(root, ids="name"):

@@ -15,9 +15,10 @@ import pyarrow as pa
 from inference.ecg_measurements import UNITS
 from inference.manifest import Manifest
 from inference.screener import Refused, Screening
+from schemas.ecg_record import EcgRecord
 from schemas.errors import CardiacNetsError
 from schemas.identity import report_id
-from schemas.messages import EMBEDDING_SIZE, NOTICE, EcgMeasurement
+from schemas.messages import EMBEDDING_SIZE, NOTICE, EcgMeasurement, Quality, Risk, RiskReport
 
 from .archive import ARCHIVES, PATH
 
@@ -83,22 +84,10 @@ class Columns:
         record, quality, finding = answer.record, answer.quality, answer.finding
         has_subtype = "cardiomyopathy" in finding.flagged_diseases
         return {
-            "record_id": record.record_id,
-            "patient_id": record.patient_id,
-            "device_id": record.device_id,
-            "site": record.site,
-            "recorded_at": record.recorded_at,
-            **{f"probability_{risk.disease}": risk.probability for risk in finding.risks},
-            **{f"flagged_{risk.disease}": risk.flagged for risk in finding.risks},
+            **values_of(record, finding.risks, quality),
             **{f"subtype_{name}": value if has_subtype else None for name, value in finding.subtype.items()},
             **{phenotype.name: phenotype.value for phenotype in finding.phenotypes},
             "embedding": finding.embedding,
-            "warnings": [warning.code for warning in quality.warnings],
-            "warning_numbers": as_json({warning.code: warning.numbers for warning in quality.warnings}),
-            "sample_rate_hz": quality.sample_rate_hz,
-            "duration_s": quality.duration_s,
-            "derived_leads": list(quality.derived_leads),
-            "pacing": quality.pacing,
             "report_id": report_id(record.record_id, answer.model),
             "model_version": answer.model.version,
             **measurement_values(answer.measurements),
@@ -145,6 +134,25 @@ def screened_fields(
         typed_field("model_version", pa.string(), "of the model that answered"),
         *measurement_fields(),
     ]
+
+
+def values_of(ecg: EcgRecord | RiskReport, risks: Sequence[Risk], quality: Quality) -> dict[str, Any]:
+    """Return what an ECG, its risks and its quality say, by column."""
+    return {
+        "record_id": ecg.record_id,
+        "patient_id": ecg.patient_id,
+        "device_id": ecg.device_id,
+        "site": ecg.site,
+        "recorded_at": ecg.recorded_at,
+        **{f"probability_{risk.disease}": risk.probability for risk in risks},
+        **{f"flagged_{risk.disease}": risk.flagged for risk in risks},
+        "warnings": [warning.code for warning in quality.warnings],
+        "warning_numbers": as_json({warning.code: warning.numbers for warning in quality.warnings}),
+        "sample_rate_hz": quality.sample_rate_hz,
+        "duration_s": quality.duration_s,
+        "derived_leads": list(quality.derived_leads),
+        "pacing": quality.pacing,
+    }
 
 
 def measurement_fields() -> list[pa.Field]:

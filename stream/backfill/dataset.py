@@ -24,17 +24,17 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engines.whole_file import whole_file, write_whole
+from engines.whole_file import write_whole
 from engines.whole_json import write_json
 from schemas.errors import InvalidSettings
 from schemas.messages import ModelReference
 
 from .archive import Ids, Kind
 from .columns import Columns, Row
+from .table_folder import refuse_anything_else, refuse_differences, write_table
 
 MANIFEST, PLAN, SUMMARY, README = "manifest.json", "plan.parquet", "summary.json", "README.md"
 SCREENED, REFUSED, CLAIMS = "screened", "refused", "claims"
-COMPRESSION = "zstd"
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,15 +120,15 @@ class Dataset:
 
     def write(self, number: int, columns: Columns, plan: pa.Table, rows: Sequence[Row]) -> None:
         """Write the tables of a shard, whose part of the plan is given."""
-        _write_table(self.file(REFUSED, number), columns.refused_table(plan, rows))
-        _write_table(self.file(SCREENED, number), columns.screened_table(plan, rows))
+        write_table(self.file(REFUSED, number), columns.refused_table(plan, rows))
+        write_table(self.file(SCREENED, number), columns.screened_table(plan, rows))
 
     def open_again(self, numbers: Iterable[int], codes: frozenset[str]) -> int:
         """Open the shards in which an ECG was refused with one of the codes; return how many these are.
 
         The shard's other rows go too, and come again as they were: they follow from its files.
         """
-        refused = [number for number in numbers if self.is_done(number) and self._has_refused(number, codes)]
+        refused = [number for number in numbers if self.is_done(number) and not codes.isdisjoint(self._codes(number))]
         for number in refused:
             self.file(SCREENED, number).unlink(missing_ok=True)
         return len(refused)
@@ -137,14 +137,13 @@ class Dataset:
         """Return how many shards are done, how many ECGs of them were screened, and the others by code."""
         done = [number for number in range(self.shards) if self.is_done(number)]
         screened = sum(pq.read_metadata(self.file(SCREENED, number)).num_rows for number in done)
-        codes: Counter[str] = Counter()
-        for number in done:
-            codes.update(pq.read_table(self.file(REFUSED, number), columns=["code"])["code"].to_pylist())
+        codes = Counter(code for number in done for code in self._codes(number))
         return len(done), screened, dict(codes.most_common())
 
-    def _has_refused(self, number: int, codes: frozenset[str]) -> bool:
-        found = pq.read_table(self.file(REFUSED, number), columns=["code"])["code"].to_pylist()
-        return not codes.isdisjoint(found)
+    def _codes(self, number: int) -> list[str]:
+        """Return why ECGs of a shard were refused: a code for each of them."""
+        codes: list[str] = pq.read_table(self.file(REFUSED, number), columns=["code"])["code"].to_pylist()
+        return codes
 
     def faults(self, columns: Columns) -> Iterator[str]:
         """Yield a sentence for each thing that is wrong with the shards that are done. Every column is read."""
@@ -175,7 +174,7 @@ def create(folder: Path, made: Made, plan: pa.Table, readme: str) -> Dataset:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (SCREENED, REFUSED):
         (folder / name).mkdir(exist_ok=True)
-    _write_table(folder / PLAN, plan, row_group_size=made.shard_records)
+    write_table(folder / PLAN, plan, row_group_size=made.shard_records)
     write_whole(folder / README, readme.encode())
     write_json(folder / MANIFEST, made)
     return Dataset(folder, made)
@@ -192,10 +191,7 @@ def find(folder: Path) -> Dataset | None:
         return Dataset(folder, msgspec.json.decode(path.read_bytes(), type=Made))
     except FileNotFoundError:
         left = {SCREENED, REFUSED, CLAIMS, PLAN, README}  # by a run that was killed while it planned
-        others = [entry for entry in _entries(folder) if entry.name not in left and not entry.name.startswith(".")]
-        if others:
-            sentence = f"{folder} holds {others[0].name} and no backfill: name a new folder with --out"
-            raise InvalidSettings(sentence) from None
+        refuse_anything_else(folder, left, "no backfill")
         return None
     except msgspec.MsgspecError as error:
         raise InvalidSettings(f"{path} is no manifest of a backfill: {error}") from error
@@ -207,21 +203,8 @@ def refuse_other(dataset: Dataset, wanted: Made) -> None:
     Raises:
         InvalidSettings: they are others; says which.
     """
-    there, now = msgspec.structs.asdict(dataset.made), msgspec.structs.asdict(wanted)
-    for name in sorted(there.keys() - MAY_DIFFER):
-        if there[name] != now[name]:
-            sentence = f"{dataset.folder} was begun with {name} {_shown(there[name])}, and this command has "
-            raise InvalidSettings(f"{sentence}{_shown(now[name])}: say the same, or name a new folder with --out")
-
-
-def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    refuse_differences(dataset.folder, dataset.made, wanted, MAY_DIFFER, _shown)
 
 
 def _shown(value: Any) -> str:
     return f"{value.name} {value.version}" if isinstance(value, ModelReference) else repr(value)
-
-
-def _write_table(path: Path, table: pa.Table, row_group_size: int | None = None) -> None:
-    with whole_file(path) as unfinished:
-        pq.write_table(table, unfinished, compression=COMPRESSION, row_group_size=row_group_size)

@@ -15,6 +15,7 @@ from stream.backfill.columns import (
     refused_fields,
     screened_fields,
     typed_field,
+    values_of,
 )
 
 SCHEMA_VERSION = "1"
@@ -69,24 +70,12 @@ SCREENED, REFUSED = _screened_schema(), _refused_schema()
 
 def screened_row(report: RiskReport) -> dict[str, Any]:
     """Return what a report says, by column. What the model does not answer is absent."""
-    quality, model = report.quality, report.model
+    model = report.model
     return {
-        "record_id": report.record_id,
-        "patient_id": report.patient_id,
-        "device_id": report.device_id,
-        "site": report.site,
-        "recorded_at": report.recorded_at,
-        **{f"probability_{risk.disease}": risk.probability for risk in report.risks},
-        **{f"flagged_{risk.disease}": risk.flagged for risk in report.risks},
+        **values_of(report, report.risks, report.quality),
         **{f"threshold_{risk.disease}": risk.threshold for risk in report.risks},
         **{f"subtype_{name}": value for name, value in (report.cardiomyopathy_subtype or {}).items()},
         **{one.name: one.value for one in report.phenotypes if one.name in _UNITS},
-        "warnings": [warning.code for warning in quality.warnings],
-        "warning_numbers": as_json({warning.code: warning.numbers for warning in quality.warnings}),
-        "sample_rate_hz": quality.sample_rate_hz,
-        "duration_s": quality.duration_s,
-        "derived_leads": list(quality.derived_leads),
-        "pacing": quality.pacing,
         "report_id": report.report_id,
         "model_version": model.version,
         "model_name": model.name,

@@ -24,9 +24,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engines.whole_file import whole_file, write_whole
+from engines.whole_file import write_whole
 from engines.whole_json import write_json
 from schemas.errors import InvalidSettings
+from stream.backfill.table_folder import refuse_anything_else, refuse_differences, write_table
 
 from .answers import KINDS, REJECTIONS, REPORTS, Counts, Kind, WantedLane
 from .ranges import Place, Range, file_name, ranges_in
@@ -35,7 +36,6 @@ from .readme import readme
 MANIFEST, SUMMARY, README, LOCK = "manifest.json", "summary.json", "README.md", ".collect.lock"
 COLUMNS = "columns.parquet"
 """A file without rows in each table: whoever reads a table that is still empty finds its columns."""
-COMPRESSION = "zstd"
 COUNTS = b"cardiacnets.counts"
 """Where a file's metadata says what became of the messages of its offsets that are no rows."""
 
@@ -109,8 +109,7 @@ class Dataset:
     def write(self, kind: Kind[Any], place: Place, held: Range, table: pa.Table, counts: Counts) -> None:
         """Write the file of these offsets."""
         told = {**(kind.schema.metadata or {}), COUNTS: msgspec.json.encode(counts)}
-        with whole_file(self.folder / kind.table / file_name(place, held)) as unfinished:
-            pq.write_table(table.replace_schema_metadata(told), unfinished, compression=COMPRESSION)
+        write_table(self.folder / kind.table / file_name(place, held), table.replace_schema_metadata(told))
 
     def last_ids(self, kind: Kind[Any], place: Place, limit: int) -> list[str]:
         """Return the ids of the last messages of a partition that became rows, oldest first."""
@@ -157,8 +156,7 @@ def create(folder: Path, made: Made) -> Dataset:
     """Return a new dataset. Its manifest comes last."""
     for kind in KINDS:
         (folder / kind.table).mkdir(parents=True, exist_ok=True)
-        with whole_file(folder / kind.table / COLUMNS) as unfinished:
-            pq.write_table(kind.schema.empty_table(), unfinished)
+        write_table(folder / kind.table / COLUMNS, kind.schema.empty_table())
     write_whole(folder / README, readme().encode())
     write_json(folder / MANIFEST, made)
     return Dataset(folder, made)
@@ -175,11 +173,7 @@ def find(folder: Path) -> Dataset | None:
         return Dataset(folder, msgspec.json.decode(path.read_bytes(), type=Made))
     except FileNotFoundError:
         left = {README, *(kind.table for kind in KINDS)}  # by a run that was killed while it began
-        entries = sorted(folder.iterdir()) if folder.is_dir() else []
-        others = [entry for entry in entries if entry.name not in left and not entry.name.startswith(".")]
-        if others:
-            sentence = f"{folder} holds {others[0].name} and nothing that was collected: name a new folder with --out"
-            raise InvalidSettings(sentence) from None
+        refuse_anything_else(folder, left, "nothing that was collected")
         return None
     except msgspec.MsgspecError as error:
         sentence = f"{path} is no manifest of collected answers: name a new folder with --out"
@@ -192,11 +186,7 @@ def refuse_other(dataset: Dataset, wanted: Made) -> None:
     Raises:
         InvalidSettings: they are others; says which.
     """
-    there, now = msgspec.structs.asdict(dataset.made), msgspec.structs.asdict(wanted)
-    for name in sorted(there.keys() - MAY_DIFFER):
-        if there[name] != now[name]:
-            sentence = f"{dataset.folder} was begun with {name} {there[name]!r}, and this command has {now[name]!r}"
-            raise InvalidSettings(f"{sentence}: say the same, or name a new folder with --out")
+    refuse_differences(dataset.folder, dataset.made, wanted, MAY_DIFFER)
 
 
 def _by(paths: list[Path], column: str) -> Counter[str]:

@@ -33,10 +33,6 @@ class Bounds:
     high: float
     usual: tuple[float, float]
 
-    def hold(self, value: float) -> bool:
-        """Return whether an adult may have this value."""
-        return self.low <= value <= self.high
-
 
 _BOUNDS: tuple[tuple[str, Bounds], ...] = (
     ("[LR]VEDV", Bounds(20, 800, (50, 400))),

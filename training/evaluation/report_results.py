@@ -12,7 +12,7 @@ from .baselines import READABLE, MissingBaseline
 from .disease_tables import write_calibration, write_operating_points, write_performance
 from .evaluation import Baseline, Evaluation
 from .real_ecgs import Contrast, RealEcgFigures
-from .wording import figure, full, percent, readable, signed, table
+from .wording import count_and_share, figure, full, mean_and_deviation, percent, readable, signed, table
 
 
 def write_results(evaluation: Evaluation, plots: dict[str, str], real: RealEcgFigures | None) -> Iterator[str]:
@@ -47,12 +47,12 @@ def _participants(evaluation: Evaluation) -> Iterator[str]:
     rows: list[Sequence[str]] = [
         ("records", *(str(column.records) for column in columns)),
         ("patients", *(str(column.patients) for column in columns)),
-        ("age, years", *(_mean(column.age_years) for column in columns)),
-        ("female", *(_count(column.female) for column in columns)),
-        ("atrial fibrillation", *(_count(column.atrial_fibrillation) for column in columns)),
-        *((readable(name), *(_count(column.diseases[name]) for column in columns)) for name in DISEASES),
+        ("age, years", *(mean_and_deviation(column.age_years) for column in columns)),
+        ("female", *(count_and_share(column.female) for column in columns)),
+        ("atrial fibrillation", *(count_and_share(column.atrial_fibrillation) for column in columns)),
+        *((readable(name), *(count_and_share(column.diseases[name]) for column in columns)) for name in DISEASES),
         *(
-            (f"{name}, by CMR", *(_mean(column.measurements[name]) for column in columns))
+            (f"{name}, by CMR", *(mean_and_deviation(column.measurements[name]) for column in columns))
             for name in people.everybody.measurements
         ),
     ]
@@ -185,11 +185,3 @@ def _contrast_rows(name: str, contrast: Contrast) -> Iterator[tuple[str, ...]]:
 
 def _picture(plots: dict[str, str], name: str, title: str) -> str:
     return f"![{title}]({plots[name]})"
-
-
-def _mean(pair: tuple[float, float]) -> str:
-    return f"{figure(pair[0], 1)} ± {figure(pair[1], 1)}"
-
-
-def _count(pair: tuple[int, float]) -> str:
-    return f"{pair[0]} ({figure(100 * pair[1], 1)} %)"

@@ -25,8 +25,8 @@ SUBGROUP_DRAWS = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Subgroup:
-    """The figures of one subgroup.
+class RankedGroup:
+    """How well the diseases of one subgroup are told.
 
     Attributes:
         auroc: by disease, without diseases of which the subgroup has too few cases.
@@ -36,6 +36,12 @@ class Subgroup:
     records: int
     auroc: dict[str, Estimate]
     macro_auroc: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Subgroup(RankedGroup):
+    """All figures of one subgroup."""
+
     mean_r2: Estimate
 
 

@@ -45,6 +45,16 @@ def percent(one: Estimate) -> str:
     return f"{100 * one.value:+.1f} % ({100 * one.low:+.1f} to {100 * one.high:+.1f} %)"
 
 
+def mean_and_deviation(pair: tuple[float, float]) -> str:
+    """Return a mean with its standard deviation."""
+    return f"{figure(pair[0], 1)} ± {figure(pair[1], 1)}"
+
+
+def count_and_share(pair: tuple[int, float]) -> str:
+    """Return a count with its share in percent."""
+    return f"{pair[0]} ({figure(100 * pair[1], 1)} %)"
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Yield the lines of a Markdown table, all columns but the first to the right."""
     yield f"| {' | '.join(headings)} |"

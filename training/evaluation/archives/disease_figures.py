@@ -15,7 +15,13 @@ from training.evaluation.bootstrap import Estimate
 from training.evaluation.calibration import CalibrationMeasures, measure_calibration, shift_logits, shift_to_prevalence
 from training.evaluation.discrimination import discriminate
 from training.evaluation.measures import DiseaseMeasures, measure_diseases
-from training.evaluation.subgroups import FEWEST_POSITIVES, SUBGROUP_DRAWS, groups_of_persons, rank_diseases
+from training.evaluation.subgroups import (
+    FEWEST_POSITIVES,
+    SUBGROUP_DRAWS,
+    RankedGroup,
+    groups_of_persons,
+    rank_diseases,
+)
 from training.instruments.rounding import rounded
 
 from .anchors import ANCHORS
@@ -49,20 +55,6 @@ class NoShift:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The figures of one subgroup.
-
-    Attributes:
-        auroc: by disease, without diseases of which the group has too few cases.
-        macro_auroc: their mean. Compare groups by it only where they have the same diseases.
-    """
-
-    records: int
-    auroc: dict[str, Estimate]
-    macro_auroc: Estimate
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class DiseaseFigures:
     """All figures on one sample.
@@ -81,7 +73,7 @@ class DiseaseFigures:
     diseases: dict[str, DiseaseMeasures]
     macro_auroc: Estimate
     shifts: dict[Disease, Shift | NoShift]
-    subgroups: dict[str, dict[str, Group]]
+    subgroups: dict[str, dict[str, RankedGroup]]
     anchored: dict[Disease, Estimate]
     sample: Sample
 
@@ -139,13 +131,13 @@ def _shift(sample: Sample, development: Sample | NoShift, place: int, before: Ca
     return Shift(rounded(logits), len(known), positives, same)
 
 
-def _measure_groups(sample: Sample, outcomes: Floats, weights: NDArray[np.uint16]) -> dict[str, dict[str, Group]]:
-    found: dict[str, dict[str, Group]] = {}
+def _measure_groups(sample: Sample, outcomes: Floats, weights: NDArray[np.uint16]) -> dict[str, dict[str, RankedGroup]]:
+    found: dict[str, dict[str, RankedGroup]] = {}
     for attribute, group, members in _groups(sample):
         if members.any():
             drawn = weights[:SUBGROUP_DRAWS, members]
             auroc, macro = rank_diseases(sample.probabilities[members], outcomes[members], drawn)
-            found.setdefault(attribute, {})[group] = Group(int(members.sum()), auroc, macro)
+            found.setdefault(attribute, {})[group] = RankedGroup(int(members.sum()), auroc, macro)
     return found
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from schemas.messages import DISEASES
 from training.evaluation.bootstrap import Estimate
 from training.evaluation.disease_tables import write_calibration, write_operating_points, write_performance
-from training.evaluation.wording import figure, full, readable, table
+from training.evaluation.subgroups import RankedGroup
+from training.evaluation.wording import count_and_share, figure, full, mean_and_deviation, readable, table
 
 from .account import Account
 from .anchors import ANCHORS, PAPER
-from .disease_figures import DiseaseFigures, Group, NoShift
+from .disease_figures import DiseaseFigures, NoShift
 from .evaluation import FIRST, ArchiveEvaluation
 from .people import Column, People
 from .superclass_figures import ABNORMAL, NEAREST, SCORES, SuperclassFigures
@@ -82,10 +83,10 @@ def _people(people: People) -> Iterator[str]:
     rows: list[Sequence[str]] = [
         ("ECGs", *(str(column.records) for column in columns)),
         ("patients", *(str(column.patients) for column in columns)),
-        ("age, years", *(_mean(column.age_years) for column in columns)),
-        ("female", *(_count(column.female) for column in columns)),
+        ("age, years", *(mean_and_deviation(column.age_years) for column in columns)),
+        ("female", *(count_and_share(column.female) for column in columns)),
         *(
-            (f"taken: {words}", *(_count(column.places[words]) for column in columns))
+            (f"taken: {words}", *(count_and_share(column.places[words]) for column in columns))
             for words in people.everybody.places
         ),
         *((readable(name), *(_outcome(column, name) for column in columns)) for name in people.everybody.outcomes),
@@ -130,7 +131,7 @@ def _shifts(figures: DiseaseFigures) -> Iterator[str]:
     yield "The slope does not change, and neither does any AUROC. The thresholds belong to the probabilities before."
 
 
-def _subgroups(subgroups: Mapping[str, Mapping[str, Group]]) -> Iterator[str]:
+def _subgroups(subgroups: Mapping[str, Mapping[str, RankedGroup]]) -> Iterator[str]:
     rows = [
         (
             f"{attribute}: {group}",
@@ -206,15 +207,7 @@ def _marked(auroc: Estimate | None, *, nearest: bool) -> str:
 
 
 def _outcome(column: Column, name: str) -> str:
-    return _count(column.outcomes[name])
-
-
-def _mean(pair: tuple[float, float]) -> str:
-    return f"{figure(pair[0], 1)} ± {figure(pair[1], 1)}"
-
-
-def _count(pair: tuple[int, float]) -> str:
-    return f"{pair[0]} ({_percent(pair[1])})"
+    return count_and_share(column.outcomes[name])
 
 
 def _share(part: int, whole: int) -> str:
