@@ -3,6 +3,7 @@
 It is found by KAFKA_HOME, a folder with `libs` or `jars`, or in the developers' `../shared/kafka`.
 """
 
+import itertools
 import os
 import shutil
 import socket
@@ -73,16 +74,29 @@ def tool(folder, address, name, *arguments):
     subprocess.run(line, check=True, capture_output=True, timeout=PATIENCE_S)
 
 
+def doors(lines, listeners):
+    """Return the node's settings with more listeners: protocol and port by name."""
+    places = [f"{name}://127.0.0.1:{port}" for name, (_, port) in listeners.items()]
+    protocols = [f"{name}:{protocol}" for name, (protocol, _) in listeners.items()]
+    more = {"listeners": places, "advertised.listeners": places, "listener.security.protocol.map": protocols}
+    return lines | {name: ",".join([lines[name], *values]) for name, values in more.items()}
+
+
 @contextmanager
-def apache_kafka(folder, changes=None):
-    """Run a node whose data lie in the folder, with changes of its settings; yield its address when it serves."""
+def apache_kafka(folder, changes=None, *, listeners=None, users=None):
+    """Run a node whose data lie in the folder, with changes of its settings; yield its address when it serves.
+
+    It has more listeners and users of SCRAM-SHA-512, if they are given: see `doors`, and the password by name.
+    """
     folder = Path(folder) / "kafka"
     folder.mkdir(parents=True)
     port, settings, log = free_port(), folder / "server.properties", folder / "log.properties"
-    lines = properties(folder, port, free_port()) | (changes or {})
+    lines = doors(properties(folder, port, free_port()), listeners or {}) | (changes or {})
     settings.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="ascii")
     log.write_text(LOG, encoding="ascii")
-    formatting = ("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", settings)
+    scram = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in (users or {}).items()]
+    known = itertools.chain.from_iterable(("--add-scram", user) for user in scram)
+    formatting = ("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", settings, *known)
     with Child(command(*formatting, log=log), log=folder / "format.log") as program:
         assert program.process.wait(PATIENCE_S) == 0, program.last_words()
     with Child(command("kafka.Kafka", settings, log=log), log=folder / "node.log") as node:

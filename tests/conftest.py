@@ -5,6 +5,7 @@ import signal
 
 import hypothesis
 import pytest
+from guarded_kafka import guarded_kafka
 from shared_servers import shared_servers
 
 # A busy machine may take ten times as long for one example.
@@ -25,6 +26,13 @@ def servers(tmp_path_factory):
     """Give a broker and a Redis that run until the last test; a test that hurts a server starts its own."""
     with shared_servers(tmp_path_factory.mktemp("servers")) as shared:
         yield shared
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory):
+    """Give Apache Kafka that asks for logins and certificates, and gives no rights; for tests that need it."""
+    with guarded_kafka(tmp_path_factory.mktemp("guarded")) as there:
+        yield there
 
 
 def pytest_collection_modifyitems(items):

@@ -18,7 +18,7 @@ from schemas.topics import ALL_TOPICS, ECG_BACKFILL, ECG_RECORDS, TOPICS
 from stream.settings import KafkaSettings
 
 from .contract_producer import ContractProducer
-from .refusals import explain, unreachable
+from .mismatches import explain, unreachable
 from .whole_partition import go_round_unreadable_places
 
 LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
@@ -154,7 +154,7 @@ def ensure_topics_now(settings: KafkaSettings, names: Iterable[str]) -> None:
 
 async def unusable(settings: KafkaSettings, error: KafkaConnectionError) -> DeploymentError:
     """Return the error that says why the broker cannot be used."""
-    return await explain(_manners(settings), settings.broker, error)
+    return await explain(settings, _manners(settings), error)
 
 
 def _new_topic(name: str, settings: KafkaSettings) -> NewTopic:
