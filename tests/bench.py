@@ -9,16 +9,15 @@
 7. reading WFDB files, as we do and as `wfdb` does, and publishing them: processor time of this process a record
 8. what a record costs beside the network, by part: processor time of one thread in batches as the worker forms them
 9. one worker's ceiling: the whole way with an engine that costs nothing
+10. what a record costs by thread and process under a full backlog in float32, and what follows: outside over within the
+    engine's threads, whole way over bare engine, whole way over newcomer
 """
 
 import argparse
 import asyncio
 import contextlib
 import functools
-import itertools
 import json
-import os
-import sys
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -29,12 +28,9 @@ import numpy as np
 import psutil
 
 from engines.batcher import Lane
-from engines.catalog import rows_wanted
-from engines.options import EngineOptions
 from inference.bundle import default_bundle, load_bundle, load_probe
 from inference.ecg_measurements import measure_ecgs
 from inference.intake import take_in, usable_signals
-from inference.open_engine_for_bundle import open_chosen_engine
 from inference.reading.find_ecgs import find_ecgs
 from inference.reading.read_ecg import read_ecg
 from inference.report import compose_alerts, compose_cmr_request, compose_report
@@ -43,18 +39,30 @@ from inference.waveform import preprocess
 from schemas.codec import decode_ecg, encode_ecg
 from schemas.messages import RiskReport, decode_message, encode_message
 from schemas.topics import ECG_RISK, record_key
-from stream.broker.clients import ensure_topics, new_consumer
+from stream.broker.clients import new_consumer
 from stream.broker.ecg_publisher import EcgPublisher, publish_files
 from stream.broker.rate_limit import Pace
 from stream.demo.account import latency
-from stream.demo.child_process import Child
-from stream.demo.embedded_servers import embedded_broker, embedded_redis, free_port
+from stream.demo.embedded_servers import free_port
 from stream.demo.stage import await_worker, start_worker
-from stream.logs import configure_logs
-from stream.screening.worker import serve
-from stream.settings import PREFIX, Settings, as_environment, load_settings
 from training.simulation.ecg import generate_ecgs
 from training.simulation.simulate_cohort import write_wfdb
+
+from .bench_stage import (
+    answer_times,
+    encoded_apart,
+    engine_alone,
+    processor_seconds,
+    publish,
+    servers,
+    start_bench_worker,
+    start_newcomer,
+    start_our_worker,
+    steady_rate,
+    whole_way,
+)
+from .bench_threads import threads
+from .bench_worker import FreeEngine
 
 FULL = {
     "records": 800,
@@ -85,14 +93,12 @@ SMOKE = {
     "settings": {"engine": "onnxruntime", "rebalance_timeout_s": 2.0},
 }
 
-PARTS = ("throughput", "latency", "memory", "generation", "reading", "parts", "ceiling")
+PARTS = ("throughput", "latency", "memory", "generation", "reading", "parts", "ceiling", "threads")
 
 
 def main():
     """Measure and print."""
     options = read_options()
-    if options.free_worker:
-        run_free_worker()
     results = {}
     ecgs = list(generate_ecgs(options.distinct, seed=1))
     values = [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs]
@@ -112,6 +118,8 @@ def main():
         results |= parts(options, ecgs, values, show)
     if options.only in (None, "ceiling"):
         results |= ceiling(options, values, show)
+    if options.only in (None, "threads"):
+        results |= threads(options, ecgs, values, show)
     if options.json:
         print(json.dumps(results))
 
@@ -124,7 +132,6 @@ def read_options():
     parser.add_argument("--backlogs", type=int, nargs=2, help="of the memory measurement (2000 20000)")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", choices=PARTS)
-    parser.add_argument("--free-worker", action="store_true", help=argparse.SUPPRESS)  # what `ceiling` starts
     parser.add_argument(
         "--smoke", action="store_true", help="run every part on a few records: the figures mean nothing"
     )
@@ -134,17 +141,17 @@ def read_options():
 
 def throughput(options, ecgs, values, show):
     """Engine, whole way and newcomer, interleaved: engine, ours, engine, newcomer, engine."""
-    engines = [engine_alone(options, ecgs)]
+    engines = [engine_alone(options, ecgs).per_s]
     show(f"engine alone            {engines[-1]:8.1f} records/s")
     ours = whole_way(options, values, options.records, start_our_worker)
     show(f"whole way               {ours:8.1f} records/s")
-    engines.append(engine_alone(options, ecgs))
+    engines.append(engine_alone(options, ecgs).per_s)
     show(f"engine alone            {engines[-1]:8.1f} records/s")
     newcomer = whole_way(options, values, max(options.records // 3, 3 * options.warm), start_newcomer)
     show(f"newcomer's loop         {newcomer:8.1f} records/s")
     alone = float(np.mean(engines))
     show(f"whole way / engine      {ours / alone:8.2f}   (aim: at least 0.90)")
-    show(f"whole way / newcomer    {ours / newcomer:8.2f}   (aim: at least 3)")
+    show(f"whole way / newcomer    {ours / newcomer:8.2f}   (aim: at least 3.5)")
     return {
         "engine_records_per_s": alone,
         "whole_way_records_per_s": ours,
@@ -154,85 +161,9 @@ def throughput(options, ecgs, values, show):
     }
 
 
-def engine_alone(options, ecgs):
-    """Return records/s of the worker's engine on finished arrays, in the worker's batches."""
-    bundle = load_bundle(default_bundle())
-    n_crops = bundle.manifest.input.n_crops
-    with contextlib.closing(open_chosen_engine(bundle, options.settings.get("engine"), EngineOptions())) as engine:
-        batch = rows_wanted(engine.name) // n_crops
-        inputs = take_in(ecgs[:batch], n_crops).inputs.reshape(batch * n_crops, 12, -1)
-        engine.warm_up(len(inputs))
-        engine.run(inputs)
-        start, done = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - start) < options.seconds:
-            engine.run(inputs)
-            done += batch
-    return done / elapsed
-
-
-@contextlib.contextmanager
-def servers(options):
-    """Give settings that point at fresh servers, and a folder for logs."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with embedded_broker(folder) as (broker, _), embedded_redis(folder) as (redis, _):
-            settings = Settings.of(broker=broker, redis=redis, http_port=free_port(), partitions=4, **options.settings)
-            asyncio.run(ensure_topics(settings.kafka))
-            yield settings, folder
-
-
-def whole_way(options, values, records, start):
-    """Return records/s over a full backlog, by the answers' own Kafka timestamps; nobody reads while it runs."""
-    with servers(options) as (settings, folder):
-        asyncio.run(publish(settings, values, records))
-        with start(settings, folder) as worker:
-            return steady_rate(options, asyncio.run(answer_times(options, settings, records, worker)))
-
-
-def steady_rate(options, stamps):
-    """Return answers/s between the times of a backlog's answers, without the first."""
-    steady = np.sort(stamps)[options.warm :]
-    return (len(steady) - 1) / max(steady[-1] - steady[0], 1e-3)  # the times are of whole milliseconds
-
-
-def start_our_worker(settings, folder):
-    """Start the worker as a user does."""
-    worker = start_worker(settings, folder / "worker.log")
-    await_worker(worker, settings)
-    return worker
-
-
-def start_newcomer(settings, folder):
-    """Start the newcomer's loop."""
-    program = str(Path(__file__).with_name("newcomer.py"))
-    command = [sys.executable, program, "--datadir", str(folder / "newcomer-data"), "worker", "-l", "error"]
-    return Child(command, log=folder / "newcomer.log", environment={f"{PREFIX}BROKER": settings.kafka.broker})
-
-
-async def publish(settings, values, records):
-    """Publish `records` records, the distinct ones over and over."""
-    async with EcgPublisher(settings.kafka, Lane.REALTIME) as publisher:
-        for record_id, key, value in itertools.islice(itertools.cycle(values), records):
-            await publisher.send_value(value, key=key, record_id=record_id)
-        await publisher.flush()
-
-
-async def answer_times(options, settings, count, worker):
-    """Return the seconds at which so many answers were written (Tansu's end offsets count batches: read, not ask)."""
-    stamps = []
-    async with new_consumer(settings.kafka, [ECG_RISK], auto_offset_reset="earliest") as consumer:
-        while len(stamps) < count:
-            if not worker.running:
-                raise SystemExit(worker.last_words())
-            await asyncio.sleep(options.poll_s)
-            for messages in (await consumer.getmany(timeout_ms=100)).values():
-                stamps += [message.timestamp / 1e3 for message in messages]
-    return stamps
-
-
 def half_load(options, rate_hz, show):
     """Return latency percentiles from publish to report, as a subscriber sees them."""
-    with servers(options) as (settings, folder), start_our_worker(settings, folder):
+    with servers(options) as (settings, folder, _), start_our_worker(settings, folder):
         seconds = asyncio.run(latencies(options, settings, rate_hz))
     found = latency(seconds)
     show(f"latency at {rate_hz:5.1f}/s      p50 {found.p50:.0f}  p95 {found.p95:.0f}  p99 {found.p99:.0f} ms")
@@ -265,18 +196,11 @@ async def latencies(options, settings, rate_hz):
     return seconds[options.warm :]
 
 
-def encoded_apart(options, records, first=0):
-    """Return id, key and value of so many records, the distinct ECGs over and over, each under an id of its own."""
-    cycled = itertools.islice(itertools.cycle(generate_ecgs(options.distinct, seed=2)), records)
-    ecgs = [msgspec.structs.replace(ecg, record_id=f"bench-{n}") for n, ecg in enumerate(cycled, start=first)]
-    return [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs]
-
-
 def memory(options, values, show):
     """Return the worker's resident memory while it works on each backlog, from its 400th answer on."""
     resident = {}
     for backlog in options.backlogs:
-        with servers(options) as (settings, folder):
+        with servers(options) as (settings, folder, _):
             asyncio.run(publish(settings, values, backlog))
             with start_our_worker(settings, folder) as worker:
                 asyncio.run(answer_times(options, settings, options.watched_from, worker))
@@ -298,7 +222,7 @@ def typical_memory(options, process, seconds_apart=0.1):
 
 def generation(options, show):
     """Return how screening goes beside a cmr-worker that draws the cine of every flagged record, now and of before."""
-    with servers(options) as (settings, folder):
+    with servers(options) as (settings, folder, _):
         alone = screen_backlog(options, settings, folder, first=0)
         of_cines = settings.changed(http_port=free_port())
         with start_worker(of_cines, folder / "cmr-worker.log", "cmr-worker") as drawing:
@@ -385,48 +309,13 @@ def composed(screening):
     return [encode_message(message) for message in (report, *compose_alerts(report), request) if message]
 
 
-class FreeEngine:
-    """An engine that costs nothing: it gives the reference's answers to the bundle's probe, over and over.
-
-    So as many ECGs are flagged, and as much is said of each, as by a real engine.
-    """
-
-    name = "free"
-
-    def __init__(self, answers):
-        self._answers = answers
-        self.output_names = tuple(answers)
-
-    def warm_up(self, rows):
-        """Do nothing."""
-
-    def run(self, inputs):
-        """Return as many answers as there are inputs."""
-        return {name: np.resize(answers, (len(inputs), *answers.shape[1:])) for name, answers in self._answers.items()}
-
-    def close(self):
-        """Do nothing."""
-
-
-def run_free_worker():
-    """Serve with an engine that costs nothing; the settings come from the environment."""
-    settings = load_settings(os.environ)
-    configure_logs(settings.process.log_level, settings.process.log_format)
-    bundle = load_bundle(default_bundle())
-    screener = Screener(bundle, FreeEngine(load_probe(bundle).expected))
-    screener.warm_up(settings.screening.max_batch or screener.records_wanted)
-    serve(settings, screener)
-
-
 def ceiling(options, values, show):
     """Return how many records/s a worker screens whose engine costs nothing, and its processor time a record."""
     spent = []
 
     @contextlib.contextmanager
     def start_free_worker(settings, folder):
-        command = [sys.executable, "-m", "tests.bench", "--free-worker"]
-        with Child(command, log=folder / "free.log", environment=as_environment(settings)) as worker:
-            await_worker(worker, settings)
+        with start_bench_worker(settings, folder, "free") as worker:
             process = psutil.Process(worker.process.pid)
             before = processor_seconds(process)
             yield worker
@@ -458,19 +347,13 @@ def in_turns(works, seconds):
 
 def publishing(options, folder):
     """Return the processor seconds in which this process reads, encodes and publishes the files of a folder."""
-    with servers(options) as (settings, _):
+    with servers(options) as (settings, _, _):
         before = time.process_time()
         sent = asyncio.run(publish_files(settings.kafka, [folder], lane=Lane.REALTIME))
         spent = time.process_time() - before
     if sent.published != options.files:
         raise SystemExit(f"{sent.published} of {options.files} files were published: {sent.trouble}")
     return spent
-
-
-def processor_seconds(process):
-    """Return what a process has used."""
-    times = process.cpu_times()
-    return times.user + times.system
 
 
 if __name__ == "__main__":
