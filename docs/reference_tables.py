@@ -18,6 +18,7 @@ from msgspec import inspect as types
 from msgspec.structs import FieldInfo
 
 from inference.ecg_measurements import NOT_MEASURABLE, UNITS
+from inference.eligibility import excluding
 from inference.fhir import LOINC_MEASUREMENTS
 from inference.lead_names import PREFIXES, codes, own_names
 from inference.phenotypes import MEASUREMENTS
@@ -241,6 +242,41 @@ FILES = {
 }
 """What the errors file of `publish`, `screen` and `cohort import` may say of a file, beside `REJECTIONS`."""
 
+NOT_ASSESSABLE = {
+    "paced": Explained(
+        "The rhythm is paced: the record says so, or pacing spikes are in the signal. A pacemaker makes the QRS wide, "
+        "whatever the heart behind it is like.",
+        "Do not take the silence for a good sign. Ask for the examination itself.",
+    ),
+    "paediatric": Explained(
+        "The patient is younger than 18 years, and than the model is for.", "Use an assessment made for children."
+    ),
+    "age_out_of_range": Explained(
+        "The patient is an adult of an age that the model or the site is not for.",
+        "Look at `min_age_years` and `max_age_years` of the manifest and of the settings.",
+    ),
+    "age_unknown": Explained(
+        "The record has no age, and the model or the site asks for one.", "Send `age_years` with the record."
+    ),
+    "leads_exchanged": Explained(
+        "Electrodes or leads look exchanged; the warnings say which.", "Check the electrodes; record again."
+    ),
+    "low_quality": Explained(
+        "The signal is doubtful: the warnings say why ("
+        + ", ".join(f"`{code}`" for code in excluding("low_quality"))
+        + ").",
+        "Record again.",
+    ),
+    "untrained_weights": Explained(
+        "The bundle's manifest says `trained: false`: its weights learned from nothing.", "Use a trained bundle."
+    ),
+    "head_not_learned": Explained(
+        "The model did not learn this disease: no label taught it. Other diseases may be assessable.",
+        "Use a bundle that learned it.",
+    ),
+}
+"""What `reasons` of a risk may say, whose verdict is `not_assessable`."""
+
 WARNINGS = {
     "short_nan_run": Explained(
         "A few missing samples were filled in: from the other leads, or from a similar beat if all leads lack them. "
@@ -282,6 +318,14 @@ WARNINGS = {
     "implausible_rate": Explained(
         "The beats come more slowly or more quickly than a heart's; `numbers` says how many a minute.",
         "Check the sample rate, and the ECG for noise.",
+    ),
+    "age_unknown": Explained(
+        "The record has no age. The sentence says for which ages the model is.", "Send `age_years` with the record."
+    ),
+    "screened_anyway": Explained(
+        "The site's setting `CARDIACNETS_SCREEN_ANYWAY` has ECGs screened that the model is not for: `numbers.reasons` "
+        "lists why. Every report of this site has this warning.",
+        "Look at who decided so, and whether it still holds.",
     ),
     "narrow_qrs": Explained(
         "The QRS complex is narrower than any heart's; `numbers` says how narrow.",
@@ -492,6 +536,12 @@ What a report's `quality.warnings` say. The record was screened all the same. A 
 they follow these warnings, with the device's own codes.
 
 {_code_table(WARNINGS)}
+## What is not assessable
+
+What `reasons` of a risk say. Its `verdict` is then `not_assessable`, `flagged` is false, and there is neither an alert
+nor a cine. The probability stands in the report all the same, for research: it says nothing of this patient.
+
+{_code_table(NOT_ASSESSABLE)}
 ## What cannot be measured
 
 What a report's `ecg_measurements` say under `not_measurable`, where `value` is null.

@@ -11,6 +11,7 @@ has the disease.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ from schemas.messages import CardiomyopathySubtype, Disease, EcgMeasurement, Phe
 from schemas.shown_text import shown_id, shown_text
 
 from .ecg_measurements import NOT_MEASURABLE
+from .site_policy import reasons_in_words
 
 FHIR_JSON = "application/fhir+json"
 
@@ -130,6 +132,7 @@ def _diagnostic_report(report: RiskReport, observations: list[Json]) -> Json:
 
 def _conclusion(report: RiskReport) -> str:
     """Return the result in words, with everything that a reader must know."""
+    excluded = dict.fromkeys(risk.reasons for risk in report.risks if risk.reasons)
     flagged = [
         f"{_words(risk.disease)} {risk.probability:.2f} (threshold {risk.threshold:.2f})"
         for risk in report.risks
@@ -138,12 +141,18 @@ def _conclusion(report: RiskReport) -> str:
     model = report.model
     sentences = [
         f"Flagged: {', '.join(flagged)}." if flagged else "No risk is flagged.",
+        *(_not_assessable(reasons, report.risks) for reasons in excluded),
         *(f"Signal: {shown_text(warning.detail)}" for warning in report.quality.warnings),
         f"Model {shown_id(model.name)} {shown_id(model.version)}; weights: {shown_text(model.weights)}.",
         *([] if model.trained else ["The weights are untrained: these numbers mean nothing."]),
         shown_text(report.notice),
     ]
     return " ".join(sentences)
+
+
+def _not_assessable(reasons: tuple[str, ...], risks: Iterable[Risk]) -> str:
+    diseases = [_words(risk.disease) for risk in risks if risk.reasons == reasons]
+    return f"Not assessable for {', '.join(diseases)}: {shown_text(reasons_in_words(reasons))}."
 
 
 def _device(report: RiskReport) -> Json:
@@ -184,14 +193,9 @@ def _shared(report: RiskReport, part: str) -> Json:
 
 def _risk(risk: Risk) -> Json:
     name = f"Risk of {_words(risk.disease)}"
-    flag, words = (("H", "High"), FLAGGED) if risk.flagged else (("N", "Normal"), NOT_FLAGGED)
     return {
         "code": _concept(_coding(CODES, f"risk-{risk.disease}", name), text=name),
-        "valueQuantity": _probability(risk.probability),
-        "interpretation": [_concept(_coding(INTERPRETATIONS, *flag), text=words)],
-        "referenceRange": [
-            {"high": _probability(risk.threshold), "text": "Below the threshold from which the model flags the disease"}
-        ],
+        **(_assessed(risk) if risk.is_assessable else _excluded(risk.reasons)),
         "component": [
             {
                 "code": _concept(_coding(CODES, "disease", "The disease that the risk is of")),
@@ -199,6 +203,24 @@ def _risk(risk: Risk) -> Json:
             }
         ],
     }
+
+
+def _assessed(risk: Risk) -> Json:
+    flag, words = (("H", "High"), FLAGGED) if risk.flagged else (("N", "Normal"), NOT_FLAGGED)
+    return {
+        "valueQuantity": _probability(risk.probability),
+        "interpretation": [_concept(_coding(INTERPRETATIONS, *flag), text=words)],
+        "referenceRange": [
+            {"high": _probability(risk.threshold), "text": "Below the threshold from which the model flags the disease"}
+        ],
+    }
+
+
+def _excluded(reasons: tuple[str, ...]) -> Json:
+    """Return why a risk has no value. Its probability is left out: somebody would read it as the patient's."""
+    codings = [_coding(CODES, reason, _words(reason)) for reason in reasons]
+    absent = _coding(ABSENT_REASONS, "not-applicable", "Not Applicable")
+    return {"dataAbsentReason": _concept(absent, *codings, text=f"Not assessable: {reasons_in_words(reasons)}.")}
 
 
 def _phenotype(phenotype: Phenotype) -> Json:

@@ -93,13 +93,42 @@ class OperatingPoints(ManifestPart, frozen=True, kw_only=True):
     """The lowest threshold that does not flag 95 % of the patients without the disease."""
 
 
+ExcludedBy: TypeAlias = Literal["paced", "leads_exchanged", "low_quality"]
+ADULT_YEARS: Final = 18.0
+
+
+class Eligibility(ManifestPart, frozen=True, kw_only=True):
+    """Whom the model is for. Of others nothing is said but that their ECG is not assessable.
+
+    A manifest that does not say so is for adults whose ECG is neither paced nor doubtful.
+    """
+
+    intended_use: Text = (
+        "Resting 12-lead ECGs of adults, of at least 9 s, without pacing. For research: to be read by a physician."
+    )
+    min_age_years: Annotated[float, Meta(ge=0, le=150)] = ADULT_YEARS
+    max_age_years: Annotated[float, Meta(ge=0, le=150)] | None = None
+    age_required: bool = False
+    """Whether an ECG without an age is not assessable. Otherwise its report has a warning."""
+    takes: tuple[ExcludedBy, ...] = ()
+    """What excludes an ECG from other models, and not from this one, because it learned from such ECGs."""
+
+
 class DiseaseHead(ManifestPart, frozen=True, kw_only=True):
-    """One disease logit. The threshold is one of the calibrated probability; without a calibration, the sigmoid's."""
+    """One disease logit. The threshold is one of the calibrated probability; without a calibration, the sigmoid's.
+
+    A head that did not learn has the threshold 1, and never flags.
+    """
 
     name: Disease
     threshold: Probability
     calibration: Calibration | None = None
     operating_points: OperatingPoints | None = None
+
+    @property
+    def learned(self) -> bool:
+        """Whether the head learned from data."""
+        return self.threshold < 1
 
 
 class PhenotypeHead(ManifestPart, frozen=True, kw_only=True):
@@ -153,7 +182,14 @@ class Manifest(ModelManifest, frozen=True, kw_only=True):
     phenotypes: tuple[PhenotypeHead, ...]
     subtypes: tuple[CardiomyopathySubtype, ...] = SUBTYPES
     embedding_size: int = EMBEDDING_SIZE
+    eligibility: Eligibility | msgspec.UnsetType = msgspec.UNSET
+    """Not written where it was not there, so that an older manifest keeps its fingerprint; see `for_whom`."""
     files: dict[FileName, Sha256]
+
+    @property
+    def for_whom(self) -> Eligibility:
+        """Whom the model is for, also where the manifest does not say so."""
+        return Eligibility() if self.eligibility is msgspec.UNSET else self.eligibility
 
 
 def fingerprint(text: bytes, evidence: Collection[str]) -> str:
@@ -186,6 +222,8 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         yield f"its embedding must have {EMBEDDING_SIZE} numbers"
     if missing := [name for name in MODEL_FILES if name not in manifest.files]:
         yield f"it does not list {', '.join(missing)}"
+    if (oldest := manifest.for_whom.max_age_years) is not None and oldest <= manifest.for_whom.min_age_years:
+        yield "its max_age_years must be above its min_age_years"
     for head in manifest.diseases:
         if isinstance(head.calibration, IsotonicCalibration) and not _rises(head.calibration):
             yield f"the calibration of {head.name} needs as many probabilities as logits, both rising"

@@ -43,7 +43,7 @@ class Finding:
 
     @property
     def flagged_diseases(self) -> tuple[Disease, ...]:
-        """The diseases whose probability reaches their threshold."""
+        """The diseases that are detected."""
         return tuple(risk.disease for risk in self.risks if risk.flagged)
 
 
@@ -125,7 +125,13 @@ class Readout:
 
     def _risks(self, probabilities: list[float], flags: list[bool]) -> tuple[Risk, ...]:
         return tuple(
-            Risk(disease=head.name, probability=probability, threshold=head.threshold, flagged=flagged)
+            Risk(
+                disease=head.name,
+                probability=probability,
+                threshold=head.threshold,
+                flagged=flagged,
+                verdict="detected" if flagged else "not_detected",
+            )
             for head, probability, flagged in zip(self._diseases, probabilities, flags, strict=True)
         )
 

@@ -20,8 +20,10 @@ from schemas.messages import EcgMeasurement, ModelReference, Quality
 from schemas.writer_schema import shipped_schema
 
 from .bundle import Bundle
+from .eligibility import EligibilityRule
 from .intake import take_in
 from .readout import Finding, Readout
+from .site_policy import MODEL_ALONE, SitePolicy
 from .swap_detector import default_swap_detector
 from .waveform import filter_operator
 
@@ -35,7 +37,8 @@ class Screening:
     """What a model found in one ECG.
 
     Attributes:
-        quality: what the gate saw of the ECG.
+        quality: what the gate saw of the ECG, and what else is remarked.
+        finding: what the network says; its risks say where the model may not be asked.
         model: the model that prepared and ran the ECG. The model goes with its answer, so an answer is never signed by
             another model, even if the worker changes models while the answer waits.
         measurements: rate, intervals and axes of the ECG.
@@ -104,6 +107,7 @@ class Screener:
     Args:
         find_schema: finds the schema of an ECG whose message names one; called in the thread of `prepare`.
         clock: tells the time against which the times of recording are checked; asked once a batch.
+        site: what the site asks of an ECG beside what the bundle asks.
 
     Attributes:
         model: signs every answer.
@@ -115,6 +119,7 @@ class Screener:
         engine: Engine,
         find_schema: FindSchema = shipped_schema,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        site: SitePolicy = MODEL_ALONE,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
@@ -123,6 +128,7 @@ class Screener:
         self._clock = clock
         self._n_crops = bundle.manifest.input.n_crops
         self._readout = Readout(bundle.manifest)
+        self._eligibility = EligibilityRule(bundle.manifest, site)
 
     @property
     def records_wanted(self) -> int:
@@ -201,6 +207,7 @@ class Screener:
     ) -> ScreenedOrRefused:
         if isinstance(finding, EngineFailed):
             return Refused(record, finding)
+        quality, finding = self._eligibility.judge(record, quality, finding)
         return Screening(record, quality, finding, self.model, measurements)
 
 

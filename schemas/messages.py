@@ -6,6 +6,7 @@ none, and will take none away. The lists that a schema does give (diseases, stat
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias, TypeVar, get_args
 
@@ -23,6 +24,7 @@ Disease: TypeAlias = Literal[
 ]
 CardiomyopathySubtype: TypeAlias = Literal["restrictive", "dilated", "hypertrophic"]
 AlertStatus: TypeAlias = Literal["raised", "escalated", "expired", "acknowledged"]
+Verdict: TypeAlias = Literal["detected", "not_detected", "not_assessable"]
 
 # In the order of the networks' outputs.
 DISEASES: tuple[Disease, ...] = get_args(Disease)
@@ -66,6 +68,21 @@ class Risk(Message, frozen=True, kw_only=True):
     probability: Probability
     threshold: Probability
     flagged: bool
+    """Whether the verdict is `detected`: the probability reaches the threshold, and the ECG may be assessed."""
+    verdict: Verdict | None = None
+    """None in a message from before there were verdicts."""
+    reasons: tuple[Code, ...] = ()
+    """Why the ECG is not assessable for this disease: 'paced', 'paediatric', …; empty where it is."""
+
+    @property
+    def is_assessable(self) -> bool:
+        """Whether the model may be asked. A message from before there were verdicts says nothing against it."""
+        return self.verdict != "not_assessable"
+
+
+def reasons_of(risks: Iterable[Risk]) -> tuple[str, ...]:
+    """Return why the ECG is not assessable for some of the diseases: each reason once."""
+    return tuple(dict.fromkeys(reason for risk in risks for reason in risk.reasons))
 
 
 class Phenotype(Message, frozen=True, kw_only=True):
@@ -252,7 +269,7 @@ class Acknowledgement(Message, frozen=True, kw_only=True):
 
 MESSAGES: tuple[type[Message], ...] = (RiskReport, Alert, Rejection, CmrRequest, CmrResult, Acknowledgement)
 
-LATER_FIELDS = frozenset({"device_id", "site", "authenticated", "ecg_measurements"})
+LATER_FIELDS = frozenset({"device_id", "site", "authenticated", "ecg_measurements", "verdict", "reasons"})
 """Fields that v1 gained later: we always write them, and a message from before lacks them."""
 
 MessageT = TypeVar("MessageT", bound=Message)

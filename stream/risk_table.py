@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from schemas.messages import ModelReference, RiskReport
+from schemas.messages import ModelReference, Risk, RiskReport
 
 HEADINGS = {
     "coronary_artery_disease": "CAD",
@@ -13,15 +13,23 @@ HEADINGS = {
     "pulmonary_hypertension": "PH",
     "pericarditis": "PERI",
 }
+NOT_ASSESSABLE = "n/a"
 LEGEND = ", ".join(f"{short} {disease.replace('_', ' ')}" for disease, short in HEADINGS.items())
+LEGEND += f", {NOT_ASSESSABLE} not assessable"
 
 
 def risk_cells(report: RiskReport) -> list[Text]:
-    """Return the probabilities in the order of the columns. A flagged probability is marked, not only coloured."""
-    return [
-        Text(f"▲ {risk.probability:.2f}", style="bold red") if risk.flagged else Text(f"{risk.probability:.2f}")
-        for risk in report.risks
-    ]
+    """Return the probabilities in the order of the columns. A flagged probability is marked, not only coloured.
+
+    A probability that may not be asked for is left out.
+    """
+    return [_cell(risk) for risk in report.risks]
+
+
+def _cell(risk: Risk) -> Text:
+    if not risk.is_assessable:
+        return Text(NOT_ASSESSABLE, style="dim")
+    return Text(f"▲ {risk.probability:.2f}", style="bold red") if risk.flagged else Text(f"{risk.probability:.2f}")
 
 
 def weights_note(model: ModelReference) -> str:

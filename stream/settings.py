@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from engines.options import EngineOptions, usable_cores
+from inference.site_policy import REASONS, SitePolicy
 from schemas.errors import InvalidSettings
 
 PREFIX = "CARDIACNETS_"
@@ -29,6 +30,7 @@ HIDDEN = "(hidden)"
 
 Positive = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=86_400)]
+Age = Annotated[float, Meta(ge=0, le=150)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Addresses = Annotated[
     str,
@@ -244,7 +246,7 @@ class RedisSettings(_Group, frozen=True, kw_only=True, rename={"url": "redis", "
 
 
 class ModelSettings(_Group, frozen=True, kw_only=True):
-    """Which model screens, and by which engine."""
+    """Which model screens, by which engine, and whom."""
 
     bundle: Path | None = None
     """The folder of the model bundle. The shipped bundle where not set."""
@@ -256,6 +258,35 @@ class ModelSettings(_Group, frozen=True, kw_only=True):
     """Which of the GPUs that the process sees. Only engines that run on a GPU look at it."""
     engine_cache: Path | None = None
     """The folder of compiled networks and of measured choices. The user's cache where not set."""
+
+    min_age_years: Age | None = None
+    """ECGs of younger patients are not assessable. Counts where it is above what the bundle says: 18 years, mostly."""
+    max_age_years: Age | None = None
+    """ECGs of older patients are not assessable. Counts where it is below what the bundle says."""
+    age_required: bool = False
+    """Whether an ECG without an age is not assessable. Otherwise its report has a warning."""
+    screen_anyway: str | None = None
+    """Reasons for which an ECG is not assessable and that do not count at this site, with commas between several:
+    paced, leads_exchanged. Every report says so. The model was not made for these ECGs."""
+
+    def __post_init__(self) -> None:
+        """Refuse a reason that is none, and ages of nobody."""
+        if unknown := self._reasons() - set(REASONS):
+            raise ValueError(f"screen_anyway names {', '.join(sorted(unknown))}: the reasons are {', '.join(REASONS)}")
+        if self.min_age_years and self.max_age_years and self.max_age_years <= self.min_age_years:
+            raise ValueError("max_age_years must be above min_age_years")
+
+    def site_policy(self) -> SitePolicy:
+        """Return what the site asks of an ECG beside what the model asks."""
+        return SitePolicy(
+            min_age_years=self.min_age_years,
+            max_age_years=self.max_age_years,
+            age_required=self.age_required,
+            screen_anyway=frozenset(reason for reason in REASONS if reason in self._reasons()),
+        )
+
+    def _reasons(self) -> set[str]:
+        return {text.strip() for text in (self.screen_anyway or "").split(",") if text.strip()}
 
     def engine_options(self) -> EngineOptions:
         """Return what an engine is opened with."""

@@ -3,9 +3,20 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from docs.reference_tables import CINE_FAILURES, FILES, FOLDER, REJECTIONS, WARNINGS, codes_in_source, pages
+from docs.reference_tables import (
+    CINE_FAILURES,
+    FILES,
+    FOLDER,
+    NOT_ASSESSABLE,
+    REJECTIONS,
+    WARNINGS,
+    codes_in_source,
+    pages,
+)
 from engines.batcher import Batcher
+from inference.eligibility import HEAD_NOT_LEARNED
 from inference.reading.file_note import PART
+from inference.site_policy import REASONS
 from schemas import errors
 from stream.cines import lane, maker, store
 from stream.cines.metrics import CineMetrics
@@ -53,6 +64,10 @@ def test_every_code_that_the_errors_file_has_of_its_own_is_explained_and_no_othe
 
 def test_every_code_of_a_warning_is_explained_and_no_other():
     assert set(WARNINGS) == codes_in_source("doubt", "QualityWarning", "Remark")
+
+
+def test_every_reason_for_which_an_ecg_is_not_assessable_is_explained_and_no_other():
+    assert set(NOT_ASSESSABLE) == {*REASONS, HEAD_NOT_LEARNED}
 
 
 def test_every_code_of_a_cine_that_failed_is_explained():

@@ -86,7 +86,7 @@ def test_a_row_has_all_that_a_report_has_and_units_are_in_the_schema(screener, d
     assert all(isinstance(row[f"flagged_{disease}"], bool) for disease in DISEASES)
     assert len(row["embedding"]) == 256
     assert row["report_id"] == report_id(row["record_id"], bundle.reference)
-    assert row["warnings"] == ["implausible_time"]  # MIMIC-IV moves its dates
+    assert row["warnings"] == ["implausible_time", "age_unknown"]  # MIMIC-IV moves its dates, and says no age
     for measurement in MEASUREMENTS:
         assert isinstance(row[measurement.name], float)
         assert screened.schema.field(measurement.name).metadata[b"unit"].decode() == measurement.unit

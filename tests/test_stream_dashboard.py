@@ -317,13 +317,17 @@ async def test_closing_ends_every_stream():
 
 def test_a_risk_in_words():
     risk = Risk(disease="heart_failure", probability=0.413, threshold=0.2, flagged=True)
+    learned = msgspec.structs.replace(MODEL, weights="trained on a cohort")
     said = {
-        p: put_in_words(msgspec.structs.replace(risk, probability=p), MODEL) for p in (0.413, 0.001, 0.0101, 0.9999)
+        p: put_in_words(msgspec.structs.replace(risk, probability=p), learned) for p in (0.413, 0.001, 0.0101, 0.9999)
     }
     assert said[0.413] == "Of 100 patients with this estimate, about 41 have heart failure."
     assert said[0.001] == "Of 100 patients with this estimate, fewer than 1 have heart failure."
     assert said[0.0101] == "Of 100 patients with this estimate, about 1 has heart failure."
     assert said[0.9999] == "Of 100 patients with this estimate, more than 99 have heart failure."
+    assert put_in_words(risk, MODEL) == "Of 100 simulated patients with this estimate, about 41 have heart failure."
+    excluded = msgspec.structs.replace(risk, verdict="not_assessable", reasons=("paced", "of_tomorrow"))
+    assert put_in_words(excluded, learned) == "Not assessable: the rhythm is paced, of tomorrow."
     untrained = msgspec.structs.replace(MODEL, trained=False)
     assert "untrained" in put_in_words(risk, untrained)
     assert "41" not in put_in_words(risk, untrained)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
@@ -15,7 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 from dashboard_browser import PROXY, Site, flagged_case, in_chromium, row_of
-from dashboard_ward import TOKEN, dashboard_process, keep_cine, publish
+from dashboard_ward import TOKEN, dashboard_process, keep_cine, publish, simulate_case
 from redis.asyncio import Redis
 from waiting import PATIENCE_S, wait_until
 
@@ -189,6 +190,23 @@ def test_the_cine_plays_stops_and_shows_each_frame(site):
     assert page.locator(".controls .count").inner_text().endswith("/ 50")
 
 
+def test_what_is_not_assessable_shows_no_number_in_list_and_record(site):
+    paced = {"flagged": False, "verdict": "not_assessable", "reasons": ("paced",)}
+    quiet = simulate_case(21, 61)
+    risks = tuple(msgspec.structs.replace(risk, **paced) for risk in quiet.report.risks)
+    case = site.show(replace(quiet, report=msgspec.structs.replace(quiet.report, risks=risks), alerts=[], request=None))
+    page = site.open(f"/record?id={case.record.record_id}")
+    page.locator(".risk-list li").first.wait_for()
+    assert page.locator(".risk-list").inner_text().count("Not assessable: the rhythm is paced.") == 5
+    assert page.locator(".risk-list .meter").count() == 0
+    assert "%" not in page.locator(".risk-list").inner_text()
+    page = site.open("/?list=records")
+    row = page.locator(f'[data-record="{case.record.record_id}"]')
+    row.wait_for()
+    assert row.locator(".number").all_inner_texts() == ["n/a"] * 5
+    assert "not assessable" in row.inner_text()
+
+
 def test_risks_and_measurements_are_put_in_words(site):
     case = site.show(flagged_case(6))
     page = site.open_record(case)
@@ -200,7 +218,7 @@ def test_risks_and_measurements_are_put_in_words(site):
     assert page.locator('[data-reading="heart_rate"]').inner_text().split() == ["Rate", f"{rate:.0f}", "/min"]
     for word in (
         "QTc (Fridericia)",
-        "Of 100 patients with this estimate, about 90 have heart failure.",
+        "Of 100 simulated patients with this estimate, about 90 have heart failure.",
         "LV ejection fraction",
         "No warnings about the signal",
         case.report.model.version,

@@ -80,6 +80,24 @@ def judged(one):
     return Bundle.model_validate_json(encode_bundle(one))
 
 
+def test_a_risk_that_is_not_assessable_has_no_number_and_says_why():
+    whole = report()
+    paced = tuple(
+        msgspec.structs.replace(one, flagged=False, verdict="not_assessable", reasons=("paced",)) for one in whole.risks
+    )
+    bundle = compose_bundle(msgspec.structs.replace(whole, risks=paced))
+    judged(msgspec.structs.replace(whole, risks=paced))
+    observations = [entry["resource"] for entry in bundle["entry"][2:7]]
+    for observation in observations:
+        assert not {"valueQuantity", "interpretation", "referenceRange"} & observation.keys()
+        absent = observation["dataAbsentReason"]
+        assert [one["code"] for one in absent["coding"]] == ["not-applicable", "paced"]
+        assert absent["text"] == "Not assessable: the rhythm is paced."
+    said = bundle["entry"][0]["resource"]["conclusion"]
+    listed = "coronary artery disease, cardiomyopathy, heart failure, pulmonary hypertension, pericarditis"
+    assert f"No risk is flagged. Not assessable for {listed}: the rhythm is paced." in said
+
+
 def resources(one, kind):
     entries = [entry["resource"] for entry in json.loads(encode_bundle(one))["entry"]]
     return [resource for resource in entries if resource["resourceType"] == kind]

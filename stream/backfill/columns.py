@@ -18,7 +18,7 @@ from inference.screener import Refused, Screening
 from schemas.ecg_record import EcgRecord
 from schemas.errors import CardiacNetsError
 from schemas.identity import report_id
-from schemas.messages import EMBEDDING_SIZE, NOTICE, EcgMeasurement, Quality, Risk, RiskReport
+from schemas.messages import EMBEDDING_SIZE, NOTICE, EcgMeasurement, Quality, Risk, RiskReport, reasons_of
 
 from .archive import ARCHIVES, PATH
 
@@ -47,7 +47,10 @@ class Columns:
         self._subtypes = list(manifest.subtypes)
         self._measurements = [head.name for head in manifest.phenotypes]
         found = screened_fields(
-            {head.name: f"whether the probability is at least {head.threshold:g}" for head in manifest.diseases},
+            {
+                head.name: f"whether the verdict is detected: the probability is at least {head.threshold:g}"
+                for head in manifest.diseases
+            },
             manifest.subtypes,
             {head.name: head.unit for head in manifest.phenotypes},
         )
@@ -133,6 +136,11 @@ def screened_fields(
         typed_field("report_id", pa.string(), "the id that a report of this record and model has"),
         typed_field("model_version", pa.string(), "of the model that answered"),
         *measurement_fields(),
+        *(
+            typed_field(f"verdict_{disease}", pa.string(), "detected, not_detected or not_assessable")
+            for disease in flags
+        ),
+        typed_field("not_assessable_reasons", strings, "why the ECG is not assessable for a disease: codes"),
     ]
 
 
@@ -146,6 +154,8 @@ def values_of(ecg: EcgRecord | RiskReport, risks: Sequence[Risk], quality: Quali
         "recorded_at": ecg.recorded_at,
         **{f"probability_{risk.disease}": risk.probability for risk in risks},
         **{f"flagged_{risk.disease}": risk.flagged for risk in risks},
+        **{f"verdict_{risk.disease}": risk.verdict for risk in risks},
+        "not_assessable_reasons": list(reasons_of(risks)),
         "warnings": [warning.code for warning in quality.warnings],
         "warning_numbers": as_json({warning.code: warning.numbers for warning in quality.warnings}),
         "sample_rate_hz": quality.sample_rate_hz,

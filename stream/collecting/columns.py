@@ -33,7 +33,9 @@ def _delivery_fields() -> list[pa.Field]:
 
 
 def _screened_schema() -> pa.Schema:
-    flags: dict[str, str] = dict.fromkeys(DISEASES, "whether the probability is at least the threshold")
+    flags: dict[str, str] = dict.fromkeys(
+        DISEASES, "whether it is detected: the ECG is assessable, and the probability at least the threshold"
+    )
     found = screened_fields(flags, SUBTYPES, _UNITS)
     return pa.schema(
         [

@@ -108,7 +108,7 @@ def _tables(answers: Iterable[FileAnswer]) -> tuple[Table, Table]:
     from rich.markup import escape
 
     from inference.screen_files import Screened
-    from schemas.messages import DISEASES
+    from schemas.messages import DISEASES, reasons_of
     from stream.readings_table import READINGS, reading_cells
     from stream.risk_table import HEADINGS, risk_cells
 
@@ -116,8 +116,9 @@ def _tables(answers: Iterable[FileAnswer]) -> tuple[Table, Table]:
     risks.add_column("remarks", min_width=16)
     for answer in answers:
         if isinstance(answer, Screened):
-            warnings = ", ".join(warning.code for warning in answer.report.quality.warnings)
-            risks.add_row(escape(answer.source), *risk_cells(answer.report), warnings)
+            warnings = [warning.code for warning in answer.report.quality.warnings]
+            remarks = dict.fromkeys((*warnings, *reasons_of(answer.report.risks)))
+            risks.add_row(escape(answer.source), *risk_cells(answer.report), ", ".join(remarks))
             readings.add_row(escape(answer.source), *reading_cells(answer.report))
         else:
             risks.add_row(escape(answer.source), *[""] * len(DISEASES), f"[yellow]{answer.code}[/]")

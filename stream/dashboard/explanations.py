@@ -10,9 +10,12 @@ import msgspec
 from inference.ecg_measurements import HEART_RATE, NOT_MEASURABLE, P_AXIS, PR, QRS, QRS_AXIS, QT, QTC, T_AXIS
 from inference.phenotypes import AHA_SEGMENTS, AORTA, ATRIA, LONG_AXIS_SEGMENTS, MEASUREMENTS, VENTRICLES
 from inference.reference_values import REFERENCE_VALUES, ReferenceValue
+from inference.site_policy import reasons_in_words
 from schemas.messages import EcgMeasurement, ModelReference, Phenotype, Risk, RiskReport
 
 UNTRAINED = "The weights are untrained: this number means nothing yet."
+DEMONSTRATION = "demonstration weights"
+"""How `weights` begins of a model that learned from simulated patients."""
 NORMAL_SDS = 1.96
 """A range covers 95 % of healthy people."""
 MIDDLE_SEGMENTS = AHA_SEGMENTS[6:12]
@@ -112,6 +115,7 @@ class RiskMeaning(msgspec.Struct, frozen=True, kw_only=True):
     probability: float
     threshold: float
     flagged: bool
+    assessable: bool
     sentence: str
 
 
@@ -136,13 +140,24 @@ def explain(report: RiskReport) -> Meaning:
 
 
 def put_in_words(risk: Risk, model: ModelReference) -> str:
-    """Return a sentence that says what a calibrated probability means. Untrained weights get a warning instead."""
+    """Return a sentence that says what a calibrated probability means, or why it means nothing.
+
+    Demonstration weights learned from simulated patients, so their numbers are said of simulated patients alone.
+    """
     if not model.trained:
         return UNTRAINED
+    if not risk.is_assessable:
+        return f"Not assessable: {reasons_in_words(risk.reasons)}."
     percent = 100 * risk.probability
     share = "fewer than 1" if percent < 1 else "more than 99" if percent > 99 else f"about {percent:.0f}"
     name = risk.disease.replace("_", " ")
-    return f"Of 100 patients with this estimate, {share} {'has' if share == 'about 1' else 'have'} {name}."
+    patients = "simulated patients" if is_demonstration(model) else "patients"
+    return f"Of 100 {patients} with this estimate, {share} {'has' if share == 'about 1' else 'have'} {name}."
+
+
+def is_demonstration(model: ModelReference) -> bool:
+    """Return whether the weights are there to show that the way works, and say nothing of a person."""
+    return model.weights.startswith(DEMONSTRATION)
 
 
 def _risk_meaning(risk: Risk, model: ModelReference) -> RiskMeaning:
@@ -151,6 +166,7 @@ def _risk_meaning(risk: Risk, model: ModelReference) -> RiskMeaning:
         probability=risk.probability,
         threshold=risk.threshold,
         flagged=risk.flagged,
+        assessable=risk.is_assessable,
         sentence=put_in_words(risk, model),
     )
 

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from schemas.messages import DISEASES, CmrRequest, CmrResult, RiskReport, decode_message
+from schemas.messages import DISEASES, CmrRequest, CmrResult, Risk, RiskReport, decode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_RISK, LARGEST
 from schemas.zstd_frames import compress, decompress
 
@@ -35,8 +35,8 @@ class RecordRow(msgspec.Struct, kw_only=True):
     record_id: str
     patient_id: str | None
     created_at: float
-    risks: tuple[tuple[str, float, float, bool], ...]
-    """Disease, probability, threshold, flagged."""
+    risks: tuple[tuple[str, float, float, bool, bool], ...]
+    """Disease, probability, threshold, whether it is flagged, whether it is assessable."""
     warnings: int
     trained: bool
     cine: str | None
@@ -206,12 +206,16 @@ def _row(record_id: str, kept: KeptRecord) -> RecordRow:
         record_id=record_id,
         patient_id=report.patient_id,
         created_at=kept.created_at,
-        risks=tuple((one.disease, one.probability, one.threshold, one.flagged) for one in report.risks[:MOST_RISKS]),
+        risks=tuple(map(_risk, report.risks[:MOST_RISKS])),
         warnings=len(report.quality.warnings),
         trained=report.model.trained,
         cine=_cine_state(kept),
         contradicted=kept.other is not None,
     )
+
+
+def _risk(risk: Risk) -> tuple[str, float, float, bool, bool]:
+    return risk.disease, risk.probability, risk.threshold, risk.flagged, risk.is_assessable
 
 
 def _cine_state(kept: KeptRecord) -> str | None:

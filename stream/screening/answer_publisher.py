@@ -12,7 +12,7 @@ from engines.batcher import Lane
 from inference.report import compose_alerts, compose_cmr_request, compose_rejection, compose_report
 from inference.screener import Refused, ScreenedOrRefused, Screening
 from schemas.identity import alert_event_id
-from schemas.messages import Alert, Message
+from schemas.messages import Alert, Message, reasons_of
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK, record_key, sound_key
 from stream.broker.event_producer import EventProducer
 from stream.runtime.event import Event
@@ -131,6 +131,8 @@ class AnswerPublisher:
         flagged = screening.finding.flagged_diseases
         for disease in flagged:
             self._metrics.flagged.labels(disease).inc()
+        for reason in reasons_of(screening.finding.risks):
+            self._metrics.not_assessable.labels(reason).inc()
         if flagged and self._of_flagged.waveform:
             self._waveforms.store(screening.record, of_archive=self._is_archive)
 

@@ -18,8 +18,12 @@ class Metrics:
         self.rejected = Counter(
             "cardiacnets_rejected_records", "Records answered by a rejection", ["lane", "code"], registry=r
         )
-        self.flagged = Counter(
-            "cardiacnets_flagged_risks", "Risks at or above their threshold", ["disease"], registry=r
+        self.flagged = Counter("cardiacnets_flagged_risks", "Risks that were detected", ["disease"], registry=r)
+        self.not_assessable = Counter(
+            "cardiacnets_not_assessable_records",
+            "Records whose report says that a disease is not assessable, by reason; a record may have several",
+            ["reason"],
+            registry=r,
         )
         self.alerts = Counter(
             "cardiacnets_alerts",

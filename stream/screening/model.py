@@ -40,6 +40,6 @@ def load_screener(
     engine = open_chosen_engine(bundle, settings.engine, settings.engine_options(), rows=rows)
     model = bundle.reference
     log.info("model_ready", model=model.name, version=model.version, trained=model.trained, engine=engine.name)
-    screener = Screener(bundle, engine, find_schema, clock)
+    screener = Screener(bundle, engine, find_schema, clock, settings.site_policy())
     screener.warm_up(max_batch or screener.records_wanted)
     return screener

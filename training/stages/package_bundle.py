@@ -8,7 +8,7 @@ import msgspec
 
 from inference.bundle import Bundle
 from inference.export import package_network
-from inference.manifest import MODEL_RELEASE, InputSpec, Manifest, PhenotypeHead
+from inference.manifest import MODEL_RELEASE, Eligibility, InputSpec, Manifest, PhenotypeHead
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from inference.phenotypes import MEASUREMENTS
@@ -73,6 +73,7 @@ def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label:
         input=InputSpec(n_crops=calibration.n_crops),
         diseases=tuple(map(unlearned.head, read_heads(calibrated))),
         phenotypes=tuple(PhenotypeHead(name=m.name, unit=m.unit, mean=mean, sd=sd) for m, mean, sd in scales),
+        eligibility=Eligibility(),
         files={},
     )
     return package_network(out, network.eval(), manifest, probe_crops())

@@ -197,16 +197,23 @@ const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
 function fillRisks(panel, { report, meaning }) {
   panel.replaceChildren(h("h2", {}, "Risks"),
-    h("ul.risk-list", {}, meaning.risks.map((risk) => h("li", { "data-flagged": risk.flagged },
-      h("div.risk-line", {}, h("strong", {}, diseaseName(risk.disease)),
-        h("span.number", {}, percent(risk.probability))),
-      meter(risk.probability, risk.threshold, risk.flagged),
-      h("p.risk-words", {},
-        h("span.flag", {}, risk.flagged ? "▲ Flagged" : "Not flagged"),
-        ` (threshold ${percent(risk.threshold)}). `, risk.sentence)))),
+    h("ul.risk-list", {}, meaning.risks.map((risk) => risk.assessable ? assessedRisk(risk) : excludedRisk(risk))),
     subtypes(report),
-    report.model.trained ? h("p.basis.quiet", {}, `“Of 100 patients” means patients like those that the weights learned from (${report.model.weights}).`) : "");
+    report.model.trained ? h("p.basis.quiet", {}, `“Of 100” means patients like those that the weights learned from (${report.model.weights}).`) : "");
 }
+
+const assessedRisk = (risk) => h("li", { "data-flagged": risk.flagged },
+  h("div.risk-line", {}, h("strong", {}, diseaseName(risk.disease)),
+    h("span.number", {}, percent(risk.probability))),
+  meter(risk.probability, risk.threshold, risk.flagged),
+  h("p.risk-words", {},
+    h("span.flag", {}, risk.flagged ? "▲ Flagged" : "Not flagged"),
+    ` (threshold ${percent(risk.threshold)}). `, risk.sentence));
+
+// Without number and bar: somebody would read them as the patient's.
+const excludedRisk = (risk) => h("li", { "data-excluded": true },
+  h("div.risk-line", {}, h("strong", {}, diseaseName(risk.disease)), h("span.number", { "aria-hidden": "true" }, "–")),
+  h("p.risk-words", {}, risk.sentence));
 
 function subtypes(report) {
   if (!report.cardiomyopathy_subtype) return "";

@@ -29,6 +29,7 @@ function fill(list, items, text, nothing, cut) {
 
 function recordRow(row) {
   const notes = [
+    row.risks.length && row.risks.every((risk) => !risk[4]) ? "not assessable" : null,
     row.warnings ? `${row.warnings} quality warning${row.warnings === 1 ? "" : "s"}` : null,
     row.cine ? CINES[row.cine] : null,
     row.contradicted ? "another report contradicts it" : null,
@@ -38,12 +39,18 @@ function recordRow(row) {
       h("span.what", {},
         h("span.disease", {}, row.patient_id === null ? h("em", {}, "no patient id") : foreign(row.patient_id)),
         h("span.who", {}, foreign(row.record_id), notes.length ? h("span.record-id", {}, notes.join(", ")) : null)),
-      h("span.five", {}, row.risks.map(([disease, probability, threshold, flagged]) =>
-        h("span.small-risk", { title: `${diseaseName(disease)}: ${percent(probability)}, threshold ${percent(threshold)}`, "data-flagged": flagged },
-          h("span.short", {}, diseaseShort(disease)), meter(probability, threshold, flagged),
-          h("span.number", {}, flagged ? "▲ " : "", percent(probability))))),
+      h("span.five", {}, row.risks.map((risk) => risk[4] ? assessedRisk(risk) : excludedRisk(risk))),
       timeOf(row.created_at)));
 }
+
+const assessedRisk = ([disease, probability, threshold, flagged]) =>
+  h("span.small-risk", { title: `${diseaseName(disease)}: ${percent(probability)}, threshold ${percent(threshold)}`, "data-flagged": flagged },
+    h("span.short", {}, diseaseShort(disease)), meter(probability, threshold, flagged),
+    h("span.number", {}, flagged ? "▲ " : "", percent(probability)));
+
+const excludedRisk = ([disease]) =>
+  h("span.small-risk", { title: `${diseaseName(disease)}: not assessable`, "data-excluded": true },
+    h("span.short", {}, diseaseShort(disease)), h("span.meter", { "aria-hidden": "true" }), h("span.number", {}, "n/a"));
 
 function rejectionRow(row) {
   const numbers = Object.entries(row.numbers).map(([name, value]) => `${name} ${value}`);
