@@ -42,9 +42,9 @@ Secret = Annotated[str, Meta(extra=SECRET)]
 RedisUrl = Annotated[
     str,
     Meta(
-        pattern=r"^(rediss?|unix)://",
+        pattern=r"^(rediss?(\+sentinel)?|unix)://",
         max_length=2048,
-        description="a URL with redis://, rediss:// or unix://",
+        description="a URL with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://",
         extra=SECRET,
     ),
 ]
@@ -228,7 +228,9 @@ class RedisSettings(_Group, frozen=True, kw_only=True, rename={"url": "redis", "
     """How Redis is reached, and how long it keeps waveforms."""
 
     url: RedisUrl = "redis://localhost:6379/0"
-    """User, password and TLS travel in the URL: rediss://user:password@host:6380/0?ssl_ca_certs=/etc/ca.pem."""
+    """User, password and TLS travel in the URL: rediss://user:password@host:6380/0?ssl_ca_certs=/etc/ca.pem. Behind
+    Sentinels it names them, the master and the database: redis+sentinel://user:password@host-1:26379,host-2/mymaster/0.
+    A password of the Sentinels themselves is the option `sentinel_password`."""
     timeout_s: PositiveSeconds = 0.5
     """How long Redis has to answer."""
     waveform_ttl_s: Annotated[int, Meta(ge=60)] = 7 * 86_400

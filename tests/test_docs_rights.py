@@ -66,14 +66,14 @@ def test_there_is_a_user_for_each_that_asks_redis(accounts):
 
 
 async def test_who_has_no_name_may_do_nothing(place):
-    async with new_redis(RedisSettings(url=f"redis://{place.hostname}:{place.port}/0"), retries=0) as redis:
+    async with new_redis(RedisSettings(url=f"redis://{place.hostname}:{place.port}/0")) as redis:
         with pytest.raises(AuthenticationError):
             await redis.ping()
 
 
 @pytest.mark.parametrize(("user", "command"), [(user, command) for user, *command in REFUSED])
 async def test_what_is_not_a_users_own_work_is_refused(user, command, accounts):
-    async with new_redis(accounts[user], retries=0) as redis:
+    async with new_redis(accounts[user]) as redis:
         with pytest.raises(ResponseError, match=r"(?i)permission|ACL"):
             await redis.execute_command(*command)
 
@@ -88,7 +88,7 @@ async def test_whoever_fetches_a_cine_may_do_that_alone(accounts):
 
 
 async def test_a_worker_may_store_waveforms_and_read_nothing(accounts):
-    async with new_redis(accounts["worker"], retries=0) as redis:
+    async with new_redis(accounts["worker"]) as redis:
         await redis.set(waveform_key("r-1"), b"an ECG", ex=600)
         with pytest.raises(NoPermissionError):
             await redis.get(waveform_key("r-1"))
@@ -111,17 +111,17 @@ async def test_a_cmr_worker_may_claim_store_find_and_prolong_cines_and_see_no_ec
         assert await store.claim("request") is not None  # it was released
         assert await store.find("r-1")
         assert await store.prolong("r-1")
-    async with new_redis(accounts["cmr-worker"], retries=0) as redis:
+    async with new_redis(accounts["cmr-worker"]) as redis:
         with pytest.raises(NoPermissionError):
             await redis.get(waveform_key("r-1"))
 
 
 async def test_a_dashboard_may_read_ecgs_and_cines_and_write_nothing(accounts):
-    async with new_redis(accounts["worker"], retries=0) as redis:
+    async with new_redis(accounts["worker"]) as redis:
         await redis.set(waveform_key("r-1"), b"an ECG", ex=600)
     async with CineStore(accounts["cmr-worker"], ttl_s=600) as store:
         await store.put("r-1", sample_cine(), seconds=1.0)
-    async with new_redis(accounts["dashboard"], retries=0) as redis:
+    async with new_redis(accounts["dashboard"]) as redis:
         assert await redis.ping()
         assert await redis.strlen(waveform_key("r-1")) == len(b"an ECG")
         assert await redis.get(waveform_key("r-1")) == b"an ECG"

@@ -68,11 +68,17 @@ def test_what_kubernetes_says_of_a_service_of_our_name_is_no_setting():
         ("redis://h?ssl_ca_certs=/ca.pem", "ssl_ca_certs"),
         ("redis://u:p#ss@h", "%23"),
         ("redis://h:70000", "port"),
+        ("redis+sentinel://h-1:26379,h-2:26379", "the Sentinels, the master and the database"),
+        ("redis+sentinel://h-1/ward/first", "the Sentinels, the master and the database"),
+        ("redis+sentinel://u:p#ss@h-1,h-2/ward/0", "the Sentinels, the master and the database"),
+        ("redis+sentinel://u:p#ss@h-1,h-2:x/ward/0", "the Sentinels, the master and the database"),
+        ("redis+sentinel://h-1,h-2:70000/ward/0", "port"),
+        ("redis+sentinel://h-1/ward/0?socket_tiemout=1", "socket_tiemout"),
     ],
 )
 def test_a_redis_url_that_cannot_be_used_is_said_so_before_anything_is_stored(url, words):
     with pytest.raises(InvalidSettings, match=words) as failure:
-        new_redis(RedisSettings(url=url), retries=0)
+        new_redis(RedisSettings(url=url))
     assert "p#ss" not in str(failure.value)
 
 
@@ -139,7 +145,11 @@ def test_an_empty_variable_is_as_good_as_none():
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("REDIS", "http://redis", "write a URL with redis://, rediss:// or unix://"),
+        (
+            "REDIS",
+            "http://redis",
+            r"write a URL with redis://, rediss://, unix://, redis\+sentinel:// or rediss\+sentinel://",
+        ),
         ("BROKER", "kafka 9092", "write host:port"),
         ("DASHBOARD_NAME", "http://ward", "write a host name"),
         ("TOPIC_PREFIX", "a b", "write letters, digits"),

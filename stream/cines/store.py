@@ -23,7 +23,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Self, cast
-from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -33,7 +32,7 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 from inference.cine import Cine, CineGeometry, CineProvenance
 from schemas.errors import CardiacNetsError, TransientError
 from schemas.zstd_frames import UnusableFrame, compress, decompress
-from stream.redis_client import new_redis, spread_ttl_s
+from stream.redis_client import new_redis, redis_place, spread_ttl_s
 from stream.settings import RedisSettings
 
 VERSION = b"1"
@@ -94,12 +93,6 @@ def lock_key(request_id: str) -> str:
     return f"cardiacnets:cine-lock:{request_id}"
 
 
-def redis_place(settings: RedisSettings) -> str:
-    """Return the host and port of Redis for a message. The URL may hold a password and must not be shown."""
-    url = urlsplit(settings.url)
-    return f"{url.hostname or 'localhost'}:{url.port or 6379}"
-
-
 class CineStore:
     """Stores and fetches cines, with short time-outs and one retry. It is an asynchronous context manager.
 
@@ -114,7 +107,7 @@ class CineStore:
     def __init__(self, settings: RedisSettings, *, ttl_s: int, lock_s: float = LOCK_S) -> None:
         self._ttl_s = ttl_s
         self._lock_s = lock_s
-        self._redis = new_redis(settings, retries=1)
+        self._redis = new_redis(settings)
         self._place = redis_place(settings)
 
     async def __aenter__(self) -> Self:

@@ -18,6 +18,7 @@ from schemas.messages import CmrResult
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS
 from stream.broker.event_producer import EventProducer
 from stream.logs import configure_logs
+from stream.redis_check import CMR_WORKER
 from stream.runtime.early_end import end_at_once_by_sigterm
 from stream.runtime.event import Tries
 from stream.runtime.faust_app import ServingWorker, check_surroundings, create_app
@@ -128,13 +129,13 @@ def run_cine_worker(settings: Settings) -> NoReturn:
     """Load the generator, and draw cines.
 
     Raises:
-        DeploymentError: the broker, Redis's URL, the port or the generator cannot be used.
+        DeploymentError: the broker, Redis, the port or the generator cannot be used.
     """
     from inference.generator import CineGenerator
 
     end_at_once_by_sigterm()
     configure_logs(settings.process.log_level, settings.process.log_format)
-    check_surroundings(settings, USED_TOPICS)
+    check_surroundings(settings, USED_TOPICS, CMR_WORKER)
     serve_cines(settings, CineGenerator.load(settings.cines.generator, threads=settings.model.threads))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -40,8 +41,14 @@ def cine_command(
 
 
 async def _fetch(settings: Settings, record_id: str) -> Cine:
-    from stream.cines.store import CineStore, RedisUnavailable, redis_place
+    from redis.exceptions import RedisError
 
+    from stream.cines.store import CineStore, RedisUnavailable
+    from stream.redis_check import CINE_COMMAND, ask_redis
+    from stream.redis_client import redis_place
+
+    with contextlib.suppress(RedisError, OSError):  # the store says that Redis is away
+        await ask_redis(settings.redis, CINE_COMMAND)
     async with CineStore(settings.redis, ttl_s=settings.cines.ttl_s) as store:
         try:
             cine = await store.get(record_id)

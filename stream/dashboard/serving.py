@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 
 from schemas.errors import DeploymentError
 from stream.cines.store import CineStore
+from stream.redis_check import DASHBOARD, check_redis
 from stream.redis_client import new_redis
 from stream.runtime.http_server import Server, affordable_connections, listen, new_server
 from stream.settings import Settings
@@ -31,12 +32,13 @@ async def serve_dashboard(settings: Settings, started: Callable[[str], object]) 
             address holds a code that works once; when it was used, the next one is told.
 
     Raises:
-        DeploymentError: Kafka cannot be reached, or the port is taken.
+        DeploymentError: Kafka cannot be reached, Redis cannot serve, or the port is taken.
     """
     listener = _listen(settings.dashboard.host, settings.dashboard.port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
-        redis = new_redis(settings.redis, retries=1)
+        await check_redis(settings.redis, DASHBOARD)
+        redis = new_redis(settings.redis)
         stack.push_async_callback(redis.aclose)
         cines = await stack.enter_async_context(CineStore(settings.redis, ttl_s=settings.cines.ttl_s))
         feed = await stack.enter_async_context(Feed(settings, redis))

@@ -12,7 +12,7 @@ from yarl import URL
 
 from schemas.errors import DeploymentError
 from stream.broker.clients import FETCH_BYTES, METADATA_AGE_MS, ensure_topics_now, tls_context
-from stream.redis_client import new_redis
+from stream.redis_check import RedisUser, check_redis_now
 from stream.settings import KafkaSettings, Settings
 
 from .faust_transport import use_prompt_transport
@@ -62,20 +62,21 @@ class ServingWorker(faust.Worker):
         super()._on_sigint()
 
 
-def check_surroundings(settings: Settings, topics: Iterable[str]) -> None:
-    """Check Redis's URL, the HTTP port and the broker before the slow model load, and create missing topics.
+def check_surroundings(settings: Settings, topics: Iterable[str], redis_user: RedisUser) -> None:
+    """Check Redis, the HTTP port and the broker before the slow model load, and create missing topics.
 
     So a mistake ends in one sentence before the load, and not in Faust's traceback after it.
 
     Args:
         settings: of the process.
         topics: those that it reads or writes, and no others: it may have no right to see them.
+        redis_user: what it asks of Redis.
 
     Raises:
         DeploymentError: one of them cannot be used.
     """
-    new_redis(settings.redis, retries=0)  # this connects to nothing, and refuses a URL that cannot be used
     check_port(settings.process.http_host, settings.process.http_port)
+    check_redis_now(settings.redis, redis_user)
     ensure_topics_now(settings.kafka, topics)
 
 

@@ -50,7 +50,7 @@ class ArchiveSlots:
     def __init__(self, settings: RedisSettings, what: str, *, limit: int, ttl_s: int) -> None:
         self._what, self._limit, self._ttl_s = what, limit, ttl_s
         self._answer_s = settings.ecg_id_wait_s
-        self._redis = new_redis(msgspec.structs.replace(settings, timeout_s=self._answer_s), retries=0)
+        self._redis = new_redis(msgspec.structs.replace(settings, timeout_s=self._answer_s))
         self._asks_again_at = 0.0
 
     async def __aenter__(self) -> Self:

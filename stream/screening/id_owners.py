@@ -52,7 +52,7 @@ class SharedOwners:
 
     def __init__(self, settings: RedisSettings) -> None:
         self._ttl_s, self._slots = settings.ecg_id_ttl_s, settings.backfill_ecg_ids
-        self._redis = new_redis(msgspec.structs.replace(settings, timeout_s=settings.ecg_id_wait_s), retries=0)
+        self._redis = new_redis(msgspec.structs.replace(settings, timeout_s=settings.ecg_id_wait_s))
 
     async def close(self) -> None:
         """Disconnect."""

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import structlog
+from redis.exceptions import AuthenticationError, ReadOnlyError
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import TimeoutError as Unanswered
 
 from inference.intake import screened_part
 from schemas.codec import encode_ecg
@@ -28,7 +32,13 @@ MAX_WAITING_BYTES = 64 * 2**20
 """Of the samples of the ECGs that wait to be stored."""
 MAX_WAVEFORM_BYTES = 12 * 10_000 * 2 + MAX_HEADER_BYTES + 2**10
 """12 leads of 10 s at 1000 Hz that cannot be compressed, and the fields before them."""
+HOLD_S = 60.0
+"""How long a waveform waits at most while Redis does not answer: a restart and a failover take less."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
+PASSES = (Disconnected, Unanswered, ReadOnlyError, OSError)
+"""What a restart or a failover ends. A Redis that answers otherwise will answer so again."""
 LOG_EVERY = 1000
+MAX_WORDS = 200
 ARCHIVE_TTL_S = 86_400
 """How long an archive's waveform is kept at most: a full Redis evicts it before the ward's of the same day."""
 
@@ -40,25 +50,37 @@ def waveform_key(record_id: str) -> str:
     return f"cardiacnets:waveform:{record_id}"
 
 
-class WaveformCache:
-    """Stores waveforms in the background, with a bounded queue, short time-outs and no retries.
+class _Waiting(NamedTuple):
+    """A waveform on its way to Redis, and when it has waited long enough."""
 
-    While Redis does not answer, waveforms are dropped.
+    record: EcgRecord
+    of_archive: bool
+    ends_at: float
+
+
+class WaveformCache:
+    """Stores waveforms in the background, with a bounded queue and short time-outs.
+
+    While Redis does not answer, waveforms wait: as many as the queue holds, and for a minute at most.
 
     Args:
         archive: the slots of an archive's ECGs; None: none of them is stored.
+        hold_s: how long a waveform waits at most.
     """
 
-    def __init__(self, settings: RedisSettings, metrics: Metrics, *, archive: ArchiveSlots | None = None) -> None:
+    def __init__(
+        self, settings: RedisSettings, metrics: Metrics, *, archive: ArchiveSlots | None = None, hold_s: float = HOLD_S
+    ) -> None:
+        self._hold_s = hold_s
         self._ttl_s = settings.waveform_ttl_s
         self._archive = archive
         self._left_out = metrics.waveforms.labels("left_out")
         self._stored = metrics.waveforms.labels("stored")
         self._dropped = metrics.waveforms.labels("dropped")
-        self._waiting: asyncio.Queue[tuple[EcgRecord, bool]] = asyncio.Queue(WAITING)
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
         self._waiting_bytes = 0
         self._failures = 0
-        self._redis = new_redis(settings, retries=0)
+        self._redis = new_redis(settings)
 
     async def __aenter__(self) -> Self:
         """Start storing."""
@@ -85,19 +107,31 @@ class WaveformCache:
             (self._left_out if of_archive else self._dropped).inc()
             return
         self._waiting_bytes += len(record.samples)
-        self._waiting.put_nowait((record, of_archive))
+        self._waiting.put_nowait(_Waiting(record, of_archive, time.monotonic() + self._hold_s))
 
     async def _store_all(self) -> None:
         while True:
-            record, of_archive = await self._waiting.get()
-            try:
-                is_stored = await self._store(record, of_archive=of_archive)
-            except Exception as error:  # noqa: BLE001  it is logged, and the next waveform is stored
-                self._drop(error)
-            else:
-                self._failures = 0
-                (self._stored if is_stored else self._left_out).inc()
-            self._waiting_bytes -= len(record.samples)
+            waiting = await self._waiting.get()
+            wait_s = FIRST_WAIT_S
+            while not await self._is_settled(waiting):
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            self._waiting_bytes -= len(waiting.record.samples)
+
+    async def _is_settled(self, waiting: _Waiting) -> bool:
+        """Try to store a waveform, and return whether it is stored or given up."""
+        try:
+            is_stored = await self._store(waiting.record, of_archive=waiting.of_archive)
+        except Exception as error:  # noqa: BLE001  it is logged, and the next waveform is stored
+            self._tell(error)
+            passes = isinstance(error, PASSES) and not isinstance(error, AuthenticationError)
+            if passes and time.monotonic() < waiting.ends_at:
+                return False
+            self._dropped.inc()
+        else:
+            self._failures = 0
+            (self._stored if is_stored else self._left_out).inc()
+        return True
 
     async def _store(self, record: EcgRecord, *, of_archive: bool) -> bool:
         """Store a waveform, and return whether it is stored: an archive's needs a slot."""
@@ -108,10 +142,10 @@ class WaveformCache:
         await self._redis.set(waveform_key(record.record_id), value, ex=spread_ttl_s(ttl_s))
         return True
 
-    def _drop(self, error: Exception) -> None:
-        self._dropped.inc()
+    def _tell(self, error: Exception) -> None:
         if self._failures % LOG_EVERY == 0:
-            log.warning("redis_unavailable", error=type(error).__name__, effect="waveforms dropped, screening goes on")
+            effect = "waveforms wait for a minute, then they are dropped; screening goes on"
+            log.warning("redis_unavailable", error=type(error).__name__, reason=str(error)[:MAX_WORDS], effect=effect)
         self._failures += 1
 
 

@@ -13,6 +13,7 @@ from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
 from stream.broker.clients import LANE_TOPICS
 from stream.broker.schema_registry import find_schema_by
 from stream.logs import configure_logs
+from stream.redis_check import WORKER
 from stream.runtime.early_end import end_at_once_by_sigterm
 from stream.runtime.faust_app import ServingWorker, check_surroundings, create_app
 from stream.runtime.group import Group
@@ -32,11 +33,11 @@ def run_worker(settings: Settings) -> NoReturn:
     """Load the model, and screen records.
 
     Raises:
-        DeploymentError: the broker, Redis's URL, the port, the bundle, the engine or a certificate cannot be used.
+        DeploymentError: the broker, Redis, the port, the bundle, the engine or a certificate cannot be used.
     """
     end_at_once_by_sigterm()
     configure_logs(settings.process.log_level, settings.process.log_format)
-    check_surroundings(settings, USED_TOPICS)
+    check_surroundings(settings, USED_TOPICS, WORKER)
     find_schema = find_schema_by(settings.registry)
     serve(settings, load_screener(settings.model, max_batch=settings.screening.max_batch, find_schema=find_schema))
 
