@@ -1,6 +1,7 @@
 """The rights that docker/users.acl gives to each user of Redis are enough, and no more."""
 
 import re
+import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -131,3 +132,11 @@ async def test_a_dashboard_may_read_ecgs_and_cines_and_write_nothing(accounts):
         assert (await store.get("r-1")).frames.any()
         with pytest.raises(RedisUnavailable, match="refuses"):
             await store.put("r-1", sample_cine(), seconds=1.0)
+
+
+def test_the_page_for_operators_has_the_same_rights_as_commands():
+    page = (FILE.parent.parent / "docs" / "operations.md").read_text()
+    block = page.split("```bash\n")[1:]
+    (rights,) = [part.split("```")[0] for part in block if part.startswith("redis-cli ACL SETUSER default off\n")]
+    commands = [shlex.split(line)[3:] for line in rights.replace("\\\n", "").splitlines()]
+    assert commands == [line.split()[1:] for line in FILE.read_text().splitlines()]
