@@ -9,7 +9,7 @@ MINUTES ?= 10
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test browser check fuzz bench gpu-check bundle contracts docs lock sbom audit clean
+.PHONY: help install demo quick test browser check fuzz bench bench-kafka gpu-check bundle contracts docs lock sbom audit clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ fuzz: install ## search for contents that crash a reader (READER=dicom MINUTES=1
 bench: EXTRAS = dev
 bench: install ## measure speed, as ratios within one run (ARGS="--smoke" only shows that it runs)
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-kafka: EXTRAS = dev
+bench-kafka: install ## measure Apache Kafka beside the embedded broker (ARGS="idle")
+	@$(BIN)/python tests/bench_kafka.py $(ARGS)
 
 gpu-check: EXTRAS = dev
 gpu-check: install ## check and time the engines of this machine's GPU, in under eight minutes; print one table

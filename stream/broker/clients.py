@@ -19,6 +19,7 @@ from stream.settings import KafkaSettings
 
 from .contract_producer import ContractProducer
 from .mismatches import explain, unreachable
+from .patient_fetcher import fetch_patiently
 from .whole_partition import go_round_unreadable_places
 
 LANE_TOPICS = {Lane.REALTIME: ECG_RECORDS, Lane.BACKFILL: ECG_BACKFILL}
@@ -26,7 +27,9 @@ REQUEST_TIMEOUT_MS = 30_000
 MAX_MESSAGE_BYTES = 8 * 2**20
 FETCH_BYTES = 8 * 2**20
 FETCH_WAIT_MS = 20
-"""How long a broker may hold an empty fetch. With Tansu, a record that arrives meanwhile waits until the end."""
+"""How long the embedded broker may hold an empty fetch. A record that arrives meanwhile waits until the end."""
+UNHURRIED_WAIT_MS = 200
+"""The same for whoever need not have a message at once. Each fetch costs that broker and us half a millisecond."""
 METADATA_AGE_MS = 10_000
 """How old what is known of topics and partitions may be. aiokafka's default is five minutes, in which nobody reads a
 partition that was added."""
@@ -104,6 +107,7 @@ def new_consumer(settings: KafkaSettings, topics: Iterable[str], **options: Any)
         options: aiokafka's.
     """
     go_round_unreadable_places()
+    fetch_patiently()
     limits = {"max_partition_fetch_bytes": FETCH_BYTES, "fetch_max_wait_ms": FETCH_WAIT_MS}
     rules = {"isolation_level": settings.isolation_level, **limits, **options}
     return AIOKafkaConsumer(*map(settings.topic, topics), **connection(settings), **rules)

@@ -16,6 +16,7 @@ from mode.supervisors import CrashingSupervisor
 from schemas.identity import result_event_id
 from schemas.messages import CmrResult
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS
+from stream.broker.clients import UNHURRIED_WAIT_MS
 from stream.broker.event_producer import EventProducer
 from stream.logs import configure_logs
 from stream.redis_check import CMR_WORKER
@@ -163,7 +164,7 @@ def create_cine_app(settings: Settings, group: Group) -> App:
     cines that are being drawn, and the rest stays unacknowledged. If two workers then hold a request, its lock makes
     sure that it is drawn once.
     """
-    app = create_app(settings.kafka, group, buffer=settings.screening.in_flight)
+    app = create_app(settings.kafka, group, buffer=settings.screening.in_flight, fetch_wait_ms=UNHURRIED_WAIT_MS)
     app.conf.stream_wait_empty = False
     return app
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 RECORDS_ONCE = 200
 LIVE_RATE_HZ = 4.0
-REFRESH_HZ = 4
 
 
 def demo_command(
@@ -87,5 +86,5 @@ def _shown(console: PlainConsole, *, quiet: bool) -> Iterator[ShowAccount]:
     if quiet:
         yield lambda _account: None
         return
-    with Live(console=console, refresh_per_second=REFRESH_HZ) as live:
-        yield lambda account: live.update(render_account(account))
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda account: live.update(render_account(account), refresh=True)

@@ -20,7 +20,14 @@ from redis.exceptions import RedisError
 from schemas import topics
 from schemas.identity import alert_event_id
 from schemas.messages import Message
-from stream.broker.clients import ensure_topics, new_consumer, new_producer, readable_end, unusable
+from stream.broker.clients import (
+    UNHURRIED_WAIT_MS,
+    ensure_topics,
+    new_consumer,
+    new_producer,
+    readable_end,
+    unusable,
+)
 from stream.broker.event_producer import EventProducer
 from stream.settings import Settings
 
@@ -89,7 +96,9 @@ class Feed:
             DeploymentError: Kafka cannot be reached.
         """
         await ensure_topics(self._settings.kafka, USED_TOPICS)
-        self._consumer: AIOKafkaConsumer = new_consumer(self._settings.kafka, READ_TOPICS, auto_offset_reset="earliest")
+        self._consumer: AIOKafkaConsumer = new_consumer(
+            self._settings.kafka, READ_TOPICS, auto_offset_reset="earliest", fetch_max_wait_ms=UNHURRIED_WAIT_MS
+        )
         self._producer = new_producer(self._settings.kafka)
         self._events = EventProducer(self._producer, SOURCE)
         try:

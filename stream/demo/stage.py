@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+from aiokafka import AIOKafkaConsumer
 
 from engines.batcher import Lane
 from inference.file_account import FIRST_NOTES, FileAccount, ecgs_of
@@ -26,8 +27,9 @@ from inference.reading.file_note import refusal_note
 from inference.reading.read_ecg import read_or_refuse
 from schemas.ecg_record import EcgRecord
 from schemas.errors import DeploymentError
-from stream.broker.clients import ensure_topics, new_consumer
+from stream.broker.clients import UNHURRIED_WAIT_MS, ensure_topics, new_consumer
 from stream.broker.ecg_publisher import EcgPublisher
+from stream.broker.patient_fetcher import become_unhurried
 from stream.broker.rate_limit import Pace
 from stream.broker.unreadable_place import refusal_of
 from stream.plain_text import print_plain
@@ -43,6 +45,9 @@ WORKER_READY_S = 120.0
 ANSWER_S = 60.0
 """After this long without an answer, the missing answers count as lost."""
 POLL_S = 0.1
+SHOW_S = 0.25
+PARTITIONS = 2
+"""Of each topic. A second worker may join. More of them, with nothing in them, would only cost the embedded broker."""
 SECURITY = ("security_", "sasl_", "tls_")
 """How the settings begin that describe the security of the operator's own broker."""
 
@@ -73,7 +78,8 @@ def demo_stage(settings: Settings, log_folder: Path, *, dashboard: bool) -> Iter
     with ExitStack() as stack:
         broker, _ = stack.enter_context(embedded_broker(log_folder))
         redis, _ = stack.enter_context(embedded_redis(log_folder))
-        settings = settings.changed(broker=broker, redis=redis, http_port=free_port(), **_plain_broker())
+        places = {"broker": broker, "redis": redis, "http_port": free_port()}
+        settings = settings.changed(**places, partitions=PARTITIONS, **_plain_broker())
         asyncio.run(ensure_topics(settings.kafka))
         of_cines = settings.changed(http_port=free_port())
         children = {
@@ -167,8 +173,10 @@ async def run_once(
 async def run_live(stage: Stage, records: Iterable[EcgRecord], rate_hz: float, progress: ShowAccount) -> None:
     """Publish the records at a rate, then watch, until cancelled or until a child ends."""
     account = DemoAccount(cines=True)
-    async with _watching(stage, account, progress):
+    async with _watching(stage, account, progress) as consumer:
         await _publish(stage, records, account, rate_hz)
+        await _all_answered(stage, account)
+        become_unhurried(consumer, UNHURRIED_WAIT_MS)
         while True:
             _require_running(stage)
             await asyncio.sleep(POLL_S)
@@ -186,8 +194,8 @@ async def _publish(stage: Stage, records: Iterable[EcgRecord], account: DemoAcco
 
 
 @asynccontextmanager
-async def _watching(stage: Stage, account: DemoAccount, progress: ShowAccount) -> AsyncIterator[None]:
-    """Hand the answers to the account while the block runs."""
+async def _watching(stage: Stage, account: DemoAccount, progress: ShowAccount) -> AsyncIterator[AIOKafkaConsumer]:
+    """Hand the answers to the account while the block runs; yield the consumer that reads them."""
     consumer = new_consumer(stage.settings.kafka, ACCOUNT_TOPICS, auto_offset_reset="earliest")
     async with consumer:
 
@@ -198,13 +206,15 @@ async def _watching(stage: Stage, account: DemoAccount, progress: ShowAccount) -
                 account.receive(stage.settings.kafka.name_of(message.topic), message.value)
 
         async def show() -> None:
+            shown: tuple[int, ...] = ()
             while True:
-                progress(account)
-                await asyncio.sleep(POLL_S)
+                if shown != (shown := (account.published, account.received, account.duplicates)):
+                    progress(account)
+                await asyncio.sleep(SHOW_S)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(watch()), group.create_task(show())]
-            yield
+            yield consumer
             progress(account)
             for task in tasks:
                 task.cancel()

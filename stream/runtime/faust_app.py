@@ -11,7 +11,7 @@ from mode import Service
 from yarl import URL
 
 from schemas.errors import DeploymentError
-from stream.broker.clients import FETCH_BYTES, METADATA_AGE_MS, ensure_topics_now, tls_context
+from stream.broker.clients import FETCH_BYTES, FETCH_WAIT_MS, METADATA_AGE_MS, ensure_topics_now, tls_context
 from stream.redis_check import RedisUser, check_redis_now
 from stream.settings import KafkaSettings, Settings
 
@@ -80,13 +80,14 @@ def check_surroundings(settings: Settings, topics: Iterable[str], redis_user: Re
     ensure_topics_now(settings.kafka, topics)
 
 
-def create_app(settings: KafkaSettings, group: Group, *, buffer: int) -> faust.App:
+def create_app(settings: KafkaSettings, group: Group, *, buffer: int, fetch_wait_ms: int = FETCH_WAIT_MS) -> faust.App:
     """Return a Faust app that only consumes, at least once, without tables and without Faust's web server.
 
     Args:
         settings: of the broker.
         group: the consumer group; the app writes down there what it sees.
         buffer: how many records of a topic Faust holds before it stops fetching.
+        fetch_wait_ms: how long the embedded broker may hold an empty fetch.
     """
     app = StatelessApp(
         group.name,
@@ -107,7 +108,7 @@ def create_app(settings: KafkaSettings, group: Group, *, buffer: int) -> faust.A
         web_enabled=False,
         cython_optimizations=False,
     )
-    use_prompt_transport(app, group, settings.isolation_level)
+    use_prompt_transport(app, group, settings.isolation_level, fetch_wait_ms)
     group.is_joined = lambda: has_joined(app)
     return app
 

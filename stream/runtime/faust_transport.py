@@ -1,7 +1,7 @@
-"""Faust's Kafka transport, with a short fetch wait, and with realtime before backfill.
+"""Faust's Kafka transport, with a fetch wait that suits the broker, and with realtime before backfill.
 
-Faust asks the broker to hold an empty fetch for 1.5 s. Apache Kafka still answers as soon as a record arrives. Tansu
-looks again only after the wait, so a single ECG would wait there for most of a second.
+Faust asks the broker to hold an empty fetch for 1.5 s. Tansu looks again only after the wait, so a single ECG would
+wait there for most of a second.
 
 Faust also takes everything at once that was fetched. From an archive that is a thousand records, and Faust looks for
 more only after the lanes have taken all of them. An ECG from a bedside would wait for them all, before the batcher's
@@ -34,8 +34,8 @@ from faust.types import TP
 from mode import Service
 
 from schemas.topics import ECG_BACKFILL
-from stream.broker.clients import FETCH_WAIT_MS
 from stream.broker.kept_offsets import kept_offsets
+from stream.broker.patient_fetcher import fetch_patiently
 from stream.broker.whole_partition import go_round_unreadable_places
 
 from .group import Group
@@ -59,18 +59,20 @@ class PromptConsumerThread(AIOKafkaConsumerThread):
 
     consumer: PromptConsumer
 
-    def __init__(self, *arguments: Any, group: Group, isolation_level: str, **options: Any) -> None:
+    def __init__(self, *arguments: Any, group: Group, isolation_level: str, fetch_wait_ms: int, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._group = group
         self._isolation_level = isolation_level
+        self._fetch_wait_ms = fetch_wait_ms
         self._taken: dict[TP, int] = {}
         self._begun: dict[TP, int] = {}
 
     def _create_worker_consumer(self, transport: Transport) -> Any:
         go_round_unreadable_places()
+        fetch_patiently()
         consumer = super()._create_worker_consumer(transport)
         # Faust hard-codes the arguments that set these.
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001
+        consumer._fetch_max_wait_ms = self._fetch_wait_ms  # noqa: SLF001
         consumer._isolation_level = self._isolation_level  # noqa: SLF001
         return consumer
 
@@ -232,7 +234,12 @@ class PromptConsumer(Consumer):
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         transport = cast("PromptTransport", self.transport)
         return PromptConsumerThread(
-            self, loop=self.loop, beacon=self.beacon, group=transport.group, isolation_level=transport.isolation_level
+            self,
+            loop=self.loop,
+            beacon=self.beacon,
+            group=transport.group,
+            isolation_level=transport.isolation_level,
+            fetch_wait_ms=transport.fetch_wait_ms,
         )
 
     @Service.task
@@ -274,10 +281,11 @@ class PromptTransport(Transport):
     Consumer = PromptConsumer
     group: Group
     isolation_level: str
+    fetch_wait_ms: int
 
 
-def use_prompt_transport(app: faust.App, group: Group, isolation_level: str) -> None:
+def use_prompt_transport(app: faust.App, group: Group, isolation_level: str, fetch_wait_ms: int) -> None:
     """Make the app consume through this transport, and write down what the group shows."""
     transport = PromptTransport(app.conf.broker_consumer, app)
-    transport.group, transport.isolation_level = group, isolation_level
+    transport.group, transport.isolation_level, transport.fetch_wait_ms = group, isolation_level, fetch_wait_ms
     app.transport = transport

@@ -28,6 +28,7 @@ SEND_BUFFER = 128 * 1024
 BACKLOG = 128
 """How many connections may wait to be taken. As many are taken at once, before those that gave way are closed."""
 SHUTDOWN_S = 3
+TICK_S = 1.0
 SAME_LINE_S = 60.0
 """A server says the same thing in its log once in this time: else a stranger could fill the log."""
 MESSAGES_KNOWN = 100
@@ -124,7 +125,31 @@ class BoundedProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Uvicorn without its signal handlers: the process itself says in which order its parts end."""
+    """Uvicorn without its signal handlers: the process itself says in which order its parts end.
+
+    It is told to end, where Uvicorn looks ten times a second whether it shall.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        self._ends = asyncio.Event()
+        super().__init__(config)
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether the server shall end. Set it in the server's own thread."""
+        return self._ends.is_set()
+
+    @should_exit.setter
+    def should_exit(self, ends: bool) -> None:
+        if ends:
+            self._ends.set()
+
+    async def main_loop(self) -> None:
+        """Serve until it shall end; what Uvicorn does from time to time is done once a second."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._ends.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
