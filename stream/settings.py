@@ -128,8 +128,9 @@ class KafkaSettings(_Group, frozen=True, kw_only=True):
     """Partitions of each topic that a process has to create."""
     replication_factor: Positive = 1
     """Replicas of each topic that a process has to create."""
-    idempotent_producer: bool = False
-    """Set this for Apache Kafka. Tansu does not speak that part of the protocol."""
+    idempotent_producer: bool | None = None
+    """Whether a message that a producer has to send again is kept once. Where not set, it is if the broker can do it:
+    Apache Kafka can, Tansu cannot."""
     rebalance_timeout_s: PositiveSeconds = 4.0
     """How long the members of a group have to hand over their partitions."""
     session_timeout_s: PositiveSeconds = 6.0

@@ -4,13 +4,16 @@ import asyncio
 import time
 
 import pytest
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, MessageSizeTooLargeError
 from apache_kafka import apache_kafka, needs_apache_kafka
 from harness import good_values
 
 from engines.batcher import Lane
+from schemas.errors import DeploymentError
+from schemas.topics import ECG_RISK
 from stream.broker import contract_producer
-from stream.broker.clients import ensure_topics, new_producer
+from stream.broker.clients import connection, ensure_topics, new_consumer, new_producer
 from stream.broker.contract_producer import ContractProducer
 from stream.broker.ecg_publisher import EcgPublisher
 from stream.demo.embedded_servers import embedded_broker
@@ -72,3 +75,67 @@ async def test_messages_that_are_confirmed_one_by_one_are_not_given_up(servers, 
                 await asyncio.sleep(0.5)
                 future.set_result(None)
         assert not producer._has_given_up
+
+
+@pytest.fixture(scope="module")
+def apache(tmp_path_factory):
+    """Run Apache Kafka."""
+    with apache_kafka(tmp_path_factory.mktemp("apache")) as address:
+        yield address
+
+
+async def test_a_broker_that_gives_producers_no_ids_has_one_without_and_refuses_a_setting_that_asks_for_one(servers):
+    with servers.place() as place:
+        settings = Settings.of(**place)
+        async with new_producer(settings.kafka) as producer:
+            assert producer._sender._txn_manager is None
+        demanding = new_producer(settings.changed(idempotent_producer=True).kafka)
+        with pytest.raises(DeploymentError, match="gives a producer no id .* leave it unset"):
+            await demanding.start()
+        await demanding.stop()
+
+
+@needs_apache_kafka
+async def test_kafka_gives_a_producer_its_id_unless_a_setting_forbids_it(apache):
+    settings = Settings.of(broker=apache)
+    async with new_producer(settings.kafka) as producer:
+        assert producer._sender._txn_manager.has_pid()
+    async with new_producer(settings.changed(idempotent_producer=False).kafka) as producer:
+        assert producer._sender._txn_manager is None
+
+
+async def test_a_broker_that_never_gives_an_id_is_not_waited_for_for_ever(servers, hasty, monkeypatch):
+    with servers.place() as place:
+        producer = new_producer(Settings.of(**place).kafka)
+
+        async def send(*_, **__):
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(producer.client, "send", send)
+        with pytest.raises(KafkaConnectionError, match="has not said for 2 s which id the producer has"):
+            await producer.start()
+        await producer.stop()
+
+
+@needs_apache_kafka
+@pytest.mark.parametrize("is_idempotent", [None, False])
+async def test_a_batch_that_is_too_large_is_split_and_only_a_message_that_is_too_large_is_refused(
+    apache, is_idempotent
+):
+    settings = Settings.of(broker=apache, topic_prefix=f"split-{is_idempotent}.", idempotent_producer=is_idempotent)
+    admin = AIOKafkaAdminClient(**connection(settings.kafka))
+    await admin.start()
+    limit = {"max.message.bytes": "20000"}
+    await admin.create_topics([NewTopic(settings.kafka.topic(ECG_RISK), 1, 1, topic_configs=limit)])
+    await admin.close()
+    sizes = [5000] * 9 + [30_000] + [5000] * 9
+    async with new_producer(settings.kafka) as producer:
+        sent = [await producer.send(ECG_RISK, bytes([n]) * size) for n, size in enumerate(sizes)]
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+        assert [n for n, answer in enumerate(answers) if isinstance(answer, MessageSizeTooLargeError)] == [9]
+        later = await producer.send_and_wait(ECG_RISK, b"later")  # a number that is missing would have it refused
+    offsets = [answer.offset for n, answer in enumerate(answers) if n != 9]
+    assert [*offsets, later.offset] == list(range(len(sizes)))
+    async with new_consumer(settings.kafka, [ECG_RISK], auto_offset_reset="earliest") as consumer:
+        read = [(await consumer.getone()).value[0] for _ in offsets]
+    assert read == [n for n in range(len(sizes)) if n != 9]

@@ -89,7 +89,6 @@ def new_producer(settings: KafkaSettings) -> AIOKafkaProducer:
         settings,
         **connection(settings),
         acks="all",
-        enable_idempotence=settings.idempotent_producer,
         linger_ms=LINGER_MS,
         max_batch_size=BATCH_BYTES,
         max_request_size=MAX_MESSAGE_BYTES,
