@@ -64,6 +64,9 @@ def properties(folder, port, controller):
         "share.coordinator.state.topic.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0,
         "auto.create.topics.enable": "false",
+        # Of the many small topics of tests.
+        "log.index.size.max.bytes": 2**16,
+        "log.cleaner.dedupe.buffer.size": 2**22,
     }
 
 
@@ -83,8 +86,15 @@ def doors(lines, listeners):
 
 
 @contextmanager
-def apache_kafka(folder, changes=None, *, listeners=None, users=None):
-    """Run a node whose data lie in the folder, with changes of its settings; yield its address when it serves.
+def apache_kafka(folder, changes=None, **options):
+    """Run a node as `kafka_node` does; yield its address."""
+    with kafka_node(folder, changes, **options) as (address, _):
+        yield address
+
+
+@contextmanager
+def kafka_node(folder, changes=None, *, listeners=None, users=None):
+    """Run a node whose data lie in the folder, with changes of its settings; yield address and process when it serves.
 
     It has more listeners and users of SCRAM-SHA-512, if they are given: see `doors`, and the password by name.
     """
@@ -101,7 +111,7 @@ def apache_kafka(folder, changes=None, *, listeners=None, users=None):
         assert program.process.wait(PATIENCE_S) == 0, program.last_words()
     with Child(command("kafka.Kafka", settings, log=log), log=folder / "node.log") as node:
         until_it_listens(node, port)
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", node
 
 
 def until_it_listens(node, port):

@@ -6,7 +6,7 @@ import signal
 import hypothesis
 import pytest
 from guarded_kafka import guarded_kafka
-from shared_servers import shared_servers
+from shared_servers import KAFKA, brokers_for, shared_servers
 
 # A busy machine may take ten times as long for one example.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -33,6 +33,25 @@ def guarded(tmp_path_factory):
     """Give Apache Kafka that asks for logins and certificates, and gives no rights; for tests that need it."""
     with guarded_kafka(tmp_path_factory.mktemp("guarded")) as there:
         yield there
+
+
+@pytest.fixture(scope="session")
+def kafka_servers(tmp_path_factory):
+    """Give Apache Kafka and a Redis, as `servers` does."""
+    with shared_servers(tmp_path_factory.mktemp("kafka-servers"), KAFKA) as shared:
+        yield shared
+
+
+@pytest.fixture
+def broker(request):
+    """Give the shared servers with the embedded broker, and then with Apache Kafka: one contract holds on both."""
+    return request.getfixturevalue("kafka_servers" if request.param is KAFKA else "servers")
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test of the contract on each broker that matters to it."""
+    if "broker" in metafunc.fixturenames:
+        metafunc.parametrize("broker", brokers_for(metafunc.definition), indirect=True)
 
 
 def pytest_collection_modifyitems(items):

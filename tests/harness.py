@@ -5,7 +5,7 @@ import itertools
 import os
 import time
 from collections import Counter, defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -35,7 +35,10 @@ PROMPT = {"engine": "onnxruntime", "rebalance_timeout_s": 2.0, "commit_interval_
 
 @dataclass
 class Ward:
-    """A place on a broker and a Redis, and workers started on them; the processes of its own servers, if it has any."""
+    """A place on a broker and a Redis, and workers started on them; the broker's process, and that of its own Redis.
+
+    A shared broker may be frozen for a while, since no other test of the process is under way, but not ended.
+    """
 
     settings: Settings
     folder: object
@@ -67,12 +70,17 @@ def ended(worker):
 
 
 @contextmanager
-def ward(folder, servers=None, *, door=None, **changes):
+def ward(folder, servers=None, *, own=(), door=None, **changes):
     """Give a ward with topics and no worker yet, on the shared servers or else on its own.
 
-    Its own broker stands behind the door, where there is one.
+    Args:
+        folder: of its logs.
+        servers: the shared ones.
+        own: of "broker" and "redis", which it has for itself all the same.
+        door: before its own broker, where it has no shared one.
+        changes: of the settings; with broker and redis among them it starts no server.
     """
-    with servers.place() if servers else own_servers(folder, door) as place:
+    with place_for(folder, servers, own, door, changes) as place:
         broker, redis = place.pop("processes", (None, None))
         settings = Settings.of(**{"partitions": 4, **PROMPT, **place, **changes})
         asyncio.run(ensure_topics(settings.kafka))
@@ -81,6 +89,13 @@ def ward(folder, servers=None, *, door=None, **changes):
             yield there
         finally:
             there.stop()
+
+
+def place_for(folder, servers, own, door, changes):
+    """Give the settings of a ward's servers: none where the changes name them."""
+    if servers:
+        return servers.place_with(folder, own)
+    return nullcontext({}) if "broker" in changes else own_servers(folder, door)
 
 
 @contextmanager

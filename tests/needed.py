@@ -14,6 +14,7 @@ from engines.nvidia import find_gpus
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 ECGS = DATA / "ecg"
 CHROMIUM = Path("/usr/bin/chromium")
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 needs_real_ecgs = pytest.mark.skipif(
     not ECGS.is_dir(), reason=f"needs the developers' real ECGs at {ECGS}: copy shared/data from another checkout"

@@ -142,10 +142,10 @@ def metrics_of(worker):
         return answer.read().decode()
 
 
-def test_requests_are_drawn_once_each_whatever_is_among_them_and_sigterm_ends_it_cleanly(tmp_path, servers):
+def test_requests_are_drawn_once_each_whatever_is_among_them_and_sigterm_ends_it_cleanly(tmp_path, broker):
     names = [f"record-{n}" for n in range(6)]
     garbled = [(b"x", b"\xff no request"), (b"x", b""), (b"x", b'{"request_id": "q", "embedding": [1]}')]
-    with studio(tmp_path, servers) as there:
+    with studio(tmp_path, broker) as there:
         worker = there.start()
         assert psutil.Process(worker.process.pid).nice() == min(19, NICENESS + os.nice(0))
         request_cines(there.settings, *garbled, *as_messages(*names), *as_messages("record-0"), *garbled)
@@ -167,9 +167,9 @@ def test_requests_are_drawn_once_each_whatever_is_among_them_and_sigterm_ends_it
         assert len(results_of(there.settings, at_least(len(names) + 1))) == len(results) + 1
 
 
-def test_a_worker_killed_in_mid_job_is_replaced_by_another_and_there_is_one_result(tmp_path, servers):
+def test_a_worker_killed_in_mid_job_is_replaced_by_another_and_there_is_one_result(tmp_path, broker):
     names = [f"record-{n}" for n in range(8)]
-    with studio(tmp_path, servers) as there:
+    with studio(tmp_path, broker) as there:
         first = there.start(drawing_s=1.0)
         there.start(drawing_s=0.1)
         request_cines(there.settings, *as_messages(*names))
@@ -186,9 +186,9 @@ def test_a_worker_killed_in_mid_job_is_replaced_by_another_and_there_is_one_resu
         assert len(drawn) <= len(names) + 1
 
 
-def test_a_worker_that_is_told_to_end_finishes_its_drawing_and_leaves_the_rest_to_another(tmp_path, servers):
+def test_a_worker_that_is_told_to_end_finishes_its_drawing_and_leaves_the_rest_to_another(tmp_path, broker):
     names = [f"record-{n}" for n in range(5)]
-    with studio(tmp_path, servers) as there:
+    with studio(tmp_path, broker) as there:
         first = there.start(drawing_s=0.7)
         request_cines(there.settings, *as_messages(*names, patient="one"))
         wait_until(lambda: there.drawn)
@@ -201,8 +201,9 @@ def test_a_worker_that_is_told_to_end_finishes_its_drawing_and_leaves_the_rest_t
         assert len(there.drawn) == len(names)
 
 
-def test_a_redis_that_is_killed_and_started_again_costs_nothing_but_time(tmp_path):
-    with studio(tmp_path) as there:
+@pytest.mark.any_broker
+def test_a_redis_that_is_killed_and_started_again_costs_nothing_but_time(tmp_path, broker):
+    with studio(tmp_path, broker, own=("redis",)) as there:
         worker = there.start()
         request_cines(there.settings, *as_messages("before"))
         results_of(there.settings, at_least(1))
@@ -219,8 +220,9 @@ def test_a_redis_that_is_killed_and_started_again_costs_nothing_but_time(tmp_pat
         assert worker.running
 
 
-def test_a_full_redis_and_one_that_stays_away_fail_the_request_with_a_code_and_the_worker_lives(tmp_path):
-    with studio(tmp_path, cine_deadline_s=1.0) as there:
+@pytest.mark.any_broker
+def test_a_full_redis_and_one_that_stays_away_fail_the_request_with_a_code_and_the_worker_lives(tmp_path, broker):
+    with studio(tmp_path, broker, own=("redis",), cine_deadline_s=1.0) as there:
         worker = there.start()
         with redis.Redis.from_url(there.settings.redis.url) as client:
             client.config_set("maxmemory-policy", "noeviction")
@@ -243,8 +245,9 @@ def test_a_full_redis_and_one_that_stays_away_fail_the_request_with_a_code_and_t
         assert worker.running
 
 
-def test_the_shipped_generator_draws_the_same_cine_in_a_worker_as_in_this_process(tmp_path, servers):
-    with studio(tmp_path, servers) as there:
+@pytest.mark.any_broker
+def test_the_shipped_generator_draws_the_same_cine_in_a_worker_as_in_this_process(tmp_path, broker):
+    with studio(tmp_path, broker) as there:
         there.start_shipped()
         foreign = sample_request("record-0")
         request = sample_request("record-0", load_bundle(default_bundle()).reference)

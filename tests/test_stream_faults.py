@@ -47,9 +47,9 @@ async def published_while(settings, values, disturb, *, after):
     return await collect(settings, until=lambda answers: answers.answered >= len(values))
 
 
-def test_one_of_two_workers_killed_loses_nothing(tmp_path, servers):
+def test_one_of_two_workers_killed_loses_nothing(tmp_path, broker):
     values = good_values(RECORDS)
-    with ward(tmp_path, servers) as there:
+    with ward(tmp_path, broker) as there:
         first, _ = there.start(), there.start()
         answers = asyncio.run(
             published_while(
@@ -59,12 +59,12 @@ def test_one_of_two_workers_killed_loses_nothing(tmp_path, servers):
     one_report_each(answers, values)
 
 
-def test_sigterm_under_load_ends_cleanly_loses_nothing_and_leaves_nothing(tmp_path, servers, monkeypatch):
+def test_sigterm_under_load_ends_cleanly_loses_nothing_and_leaves_nothing(tmp_path, broker, monkeypatch):
     values = good_values(RECORDS)
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    with ward(tmp_path, servers) as there:
+    with ward(tmp_path, broker) as there:
         first = there.start()
         codes = []
 
@@ -78,9 +78,9 @@ def test_sigterm_under_load_ends_cleanly_loses_nothing_and_leaves_nothing(tmp_pa
     assert not list(here.iterdir())
 
 
-def test_a_broker_that_is_frozen_for_longer_than_a_session_is_waited_for(tmp_path):
+def test_a_broker_that_is_frozen_for_longer_than_a_session_is_waited_for(tmp_path, broker):
     values = good_values(RECORDS)
-    with ward(tmp_path, session_timeout_s=3.0) as there:
+    with ward(tmp_path, broker, session_timeout_s=3.0) as there:
         worker = there.start()
 
         def freeze():
@@ -93,9 +93,10 @@ def test_a_broker_that_is_frozen_for_longer_than_a_session_is_waited_for(tmp_pat
     one_report_each(answers, values)
 
 
-def test_with_redis_gone_screening_and_alerts_go_on(tmp_path):
+@pytest.mark.any_broker
+def test_with_redis_gone_screening_and_alerts_go_on(tmp_path, broker):
     values = good_values(RECORDS)
-    with ward(tmp_path) as there:
+    with ward(tmp_path, broker, own=("redis",)) as there:
         there.start()
         answers = asyncio.run(published_while(there.settings, values, there.redis.stop, after=RECORDS // 4))
     one_report_each(answers, values)
@@ -104,12 +105,13 @@ def test_with_redis_gone_screening_and_alerts_go_on(tmp_path):
     assert answers.counts[ECG_ALERTS] >= flagged
 
 
-def test_an_engine_that_raises_now_and_then_costs_no_record_but_the_hopeless_one(tmp_path, servers):
+@pytest.mark.any_broker
+def test_an_engine_that_raises_now_and_then_costs_no_record_but_the_hopeless_one(tmp_path, broker):
     values = good_values(RECORDS)
     victim = decode_ecg(list(values.values())[RECORDS // 2][1])
     n_crops = load_bundle(default_bundle()).manifest.input.n_crops
     first_value = float(take_in([victim], n_crops).inputs[0, 0, 0, 0])
-    with ward(tmp_path, servers, engine_tries=6, retry_backoff_s=0.01) as there:
+    with ward(tmp_path, broker, engine_tries=6, retry_backoff_s=0.01) as there:
         settings = there.settings.changed(http_port=free_port())
         environment = as_environment(settings) | {"VICTIM": repr(first_value)}
         command = [sys.executable, os.path.join(os.path.dirname(__file__), "faulty_worker.py")]
@@ -123,13 +125,13 @@ def test_an_engine_that_raises_now_and_then_costs_no_record_but_the_hopeless_one
     assert answers.report_ids.keys() == values.keys() - {victim.record_id}
 
 
-def test_an_ecg_from_a_bedside_does_not_wait_for_an_archive(tmp_path, servers, monkeypatch):
+def test_an_ecg_from_a_bedside_does_not_wait_for_an_archive(tmp_path, broker, monkeypatch):
     """All of the archive has been fetched when it comes: what one of two lanes waits for, the other must not."""
     archive, bedside = good_values(3 * RECORDS), good_values(1, seed=8)
 
     async def publish_and_collect(settings):
         with monkeypatch.context() as patch:  # in large batches: the embedded broker hands out one a fetch
-            patch.setattr(kafka, "BATCH_BYTES", 6 * 2**20)
+            patch.setattr(kafka, "BATCH_BYTES", broker.kind.batch_bytes)
             patch.setattr(kafka, "LINGER_MS", 5000)
             await publish_values(settings, archive, Lane.BACKFILL)
         async with EcgPublisher(settings.kafka, Lane.REALTIME) as publisher:  # connected before the archive is begun
@@ -140,7 +142,7 @@ def test_an_ecg_from_a_bedside_does_not_wait_for_an_archive(tmp_path, servers, m
         sent_at = datetime.now(UTC)
         return sent_at, await collect(settings, until=lambda answers: answers.answered > len(archive))
 
-    with ward(tmp_path, servers) as there:
+    with ward(tmp_path, broker) as there:
         there.start()
         sent_at, answers = asyncio.run(publish_and_collect(there.settings))
     one_report_each(answers, archive | bedside)
@@ -178,9 +180,9 @@ def mixed_values(number):
     return dict(mixed)
 
 
-def test_hostile_messages_are_rejected_one_by_one_and_memory_stays_flat(tmp_path, servers):
+def test_hostile_messages_are_rejected_one_by_one_and_memory_stays_flat(tmp_path, broker):
     """Queues and buffers fill up during the first rounds, more slowly on a busy machine; a leak grows in each."""
-    with ward(tmp_path, servers) as there:
+    with ward(tmp_path, broker) as there:
         worker = there.start()
         memory = []
         for rounds in range(1, MOST_ROUNDS + 1):

@@ -13,11 +13,10 @@ import urllib.request
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
-from apache_kafka import apache_kafka, needs_apache_kafka, tool
+from apache_kafka import needs_apache_kafka, tool
 from dashboard_ward import publish, simulate_case
 from harness import collect, ended, good_values, publish_values, ward
 from redis.asyncio import Redis
-from shared_servers import SharedServers
 from test_stream_cine_faults import as_messages, at_least, metrics_of, request_cines, results_of, studio
 from waiting import PATIENCE_S, eventually, wait_until
 
@@ -26,7 +25,7 @@ from schemas.topics import ECG_RECORDS, ECG_RISK
 from stream.broker.clients import connection, ensure_topics, new_producer
 from stream.broker.contract_producer import ContractProducer
 from stream.dashboard.feed import Feed
-from stream.demo.embedded_servers import embedded_redis, free_port
+from stream.demo.embedded_servers import free_port
 from stream.demo.stage import start_worker
 from stream.settings import Settings
 
@@ -38,30 +37,16 @@ INTERVAL_S = 3
 WATCHDOG_S = 6.0
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory):
-    """Run Apache Kafka, which refuses what a rule denies and allows the rest."""
-    folder = tmp_path_factory.mktemp("apache")
-    rules = {
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "allow.everyone.if.no.acl.found": "true",
-        "transaction.max.timeout.ms": 900_000,
-    }
-    with apache_kafka(folder, rules) as address:
-        yield folder, address
+@pytest.fixture
+def apache(kafka_servers):
+    """Give Apache Kafka, which refuses what a rule denies and allows the rest, with a Redis beside it."""
+    return kafka_servers
 
 
-@pytest.fixture(scope="module")
-def apache(node, tmp_path_factory):
-    """Give the node with a Redis beside it, as the shared servers are given."""
-    with embedded_redis(tmp_path_factory.mktemp("redis")) as (redis, _):
-        yield SharedServers(node[1], redis)
-
-
-@pytest.fixture(params=["embedded", pytest.param("apache", marks=needs_apache_kafka)])
-def brokers(request):
-    """Give the shared servers, or Apache Kafka."""
-    return request.getfixturevalue("servers" if request.param == "embedded" else "apache")
+@pytest.fixture
+def node(kafka_servers):
+    """Give folder and address of that node."""
+    return kafka_servers.folder, kafka_servers.address
 
 
 def told(worker, name, **labels):
@@ -100,10 +85,10 @@ def pass_intervals():
     time.sleep(3 * INTERVAL_S)
 
 
-def test_each_worker_that_waits_takes_over_when_the_one_before_it_is_killed(tmp_path, brokers, monkeypatch):
+def test_each_worker_that_waits_takes_over_when_the_one_before_it_is_killed(tmp_path, broker, monkeypatch):
     monkeypatch.setenv("BROKER_MAX_POLL_INTERVAL", str(INTERVAL_S))  # Faust reads it
     values = list(good_values(3).items())
-    with ward(tmp_path, brokers, partitions=1) as there:
+    with ward(tmp_path, broker, partitions=1) as there:
         waiting = [there.start() for _ in values]
         pass_intervals()
         for number, value in enumerate(values, 1):
@@ -118,10 +103,10 @@ def test_each_worker_that_waits_takes_over_when_the_one_before_it_is_killed(tmp_
         assert not waiting
 
 
-def test_each_cmr_worker_that_waits_takes_over_when_the_one_before_it_is_killed(tmp_path, brokers, monkeypatch):
+def test_each_cmr_worker_that_waits_takes_over_when_the_one_before_it_is_killed(tmp_path, broker, monkeypatch):
     monkeypatch.setenv("BROKER_MAX_POLL_INTERVAL", str(INTERVAL_S))
     names = ["first", "second"]
-    with studio(tmp_path, brokers, partitions=1) as there:
+    with studio(tmp_path, broker, partitions=1) as there:
         waiting = [there.start(drawing_s=0.01) for _ in names]
         pass_intervals()
         for number, name in enumerate(names, 1):

@@ -21,6 +21,7 @@ from inference.file_account import FileAccount
 from schemas.errors import DeploymentError, InvalidSettings
 from schemas.topics import ECG_BACKFILL
 from stream.broker import clients as kafka
+from stream.broker import contract_producer
 from stream.broker.clients import new_consumer
 from stream.broker.ecg_publisher import publish_files
 from stream.commands.file_options import zone_named
@@ -52,8 +53,11 @@ async def ids_on(settings, count):
     return sorted(ids)
 
 
-def test_what_the_broker_confirmed_before_it_went_is_told_and_need_not_be_sent_again(archive, tmp_path, monkeypatch):
+def test_what_the_broker_confirmed_before_it_went_is_told_and_need_not_be_sent_again(
+    archive, tmp_path, monkeypatch, broker
+):
     monkeypatch.setattr(kafka, "REQUEST_TIMEOUT_MS", 5000)
+    monkeypatch.setattr(contract_producer, "DELIVERY_S", 5.0)
     handed = []
 
     async def kill_when_something_is_confirmed(there):
@@ -71,14 +75,14 @@ def test_what_the_broker_confirmed_before_it_went_is_told_and_need_not_be_sent_a
         sent = await publish_files(there.settings.kafka, files, lane=Lane.BACKFILL, rate_hz=10, progress=handed.append)
         return sent, await killing
 
-    with ward(tmp_path) as there:
+    with ward(tmp_path, broker, own=("broker",)) as there:
         sent, handed_before = asyncio.run(publish(there))
     assert "no longer confirms records" in sent.trouble
     assert 0 < sent.skip <= sent.published <= handed_before + 1
 
 
-def test_the_rest_is_published_by_the_same_command_and_the_number_of_files_to_skip(archive, tmp_path, servers):
-    with ward(tmp_path, servers) as there:
+def test_the_rest_is_published_by_the_same_command_and_the_number_of_files_to_skip(archive, tmp_path, broker):
+    with ward(tmp_path, broker) as there:
         sent = asyncio.run(publish_files(there.settings.kafka, [archive], lane=Lane.BACKFILL, skip=FILES - 2))
         ids = asyncio.run(ids_on(there.settings, 2))
     assert (sent.published, sent.trouble, sent.skip) == (2, None, None)
@@ -90,16 +94,17 @@ def test_the_rest_is_published_by_the_same_command_and_the_number_of_files_to_sk
     [(True, "the same command with --skip 0 to continue"), (False, "the same command to continue")],
 )
 def test_the_command_ends_with_a_sentence_that_says_how_to_go_on(
-    archive, tmp_path, monkeypatch, capsys, no_journal, advice
+    archive, tmp_path, monkeypatch, capsys, no_journal, advice, broker
 ):
     monkeypatch.setattr(kafka, "REQUEST_TIMEOUT_MS", 5000)
+    monkeypatch.setattr(contract_producer, "DELIVERY_S", 5.0)
     send = AIOKafkaProducer.send
 
     async def lose_the_broker(producer, *arguments, **options):
         there.broker.process.kill()
         return await send(producer, *arguments, **options)
 
-    with ward(tmp_path) as there:
+    with ward(tmp_path, broker, own=("broker",)) as there:
         monkeypatch.setattr(AIOKafkaProducer, "send", lose_the_broker)
         with pytest.raises(DeploymentError, match=advice):
             publish_command([archive], broker=there.settings.kafka.broker, lane="backfill", no_journal=no_journal)
@@ -110,8 +115,9 @@ def test_the_command_ends_with_a_sentence_that_says_how_to_go_on(
         path.unlink()
 
 
+@pytest.mark.any_broker
 def test_a_record_that_is_too_large_for_the_broker_is_named_and_the_rest_goes_on(
-    archive, tmp_path, monkeypatch, servers
+    archive, tmp_path, monkeypatch, broker
 ):
     """As Apache Kafka answers; the embedded broker takes messages of any size."""
     victim = min(archive.glob("*.hea"))
@@ -126,7 +132,7 @@ def test_a_record_that_is_too_large_for_the_broker_is_named_and_the_rest_goes_on
         return refused
 
     monkeypatch.setattr(AIOKafkaProducer, "send", refuse_one)
-    with ward(tmp_path, servers) as there:
+    with ward(tmp_path, broker) as there:
         account = FileAccount()
         sent = asyncio.run(publish_files(there.settings.kafka, [archive], lane=Lane.BACKFILL, account=account))
     assert (sent.published, sent.trouble) == (FILES - 1, None)
@@ -146,16 +152,18 @@ def published(there, *arguments):
     return json.loads(done.stdout), done
 
 
+@pytest.mark.any_broker
 @needs_real_ecgs
-def test_every_ecg_of_a_pacs_folder_is_published_whatever_the_files_are_called(tmp_path, servers):
-    with ward(tmp_path, servers) as there:
+def test_every_ecg_of_a_pacs_folder_is_published_whatever_the_files_are_called(tmp_path, broker):
+    with ward(tmp_path, broker) as there:
         sent, done = published(there, ECGS / "faults" / "pacs_folder")
         ids = asyncio.run(ids_on(there.settings, 3))
     assert (done.returncode, sent["published"], sent["refused"]) == (0, 3, {})
     assert ids == ["00000002", "IM000001", "IM000003"]
 
 
-def test_a_folder_is_published_and_every_other_file_of_it_is_counted_and_listed(archive, tmp_path, servers):
+@pytest.mark.any_broker
+def test_a_folder_is_published_and_every_other_file_of_it_is_counted_and_listed(archive, tmp_path, broker):
     folder, errors = tmp_path / "export", tmp_path / "errors.jsonl"
     shutil.copytree(archive, folder / "patient 1")
     shutil.copytree(archive, folder / "patient 2")  # the same records again
@@ -163,7 +171,7 @@ def test_a_folder_is_published_and_every_other_file_of_it_is_counted_and_listed(
     (folder / "notes.csv").write_text("a,b\n1,2\n")
     (folder / "more.zip").write_bytes(b"PK\x03\x04")
     (folder / ".hidden").touch()
-    with ward(tmp_path, servers) as there:
+    with ward(tmp_path, broker) as there:
         sent, done = published(there, folder, "--errors", errors)
         lines = [json.loads(line) for line in errors.read_text().splitlines()]
         again, redone = published(there, folder, "--errors", errors, "--skip", FILES + 1)
@@ -180,18 +188,20 @@ def test_a_folder_is_published_and_every_other_file_of_it_is_counted_and_listed(
     assert "name another file" in refused.stderr
 
 
-def test_a_wfdb_record_is_published_by_its_name_without_an_ending(archive, tmp_path, servers):
+@pytest.mark.any_broker
+def test_a_wfdb_record_is_published_by_its_name_without_an_ending(archive, tmp_path, broker):
     record = min(archive.glob("*.hea")).with_suffix("")
-    with ward(tmp_path, servers) as there:
+    with ward(tmp_path, broker) as there:
         sent, done = published(there, record)
         ids = asyncio.run(ids_on(there.settings, 1))
     assert (done.returncode, sent["published"], ids) == (0, 1, [record.name])
 
 
-def test_a_folder_without_an_ecg_is_no_success(tmp_path, servers):
+@pytest.mark.any_broker
+def test_a_folder_without_an_ecg_is_no_success(tmp_path, broker):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_text("hello")
-    with ward(tmp_path, servers) as there:
+    with ward(tmp_path, broker) as there:
         sent, done = published(there, tmp_path / "folder")
     assert (done.returncode, sent["published"], sent["passed_over"]) == (1, 0, {"not_an_ecg": 1})
     assert "there is no ECG" in done.stderr

@@ -5,27 +5,31 @@ import gc
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import trustme
+from apache_kafka import kafka_node
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     PrivateFormat,
     load_pem_private_key,
 )
+from guarded_kafka import keystore
 from harness import collect, good_values, publish_values, ward
 from redis import Redis
 from sample_cine import sample_cine
 from secure_door import secure_door, server_context
+from shared_servers import KAFKA, brokers_for
 from waiting import PATIENCE_S
 
 from schemas.errors import DeploymentError
 from stream.broker.clients import ensure_topics, tls_context
 from stream.cines.store import CineStore, RedisUnavailable
-from stream.demo.embedded_servers import embedded_redis
+from stream.demo.embedded_servers import embedded_redis, free_port
 from stream.settings import Settings, as_environment
 
 RECORDS = 12
@@ -62,12 +66,79 @@ def files(authority, tmp_path_factory):
     return paths
 
 
+@contextmanager
+def doors_before_tansu(authority, folder):
+    """Give a ward behind a door that lets in those whom the settings describe."""
+
+    @contextmanager
+    def let_in(tmp_path, settings):
+        mechanism, certificates = settings.get("sasl_mechanism"), "tls_key_file" in settings
+        context = server_context(authority, client_certificates=certificates)
+        door = secure_door(context=context, mechanism=mechanism, user=USER, password=PASSWORD)
+        with door as guard, ward(tmp_path, door=guard, **settings) as there:
+            yield there
+            assert guard.entered > 2 or not there.workers
+
+    yield let_in
+
+
+@contextmanager
+def doors_of_kafka(authority, folder):
+    """Give a ward on Apache Kafka, which has a listener for each way to be let in."""
+    ports = {name: free_port() for name in ("SCRAM-SHA-512", "PLAIN", "SSL")}
+    doors = {name.partition("-")[0]: (name if name == "SSL" else "SASL_SSL", port) for name, port in ports.items()}
+    with (
+        kafka_node(folder, kafka_rules(authority, folder), listeners=doors, users={USER: PASSWORD}),
+        embedded_redis(folder) as (redis, _),
+    ):
+
+        @contextmanager
+        def let_in(tmp_path, settings):
+            port = ports[settings.get("sasl_mechanism", "SSL")]
+            place = {"broker": f"127.0.0.1:{port}", "redis": redis}
+            with ward(tmp_path, **place, topic_prefix=f"{tmp_path.name}.", **settings) as there:
+                yield there
+
+        yield let_in
+
+
+def kafka_rules(authority, folder):
+    """Return the settings of a node that ends TLS by itself, and knows a user by either mechanism."""
+    modules, trusted = "org.apache.kafka.common.security", folder / "ca.pem"
+    authority.cert_pem.write_to_path(trusted)
+    shown = [keystore(folder, name, authority.issue_cert("127.0.0.1")) for name in ("scram", "plain", "ssl")]
+    return {
+        **{name: value for rules in shown for name, value in rules.items()},
+        "listener.name.ssl.ssl.client.auth": "required",
+        "listener.name.ssl.ssl.truststore.type": "PEM",
+        "listener.name.ssl.ssl.truststore.location": trusted,
+        "listener.name.scram.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.scram.scram-sha-512.sasl.jaas.config": f"{modules}.scram.ScramLoginModule required;",
+        "listener.name.plain.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.plain.plain.sasl.jaas.config": (
+            f'{modules}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+        ),
+    }
+
+
+def pytest_generate_tests(metafunc):
+    """Run what concerns the doors on each broker that matters to it."""
+    if "let_in" in metafunc.fixturenames:
+        metafunc.parametrize("let_in", brokers_for(metafunc.definition), indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def guarded(authority, files, tmp_path_factory):
+def let_in(request, authority, tmp_path_factory):
+    """Give what makes a ward to which the settings are let in, and no others."""
+    doors = doors_of_kafka if request.param is KAFKA else doors_before_tansu
+    with doors(authority, tmp_path_factory.mktemp("doors")) as let_in:
+        yield let_in
+
+
+@pytest.fixture(scope="module")
+def guarded(let_in, files, tmp_path_factory):
     """The settings of a client that is let in, of a ward that others are kept from."""
-    mechanism = "SCRAM-SHA-512"
-    door = secure_door(context=server_context(authority), mechanism=mechanism, user=USER, password=PASSWORD)
-    with door as guard, ward(tmp_path_factory.mktemp("ward"), door=guard, **sasl(mechanism, files)) as there:
+    with let_in(tmp_path_factory.mktemp("ward"), sasl("SCRAM-SHA-512", files)) as there:
         yield there.settings
 
 
@@ -82,35 +153,30 @@ def sasl(mechanism, files):
     }
 
 
-def screened(there):
-    """Return the ids of the records published, and of those answered."""
+def assert_screened(there):
+    """Publish records, and assert that each is answered."""
     values = good_values(RECORDS)
     there.start()
     asyncio.run(publish_values(there.settings, values))
     answers = asyncio.run(collect(there.settings, until=lambda answers: answers.answered >= RECORDS))
-    return values.keys(), answers.report_ids.keys()
+    assert answers.report_ids.keys() == values.keys()
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
-def test_records_are_screened_over_tls_with_a_password(mechanism, authority, files, tmp_path):
-    door = secure_door(context=server_context(authority), mechanism=mechanism, user=USER, password=PASSWORD)
-    with door as guard, ward(tmp_path, door=guard, **sasl(mechanism, files)) as there:
-        published, answered = screened(there)
-        assert answered == published
-        assert guard.entered > 2
+def test_records_are_screened_over_tls_with_a_password(mechanism, let_in, files, tmp_path):
+    with let_in(tmp_path, sasl(mechanism, files)) as there:
+        assert_screened(there)
 
 
-def test_records_are_screened_over_tls_with_a_clients_certificate(authority, files, tmp_path):
+def test_records_are_screened_over_tls_with_a_clients_certificate(let_in, files, tmp_path):
     known = {
         "security_protocol": "SSL",
         "tls_ca_file": files["ca"],
         "tls_certificate_file": files["client"],
         "tls_key_file": files["key"],
     }
-    door = secure_door(context=server_context(authority, client_certificates=True))
-    with door as guard, ward(tmp_path, door=guard, **known) as there:
-        published, answered = screened(there)
-        assert answered == published
+    with let_in(tmp_path, known) as there:
+        assert_screened(there)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +207,7 @@ def test_what_does_not_fit_the_broker_is_named(changes, advice, guarded):
     assert PASSWORD not in str(caught.value)
 
 
+@pytest.mark.any_broker
 @pytest.mark.parametrize("command", [["worker"], ["cmr-worker"], ["dashboard"], ["publish", "."]])
 def test_a_command_that_is_refused_ends_with_the_reason_and_no_traceback(command, guarded, tmp_path):
     refused = guarded.changed(sasl_password="wrong", http_port=0, dashboard_port=0)

@@ -9,12 +9,10 @@ import crafted_batches as crafted
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from apache_kafka import apache_kafka, needs_apache_kafka
 from crafted_batches import batch, bomb, damaged, record
 from dashboard_ward import publish, simulate_case
 from harness import acknowledged, collect, ended, good_values, publish_values, ward
 from redis.asyncio import Redis
-from shared_servers import SharedServers
 from test_stream_cine_faults import as_messages, at_least, metrics_of, request_cines, results_of, studio
 from waiting import PATIENCE_S, eventually, wait_until
 
@@ -22,7 +20,6 @@ from schemas.messages import encode_message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS_ACK, ECG_RECORDS, ECG_REJECTED, ECG_RISK
 from stream.broker.clients import connection, ensure_topics, new_producer
 from stream.dashboard.feed import Feed
-from stream.demo.embedded_servers import embedded_redis
 from stream.settings import Settings
 
 pytestmark = pytest.mark.servers
@@ -33,17 +30,6 @@ BOMBS = {"zstd": 1024, "gzip": 256, "lz4": 128, "snappy": 32}
 """How many mebibytes of zeros go into a batch that the topic takes."""
 MAY_GROW_MIB = 200
 """Of a worker that is given gigabytes, in pieces of 16 MiB."""
-
-
-@pytest.fixture(scope="module", params=["embedded", pytest.param("apache", marks=needs_apache_kafka)])
-def brokers(request, servers, tmp_path_factory):
-    """Give the shared servers, or a Redis beside Apache Kafka."""
-    if request.param == "embedded":
-        yield servers
-        return
-    folder = tmp_path_factory.mktemp("apache")
-    with apache_kafka(folder) as address, embedded_redis(folder) as (redis, _):
-        yield SharedServers(address, redis)
 
 
 async def send(settings, topic, raw, *, count=1):
@@ -89,11 +75,11 @@ def flat(sent):
     return [offset for offsets in sent.values() for offset in offsets]
 
 
-def test_a_worker_rejects_what_cannot_be_read_and_answers_every_ecg_before_between_and_behind_it(tmp_path, brokers):
+def test_a_worker_rejects_what_cannot_be_read_and_answers_every_ecg_before_between_and_behind_it(tmp_path, broker):
     values = good_values(6)
     (before, between, behind, *within) = values.values()
     mixed = record(0, within[0][1]) + record(1, headers=[crafted.NOT_UTF_8]) + record(2, within[1][1])
-    with ward(tmp_path, brokers) as there:
+    with ward(tmp_path, broker) as there:
         topic = there.settings.kafka.topic(ECG_RECORDS)
 
         async def fill():
@@ -125,9 +111,9 @@ def test_a_worker_rejects_what_cannot_be_read_and_answers_every_ecg_before_betwe
         assert committed == bad[-1] + 1 == max(end, committed)
 
 
-def test_a_bomb_takes_little_of_a_worker_s_memory_and_is_rejected_with_all_its_offsets(tmp_path, brokers):
+def test_a_bomb_takes_little_of_a_worker_s_memory_and_is_rejected_with_all_its_offsets(tmp_path, broker):
     values = list(good_values(2).values())
-    with ward(tmp_path, brokers) as there:
+    with ward(tmp_path, broker) as there:
         worker = there.start()
 
         async def fill():
@@ -152,9 +138,9 @@ def test_a_bomb_takes_little_of_a_worker_s_memory_and_is_rejected_with_all_its_o
         assert ended(worker) == 0
 
 
-def test_a_cmr_worker_goes_round_what_cannot_be_read(tmp_path, brokers):
+def test_a_cmr_worker_goes_round_what_cannot_be_read(tmp_path, broker):
     names = [f"record-{n}" for n in range(4)]
-    with studio(tmp_path, brokers) as there:
+    with studio(tmp_path, broker) as there:
         worker = there.start(drawing_s=0.01)
 
         async def fill():
@@ -184,9 +170,9 @@ async def following(settings):
             yield feed
 
 
-async def test_a_dashboard_goes_round_what_cannot_be_read_and_counts_it(brokers):
+async def test_a_dashboard_goes_round_what_cannot_be_read_and_counts_it(broker):
     before, behind = simulate_case(31, 1), simulate_case(31, 2)
-    with brokers.place() as place:
+    with broker.place() as place:
         settings = Settings.of(partitions=1, **place)
         await ensure_topics(settings.kafka)
         await publish(settings, (ECG_RISK, before.key, before.report))
@@ -204,9 +190,9 @@ async def test_a_dashboard_goes_round_what_cannot_be_read_and_counts_it(brokers)
             await eventually(lambda: feed.state.overview(0.0).records == 3, poll_s=0.05)
 
 
-def test_partitions_change_hands_among_what_cannot_be_read_and_nothing_is_lost(tmp_path, brokers):
+def test_partitions_change_hands_among_what_cannot_be_read_and_nothing_is_lost(tmp_path, broker):
     values = good_values(24)
-    with ward(tmp_path, brokers) as there:
+    with ward(tmp_path, broker) as there:
         bad = []
 
         async def fill():
