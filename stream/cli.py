@@ -37,6 +37,7 @@ from .commands import (
     realism,
     screen,
     simulate,
+    topics,
     train,
     worker,
 )
@@ -73,6 +74,7 @@ app.command("dashboard")(dashboard.dashboard_command)
 app.command("cine")(cine.cine_command)
 app.command("fhir")(fhir.fhir_command)
 app.command("publish")(publish.publish_command)
+app.command("topics")(topics.topics_command)
 app.command("backfill")(backfill.backfill_command)
 app.command("collect")(collect.collect_command)
 app.command("demo")(demo.demo_command)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from stream.demo.embedded_servers import free_port
 
 PASSWORD = "a-long-one"
-USERS = ("worker", "cmr-worker", "dashboard", "collect", "device", "archive", "subscriber", "nobody")
+USERS = ("worker", "cmr-worker", "dashboard", "collect", "device", "archive", "subscriber", "nobody", "stranger")
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 LISTENERS = {
     "LOGIN": "SASL_PLAINTEXT",
@@ -29,8 +29,9 @@ LISTENERS = {
 
 @dataclass
 class Guarded:
-    """Its addresses by listener, CLIENTS among them, and the files of those who come in: `ca`, `client`, `stranger`."""
+    """Its folder, its addresses by listener, CLIENTS among them, and the files of those who come in."""
 
+    folder: Path
     addresses: dict
     files: dict
 
@@ -87,4 +88,4 @@ def guarded_kafka(folder):
     listeners = {name: (protocol, free_port()) for name, protocol in LISTENERS.items()}
     with apache_kafka(folder, changes, listeners=listeners, users=dict.fromkeys(USERS, PASSWORD)) as address:
         addresses = {name: f"127.0.0.1:{port}" for name, (_, port) in listeners.items()}
-        yield Guarded({"CLIENTS": address, **addresses}, files)
+        yield Guarded(folder, {"CLIENTS": address, **addresses}, files)

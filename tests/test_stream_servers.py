@@ -15,11 +15,10 @@ from waiting import PATIENCE_S
 from schemas.errors import DeploymentError
 from schemas.topics import ECG_RECORDS, ECG_RISK
 from stream.broker.clients import ensure_topics, new_consumer
-from stream.cines.worker import USED_TOPICS as CINES
-from stream.dashboard.feed import USED_TOPICS as SHOWN
+from stream.broker.needs import NEEDS
+from stream.broker.start_check import ready_topics
 from stream.demo.embedded_servers import embedded_broker, embedded_redis
 from stream.runtime.health import check_port
-from stream.screening.worker import USED_TOPICS as SCREENING
 from stream.settings import KafkaSettings, Settings
 
 PAGE = (Path(__file__).parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -99,16 +98,15 @@ def test_a_port_that_is_taken_is_said_so_before_the_model_is_loaded():
     check_port("::1", 0)
 
 
-@pytest.mark.parametrize(("topics", "of"), [(SCREENING, "worker"), (CINES, "cmr-worker"), (SHOWN, "dashboard")])
-async def test_a_process_asks_for_the_topics_that_it_uses_and_for_no_others(topics, of, tmp_path):
+@pytest.mark.parametrize("process", ["worker", "cmr-worker", "dashboard"])
+async def test_a_process_asks_for_the_topics_that_it_uses_and_for_no_others(process, tmp_path):
     """It may have no right to see another one, and would try to create it."""
-    rights = re.search(rf"^\| {of} \|(.*)$", PAGE, re.MULTILINE)[1]
-    assert set(topics) == set(re.findall(r"`((?:ecg|cmr)\.[a-z.]+v1)`", rights))
+    rights = re.search(rf"^\| {process} \|(.*)$", PAGE, re.MULTILINE)[1]
     with embedded_broker(tmp_path) as (address, _):
-        await ensure_topics(KafkaSettings(broker=address), topics)
+        await ready_topics(KafkaSettings(broker=address), NEEDS[process])
         admin = AIOKafkaAdminClient(bootstrap_servers=address)
         await admin.start()
         try:
-            assert set(await admin.list_topics()) == set(topics)
+            assert set(await admin.list_topics()) == set(re.findall(r"`((?:ecg|cmr)\.[a-z.]+v1)`", rights))
         finally:
             await admin.close()

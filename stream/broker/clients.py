@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, for_code
 
 from engines.batcher import Lane
 from schemas.errors import DeploymentError
@@ -122,8 +121,9 @@ def readable_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int |
     return end if end is None or stable is None or stable < 0 else min(end, stable)
 
 
-async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPICS) -> None:
-    """Create missing topics. Topics that exist stay as they are, and then no right to create topics is needed.
+@asynccontextmanager
+async def administrator(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Connect a client that asks the broker for what it has, and makes topics.
 
     Raises:
         DeploymentError: the broker cannot be reached, or refuses; the message says which, and what to check.
@@ -132,9 +132,7 @@ async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPI
     try:
         await admin.start()
         try:
-            there = set(await admin.list_topics())
-            if missing := [_new_topic(name, settings) for name in names if settings.topic(name) not in there]:
-                await _create(admin, missing)
+            yield admin
         finally:
             await admin.close()
     except KafkaConnectionError as error:
@@ -144,15 +142,44 @@ async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPI
         raise unreachable(settings.broker, advertised) from error
 
 
-def ensure_topics_now(settings: KafkaSettings, names: Iterable[str]) -> None:
-    """Create missing topics, before the process has its own event loop.
+async def ensure_topics(settings: KafkaSettings, names: Iterable[str] = ALL_TOPICS) -> None:
+    """Create missing topics. Topics that exist stay as they are, and then no right to create topics is needed.
 
     Raises:
-        DeploymentError: as `ensure_topics` does.
+        DeploymentError: the broker cannot be reached, or refuses; the message says which, and what to check.
     """
-    # Not asyncio.run: it would leave the thread without a loop, and Faust needs one.
-    with closing(asyncio.new_event_loop()) as loop:
-        loop.run_until_complete(ensure_topics(settings, names))
+    async with administrator(settings) as admin:
+        there = set(await admin.list_topics())
+        missing = [name for name in names if settings.topic(name) not in there]
+        if refused := await create_topics(admin, settings, missing):
+            raise DeploymentError(
+                f"there is no topic {', '.join(map(settings.topic, refused))}, and the broker refuses to create it: "
+                "create it yourself (`cardiacnets topics` prints its settings), or give us the right to"
+            )
+
+
+async def create_topics(admin: AIOKafkaAdminClient, settings: KafkaSettings, names: Sequence[str]) -> list[str]:
+    """Create topics, and return those that we have no right to create.
+
+    Raises:
+        DeploymentError: the broker refuses for another reason.
+    """
+    response = await admin.create_topics([_new_topic(name, settings) for name in names]) if names else None
+    refused = []
+    for topic, code, *reason in response.topic_errors if response else ():
+        match for_code(code):
+            case errors.NoError | errors.TopicAlreadyExistsError:
+                pass
+            case errors.TopicAuthorizationFailedError | errors.ClusterAuthorizationFailedError:
+                refused.append(settings.name_of(topic))
+            case error:
+                why = reason[0] if reason and reason[0] else error.__name__
+                raise DeploymentError(
+                    f"Kafka at {settings.broker} does not create the topic {topic}: {why}; "
+                    f"CARDIACNETS_PARTITIONS is {settings.partitions}, CARDIACNETS_REPLICATION_FACTOR is "
+                    f"{settings.replication_factor}"
+                )
+    return refused
 
 
 async def unusable(settings: KafkaSettings, error: KafkaConnectionError) -> DeploymentError:
@@ -163,14 +190,3 @@ async def unusable(settings: KafkaSettings, error: KafkaConnectionError) -> Depl
 def _new_topic(name: str, settings: KafkaSettings) -> NewTopic:
     configuration = {topic.name: topic.configuration for topic in TOPICS}.get(name)
     return NewTopic(settings.topic(name), settings.partitions, settings.replication_factor, topic_configs=configuration)
-
-
-async def _create(admin: AIOKafkaAdminClient, wanted: list[NewTopic]) -> None:
-    response = await admin.create_topics(wanted)
-    for name, code, *_ in response.topic_errors:
-        error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
-            raise DeploymentError(
-                f"there is no topic {name}, and the broker refuses to create it: {error.__name__}; create it yourself "
-                "(schemas/asyncapi.yaml has its settings), or give us the right to"
-            )

@@ -18,6 +18,7 @@ from schemas.messages import CmrResult
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS
 from stream.broker.clients import UNHURRIED_WAIT_MS
 from stream.broker.event_producer import EventProducer
+from stream.broker.needs import NEEDS
 from stream.logs import configure_logs
 from stream.redis_check import CMR_WORKER
 from stream.runtime.early_end import end_at_once_by_sigterm
@@ -35,7 +36,6 @@ from .store import CineStore
 if TYPE_CHECKING:
     from faust import App
 
-USED_TOPICS = (CMR_REQUESTS, CMR_RESULTS)
 SOURCE = "urn:cardiacnets:cmr-worker"
 NICENESS = 10
 CINES_A_BATCH = 1
@@ -136,7 +136,7 @@ def run_cine_worker(settings: Settings) -> NoReturn:
 
     end_at_once_by_sigterm()
     configure_logs(settings.process.log_level, settings.process.log_format)
-    check_surroundings(settings, USED_TOPICS, CMR_WORKER)
+    check_surroundings(settings, NEEDS["cmr-worker"], CMR_WORKER)
     serve_cines(settings, CineGenerator.load(settings.cines.generator, threads=settings.model.threads))
 
 

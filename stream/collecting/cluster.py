@@ -14,6 +14,8 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 
 from schemas.errors import DeploymentError
 from stream.broker.clients import connection, new_consumer, unusable
+from stream.broker.needs import COLLECT
+from stream.broker.start_check import find, tell
 from stream.settings import KafkaSettings
 
 from .answers import KINDS, Kind
@@ -43,7 +45,7 @@ class Cluster:
         """Connect.
 
         Raises:
-            DeploymentError: the broker cannot be reached, or refuses.
+            DeploymentError: the broker cannot be reached, or refuses, or the account lacks a right.
         """
         self._admin = AIOKafkaAdminClient(**connection(self.settings))
         self.consumer: AIOKafkaConsumer = new_consumer(
@@ -58,9 +60,13 @@ class Cluster:
             await self._admin.start()
             await self.consumer.start()
             self.consumer.assign([])  # a consumer that was never assigned anything cannot be stopped in peace
+            tell(self.settings, COLLECT, await find(self._admin, self.settings, COLLECT))
         except KafkaConnectionError as error:
             await self.__aexit__(None, None, None)
             raise await unusable(self.settings, error) from error
+        except DeploymentError:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(

@@ -166,10 +166,11 @@ def _begin(writer: JournalWriter | None) -> bool:
 
 
 async def _publish(settings: Settings, wanted: Wanted, account: FileAccount) -> Sent:
-    from stream.broker.clients import LANE_TOPICS, ensure_topics
     from stream.broker.ecg_publisher import publish_files
+    from stream.broker.needs import PUBLISHERS
+    from stream.broker.start_check import ready_topics
 
-    await ensure_topics(settings.kafka, [LANE_TOPICS[wanted.lane]])
+    await ready_topics(settings.kafka, PUBLISHERS[wanted.lane])
     source, how_far = wanted.source, HowFar(done=wanted.skip, total=wanted.source.total, before=wanted.skip)
     with show_progress(time.monotonic(), as_json=False) as show:
 

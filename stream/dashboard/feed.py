@@ -20,15 +20,10 @@ from redis.exceptions import RedisError
 from schemas import topics
 from schemas.identity import alert_event_id
 from schemas.messages import Message
-from stream.broker.clients import (
-    UNHURRIED_WAIT_MS,
-    ensure_topics,
-    new_consumer,
-    new_producer,
-    readable_end,
-    unusable,
-)
+from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer, new_producer, readable_end, unusable
 from stream.broker.event_producer import EventProducer
+from stream.broker.needs import DASHBOARD
+from stream.broker.start_check import ready_topics
 from stream.settings import Settings
 
 from .acknowledgements import Place
@@ -48,8 +43,6 @@ FAILED_PROBES = 2
 """After so many failures in a row Kafka counts as away. One alone may be our own load: an orchestrator would restart
 us, and all pages would come back at once."""
 CANCEL_S = 0.5
-USED_TOPICS = (*READ_TOPICS, topics.ECG_RECORDS)
-"""Of the last one the dashboard asks only whether it grows."""
 MAX_RECORDS = 500
 """How many messages are taken from the client at once. In between, the pages are served."""
 LIVE_READ_S = 60.0
@@ -95,7 +88,7 @@ class Feed:
         Raises:
             DeploymentError: Kafka cannot be reached.
         """
-        await ensure_topics(self._settings.kafka, USED_TOPICS)
+        await ready_topics(self._settings.kafka, DASHBOARD)
         self._consumer: AIOKafkaConsumer = new_consumer(
             self._settings.kafka, READ_TOPICS, auto_offset_reset="earliest", fetch_max_wait_ms=UNHURRIED_WAIT_MS
         )

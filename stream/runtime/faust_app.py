@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import faust
@@ -11,7 +11,9 @@ from mode import Service
 from yarl import URL
 
 from schemas.errors import DeploymentError
-from stream.broker.clients import FETCH_BYTES, FETCH_WAIT_MS, METADATA_AGE_MS, ensure_topics_now, tls_context
+from stream.broker.clients import FETCH_BYTES, FETCH_WAIT_MS, METADATA_AGE_MS, tls_context
+from stream.broker.needs import Needs
+from stream.broker.start_check import ready_topics_now
 from stream.redis_check import RedisUser, check_redis_now
 from stream.settings import KafkaSettings, Settings
 
@@ -62,14 +64,14 @@ class ServingWorker(faust.Worker):
         super()._on_sigint()
 
 
-def check_surroundings(settings: Settings, topics: Iterable[str], redis_user: RedisUser) -> None:
-    """Check Redis, the HTTP port and the broker before the slow model load, and create missing topics.
+def check_surroundings(settings: Settings, needs: Needs, redis_user: RedisUser) -> None:
+    """Check Redis, the HTTP port, the broker and the rights before the slow model load; create missing topics.
 
     So a mistake ends in one sentence before the load, and not in Faust's traceback after it.
 
     Args:
         settings: of the process.
-        topics: those that it reads or writes, and no others: it may have no right to see them.
+        needs: what it needs of the broker.
         redis_user: what it asks of Redis.
 
     Raises:
@@ -77,7 +79,7 @@ def check_surroundings(settings: Settings, topics: Iterable[str], redis_user: Re
     """
     check_port(settings.process.http_host, settings.process.http_port)
     check_redis_now(settings.redis, redis_user)
-    ensure_topics_now(settings.kafka, topics)
+    ready_topics_now(settings, needs)
 
 
 def create_app(settings: KafkaSettings, group: Group, *, buffer: int, fetch_wait_ms: int = FETCH_WAIT_MS) -> faust.App:

@@ -9,8 +9,8 @@ from mode.supervisors import CrashingSupervisor
 
 from engines.batcher import Lane
 from inference.screener import Screener
-from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
 from stream.broker.clients import LANE_TOPICS
+from stream.broker.needs import NEEDS
 from stream.broker.schema_registry import find_schema_by
 from stream.logs import configure_logs
 from stream.redis_check import WORKER
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from faust import App
 
 
-USED_TOPICS = (*LANE_TOPICS.values(), ECG_RISK, ECG_ALERTS, ECG_REJECTED, CMR_REQUESTS)
-
-
 def run_worker(settings: Settings) -> NoReturn:
     """Load the model, and screen records.
 
@@ -37,7 +34,7 @@ def run_worker(settings: Settings) -> NoReturn:
     """
     end_at_once_by_sigterm()
     configure_logs(settings.process.log_level, settings.process.log_format)
-    check_surroundings(settings, USED_TOPICS, WORKER)
+    check_surroundings(settings, NEEDS["worker"], WORKER)
     find_schema = find_schema_by(settings.registry)
     serve(settings, load_screener(settings.model, max_batch=settings.screening.max_batch, find_schema=find_schema))
 
