@@ -15,7 +15,7 @@ import msgspec
 from platformdirs import user_cache_path
 
 from .nvidia import find_gpus
-from .protocol import Graph, Graphs
+from .protocol import Graph, Graphs, MadeGraph
 from .regular_file import open_regular
 from .whole_file import write_whole
 
@@ -73,12 +73,14 @@ def cache_folder(chosen: Path | None) -> Path:
 
 
 def digests(graph: Graph | Graphs) -> list[str]:
-    """Return the SHA-256 of each graph of a network."""
+    """Return the SHA-256 of each graph of a network, or the fingerprint of one that is made on demand."""
     graphs = (graph.float32, graph.float16) if isinstance(graph, Graphs) else (graph,)
     return [_digest(one) for one in graphs if one is not None]
 
 
 def _digest(graph: Graph) -> str:
+    if isinstance(graph, MadeGraph):
+        return graph.fingerprint
     if isinstance(graph, bytes):
         return hashlib.sha256(graph).hexdigest()
     with open_regular(graph) as file:

@@ -11,7 +11,7 @@ from schemas.errors import EngineFailed, EngineUnavailable
 
 from .no_telemetry import forbid_telemetry
 from .options import EngineOptions
-from .protocol import Graph, Rows, check_inputs, name_of, wrapped_errors
+from .protocol import Graph, Rows, check_inputs, file_or_content, name_of, wrapped_errors
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -88,8 +88,7 @@ def _open_session(graph: Graph, threads: int) -> InferenceSession:
     options = quiet_options(threads)
     import onnxruntime
 
-    model = graph if isinstance(graph, bytes) else str(graph)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(file_or_content(graph), options, providers=["CPUExecutionProvider"])
 
 
 def free_or_fixed(sizes: list[int | str | None]) -> tuple[int | None, ...]:

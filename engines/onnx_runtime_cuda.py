@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,7 @@ from .no_telemetry import forbid_telemetry
 from .onnx_runtime import free_or_fixed, quiet_options
 from .options import EngineOptions, Precision
 from .padded import PaddedEngine
-from .protocol import Engine, Graph, Rows, name_of, wrapped_errors
+from .protocol import Engine, Graph, Rows, file_or_content, name_of, wrapped_errors
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, IOBinding, OrtValue, RunOptions
@@ -41,9 +40,11 @@ def open_onnx_runtime_cuda(graph: Graph, options: EngineOptions) -> Engine:
             on the CPU it refuses by itself, because such a graph cannot be captured.
     """
     name = NAMES[options.precision]
-    return PaddedEngine(
-        name, lambda: BoundSession(name, _open_session(name, graph, options), "cuda", options.device), options.rows
-    )
+
+    def opened() -> BoundSession:
+        return BoundSession(name, _open_session(name, graph, options), "cuda", options.device)
+
+    return PaddedEngine(name, opened, options.rows, options.smallest)
 
 
 class BoundSession:
@@ -142,7 +143,7 @@ def _open_session(name: str, graph: Graph, options: EngineOptions) -> InferenceS
         "cudnn_conv_algo_search": "HEURISTIC",  # the default tries all of them, for each size anew
     }
     with wrapped_errors(EngineUnavailable, f"{name} cannot open {name_of(graph)}"):
-        model = str(graph) if isinstance(graph, Path) else graph
+        model = file_or_content(graph)
         session = onnxruntime.InferenceSession(model, quiet_options(options.threads), providers=[(CUDA, settings)])
     _require_cuda(name, session)
     session.disable_fallback()

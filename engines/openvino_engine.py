@@ -14,7 +14,7 @@ from schemas.errors import EngineFailed, EngineUnavailable
 
 from .no_telemetry import forbid_telemetry
 from .options import EngineOptions, Precision
-from .protocol import Graph, Rows, check_inputs, name_of, wrapped_errors
+from .protocol import Graph, Rows, check_inputs, file_or_content, name_of, wrapped_errors
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, InferRequest
@@ -49,7 +49,7 @@ class OpenVinoEngine:
             core = _core()
             if hint == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
                 raise EngineUnavailable(f"{self.name}: this CPU computes no bfloat16; use openvino")
-            model = core.read_model(graph)
+            model = core.read_model(file_or_content(graph))
             whole, *parts = (
                 core.compile_model(model, "CPU", _properties(threads, count, hint)) for count in sorted({1, streams})
             )

@@ -32,6 +32,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """CPU threads."""
     rows: int = 48
     """The biggest batch to come. A bigger one is answered as well, but in parts or with new memory."""
+    smallest: int = 3
+    """A GPU pads smaller batches to this one. A lone ECG has three crops."""
     device: int = 0
     """Which of the GPUs that this process sees."""
     precision: Precision = "float32"

@@ -15,9 +15,6 @@ from schemas.errors import EngineFailed, EngineUnavailable
 
 from .protocol import Rows, check_inputs, wrapped_errors
 
-SMALLEST = 3
-"""A lone ECG has three crops. A smaller batch would hardly be quicker."""
-
 
 class FixedBatches(Protocol):
     """A network on a device that answers batches of prepared sizes. One thread makes, calls and closes it."""
@@ -45,14 +42,15 @@ class PaddedEngine:
         name: the engine's, in the catalog.
         opened: opens the network.
         rows: the biggest size. A bigger batch is answered in parts.
+        smallest: the smallest size.
 
     Raises:
         EngineUnavailable: the network cannot be opened, or has an axis of any extent besides the rows.
     """
 
-    def __init__(self, name: str, opened: Callable[[], FixedBatches], rows: int) -> None:
+    def __init__(self, name: str, opened: Callable[[], FixedBatches], rows: int, smallest: int) -> None:
         self.name = name
-        self.sizes = sizes_up_to(rows)
+        self.sizes = sizes_up_to(rows, smallest)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._prepared: set[int] = set()
         self._closed = False
@@ -109,11 +107,11 @@ class PaddedEngine:
         return {name: output[: len(rows)] for name, output in self._network.run(batch).items()}
 
 
-def sizes_up_to(rows: int) -> tuple[int, ...]:
+def sizes_up_to(rows: int, smallest: int) -> tuple[int, ...]:
     """Return the sizes of batches: the biggest, its half, and so on, so that at most half of a batch is padding."""
     sizes = [rows]
-    while sizes[-1] > SMALLEST:
-        sizes.append(max(SMALLEST, (sizes[-1] + 1) // 2))
+    while sizes[-1] > smallest:
+        sizes.append(max(smallest, (sizes[-1] + 1) // 2))
     return tuple(reversed(sizes))
 
 

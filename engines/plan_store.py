@@ -29,7 +29,7 @@ class PlanKey(msgspec.Struct, frozen=True, kw_only=True):
     """What a plan was built from and for. With another one of these, it is another plan."""
 
     graph: str
-    """SHA-256 of the ONNX graph."""
+    """SHA-256 of the ONNX graph, or of what the graph is made of."""
     precision: Precision
     library: str
     """With its version: no other version opens the plan."""

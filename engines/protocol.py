@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,22 @@ from schemas.errors import CardiacNetsError, EngineFailed
 Rows: TypeAlias = NDArray[np.float32]
 """float32 (rows, …): the first axis counts rows, the others are the network's."""
 
-Graph: TypeAlias = Path | bytes
+
+@dataclass(frozen=True, slots=True)
+class MadeGraph:
+    """A graph that is put together when it is needed.
+
+    Attributes:
+        fingerprint: 64 hexadecimal digits that follow from what the graph is made of. The content's own digest will not
+            do: the last bits of a constant that is computed depend on the processor.
+        make: returns the content.
+    """
+
+    fingerprint: str
+    make: Callable[[], bytes]
+
+
+Graph: TypeAlias = Path | bytes | MadeGraph
 """An ONNX file, or its content: whoever has verified a content hands that over, for a file may change meanwhile."""
 
 
@@ -30,7 +45,12 @@ class Graphs:
 
 def name_of(graph: Graph) -> str:
     """Return what an error calls a graph."""
-    return "the graph" if isinstance(graph, bytes) else str(graph)
+    return str(graph) if isinstance(graph, Path) else "the graph"
+
+
+def file_or_content(graph: Graph) -> Path | bytes:
+    """Return what a library can open. A graph that is made on demand is made now."""
+    return graph.make() if isinstance(graph, MadeGraph) else graph
 
 
 class Engine(Protocol):

@@ -5,19 +5,20 @@ A plan takes minutes to build, so an engine is never built where it should serve
 
 from __future__ import annotations
 
-import hashlib
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from schemas.errors import EngineFailed, EngineUnavailable
 
+from .choice_cache import digests
 from .cuda_device import CudaDevice, find_model
 from .options import EngineOptions, Precision
 from .padded import PaddedEngine
 from .plan_store import PlanKey, PlanNote, PlanStore
-from .protocol import Engine, Graph, Rows, wrapped_errors
+from .protocol import Engine, Graph, Rows, file_or_content, name_of, wrapped_errors
 from .regular_file import open_regular
 from .tensorrt_build import Progress, build_plan
 from .tensorrt_library import LibraryName, TensorRt, load_tensorrt
@@ -38,10 +39,11 @@ def open_tensorrt(library: LibraryName, graph: Graph, options: EngineOptions) ->
     """
     name = engine_name(library, options.precision)
     loaded = load_tensorrt(library)
-    key = _key(loaded, _content(graph), options, _target(loaded, options, None))
+    key = _key(loaded, graph, options, _target(loaded, options, None))
     note, plan = PlanStore(options.cache_folder).find(key, name)
     rows = min(options.rows, note.key.rows)
-    return PaddedEngine(name, lambda: PlannedNetwork(name, loaded, plan, options.device), rows)
+    opened = partial(PlannedNetwork, name, loaded, plan, options.device)
+    return PaddedEngine(name, opened, rows, options.smallest)
 
 
 def build_tensorrt(
@@ -59,12 +61,12 @@ def build_tensorrt(
     Raises:
         EngineUnavailable: see `build_plan`.
     """
-    loaded, content, store = load_tensorrt(library), _content(graph), PlanStore(options.cache_folder)
-    key = _key(loaded, content, options, _target(loaded, options, gpu))
+    loaded, store = load_tensorrt(library), PlanStore(options.cache_folder)
+    key = _key(loaded, graph, options, _target(loaded, options, gpu))
     begun = time.perf_counter()
     plan, measured = build_plan(
         loaded,
-        content,
+        _content(graph),
         precision=options.precision,
         rows=options.rows,
         gpu=key.gpu if loaded.is_rtx else None,
@@ -170,9 +172,11 @@ def _new_context(library: TensorRt, engine: Any) -> Any:
     return engine.create_execution_context(config)
 
 
-def _key(library: TensorRt, content: bytes, options: EngineOptions, gpu: str) -> PlanKey:
+def _key(library: TensorRt, graph: Graph, options: EngineOptions, gpu: str) -> PlanKey:
+    with wrapped_errors(EngineUnavailable, f"{name_of(graph)} cannot be read"):
+        (digest,) = digests(graph)
     return PlanKey(
-        graph=hashlib.sha256(content).hexdigest(),
+        graph=digest,
         precision=options.precision,
         library=library.version,
         gpu=gpu,
@@ -189,7 +193,8 @@ def _target(library: TensorRt, options: EngineOptions, gpu: str | None) -> str:
 
 
 def _content(graph: Graph) -> bytes:
-    if isinstance(graph, bytes):
-        return graph
-    with wrapped_errors(EngineUnavailable, f"{graph} cannot be read"), open_regular(graph) as file:
+    found = file_or_content(graph)
+    if isinstance(found, bytes):
+        return found
+    with wrapped_errors(EngineUnavailable, f"{name_of(found)} cannot be read"), open_regular(found) as file:
         return file.read()

@@ -20,7 +20,7 @@ from schemas.record_limits import BYTES_PER_SAMPLE
 from .bridge import bridge
 from .ecg_measurements import measure_ecgs
 from .gate import LIMITS, TOO_MUCH_MISSING, Verdict, check_extent, examine, miss_too_much
-from .geometry import CROP_SAMPLES
+from .geometry import CROP_SAMPLES, RECORDED_RATE_HZ, RECORDED_SAMPLES
 from .leads import arrange_leads, standard_name
 from .measurement_doubts import doubt_measurements
 from .pacing import MIN_RATE_HZ
@@ -36,10 +36,12 @@ Layout: TypeAlias = tuple[tuple[str, ...], float, int]
 """Leads, rate and number of samples. Records that share them are processed together."""
 Measurements: TypeAlias = tuple[EcgMeasurement, ...]
 Part: TypeAlias = tuple[list[int], NDArray[np.float32], list[Measurements]]
-"""The places of the accepted records in the batch, and the crops and the measurements of these records."""
+"""The places of the accepted records in the batch, and the inputs and the measurements of these records."""
 
 CHUNK_RECORDS = 8
 """Records that are taken in together. With this number, temporary arrays stay in the processor's cache."""
+SIGNALS_NDIM = 3
+"""Signals are (records, leads, samples). Crops have an axis more."""
 MAX_STEP_UV = 1e6
 """One volt. A smaller step goes to the gate, which recognises a wrong gain."""
 
@@ -50,7 +52,8 @@ class Intake:
 
     Attributes:
         outcomes: for each record, in order: its quality, or its refusal.
-        inputs: (accepted, crops, 12, 2250) float32, the accepted records in order.
+        inputs: (accepted, crops, 12, 2250) float32, the accepted records in order; or their signals in mV,
+            (accepted, 12, 5000), if these were asked for.
         measurements: of each accepted record, in order.
     """
 
@@ -59,11 +62,14 @@ class Intake:
     measurements: tuple[Measurements, ...]
 
 
-def take_in(records: Sequence[EcgRecord], n_crops: int, now: datetime | None = None) -> Intake:
+def take_in(
+    records: Sequence[EcgRecord], n_crops: int, now: datetime | None = None, *, as_signals: bool = False
+) -> Intake:
     """Examine and preprocess a batch. A record that cannot be screened is refused and does not affect the others.
 
     Args:
         now: against which the times of recording are checked; None: the time of the call.
+        as_signals: leave the preprocessing to the engine, if all accepted records last 10 s at 500 Hz.
     """
     now = now or datetime.now(UTC)
     alike: dict[Layout, list[int]] = defaultdict(list)
@@ -75,13 +81,16 @@ def take_in(records: Sequence[EcgRecord], n_crops: int, now: datetime | None = N
             alike[record.leads, record.sample_rate_hz, record.n_samples].append(index)
     parts: list[Part] = []
     for layout, indices in alike.items():
-        taken, inputs, measured = _take_in_alike([records[index] for index in indices], layout, n_crops)
+        alike_records = [records[index] for index in indices]
+        taken, inputs, measured = _take_in_alike(alike_records, layout, n_crops, as_signals=as_signals)
         outcomes.update(zip(indices, taken, strict=True))
         parts.append(([index for index in indices if isinstance(outcomes[index], Quality)], inputs, measured))
     for index, elsewhere in _elsewhere(records, outcomes):
         record = records[index]
         layout = record.leads, record.sample_rate_hz, record.n_samples
-        (outcomes[index],), inputs, measured = _take_in_alike([record], layout, n_crops, elsewhere)
+        (outcomes[index],), inputs, measured = _take_in_alike(
+            [record], layout, n_crops, elsewhere, as_signals=as_signals
+        )
         parts.append(([index] if isinstance(outcomes[index], Quality) else [], inputs, measured))
     answers = tuple(_with_time_doubt(outcomes[index], record, now) for index, record in enumerate(records))
     by_place = dict(pair for indices, _, measured in parts for pair in zip(indices, measured, strict=True))
@@ -95,14 +104,23 @@ def _with_time_doubt(outcome: Outcome, record: EcgRecord, now: datetime) -> Outc
 
 
 def _in_order(parts: Sequence[Part], n_crops: int) -> NDArray[np.float32]:
-    """Return the inputs of all parts in the order of the records. Most batches have one part, which is not copied."""
+    """Return the inputs of all parts in the order of the records. Most batches have one part, which is not copied.
+
+    Signals beside crops are preprocessed: the engine takes one kind of inputs at a time.
+    """
     filled = [part for part in parts if part[0]]
+    if len({part[1].ndim for part in filled}) > 1:
+        filled = [(places, _as_crops(inputs, n_crops), measured) for places, inputs, measured in filled]
     if len(filled) == 1:
         return filled[0][1]
     if not filled:
         return np.empty((0, n_crops, len(LEADS), CROP_SAMPLES), np.float32)
     order = np.argsort(np.concatenate([indices for indices, _, _ in filled]))
     return np.asarray(np.concatenate([inputs for _, inputs, _ in filled])[order])
+
+
+def _as_crops(inputs: NDArray[np.float32], n_crops: int) -> NDArray[np.float32]:
+    return preprocess(inputs, RECORDED_RATE_HZ, n_crops) if inputs.ndim == SIGNALS_NDIM else inputs
 
 
 def _elsewhere(records: Sequence[EcgRecord], outcomes: dict[int, Outcome]) -> Iterator[tuple[int, Elsewhere]]:
@@ -196,17 +214,19 @@ def _contradiction(record: EcgRecord) -> MalformedRecord | None:
 
 
 def _take_in_alike(
-    records: Sequence[EcgRecord], layout: Layout, n_crops: int, elsewhere: Elsewhere | None = None
+    records: Sequence[EcgRecord], layout: Layout, n_crops: int, elsewhere: Elsewhere | None = None, *, as_signals: bool
 ) -> tuple[list[Outcome], NDArray[np.float32], list[Measurements]]:
-    """Return an outcome for each record, and the crops and the measurements of the accepted records."""
+    """Return an outcome for each record, and the inputs and the measurements of the accepted records."""
     names, rate_hz, samples = layout
-    crops = np.empty((len(records), n_crops, len(LEADS), CROP_SAMPLES), np.float32)
     outcomes: list[Outcome] = []
     measurements: list[Measurements] = []
     filled = 0
     try:
         check_extent(samples, rate_hz)
         stretch = elsewhere.stretch if elsewhere else _first_seconds(records[0])
+        as_signals = as_signals and rate_hz == RECORDED_RATE_HZ and stretch.stop - stretch.start == RECORDED_SAMPLES
+        row = (len(LEADS), RECORDED_SAMPLES) if as_signals else (n_crops, len(LEADS), CROP_SAMPLES)
+        inputs = np.empty((len(records), *row), np.float32)
         for start in range(0, len(records), CHUNK_RECORDS):
             chunk = records[start : start + CHUNK_RECORDS]
             signals, derived = arrange_leads(_millivolts(chunk, stretch), names)
@@ -219,11 +239,15 @@ def _take_in_alike(
             measurements += measured
             pairs = zip(chunk, verdicts, strict=True)
             outcomes += [_outcome(record, verdict, derived, elsewhere) for record, verdict in pairs]
-            preprocess(accepted, rate_hz, n_crops, out=crops[filled : filled + len(passed)])
+            place = inputs[filled : filled + len(passed)]
+            if as_signals:
+                place[...] = accepted
+            else:
+                preprocess(accepted, rate_hz, n_crops, out=place)
             filled += len(passed)
     except UnusableSignal as refusal:  # of all: they have the same leads and the same length
-        return [_of_record(refusal, record) for record in records], crops[:0], []
-    return outcomes, crops[:filled], measurements
+        return [_of_record(refusal, record) for record in records], np.empty(0, np.float32), []
+    return outcomes, inputs[:filled], measurements
 
 
 def _outcome(record: EcgRecord, verdict: Verdict, derived: tuple[str, ...], elsewhere: Elsewhere | None) -> Outcome:

@@ -17,6 +17,7 @@ from schemas.errors import EngineFailed, EngineMismatch, EngineUnavailable
 from .bundle import Bundle, load_probe
 from .export import OUTPUTS, restore_network
 from .manifest import GRAPH, HALF_GRAPH
+from .signals_engine import with_preprocessing
 
 ALWAYS_INSTALLED = "onnxruntime"
 
@@ -37,17 +38,26 @@ def open_chosen_engine(bundle: Bundle, name: str | None, options: EngineOptions,
         EngineMismatch: it disagrees with the reference.
     """
     probe = load_probe(bundle)
-    if name is not None:
-        wanted = rows or rows_wanted(name)
-        return _agreeing(open_unchecked(bundle, name, msgspec.structs.replace(options, rows=wanted)), probe)
-    graphs = graphs_of(bundle)
-    choose = partial(choose_engine, graphs, probe, names=ENGINES, options=options, rows=rows)
+    engine = _open_chosen(bundle, probe, options, rows) if name is None else _open(bundle, name, probe, options, rows)
+    return with_preprocessing(bundle, engine, probe, _sized(engine.name, options, rows))
+
+
+def _open_chosen(bundle: Bundle, probe: Probe, options: EngineOptions, rows: int | None) -> Engine:
+    choose = partial(choose_engine, graphs_of(bundle), probe, names=ENGINES, options=options, rows=rows)
     choice = choose()
     try:
-        return _agreeing(_open(choice.name, graphs, options, rows), probe)
+        return _open(bundle, choice.name, probe, options, rows)
     except (EngineUnavailable, EngineMismatch) as error:  # a library may answer otherwise than when it was measured
         log.warning("the engine that was remembered is measured again: %s", error)
-        return _agreeing(_open(choose(remeasure=True).name, graphs, options, rows), probe)
+        return _open(bundle, choose(remeasure=True).name, probe, options, rows)
+
+
+def _open(bundle: Bundle, name: str, probe: Probe, options: EngineOptions, rows: int | None) -> Engine:
+    return _agreeing(open_unchecked(bundle, name, _sized(name, options, rows)), probe)
+
+
+def _sized(name: str, options: EngineOptions, rows: int | None) -> EngineOptions:
+    return msgspec.structs.replace(options, rows=rows or rows_wanted(name))
 
 
 def open_unchecked(bundle: Bundle, name: str, options: EngineOptions) -> Engine:
@@ -68,10 +78,6 @@ def graphs_of(bundle: Bundle) -> Graphs:
     """Return the network's graphs, verified as they are read."""
     half = bundle.read(HALF_GRAPH) if HALF_GRAPH in bundle.manifest.files else None
     return Graphs(bundle.read(GRAPH), half)
-
-
-def _open(name: str, graphs: Graphs, options: EngineOptions, rows: int | None) -> Engine:
-    return open_engine(name, graphs, msgspec.structs.replace(options, rows=rows or rows_wanted(name)))
 
 
 def _agreeing(engine: Engine, probe: Probe) -> Engine:

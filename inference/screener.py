@@ -23,6 +23,7 @@ from .bundle import Bundle
 from .eligibility import EligibilityRule
 from .intake import take_in
 from .readout import Finding, Readout
+from .signals_engine import SignalsEngine
 from .site_policy import MODEL_ALONE, SitePolicy
 from .swap_detector import default_swap_detector
 from .waveform import filter_operator
@@ -91,7 +92,8 @@ class PreparedBatch:
         accepted: the ECGs that passed the gate, in order.
         outcomes: one entry an ECG of the batch: its quality, or its refusal.
         measurements: of each accepted ECG.
-        inputs: (accepted × crops, 12, 2250) float32, standardised.
+        inputs: (accepted × crops, 12, 2250) float32, standardised; or the signals in mV, (accepted, 12, 5000), where
+            the engine preprocesses.
     """
 
     model: ModelReference
@@ -149,14 +151,14 @@ class Screener:
     def prepare(self, items: Sequence[EcgRecord | CardiacNetsError]) -> PreparedBatch:
         """Examine and preprocess a batch. An item that is an error already becomes a refusal."""
         records = [item for item in items if isinstance(item, EcgRecord)]
-        intake = take_in(records, self._n_crops, self._clock())
+        intake = take_in(records, self._n_crops, self._clock(), as_signals=isinstance(self.engine, SignalsEngine))
         examined = zip(records, intake.outcomes, strict=True)
         outcomes = tuple(
             _outcome(*next(examined)) if isinstance(item, EcgRecord) else Refused(None, item) for item in items
         )
         pairs = zip(records, intake.outcomes, strict=True)
         accepted = tuple(record for record, outcome in pairs if isinstance(outcome, Quality))
-        inputs = intake.inputs.reshape(-1, *intake.inputs.shape[2:])
+        inputs = intake.inputs.reshape(-1, *intake.inputs.shape[-2:])
         return PreparedBatch(self.model, accepted, outcomes, intake.measurements, inputs)
 
     def run(self, batch: PreparedBatch) -> list[ScreenedOrRefused]:
@@ -193,9 +195,10 @@ class Screener:
         if not batch.accepted:
             return ()
         outputs = self.engine.run(batch.inputs)
+        rows = len(batch.accepted) * self._n_crops
         for name, output in outputs.items():
-            if len(output) != len(batch.inputs):
-                raise EngineFailed(f"{self.engine.name} returned {len(output)} rows of {name}, not {len(batch.inputs)}")
+            if len(output) != rows:
+                raise EngineFailed(f"{self.engine.name} returned {len(output)} rows of {name}, not {rows}")
         return self._readout.read(outputs, self._n_crops)
 
     def _answer(

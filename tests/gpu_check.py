@@ -1,6 +1,7 @@
 """`make gpu-check`: what needs a GPU, in one command of under eight minutes, and one table of what was found.
 
-Every engine of a GPU is built if it must be, held against the probe, timed, and put through the contract suite.
+Every engine of a GPU is built if it must be, held against the probe, timed, and put through the contract suite. Each
+that preprocesses has a second row: from signals in millivolts, held against the processor's preprocessing.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 
@@ -18,9 +20,11 @@ from engines.catalog import CATALOG, ENGINES, build_engine
 from engines.choice import Tolerances, check_engine, find_mismatch
 from engines.nvidia import find_gpus
 from engines.options import EngineOptions
+from engines.tensorrt_build import tell_nobody
 from engines.torch_engine import TORCH_CUDA
 from inference.bundle import default_bundle, load_bundle, load_probe
 from inference.open_engine_for_bundle import graphs_of, open_unchecked
+from inference.signals_engine import build_preprocessing, open_preprocessing, preprocesses, signals_of
 from schemas.errors import CardiacNetsError
 
 ON_GPUS = (TORCH_CUDA, *(name for name in ENGINES if CATALOG[name].device == "gpu"))
@@ -54,7 +58,8 @@ def main() -> int:
         print(NO_GPU)
         return 1
     with tempfile.TemporaryDirectory() as folder:
-        rows = [examine(name, load_bundle(arguments.bundle), Path(folder)) for name in ON_GPUS]
+        bundle = load_bundle(arguments.bundle)
+        rows = [row for name in ON_GPUS for row in examine_both(name, bundle, Path(folder))]
     contract = run_contract()
     if arguments.json:
         print(msgspec.json.encode({"gpus": gpus, "engines": rows, "contract": contract}).decode())
@@ -65,40 +70,66 @@ def main() -> int:
     return int(" failed" in contract or "passed" not in contract or all(row.trouble for row in rows))
 
 
+def examine_both(name, bundle, folder):
+    """Yield what is found of an engine, and of its preprocessing where it should preprocess."""
+    yield examine(name, bundle, folder)
+    if preprocesses(name):
+        yield examine_preprocessing(name, bundle, folder)
+
+
 def examine(name, bundle, folder, rows=ROWS):
     """Return what is found of an engine; what prevents it is told, and the next engine has its turn."""
-    row = Row(engine=name)
-    options = EngineOptions(rows=max(rows), cache_folder=folder)
-    try:
+    row, options = Row(engine=name), EngineOptions(rows=max(rows), cache_folder=folder)
+
+    def examined():
         if name in CATALOG and CATALOG[name].build:
             row.built_s = round(build_engine(name, graphs_of(bundle), options).built_s, 1)
-        begun = time.perf_counter()
-        engine = open_unchecked(bundle, name, options)
-        row.opened_s = round(time.perf_counter() - begun, 2)
-        try:
-            measure(engine, row, load_probe(bundle), bundle.manifest.input.n_crops, rows)
-        finally:
-            engine.close()
+        begun, probe = time.perf_counter(), load_probe(bundle)
+        with closing(open_unchecked(bundle, name, options)) as engine:
+            row.opened_s = round(time.perf_counter() - begun, 2)
+            measure(engine, row, check_engine(engine, probe), probe.inputs, rows, 1, bundle.manifest.input.n_crops)
+
+    return told(row, examined)
+
+
+def examine_preprocessing(name, bundle, folder, rows=ROWS):
+    """Return what is found of an engine that is given signals; `examine` has built the network alone."""
+    row, options = Row(engine=f"{name}, from signals"), EngineOptions(rows=max(rows), cache_folder=folder)
+
+    def examined():
+        if CATALOG[name].build:
+            row.built_s = round(build_preprocessing(bundle, name, options, None, tell_nobody).built_s, 1)
+        begun, probe, n_crops = time.perf_counter(), load_probe(bundle), bundle.manifest.input.n_crops
+        with closing(open_preprocessing(bundle, open_unchecked(bundle, name, options), probe, options)) as engine:
+            row.opened_s = round(time.perf_counter() - begun, 2)
+            measure(engine, row, engine.compare(probe), signals_of(probe.inputs), rows, n_crops, n_crops)
+
+    return told(row, examined)
+
+
+def told(row, examined):
+    """Return the row after the examination, with what prevented it."""
+    try:
+        examined()
     except CardiacNetsError as error:
         row.trouble = str(error)
     return row
 
 
-def measure(engine, row, probe, n_crops, rows):
+def measure(engine, row, differences, inputs, rows, crops_of_row, n_crops):
     """Note how far an engine is from the reference, how quick it is, and how long a lone record takes."""
-    differences = check_engine(engine, probe)
     row.difference = max(differences.values())
     row.trouble = find_mismatch(differences, Tolerances().of(engine.name)) or ""
     for count in rows:
-        seconds = turns(engine, np.resize(probe.inputs, (count, *probe.inputs.shape[1:])))
+        seconds = turns(engine, np.resize(inputs, (count // crops_of_row, *inputs.shape[1:])), count)
         row.records_per_s[count] = round(count / n_crops / median(seconds), 1)
         if count == n_crops:
             row.lone_ms = round(1e3 * median(seconds), 3)
 
 
-def turns(engine, inputs):
+def turns(engine, inputs, rows):
     """Return the seconds of each of many calls."""
-    engine.warm_up(len(inputs))
+    engine.warm_up(rows)
     engine.run(inputs)
     seconds, until = [], time.perf_counter() + BUDGET_S
     while not seconds or time.perf_counter() < until:

@@ -29,12 +29,17 @@ def write_sevens(folder):
     return folder / "picky.onnx"
 
 
-def graph_of(nodes, *, row=(2,), inputs="x", weights=None, domain=None):
-    """Return the content of a graph with the output y; a node is an operator, its inputs, and its outputs."""
+def graph_of(nodes, *, row=(2,), inputs="x", weights=None, domain=None, of="FLOAT", **attributes):
+    """Return the content of a graph with the output y; a node is an operator, its inputs, and its outputs.
+
+    `of` is what the inputs are, and the attributes are every node's.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
-    made = [helper.make_node(kind, ins, outs, name=f"{kind}_1", domain=domain) for kind, ins, outs in nodes]
-    sources = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *row]) for name in inputs]
+    made = [
+        helper.make_node(kind, ins, outs, name=f"{kind}_1", domain=domain, **attributes) for kind, ins, outs in nodes
+    ]
+    sources = [helper.make_tensor_value_info(name, TensorProto.DataType.Value(of), ["n", *row]) for name in inputs]
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", *row])
     kept = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
     return _model(helper.make_graph(made, "g", sources, [output], kept), domain).SerializeToString()

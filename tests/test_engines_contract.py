@@ -115,7 +115,7 @@ def open_or_skip(name, network, graphs, folder):
     if name == "torch":
         return TorchEngine(network, OUTPUTS, row_shape=ROW_SHAPE)
     if name == "bound":  # what the engine of the GPU is made of, on the CPU
-        return PaddedEngine("onnxruntime", lambda: BoundSession("onnxruntime", on_cpu(graphs.float32), "cpu", 0), 8)
+        return PaddedEngine("onnxruntime", lambda: BoundSession("onnxruntime", on_cpu(graphs.float32), "cpu", 0), 8, 3)
     if CATALOG[name].build:
         build_engine(name, graphs, options)
     try:

@@ -43,12 +43,12 @@ def rows(count):
 
 @pytest.mark.parametrize(("most", "sizes"), [(96, (3, 6, 12, 24, 48, 96)), (7, (3, 4, 7)), (2, (2,)), (1, (1,))])
 def test_the_sizes_are_the_biggest_batch_its_half_and_so_on(most, sizes):
-    assert sizes_up_to(most) == sizes
+    assert sizes_up_to(most, 3) == sizes
 
 
 @given(st.integers(1, 500), st.integers(1, 200))
 def test_every_row_is_in_one_part_and_at_most_half_of_a_part_is_padding(count, most):
-    sizes = sizes_up_to(most)
+    sizes = sizes_up_to(most, 3)
     parts = list(parts_of(count, sizes))
     assert [row for part, _ in parts for row in range(count)[part]] == list(range(count))
     for part, size in parts:
@@ -60,7 +60,7 @@ def test_every_row_is_in_one_part_and_at_most_half_of_a_part_is_padding(count, m
 
 def test_a_batch_is_answered_in_parts_of_which_the_last_is_padded():
     network = Doubling()
-    engine = PaddedEngine("onnxruntime", lambda: network, 8)
+    engine = PaddedEngine("onnxruntime", lambda: network, 8, 3)
     np.testing.assert_array_equal(engine.run(rows(19))["twice"], 2 * rows(19))
     assert [len(batch) for batch in network.batches] == [8, 8, 3]
     np.testing.assert_array_equal(engine.run(rows(5))["twice"], 2 * rows(5))
@@ -70,7 +70,7 @@ def test_a_batch_is_answered_in_parts_of_which_the_last_is_padded():
 
 def test_warming_up_prepares_the_sizes_that_may_come_each_once():
     network = Doubling()
-    engine = PaddedEngine("onnxruntime", lambda: network, 24)
+    engine = PaddedEngine("onnxruntime", lambda: network, 24, 3)
     engine.warm_up(5)
     assert network.prepared == [3, 6]
     engine.warm_up(100)
@@ -86,7 +86,7 @@ def test_one_thread_does_all_that_concerns_the_device_and_closes_it():
         makers.append(threading.current_thread())
         return network
 
-    engine = PaddedEngine("onnxruntime", opened, 6)
+    engine = PaddedEngine("onnxruntime", opened, 6, 3)
     callers = [threading.Thread(target=engine.run, args=(rows(4),)) for _ in range(4)]
     for caller in callers:
         caller.start()
@@ -109,7 +109,7 @@ def test_closing_waits_for_nobody_and_the_call_that_runs_still_gets_its_answer()
             return super().run(batch)
 
     network = Slow()
-    engine = PaddedEngine("onnxruntime", lambda: network, 6)
+    engine = PaddedEngine("onnxruntime", lambda: network, 6, 3)
     caller = threading.Thread(target=lambda: answers.append(engine.run(rows(3))["twice"]))
     caller.start()
     assert begun.wait(PATIENCE_S)
@@ -125,13 +125,13 @@ def test_a_network_that_cannot_be_opened_or_whose_rows_have_no_fixed_size_is_ref
         raise EngineUnavailable("no such device")
 
     with pytest.raises(EngineUnavailable, match="no such device"):
-        PaddedEngine("onnxruntime", fail, 6)
+        PaddedEngine("onnxruntime", fail, 6, 3)
 
     class Free(Doubling):
         row_shape = (3, None)
 
     with pytest.raises(EngineUnavailable, match="only the number of rows is free"):
-        PaddedEngine("onnxruntime", Free, 6)
+        PaddedEngine("onnxruntime", Free, 6, 3)
 
 
 def test_a_size_whose_preparation_failed_is_prepared_again_by_the_next_batch():
@@ -141,7 +141,7 @@ def test_a_size_whose_preparation_failed_is_prepared_again_by_the_next_batch():
             if len(self.prepared) == 1:
                 raise MemoryError("not now")
 
-    engine = PaddedEngine("onnxruntime", Shy, 6)
+    engine = PaddedEngine("onnxruntime", Shy, 6, 3)
     with pytest.raises(EngineFailed, match="onnxruntime failed: not now"):
         engine.run(rows(3))
     np.testing.assert_array_equal(engine.run(rows(3))["twice"], 2 * rows(3))

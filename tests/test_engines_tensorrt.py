@@ -16,16 +16,20 @@ import engines.cuda_device
 import engines.tensorrt_build
 import engines.tensorrt_engine
 from engines.catalog import ENGINES, build_engine, find_entry
+from engines.choice_cache import digests
 from engines.nvidia import find_gpus
 from engines.onnx_content import holds_float16
 from engines.options import EngineOptions
 from engines.plan_store import PlanKey, PlanStore
-from engines.protocol import Graphs
-from engines.tensorrt_build import build_plan
+from engines.protocol import Graphs, MadeGraph
+from engines.tensorrt_build import build_plan, tell_nobody
 from engines.tensorrt_engine import PlannedNetwork, open_tensorrt
 from engines.tensorrt_library import load_tensorrt
-from inference.bundle import default_bundle, load_bundle
+from inference.bundle import Bundle, default_bundle, load_bundle
+from inference.manifest import HALF_GRAPH
 from inference.open_engine_for_bundle import graphs_of
+from inference.signals_engine import build_preprocessing
+from inference.signals_graph import signals_graphs
 from schemas.errors import EngineUnavailable
 
 GPU = "SM89"
@@ -64,6 +68,38 @@ def test_a_plan_of_the_shipped_network_is_built_without_a_gpu_and_kept_with_a_no
     assert len(plan) == note.size
     assert (PlanStore(tmp_path).folder.stat().st_mode & 0o777) == 0o700
     print(f"{name}: {note.built_s} s, {note.size} bytes")
+
+
+@needs_rtx
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plan_that_preprocesses_is_built_for_records_and_found_without_making_its_graph(name, tmp_path):
+    bundle, options = load_bundle(default_bundle()), EngineOptions(rows=96, cache_folder=tmp_path)
+    note = build_preprocessing(bundle, name, options, GPU, tell_nobody)
+    if name.endswith("tf32"):
+        assert note is None  # its product would be rounded
+        return
+    made = signals_graphs(bundle).float16 if name.endswith("fp16") else signals_graphs(bundle).float32
+    assert (note.key.rows, note.key.graph) == (32, made.fingerprint)
+    assert note.size > 50e6  # the matrix is in float32, whatever the network is in
+    unmade = MadeGraph(made.fingerprint, lambda: pytest.fail("the graph was made"))
+    assert digests(unmade)[0] == note.key.graph
+    assert PlanStore(tmp_path).find(note.key, name)[0] == note
+
+
+@needs_rtx
+def test_signals_in_int16_cannot_enter_a_plan(rtx):
+    """So a graph that preprocesses takes float32: TensorRT has no such type."""
+    with pytest.raises(EngineUnavailable, match="cannot read the graph: .*Failed to convert ONNX da"):
+        build(rtx, graph_of([("Cast", ["x"], ["y"])], of="INT16", to=1))
+
+
+@needs_rtx
+def test_a_float16_plan_that_preprocesses_needs_the_float16_graph_as_well(tmp_path):
+    bundle = load_bundle(default_bundle())
+    files = {name: digest for name, digest in bundle.manifest.files.items() if name != HALF_GRAPH}
+    without = Bundle(bundle.folder, msgspec.structs.replace(bundle.manifest, files=files))
+    with pytest.raises(EngineUnavailable, match="the bundle has none: cardiacnets compile --export writes it"):
+        build_preprocessing(without, "tensorrt-rtx-fp16", EngineOptions(cache_folder=tmp_path), GPU, tell_nobody)
 
 
 @needs_rtx

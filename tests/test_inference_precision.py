@@ -6,26 +6,33 @@ operators in float32 between roundings. What a GPU itself gives is checked again
 
 from contextlib import closing
 
+import numpy as np
 import pytest
+from measure_precision import (
+    WAYS,
+    compare,
+    float16_of_onnx_runtime,
+    float16_of_torch,
+    float32_from_signals,
+    table,
+    tf32_by_rounding,
+    with_rounded_products,
+)
 from needed import ECGS, needs_real_ecgs
+from small_graphs import graph_of
 
 from engines.choice import Probe, Tolerances, check_engine, find_mismatch
 from engines.onnx_runtime import OnnxRuntimeEngine
 from engines.options import EngineOptions
-from engines.torch_engine import TorchEngine
 from inference.bundle import default_bundle, load_bundle, load_probe
-from inference.export import OUTPUTS, restore_network
-from inference.open_engine_for_bundle import graphs_of
 from inference.reading.find_ecgs import find_ecgs
-from inference.reading.read_ecg import read_or_refuse
-from inference.screener import Screener, Screening
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytestmark = pytest.mark.exports
 
 PROBABILITY, MOST_CHANGED = 2e-3, 0
 """How far a probability may be off, and how many real ECGs may be flagged otherwise."""
-BATCH = 32
+LOGIT_FROM_SIGNALS = 5e-5
 
 
 @pytest.fixture(scope="module")
@@ -33,40 +40,18 @@ def bundle():
     return load_bundle(default_bundle())
 
 
-def float16_of_onnx_runtime(bundle):
-    return OnnxRuntimeEngine(graphs_of(bundle).float16, EngineOptions())
+@pytest.mark.parametrize("place", ["both operands", "a constant"])
+def test_tf32_has_ten_bits_after_the_point(place):
+    numbers = np.array([1.0, 1 + 2**-10, 1 + 2**-12, -(1 + 3 * 2**-11)], np.float32)
+    rounded = [1.0, 1 + 2**-10, 1.0, -(1 + 2 * 2**-10)]
+    ones = np.eye(4, dtype=np.float32)
+    given, kept = (numbers * ones, ones) if place == "both operands" else (ones, numbers * ones)
+    graph = graph_of([("MatMul", ["x", "w"], ["y"])], row=(4,), weights={"w": kept})
+    with closing(OnnxRuntimeEngine(with_rounded_products(graph), EngineOptions(threads=1))) as engine:
+        assert np.diag(engine.run(given)["y"]).tolist() == rounded
 
 
-def float16_of_torch(bundle):
-    from inference.models.half import HalfNetwork
-
-    return TorchEngine(HalfNetwork(restore_network(bundle)), OUTPUTS)
-
-
-def tf32_by_rounding(bundle):
-    network = restore_network(bundle)
-    for layer in network.modules():
-        if isinstance(layer, torch.nn.Linear):
-            layer.weight.data = as_tf32(layer.weight.data)
-            layer.register_forward_pre_hook(lambda _, inputs: tuple(map(as_tf32, inputs)))
-    return TorchEngine(network, OUTPUTS)
-
-
-def as_tf32(numbers):
-    """Round the mantissas of float32 from 23 bits to 10, to the nearest."""
-    bits = numbers.contiguous().view(torch.int32)
-    return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
-
-
-ENGINES = (float16_of_onnx_runtime, float16_of_torch, tf32_by_rounding)
-
-
-def test_tf32_has_ten_bits_after_the_point():
-    given = torch.tensor([1.0, 1 + 2**-10, 1 + 2**-12, -(1 + 3 * 2**-11)])
-    assert as_tf32(given).tolist() == [1.0, 1 + 2**-10, 1.0, -(1 + 2 * 2**-10)]
-
-
-@pytest.mark.parametrize("opened", ENGINES)
+@pytest.mark.parametrize("opened", [float16_of_onnx_runtime, float16_of_torch, tf32_by_rounding])
 def test_the_shipped_network_in_less_precision_stays_within_its_tolerance_on_the_probe(bundle, opened):
     with closing(opened(bundle)) as engine:
         differences = check_engine(engine, load_probe(bundle))
@@ -84,33 +69,14 @@ def test_a_network_whose_encoder_overflows_in_float16_does_not_pass(bundle):
 
 
 @needs_real_ecgs
-def test_less_precision_flags_the_same_real_ecgs(bundle):
-    batches = prepared(bundle)  # an eighth of the ECGs: of all 548, no flag changes either, in six minutes
-    with closing(OnnxRuntimeEngine(graphs_of(bundle).float32, EngineOptions())) as engine:
-        expected = findings(bundle, engine, batches)
-    assert len(expected) > 50
-    for opened in ENGINES:
-        with closing(opened(bundle)) as engine:
-            found = findings(bundle, engine, batches)
-        pairs = list(zip(found, expected, strict=True))
-        differences = [
-            abs(a.probability - b.probability) for one, two in pairs for a, b in zip(one.risks, two.risks, strict=True)
-        ]
-        changed = sum(one.flagged_diseases != two.flagged_diseases for one, two in pairs)
-        print(f"{opened.__name__}: {len(found)} ECGs, probability {max(differences):.1e}, flags changed {changed}")
-        assert max(differences) < PROBABILITY
-        assert changed <= MOST_CHANGED
-
-
-def prepared(bundle):
-    """Return the real ECGs that the gate lets pass, in batches."""
-    screener = Screener(bundle, engine=None)
-    items = [read_or_refuse(path) for path in list(find_ecgs([ECGS]))[::8]]
-    return [screener.prepare(items[start : start + BATCH]) for start in range(0, len(items), BATCH)]
-
-
-def findings(bundle, engine, batches):
-    """Return what an engine finds in each ECG."""
-    screener = Screener(bundle, engine)
-    answers = [answer for batch in batches for answer in screener.run(batch)]
-    return [answer.finding for answer in answers if isinstance(answer, Screening)]
+def test_neither_less_precision_nor_preprocessing_in_the_graph_flags_other_real_ecgs(bundle):
+    paths = list(find_ecgs([ECGS]))[::8]  # docs/gpu.md has the figures of all
+    found = compare(bundle, paths, WAYS)
+    print(table(found))
+    for tally in found.values():
+        assert tally.ecgs > 50
+        assert tally.probability < PROBABILITY
+        assert sum(tally.flags_changed.values()) <= MOST_CHANGED
+    from_signals = found[float32_from_signals.__name__]
+    assert 20 < from_signals.by_signals < from_signals.ecgs
+    assert from_signals.logit < LOGIT_FROM_SIGNALS

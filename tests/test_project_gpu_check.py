@@ -32,6 +32,16 @@ def test_an_engine_is_opened_compared_and_timed(tmp_path, monkeypatch):
     assert row.lone_ms > 0
 
 
+@needs_engine("onnxruntime")
+def test_an_engine_that_is_given_signals_is_held_against_the_processors_preprocessing_and_timed(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_check, "BUDGET_S", 0)
+    row = gpu_check.examine_preprocessing("onnxruntime", load_bundle(default_bundle()), tmp_path, rows=(3, 6))
+    assert (row.engine, row.trouble) == ("onnxruntime, from signals", "")
+    assert 0 < row.difference < 1e-4
+    assert row.records_per_s.keys() == {3, 6}
+    assert row.lone_ms > 0
+
+
 def test_an_engine_that_cannot_be_had_is_told_of_in_its_row(tmp_path):
     row = gpu_check.examine("tensorflow", load_bundle(default_bundle()), tmp_path)
     assert "no engine is called 'tensorflow'" in row.trouble

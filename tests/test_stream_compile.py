@@ -32,11 +32,16 @@ def test_a_plan_for_another_gpu_is_built_and_told_of(tmp_path):
     assert done.returncode == 0, done.stderr
     note = json.loads(done.stdout)
     assert (note["key"]["gpu"], note["key"]["precision"], note["key"]["rows"]) == ("SM120", "float16", 96)
-    assert [path.stat().st_size for path in (tmp_path / "plans").glob("*.plan")] == [note["size"]]
+    beside = note["preprocessing"]
+    assert (beside["key"]["gpu"], beside["key"]["precision"], beside["key"]["rows"]) == ("SM120", "float16", 32)
+    sizes = [path.stat().st_size for path in (tmp_path / "plans").glob("*.plan")]
+    assert sorted(sizes) == sorted([note["size"], beside["size"]])
     again = run(tmp_path, "--engine", "tensorrt-rtx", "--for-gpu", "SM120")
     assert again.stderr.strip().startswith("built for SM120 by tensorrt_rtx"), again.stderr
     assert "float32, batches of up to 96 rows" in again.stderr
-    assert len(list((tmp_path / "plans").glob("*.plan"))) == 2
+    assert "and with preprocessing in " in again.stderr
+    assert "batches of up to 32 records" in again.stderr
+    assert len(list((tmp_path / "plans").glob("*.plan"))) == 4
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from engines.plan_store import PlanNote
+
 from .optional_packages import need_modules
 from .options import BundleFolder, Json, settings_with
 from .output import print_json, say
@@ -17,8 +19,14 @@ if TYPE_CHECKING:
 
     from engines.choice import Choice, Tolerances
     from engines.options import EngineOptions
-    from engines.plan_store import PlanNote
     from inference.bundle import Bundle
+
+
+class Built(PlanNote, frozen=True, kw_only=True):
+    """What was built, with the note of the network alone."""
+
+    preprocessing: PlanNote | None = None
+    """Of the network with its preprocessing, where the engine preprocesses."""
 
 
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +40,7 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     refused: dict[str, str]
     tolerances: Tolerances
     threads: int
-    built: PlanNote | None = None
+    built: Built | None = None
     """What was built before, where an engine was named."""
 
 
@@ -84,12 +92,13 @@ def compile_command(
 
 def _build(
     name: str, bundle: Bundle, options: EngineOptions, rows: int | None, gpu: str | None, *, as_json: bool
-) -> PlanNote:
+) -> Built:
     """Build what an engine opens, and show how far it is, unless a program reads the output."""
     from rich.progress import Progress
 
     from engines.catalog import build_engine, rows_wanted
     from inference.open_engine_for_bundle import graphs_of
+    from inference.signals_engine import build_preprocessing
     from stream.plain_console import PlainConsole
 
     sized = msgspec.structs.replace(options, rows=rows or rows_wanted(name))
@@ -99,18 +108,25 @@ def _build(
         def tell(phase: str, share: float) -> None:
             progress.update(task, completed=share, description=f"building {name}: {phase}")
 
-        return build_engine(name, graphs_of(bundle), sized, gpu=gpu, tell=tell)
+        network = build_engine(name, graphs_of(bundle), sized, gpu=gpu, tell=tell)
+        preprocessing = build_preprocessing(bundle, name, sized, gpu, tell)
+        return Built(**msgspec.structs.asdict(network), preprocessing=preprocessing)
 
 
-def _tell_built(note: PlanNote, *, as_json: bool) -> None:
+def _tell_built(built: Built, *, as_json: bool) -> None:
     if as_json:
-        print_json(note)
+        print_json(built)
         return
-    key = note.key
+    key = built.key
     say(
-        f"built for {key.gpu} by {key.library} in {note.built_s:.1f} s: {key.precision}, batches of up to {key.rows} "
-        f"rows, {note.size / 1e6:.1f} MB"
+        f"built for {key.gpu} by {key.library} in {built.built_s:.1f} s: {key.precision}, batches of up to {key.rows} "
+        f"rows, {built.size / 1e6:.1f} MB"
     )
+    if note := built.preprocessing:
+        say(
+            f"and with preprocessing in {note.built_s:.1f} s: batches of up to {note.key.rows} records, "
+            f"{note.size / 1e6:.1f} MB"
+        )
 
 
 def _torch_differences(bundle: Bundle) -> dict[str, dict[str, float]]:
@@ -125,7 +141,7 @@ def _torch_differences(bundle: Bundle) -> dict[str, dict[str, float]]:
     return {"torch": check_engine(TorchEngine(restore_network(bundle), OUTPUTS), load_probe(bundle))}
 
 
-def _describe(bundle: Bundle, choice: Choice, torch: dict[str, dict[str, float]], built: PlanNote | None) -> Compiled:
+def _describe(bundle: Bundle, choice: Choice, torch: dict[str, dict[str, float]], built: Built | None) -> Compiled:
     from engines.choice import Tolerances
 
     n_crops = bundle.manifest.input.n_crops
