@@ -15,8 +15,8 @@ import msgspec
 from schemas.errors import EngineUnavailable
 
 from .nvidia import find_gpus
-from .onnx_runtime import OnnxRuntimeEngine, OnnxRuntimeGraph
-from .onnx_runtime_cuda import open_onnx_runtime_cuda
+from .onnx_runtime import OnnxRuntimeEngine, open_onnx_runtime_graph
+from .onnx_runtime_cuda import open_onnx_runtime_cuda, open_onnx_runtime_cuda_graph
 from .openvino_engine import OpenVinoEngine
 from .options import EngineOptions, Precision
 from .plan_store import PlanNote
@@ -66,7 +66,14 @@ def _of_tensorrt(library: LibraryName, precision: Precision) -> CatalogEntry:
 
 
 def _of_onnx_runtime(precision: Precision) -> CatalogEntry:
-    return CatalogEntry("onnxruntime", "'cardiacnets[cuda]'", open_onnx_runtime_cuda, precision, "gpu")
+    return CatalogEntry(
+        "onnxruntime",
+        "'cardiacnets[cuda]'",
+        open_onnx_runtime_cuda,
+        precision,
+        "gpu",
+        open_graph=open_onnx_runtime_cuda_graph if precision == "float32" else None,
+    )
 
 
 # Another engine is one file like `onnx_runtime.py` and one entry here; a precision of its own needs a tolerance in
@@ -75,7 +82,9 @@ CATALOG: Mapping[str, CatalogEntry] = MappingProxyType(
     {
         "openvino": CatalogEntry("openvino", "openvino", OpenVinoEngine),
         "openvino-bf16": CatalogEntry("openvino", "openvino", OpenVinoEngine, "bfloat16"),
-        "onnxruntime": CatalogEntry("onnxruntime", "onnxruntime", OnnxRuntimeEngine, open_graph=OnnxRuntimeGraph),
+        "onnxruntime": CatalogEntry(
+            "onnxruntime", "onnxruntime", OnnxRuntimeEngine, open_graph=open_onnx_runtime_graph
+        ),
         "onnxruntime-cuda": _of_onnx_runtime("float32"),
         "onnxruntime-cuda-tf32": _of_onnx_runtime("tf32"),
         "onnxruntime-cuda-fp16": _of_onnx_runtime("float16"),

@@ -51,21 +51,35 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-class OnnxRuntimeGraph:
-    """Runs a graph of any inputs by ONNX Runtime; see `OpenedGraph`."""
+class SessionGraph:
+    """A graph of any inputs in a session of ONNX Runtime, on whatever device; see `OpenedGraph`.
 
-    def __init__(self, graph: Graph, options: EngineOptions) -> None:
-        with wrapped_errors(EngineUnavailable, f"onnxruntime cannot open {name_of(graph)}"):
-            self._session = _open_session(graph, options.threads)
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+    Args:
+        name: the engine's.
+        session: of the graph.
+    """
+
+    def __init__(self, name: str, session: InferenceSession) -> None:
+        self._name, self._session = name, session
+        inputs, outputs = session.get_inputs(), session.get_outputs()
         self._names = [node.name for node in inputs]
         self.input_shapes = tuple(free_or_fixed(node.shape) for node in inputs)
         self.output_shapes = tuple(free_or_fixed(node.shape) for node in outputs)
 
     def run(self, *inputs: NDArray[Any]) -> tuple[Rows, ...]:
         """Return the outputs; see `OpenedGraph.run`."""
-        with wrapped_errors(EngineFailed, "onnxruntime failed"):
+        with wrapped_errors(EngineFailed, f"{self._name} failed"):
             return tuple(self._session.run(None, dict(zip(self._names, inputs, strict=True))))
+
+
+def open_onnx_runtime_graph(graph: Graph, options: EngineOptions) -> SessionGraph:
+    """Return a graph of any inputs, opened on the CPU.
+
+    Raises:
+        EngineUnavailable: ONNX Runtime is not installed, or cannot load the graph.
+    """
+    with wrapped_errors(EngineUnavailable, f"onnxruntime cannot open {name_of(graph)}"):
+        return SessionGraph("onnxruntime", _open_session(graph, options.threads))
 
 
 def quiet_options(threads: int) -> SessionOptions:

@@ -11,7 +11,7 @@ import numpy as np
 from schemas.errors import EngineUnavailable
 
 from .no_telemetry import forbid_telemetry
-from .onnx_runtime import free_or_fixed, quiet_options
+from .onnx_runtime import SessionGraph, free_or_fixed, quiet_options
 from .options import EngineOptions, Precision
 from .padded import PaddedEngine
 from .protocol import Engine, Graph, Rows, file_or_content, name_of, wrapped_errors
@@ -42,9 +42,19 @@ def open_onnx_runtime_cuda(graph: Graph, options: EngineOptions) -> Engine:
     name = NAMES[options.precision]
 
     def opened() -> BoundSession:
-        return BoundSession(name, _open_session(name, graph, options), "cuda", options.device)
+        return BoundSession(name, _open_session(name, graph, options, captured=True), "cuda", options.device)
 
     return PaddedEngine(name, opened, options.rows, options.smallest)
+
+
+def open_onnx_runtime_cuda_graph(graph: Graph, options: EngineOptions) -> SessionGraph:
+    """Return a graph of any inputs, opened on the GPU. Its shapes change from call to call, so nothing is captured.
+
+    Raises:
+        EngineUnavailable: as above.
+    """
+    name = NAMES[options.precision]
+    return SessionGraph(name, _open_session(name, graph, options, captured=False))
 
 
 class BoundSession:
@@ -125,7 +135,7 @@ def _run_options(graph_id: str) -> RunOptions:
     return options
 
 
-def _open_session(name: str, graph: Graph, options: EngineOptions) -> InferenceSession:
+def _open_session(name: str, graph: Graph, options: EngineOptions, *, captured: bool) -> InferenceSession:
     forbid_telemetry()
     import onnxruntime
 
@@ -138,7 +148,7 @@ def _open_session(name: str, graph: Graph, options: EngineOptions) -> InferenceS
         onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip put them
     settings = {
         "device_id": str(options.device),
-        "enable_cuda_graph": "1",
+        "enable_cuda_graph": "1" if captured else "0",
         "use_tf32": "1" if options.precision == "tf32" else "0",
         "cudnn_conv_algo_search": "HEURISTIC",  # the default tries all of them, for each size anew
     }

@@ -66,21 +66,22 @@ class CineGenerator:
             check_probe(_load_probe(folder), self._run, str(folder.path / PROBE))
 
     @classmethod
-    def load(cls, folder: Path | None = None, *, engine: str = ENGINE, threads: int | None = None) -> CineGenerator:
+    def load(
+        cls, folder: Path | None = None, *, engine: str = ENGINE, options: EngineOptions | None = None
+    ) -> CineGenerator:
         """Return the generator of a folder. Without a folder, it is the shipped generator.
 
         Args:
             folder: verified against its manifest.
             engine: of the catalog, one that runs graphs of several inputs.
-            threads: without it, as many as the process may use.
+            options: without them, the engine may use what the process may use.
 
         Raises:
             CorruptBundle: a file is missing or altered, or is not what the manifest says.
             EngineUnavailable: the engine cannot open a graph.
             EngineMismatch: a graph answers the probe otherwise than when the generator was packaged.
         """
-        options = EngineOptions() if threads is None else EngineOptions(threads=threads)
-        return cls(load_folder(folder or default_generator()), engine, options)
+        return cls(load_folder(folder or default_generator()), engine, options or EngineOptions())
 
     def draw(self, embeddings: Floats, seeds: Sequence[int]) -> NDArray[np.uint8]:
         """Return a cine for each embedding, (n, frame, row, column).

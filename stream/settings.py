@@ -364,6 +364,7 @@ class CineSettings(
     frozen=True,
     kw_only=True,
     rename={
+        "engine": "cine_engine",
         "consumer_group": "cine_consumer_group",
         "ttl_s": "cine_ttl_s",
         "tries": "cine_tries",
@@ -374,6 +375,10 @@ class CineSettings(
 
     generator: Path | None = None
     """The folder of the cine generator. The shipped generator where not set."""
+    engine: str = "onnxruntime"
+    """The engine that draws: onnxruntime, or onnxruntime-cuda on a GPU. With another engine, the same ECG and seed give
+    the same heart, but not the same bytes. What is set of the screening engine's threads, GPU and cache counts here as
+    well."""
     consumer_group: str | None = None
     """The consumer group of the cmr-workers. `cardiacnets-cines`, after the topic prefix, where not set."""
     ttl_s: Annotated[int, Meta(ge=60)] = 86_400

@@ -140,9 +140,9 @@ def turns(engine, inputs, rows):
 
 
 def run_contract():
-    """Return the last line that the contract suite says, over the engines of a GPU alone."""
-    suite = Path(__file__).with_name("test_engines_contract.py")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda or tensorrt", str(suite)]
+    """Return the last line that the contract suite and the cine generator's say, over the engines of a GPU alone."""
+    suites = [str(Path(__file__).with_name(f"test_{name}.py")) for name in ("engines_contract", "inference_generator")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda or tensorrt", *suites]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CONTRACT_S, check=False)
     except subprocess.TimeoutExpired:

@@ -9,9 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from needed import needs_engine
 from safetensors.numpy import load_file, save_file
 from tiny_generator import SMALL, draw_networks, small_manifest
 
+from engines.nvidia import find_gpus
 from engines.options import EngineOptions
 from inference.bundle import default_bundle, load_bundle
 from inference.cine import CineGeometry
@@ -45,9 +47,12 @@ from schemas.errors import (
     DeploymentError,
     EngineFailed,
     EngineMismatch,
+    EngineUnavailable,
     ForeignEmbedding,
     InvalidSettings,
 )
+from stream.cines.open_generator import open_generator
+from stream.settings import Settings, load_settings
 
 pytestmark = pytest.mark.exports
 
@@ -66,7 +71,7 @@ def folder(tmp_path_factory, networks):
 
 @pytest.fixture(scope="module")
 def generator(folder):
-    generator = CineGenerator.load(folder, threads=1)
+    generator = CineGenerator.load(folder, options=EngineOptions(threads=1))
     yield generator
     generator.close()
 
@@ -87,7 +92,7 @@ def resampled(folder, path, **sampling):
     manifest = load_folder(folder).manifest
     changed = msgspec.structs.replace(manifest.sampling, **sampling)
     write_folder(path, msgspec.structs.replace(manifest, sampling=changed))
-    return CineGenerator.load(path, threads=1)
+    return CineGenerator.load(path, options=EngineOptions(threads=1))
 
 
 # ------------------------------------------------------------------------------------------------------ the networks
@@ -208,7 +213,7 @@ def test_a_cine_is_of_the_generators_geometry(generator, embeddings):
 def test_embedding_and_seed_decide_a_cine_and_its_neighbours_do_not(folder, generator, embeddings):
     together = generator.draw(embeddings, [5, 6, 5])
     alone = generator.draw(embeddings[1:2], [6])
-    again = CineGenerator.load(folder, threads=2).draw(embeddings[::-1], [5, 6, 5])
+    again = CineGenerator.load(folder, options=EngineOptions(threads=2)).draw(embeddings[::-1], [5, 6, 5])
 
     np.testing.assert_array_equal(together[1], alone[0])
     np.testing.assert_array_equal(together, again[::-1])
@@ -260,7 +265,7 @@ def test_the_autoencoder_answers_for_cines(generator):
 
 
 def test_a_closed_generator_draws_nothing(folder, embeddings):
-    generator = CineGenerator.load(folder, threads=1)
+    generator = CineGenerator.load(folder, options=EngineOptions(threads=1))
     generator.close()
     generator.close()
     with pytest.raises(EngineFailed, match="closed"):
@@ -276,8 +281,37 @@ def test_a_request_that_makes_no_sense_is_refused(generator, shape, seeds, spoil
         generator.draw(np.full(shape, 0.1 + spoil, np.float32), seeds)
 
 
+@needs_engine("onnxruntime-cuda")
+def test_cuda_draws_the_same_hearts(folder, generator, embeddings):
+    on_gpu = CineGenerator.load(folder, engine="onnxruntime-cuda", options=EngineOptions())
+    found, expected = (one.draw(embeddings, [5, 6, 7]).astype(int) for one in (on_gpu, generator))
+    assert np.abs(found - expected).max() <= 2  # grey levels of 255: steps of sampling add up
+
+
+@pytest.mark.parametrize(
+    ("engine", "why"),
+    [
+        ("openvino", "openvino runs only networks of one input; graphs of several are run by onnxruntime, onnx"),
+        ("tensorrt-rtx", "runs only networks of one input|needs an NVIDIA GPU|needs tensorrt_rtx"),
+        ("onnxruntime-cuda-tf32", "runs only networks of one input|needs an NVIDIA GPU"),
+        ("tensorflow", "no engine is called 'tensorflow'; the engines are "),
+    ],
+)
+def test_an_engine_that_cannot_draw_is_refused_with_what_it_lacks(folder, engine, why):
+    with pytest.raises(EngineUnavailable, match=rf"{re.escape(str(folder))}/\w+\.onnx: .*({why})"):
+        CineGenerator.load(folder, engine=engine)
+
+
+@pytest.mark.skipif(bool(find_gpus()), reason="needs a machine without a GPU")
+def test_the_engine_that_draws_is_the_one_that_is_set():
+    settings = load_settings({"CARDIACNETS_CINE_ENGINE": "onnxruntime-cuda", "CARDIACNETS_ENGINE": "openvino"})
+    with pytest.raises(EngineUnavailable, match="onnxruntime-cuda needs an NVIDIA GPU"):
+        open_generator(settings)
+    open_generator(Settings()).close()
+
+
 def test_the_shipped_generator_draws_in_its_geometry(embeddings):
-    generator = CineGenerator.load(threads=1)
+    generator = CineGenerator.load(options=EngineOptions(threads=1))
     assert generator.geometry.shape == REFERENCE.cine
     assert generator.draw(embeddings[:1], [1]).shape == (1, *REFERENCE.cine)
     size = sum(path.stat().st_size for path in default_generator().iterdir())
@@ -378,7 +412,7 @@ def test_a_graph_that_answers_otherwise_than_when_it_was_packaged_is_refused_at_
     write_folder(copy, load_folder(folder).manifest)
 
     with pytest.raises(EngineMismatch):
-        CineGenerator.load(copy, threads=1)
+        CineGenerator.load(copy, options=EngineOptions(threads=1))
 
 
 @pytest.mark.parametrize(
@@ -393,14 +427,14 @@ def test_a_probe_that_could_not_check_a_generator_is_refused(folder, tmp_path, d
     write_folder(copy, load_folder(folder).manifest)
 
     with pytest.raises(CorruptBundle, match="no finite answers"):
-        CineGenerator.load(copy, threads=1)
+        CineGenerator.load(copy, options=EngineOptions(threads=1))
 
 
 def test_a_generator_that_was_packaged_without_a_probe_still_loads(folder, tmp_path):
     copy = edited(folder, tmp_path / "copy", lambda raw: raw["files"].pop(PROBE))
     (copy / PROBE).unlink()
 
-    CineGenerator.load(copy, threads=1).close()
+    CineGenerator.load(copy, options=EngineOptions(threads=1)).close()
 
 
 def test_the_probe_does_not_change_the_version(folder):

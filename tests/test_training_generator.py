@@ -12,6 +12,7 @@ from tiny_cohort import write_tiny_cohort
 from tiny_generator import SMALL
 from typer.testing import CliRunner
 
+from engines.options import EngineOptions
 from inference.bundle import default_bundle, load_bundle
 from inference.generator import CineGenerator
 from inference.generator_manifest import check_embedding, load_folder
@@ -137,7 +138,7 @@ def test_an_interrupted_generator_goes_on_to_the_same_weights(learned, cohort, t
 
 
 def test_what_was_learned_serves_without_torchs_weights(learned, cohort, served):
-    generator = CineGenerator.load(served, threads=1)
+    generator = CineGenerator.load(served, options=EngineOptions(threads=1))
     manifest = load_folder(served).manifest
     scaling = json.loads((learned / "generator" / "scaling.json").read_text())
 
@@ -325,7 +326,7 @@ def test_the_commands_hand_their_options_to_the_stages(cohort, served, tmp_path)
     for folder in (vae, drawn):
         settings = json.loads((tmp_path / folder / "config.json").read_text())["settings"]
         assert (settings["seed"], settings["learning"]["epochs"], settings["learning"]["batch_size"]) == (3, 1, 6)
-    assert CineGenerator.load(served, threads=1).reference.trained
+    assert CineGenerator.load(served, options=EngineOptions(threads=1)).reference.trained
 
 
 def test_the_costs_are_printed_as_json():

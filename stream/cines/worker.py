@@ -31,6 +31,7 @@ from stream.settings import Settings
 from .lane import HELD, CineLane
 from .maker import CineBatcher, CineMaker, Generator
 from .metrics import CineMetrics
+from .open_generator import open_generator
 from .store import CineStore
 
 if TYPE_CHECKING:
@@ -132,12 +133,10 @@ def run_cine_worker(settings: Settings) -> NoReturn:
     Raises:
         DeploymentError: the broker, Redis, the port or the generator cannot be used.
     """
-    from inference.generator import CineGenerator
-
     end_at_once_by_sigterm()
     configure_logs(settings.process.log_level, settings.process.log_format)
     check_surroundings(settings, NEEDS["cmr-worker"], CMR_WORKER)
-    serve_cines(settings, CineGenerator.load(settings.cines.generator, threads=settings.model.threads))
+    serve_cines(settings, open_generator(settings))
 
 
 def serve_cines(settings: Settings, generator: Generator) -> NoReturn:

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from engines.whole_json import write_json
 from inference.bundle import default_bundle, load_bundle
-from inference.generator import CineGenerator
 from schemas.messages import NOTICE
+from stream.cines.open_generator import open_generator
 from stream.plain_console import PlainConsole
 from stream.settings import Settings
 from training.evaluation.bootstrap import Estimate
@@ -30,7 +30,7 @@ JSON, SHEET = "cines.json", "cines.png"
 def evaluate_cines(settings: Settings, *, patients: int, seed: int, report: Path | None, as_json: bool) -> None:
     """Evaluate the generator, print the figures, and write them with a contact sheet where a folder is named."""
     bundle = load_bundle(settings.model.bundle or default_bundle())
-    generator = CineGenerator.load(settings.cines.generator, threads=settings.model.threads)
+    generator = open_generator(settings)
     try:
         with progress_bar() as show:
             found = evaluate_generator(generator, bundle, seed=seed, patients=patients, report=show)

@@ -16,6 +16,7 @@ from inference.screener import Screener, Screening
 from schemas.errors import InvalidSettings
 from schemas.identity import cine_seed, report_id
 from stream.cines.maker import Generator, compose_cine
+from stream.cines.open_generator import open_generator
 from stream.settings import Settings
 
 
@@ -41,12 +42,10 @@ def screen_cine(settings: Settings, screener: Screener, file: Path, out: Path, z
         ForeignEmbedding: the generator belongs to another model.
         InvalidSettings: the file cannot be written.
     """
-    from inference.generator import CineGenerator
-
     (outcome,) = screener.screen([read_or_refuse(file, zone)])
     if not isinstance(outcome, Screening):
         raise outcome.error
-    generator = CineGenerator.load(settings.cines.generator, threads=settings.model.threads)
+    generator = open_generator(settings)
     try:
         write_cine(draw_cine(generator, outcome), out)
     finally:
