@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from apache_kafka import needs_apache_kafka, tool
-from dashboard_ward import simulate_case
+from dashboard_ward import publish, simulate_case
 from guarded_kafka import PASSWORD
 from kafka_acls import Rule, give, rules_of, take
 from redis.asyncio import Redis
@@ -25,9 +26,19 @@ from structlog.testing import capture_logs
 from waiting import PATIENCE_S, eventually
 from wfdb_records import STEPS, write_record
 
+from schemas.codec import encode_ecg
 from schemas.errors import DeploymentError
 from schemas.messages import Acknowledgement
-from schemas.topics import ALL_TOPICS, CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS_ACK, ECG_RECORDS, ECG_REJECTED, ECG_RISK
+from schemas.topics import (
+    ALL_TOPICS,
+    CMR_REQUESTS,
+    CMR_RESULTS,
+    ECG_ALERTS_ACK,
+    ECG_RECORDS,
+    ECG_REJECTED,
+    ECG_RISK,
+    LARGEST,
+)
 from stream.broker.broker_facts import TopicFacts
 from stream.broker.clients import connection, ensure_topics, new_consumer
 from stream.broker.needs import DESCRIBE_CONFIGS, NEEDS
@@ -294,6 +305,40 @@ async def test_a_broker_that_does_not_say_what_we_may_do_is_worked_with(servers)
         place.pop("redis")
         said = await said_of(Settings.of(**place), "worker")
     assert "the rights on topics: the broker does not say them" in said
+
+
+# --- what is refused later
+
+
+@needs_apache_kafka
+@pytest.mark.parametrize(("process", "topic"), [("worker", ECG_RISK), ("cmr-worker", CMR_RESULTS)])
+def test_an_answer_that_its_topic_refuses_ends_the_process_in_a_sentence(process, topic, tmp_path, guarded):
+    settings = plain_settings(guarded, topic_prefix=f"tight-{process}.", http_port=free_port(), engine="onnxruntime")
+    name = settings.kafka.topic(topic)
+    bound = ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": "300"})
+    case = simulate_case(7, 1)
+    asyncio.run(ensure_topics(settings.kafka))
+    with embedded_redis(tmp_path) as (redis, _):
+        settings = settings.changed(redis=redis)
+        with start_worker(settings, tmp_path / "process.log", process) as child:
+            await_worker(child, settings)
+
+            async def refuse():
+                async with administrator(settings) as admin:
+                    await admin.alter_configs([bound])
+                ecg = [(ECG_RECORDS, case.key, encode_ecg(case.record))] * 5
+                await publish(settings, *(ecg if process == "worker" else [(CMR_REQUESTS, case.key, case.request)]))
+
+            asyncio.run(refuse())
+            assert child.process.wait(PATIENCE_S) == 1
+    said, log = child.last_words(1), child.log.read_text()
+    print(said)
+    sentence = (
+        rf"cardiacnets: the topic {name} refuses an answer of \d+ bytes: set its max.message.bytes to {LARGEST[topic]} "
+    )
+    assert re.match(sentence, said)
+    assert "Traceback" not in log
+    assert "never retrieved" not in log
 
 
 # --- the command

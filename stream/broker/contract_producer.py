@@ -147,6 +147,8 @@ class ContractProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is u
     def _done(self, delivery: asyncio.Future[Any]) -> None:
         self._unconfirmed.discard(delivery)
         self._moved_at = time.monotonic()
+        if not delivery.cancelled():
+            delivery.exception()  # of several that fail together asyncio would report those that nobody awaits any more
 
     async def _watch(self) -> None:
         while True:

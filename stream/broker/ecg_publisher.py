@@ -108,7 +108,7 @@ class EcgPublisher:
         file = file or File(0, record_id)
         self._unconfirmed.append(file)
         delivery = await self._events.send(self._topic, record_id, value, key)
-        delivery.add_done_callback(partial(self._delivered, file))
+        delivery.future.add_done_callback(partial(self._delivered, file))
 
     async def flush(self) -> None:
         """Wait until every record is confirmed.

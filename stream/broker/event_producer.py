@@ -3,12 +3,63 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+)
 
 from schemas.cloudevents import AVRO, JSON, event_headers
 from schemas.messages import Message, encode_message
+
+REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, TopicAuthorizationFailedError)
+"""What trying again does not help against."""
+
+
+class MessageRefused(KafkaError):  # type: ignore[misc]  # noqa: N818  the broker works as it should
+    """The broker refuses a message, and would refuse it again.
+
+    Attributes:
+        topic: by the contract's name.
+        size: bytes of the value.
+        reason: what the broker said.
+    """
+
+    def __init__(self, topic: str, size: int, reason: KafkaError) -> None:
+        super().__init__(f"{topic} refuses a message of {size} bytes: {type(reason).__name__}")
+        self.topic, self.size, self.reason = topic, size, reason
+
+
+class Delivery(NamedTuple):
+    """A message that is under way; who awaits it waits until the broker has confirmed it.
+
+    Attributes:
+        future: ends when the broker has confirmed the message, or with an error.
+        topic: by the contract's name.
+        size: bytes of the value.
+    """
+
+    future: asyncio.Future[object]
+    topic: str
+    size: int
+
+    def __await__(self) -> Generator[Any, None, object]:
+        """Wait for the confirmation.
+
+        Raises:
+            MessageRefused: the broker refuses the message.
+            KafkaError: the broker did not confirm the message in time.
+        """
+        try:
+            return (yield from self.future.__await__())
+        except REFUSALS as reason:
+            raise MessageRefused(self.topic, self.size, reason) from reason
 
 
 class EventProducer:
@@ -49,7 +100,7 @@ class EventProducer:
         *,
         time: datetime | None = None,
         lane: str | None = None,
-    ) -> asyncio.Future[object]:
+    ) -> Delivery:
         """Hand one message to the producer, and return its delivery, which ends when the broker has confirmed it.
 
         Args:
@@ -70,5 +121,4 @@ class EventProducer:
             content_type=content_type,
             lane=lane,
         )
-        delivery: asyncio.Future[object] = await self._producer.send(topic, value, key=key, headers=headers)
-        return delivery
+        return Delivery(await self._producer.send(topic, value, key=key, headers=headers), topic, len(value))

@@ -11,7 +11,10 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from schemas.topics import LARGEST
 from stream.settings import KafkaSettings
+
+from .event_producer import MessageRefused
 
 
 def refusal_of_group(error: KafkaError, settings: KafkaSettings, group: str) -> str | None:
@@ -37,3 +40,13 @@ def refusal_of_group(error: KafkaError, settings: KafkaSettings, group: str) -> 
             )
         case _:
             return None
+
+
+def refusal_of_message(refused: MessageRefused, settings: KafkaSettings) -> str:
+    """Return why the broker refuses a message of ours for good, and what to do."""
+    topic = settings.topic(refused.topic)
+    if isinstance(refused.reason, TopicAuthorizationFailedError):
+        who = settings.sasl_username or "this client"
+        return f"Kafka refuses {topic} to {who}: give it the right Write on the topic"
+    wanted = LARGEST[refused.topic]
+    return f"the topic {topic} refuses an answer of {refused.size} bytes: set its max.message.bytes to {wanted} or more"

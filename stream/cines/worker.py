@@ -176,7 +176,7 @@ def add_lane(app: App, service: CineService, requests: str) -> None:
     topic = app.topic(requests, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
     async def draw_cines(stream: Any) -> None:
-        await service.new_lane().run(stream.noack().events())
+        await service.work(service.new_lane().run(stream.noack().events()))
 
     async def finish(*_: Any, **__: Any) -> None:
         await service.finish()

@@ -6,13 +6,15 @@ attribute, which is replaced as a whole.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from aiokafka.errors import KafkaError
 
-from stream.broker.refusals import refusal_of_group
+from stream.broker.event_producer import MessageRefused
+from stream.broker.refusals import refusal_of_group, refusal_of_message
 from stream.settings import KafkaSettings
 
 from .reading import Reading
@@ -103,7 +105,25 @@ class Group:
         if sentence is None:
             self._last_word = str(error) or type(error).__name__
             log.warning("group_error", group=self.name, error=self._last_word, effect="it is tried again")
-        elif self.refusal is None:
+        else:
+            self._refuse("group_refused", sentence)
+
+    async def work(self, lane: Awaitable[None]) -> None:
+        """Wait for the work of a lane. If the broker refuses its answers, have the process ended, and wait for that."""
+        try:
+            await lane
+        except* MessageRefused as refused:
+            self._refuse("answer_refused", refusal_of_message(_first(refused), self._settings))
+            await asyncio.Event().wait()
+
+    def _refuse(self, event: str, sentence: str) -> None:
+        if self.refusal is None:
             self.refusal = sentence
-            log.critical("group_refused", reason=sentence)
+            log.critical(event, reason=sentence)
             self._end()
+
+
+def _first(error: BaseExceptionGroup[MessageRefused]) -> MessageRefused:
+    """Return the first of the errors that a lane has ended with."""
+    first = error.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -105,6 +106,15 @@ class TopicService(Service):
         await self._stack.aclose()
         self._watchdog.stop()
         self._close()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the broker has refused what the process cannot do without."""
+        return self._group.refusal is not None
+
+    async def work(self, lane: Awaitable[None]) -> None:
+        """Wait for the work of a lane; end the process in order if the broker refuses its answers."""
+        await self._group.work(lane)
 
     def shutdown_begins(self) -> None:
         """Give the process a deadline by which it must have ended."""

@@ -56,11 +56,11 @@ def serve(settings: Settings, screener: Screener) -> NoReturn:
 def begin_shutdown(app: App, service: ScreeningService) -> None:
     """Give the process its deadline, and wait for the records in flight only if they can be finished by then.
 
-    A record may wait for the schema registry longer than that. Then the records in flight stay unacknowledged, and the
-    next worker screens them.
+    A record may wait for the schema registry longer than that, and the broker may have refused an answer. Then the
+    records in flight stay unacknowledged, and the next worker screens them.
     """
     service.shutdown_begins()
-    if service.waits_for_registry:
+    if service.waits_for_registry or service.is_refused:
         app.conf.stream_wait_empty = False
 
 
@@ -72,6 +72,6 @@ def add_lanes(app: App, service: ScreeningService, settings: KafkaSettings) -> N
         )
 
         async def screen(stream: Any, lane: Lane = lane) -> None:
-            await service.new_lane(lane).run(stream.noack().events())
+            await service.work(service.new_lane(lane).run(stream.noack().events()))
 
         app.agent(topic, name=f"screen-{lane.value}", concurrency=1, supervisor_strategy=CrashingSupervisor)(screen)
