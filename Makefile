@@ -59,7 +59,7 @@ fuzz: install ## search for contents that crash a reader (READER=dicom MINUTES=1
 	@$(BIN)/python tests/fuzz_readers.py $(READER) --minutes $(MINUTES) $(ARGS)
 
 bench: EXTRAS = dev
-bench: install ## measure speed, as ratios within one run (ARGS="--smoke" only shows that it runs)
+bench: install ## measure speed, as ratios within one run (ARGS="--smoke" only shows that it runs, ARGS=--peers others)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-kafka: EXTRAS = dev
@@ -106,4 +106,4 @@ audit: sbom ## ask for known holes in the image's packages, and hold their licen
 	$(BIN)/pip-audit --disable-pip --require-hashes --requirement supply/serve.lock
 
 clean: ## remove the virtual environment and the caches
-	rm -rf $(VENV) .venv-image .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-image .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

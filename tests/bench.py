@@ -11,6 +11,9 @@
 9. one worker's ceiling: the whole way with an engine that costs nothing
 10. what a record costs by thread and process under a full backlog in float32, and what follows: outside over within the
     engine's threads, whole way over bare engine, whole way over newcomer
+11. what a report takes as the load grows from a tenth to nearly all of the capacity
+12. 1, 2 and 4 workers with a core each, measured where there are the cores, and computed
+13. with `--peers` alone: mosec, LitServe, Ray Serve and BentoML on the same graph and cores
 """
 
 import argparse
@@ -48,6 +51,8 @@ from stream.demo.stage import await_worker, start_worker
 from training.simulation.ecg import generate_ecgs
 from training.simulation.simulate_cohort import write_wfdb
 
+from .bench_load import load
+from .bench_peers import peers
 from .bench_stage import (
     answer_times,
     encoded_apart,
@@ -63,6 +68,7 @@ from .bench_stage import (
 )
 from .bench_threads import threads
 from .bench_worker import FreeEngine
+from .bench_workers import workers
 
 FULL = {
     "records": 800,
@@ -74,6 +80,9 @@ FULL = {
     "looks": 20,
     "files": 100,
     "ceiling_records": 6000,
+    "load_seconds": 20.0,
+    "worker_counts": (1, 2, 4),
+    "in_flight": 64,  # a batch runs, a batch is ready, two are on their way
     "poll_s": 1.0,  # seldom, so that reading costs the measured processes little
     "most_per_s": 1e6,
     "settings": {},
@@ -88,12 +97,17 @@ SMOKE = {
     "looks": 2,
     "files": 4,
     "ceiling_records": 24,
+    "load_seconds": 0.5,
+    "worker_counts": (1, 4),
+    "in_flight": 4,
     "poll_s": 0.1,
     "most_per_s": 40.0,
     "settings": {"engine": "onnxruntime", "rebalance_timeout_s": 2.0},
 }
 
-PARTS = ("throughput", "latency", "memory", "generation", "reading", "parts", "ceiling", "threads")
+PARTS = ("throughput", "latency", "memory", "generation", "reading", "parts", "ceiling", "threads", "load", "workers")
+PEERS = "peers"
+"""A part that runs only where it is asked for: it installs what it compares with."""
 
 
 def main():
@@ -103,23 +117,21 @@ def main():
     ecgs = list(generate_ecgs(options.distinct, seed=1))
     values = [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs]
     show = print if not options.json else lambda *_: None
-    if options.only in (None, "throughput"):
-        results |= throughput(options, ecgs, values, show)
-    if options.only in (None, "latency"):
-        rate = results.get("whole_way_records_per_s") or whole_way(options, values, options.records, start_our_worker)
-        results |= half_load(options, min(rate / 2, options.most_per_s), show)
-    if options.only in (None, "memory"):
-        results |= memory(options, values, show)
-    if options.only in (None, "generation"):
-        results |= generation(options, show)
-    if options.only in (None, "reading"):
-        results |= reading(options, show)
-    if options.only in (None, "parts"):
-        results |= parts(options, ecgs, values, show)
-    if options.only in (None, "ceiling"):
-        results |= ceiling(options, values, show)
-    if options.only in (None, "threads"):
-        results |= threads(options, ecgs, values, show)
+    parts_by_name = {
+        "throughput": lambda: throughput(options, ecgs, values, show),
+        "latency": lambda: half_load(options, values, results, show),
+        "memory": lambda: memory(options, values, show),
+        "generation": lambda: generation(options, show),
+        "reading": lambda: reading(options, show),
+        "parts": lambda: parts(options, ecgs, values, show),
+        "ceiling": lambda: ceiling(options, values, show),
+        "threads": lambda: threads(options, ecgs, values, show),
+        "load": lambda: load(options, values, show),
+        "workers": lambda: workers(options, values, results, show),
+        "peers": lambda: peers(options, ecgs, values, show),
+    }
+    for name in [options.only] if options.only else PARTS:
+        results |= parts_by_name[name]()
     if options.json:
         print(json.dumps(results))
 
@@ -131,7 +143,9 @@ def read_options():
     parser.add_argument("--seconds", type=float, help="length of each engine and latency measurement (15)")
     parser.add_argument("--backlogs", type=int, nargs=2, help="of the memory measurement (2000 20000)")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--only", choices=(*PARTS, PEERS))
+    parser.add_argument("--peers", action="store_const", dest="only", const=PEERS)
+    parser.add_argument("--load-seconds", type=float, help="of each share of the load curve (20)")
     parser.add_argument(
         "--smoke", action="store_true", help="run every part on a few records: the figures mean nothing"
     )
@@ -161,8 +175,10 @@ def throughput(options, ecgs, values, show):
     }
 
 
-def half_load(options, rate_hz, show):
-    """Return latency percentiles from publish to report, as a subscriber sees them."""
+def half_load(options, values, results, show):
+    """Return latency percentiles from publish to report, as a subscriber sees them, at half of what the way can do."""
+    rate = results.get("whole_way_records_per_s") or whole_way(options, values, options.records, start_our_worker)
+    rate_hz = min(rate / 2, options.most_per_s)
     with servers(options) as (settings, folder, _), start_our_worker(settings, folder):
         seconds = asyncio.run(latencies(options, settings, rate_hz))
     found = latency(seconds)

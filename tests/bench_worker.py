@@ -1,8 +1,9 @@
 """Workers that the bench starts in place of the user's: `free` has an engine that costs nothing, `watched` tells what
-its threads use.
+its threads use, `pinned` has one core.
 
     python -m tests.bench_worker free
     python -m tests.bench_worker watched FILE NAME=PID …
+    python -m tests.bench_worker pinned CORE
 
 The settings come from the environment, as the worker's do.
 """
@@ -76,7 +77,8 @@ def main():
     settings = load_settings(os.environ)
     configure_logs(settings.process.log_level, settings.process.log_format)
     kind, *arguments = sys.argv[1:]
-    serve(settings, {"free": free_screener, "watched": watched_screener}[kind](settings, *arguments))
+    makers = {"free": free_screener, "watched": watched_screener, "pinned": pinned_screener}
+    serve(settings, makers[kind](settings, *arguments))
 
 
 def free_screener(settings):
@@ -85,6 +87,12 @@ def free_screener(settings):
     screener = Screener(bundle, FreeEngine(load_probe(bundle).expected))
     screener.warm_up(settings.screening.max_batch or screener.records_wanted)
     return screener
+
+
+def pinned_screener(settings, core):
+    """Hold this process to a core, and return the screener that a user would have there."""
+    os.sched_setaffinity(0, {int(core)})
+    return load_screener(settings.model, max_batch=settings.screening.max_batch)
 
 
 def watched_screener(settings, place, *servers):

@@ -37,7 +37,7 @@ FIGURES = (
     "ceiling of one worker ",
     "its processor time ",
 )
-THREADS = (
+TABLES = (
     "engine's threads ",
     "preparer ",
     "main thread ",
@@ -51,22 +51,43 @@ THREADS = (
     "whole way / bare engine ",
     "the same in processor time ",
     "whole way / newcomer ",
+    "capacity ",
+    " 10% ",
+    " 25% ",
+    " 50% ",
+    " 80% ",
+    " 95% ",
+    "      1 ",
+    "      4 ",
 )
-"""Rows of the last part's table, in whatever order; a machine may show more of them."""
+"""Rows of the tables of the last parts, in whatever order; a machine may show more of them."""
+PEERS = ("cardiacnets ", "mosec ", "LitServe ", "Ray Serve ", "BentoML ")
 
 pytestmark = pytest.mark.servers
 
 
 @pytest.mark.timeout(900)
 def test_every_part_of_the_benchmark_runs_and_prints_its_figures():
-    command = [sys.executable, "-m", "tests.bench", "--smoke"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=840, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    lines = shown_by("--smoke")
     for figure, line in zip(FIGURES, lines, strict=False):
         assert line.startswith(figure)
         assert re.search(r"\d", line.removeprefix(figure))
-    assert_has_rows(lines[len(FIGURES) :], THREADS)
+    assert_has_rows(lines[len(FIGURES) :], TABLES)
+
+
+@pytest.mark.timeout(900)
+def test_every_peer_answers_as_the_network_does_and_has_its_figures():
+    if len(list(ROOT.glob(".venv-peers/*/installed"))) < len(PEERS) - 1:
+        pytest.skip("needs the four peers of the benchmark: make bench ARGS=--peers")
+    assert_has_rows(shown_by("--smoke", "--peers"), PEERS)
+
+
+def shown_by(*options):
+    """Return the lines that the benchmark prints."""
+    command = [sys.executable, "-m", "tests.bench", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=840, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def assert_has_rows(lines, names):
