@@ -48,6 +48,7 @@ from stream.broker.rate_limit import Pace
 from stream.demo.account import latency
 from stream.demo.embedded_servers import free_port
 from stream.demo.stage import await_worker, start_worker
+from stream.logs import configure_logs
 from training.simulation.ecg import generate_ecgs
 from training.simulation.simulate_cohort import write_wfdb
 
@@ -113,6 +114,7 @@ PEERS = "peers"
 def main():
     """Measure and print."""
     options = read_options()
+    configure_logs("WARNING", "console")  # to standard error: what is printed here may be JSON
     results = {}
     ecgs = list(generate_ecgs(options.distinct, seed=1))
     values = [(ecg.record_id, record_key(ecg), encode_ecg(ecg)) for ecg in ecgs]
