@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from os import environ
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import IncompatibleBrokerVersion
 from apache_kafka import needs_apache_kafka, tool
 from dashboard_ward import publish, simulate_case
 from guarded_kafka import PASSWORD
@@ -42,8 +44,8 @@ from schemas.topics import (
 from stream.broker.broker_facts import TopicFacts
 from stream.broker.clients import connection, ensure_topics, new_consumer
 from stream.broker.needs import DESCRIBE_CONFIGS, NEEDS
-from stream.broker.start_check import ready_topics
-from stream.broker.topic_findings import wrong_settings
+from stream.broker.start_check import find, ready_topics
+from stream.broker.topic_findings import refusal, wrong_settings
 from stream.commands import topics_output
 from stream.dashboard.feed import Feed
 from stream.demo.embedded_servers import embedded_redis, free_port
@@ -339,6 +341,28 @@ def test_an_answer_that_its_topic_refuses_ends_the_process_in_a_sentence(process
     assert re.match(sentence, said)
     assert "Traceback" not in log
     assert "never retrieved" not in log
+
+
+class OldBroker:
+    """An administrator's client of a broker that knows topics, and no question about rights and settings."""
+
+    async def _send_request(self, question):
+        fields = (("error_code", 0), ("topic", "t"), ("is_internal", False), ("partitions", []))
+        return SimpleNamespace(to_object=lambda: {"topics": [{**dict(fields), "topic": t} for t in question._topics]})
+
+    async def find_coordinator(self, group):
+        raise IncompatibleBrokerVersion("no coordinator")
+
+    async def describe_configs(self, _):
+        raise NotImplementedError("Support for DescribeConfigsRequest v0 has not yet been added")
+
+
+async def test_what_an_old_broker_does_not_say_is_listed_and_is_no_fault():
+    settings = Settings()
+    findings = await find(OldBroker(), settings.kafka, NEEDS["worker"], "g")
+    assert findings.fits
+    assert len(findings.unchecked) == 3
+    assert refusal(settings.kafka, NEEDS["worker"], findings) is None
 
 
 # --- the command
