@@ -91,6 +91,10 @@ class OperatingPoints(ManifestPart, frozen=True, kw_only=True):
     """The highest threshold that flags 90 % of the patients with the disease."""
     specificity_95: Probability
     """The lowest threshold that does not flag 95 % of the patients without the disease."""
+    family_wise: Probability | msgspec.UnsetType = msgspec.UNSET
+    """The lowest threshold at which, with those of the other diseases, `family_wise_rate` is kept."""
+    family_wise_rate: Probability | msgspec.UnsetType = msgspec.UNSET
+    """The share of the people with none of the diseases who have at least one flag."""
 
 
 ExcludedBy: TypeAlias = Literal["paced", "leads_exchanged", "low_quality"]
@@ -126,9 +130,19 @@ class DiseaseHead(ManifestPart, frozen=True, kw_only=True):
     operating_points: OperatingPoints | None = None
 
     @property
+    def fixed_thresholds(self) -> dict[str, float]:
+        """The thresholds that were fixed on development data, by the name of the operating point."""
+        points = self.operating_points
+        if points is None:
+            return {}
+        named = {"family_wise": points.family_wise}
+        named |= {"sensitivity_90": points.sensitivity_90, "specificity_95": points.specificity_95}
+        return {name: value for name, value in named.items() if isinstance(value, float)}
+
+    @property
     def learned(self) -> bool:
         """Whether the head learned from data."""
-        return self.threshold < 1
+        return self.threshold < 1 or self.calibration is not None
 
 
 class PhenotypeHead(ManifestPart, frozen=True, kw_only=True):

@@ -18,11 +18,11 @@ from training.stages.calibrate import (
     fit_heads,
     fit_isotonic,
     fit_temperature,
-    operating_points,
     parse_prevalences,
     share_slopes,
     shift_prevalence,
 )
+from training.stages.operating_points import NOBODY, family_wise_thresholds, operating_points
 from training.stages.pooled_slopes import pool_slopes, slope_error
 
 
@@ -173,6 +173,46 @@ def test_thresholds_are_the_last_that_keep_their_promise(n, seed, decimals):
     assert all(specificity(p) < 0.95 for p in probabilities if p < points.specificity_95)
 
 
+def drawn_cohort(n, seed, decimals=6):
+    """Probabilities and labels of three diseases that often come together; some labels are not known."""
+    rng = np.random.default_rng(seed)
+    burden = rng.normal(0, 1, n)
+    probabilities = expit(burden[:, None] + rng.normal(-2, 1, (n, 3))).round(decimals)
+    labels = (rng.random((n, 3)) < probabilities).astype(np.float32)
+    labels[rng.random((n, 3)) < 0.1] = np.nan
+    return probabilities, labels
+
+
+def healthy_alarms(probabilities, labels, thresholds):
+    healthy = (labels == 0).any(axis=1) & ~(labels == 1).any(axis=1)
+    return (probabilities[healthy] >= np.array(thresholds)).any(axis=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.integers(0, 10_000), st.integers(1, 6), st.sampled_from([0.02, 0.1, 0.3]))
+def test_the_family_wise_rate_is_kept_and_no_disease_pays_for_another(n, seed, decimals, rate):
+    probabilities, labels = drawn_cohort(n, seed, decimals)
+    thresholds = family_wise_thresholds(probabilities, labels, rate)
+    alarms = healthy_alarms(probabilities, labels, thresholds)
+    assert alarms.sum() <= rate * len(alarms)
+    assert all(0 < threshold < 1 for threshold in thresholds)
+
+
+def test_the_family_wise_rate_is_used_up_and_shared_alike():
+    probabilities, labels = drawn_cohort(20_000, 1)
+    thresholds = family_wise_thresholds(probabilities, labels, 0.1)
+    assert healthy_alarms(probabilities, labels, thresholds).mean() == pytest.approx(0.1, abs=0.002)
+    shares = [(probabilities[labels[:, k] == 0, k] >= thresholds[k]).mean() for k in range(3)]
+    assert np.ptp(shares) < 0.001
+    assert 0.1 / 3 < np.mean(shares) < 0.1  # diseases share their false alarms
+
+
+def test_where_one_alarm_would_be_too_many_nobody_of_the_development_fold_is_flagged():
+    probabilities, labels = np.array([[0.2], [0.7], [0.99999]]), np.zeros((3, 1))
+    (threshold,) = family_wise_thresholds(probabilities, labels, 0.1)
+    assert 0.99999 < threshold <= NOBODY
+
+
 @pytest.mark.parametrize("fit", [fit_temperature, fit_isotonic, fit_bias])
 def test_another_prevalence_multiplies_all_odds_by_the_same_factor(fit):
     logits, sick = draw(3000)
@@ -200,9 +240,11 @@ def test_the_threshold_that_flags_is_a_setting():
     logits, sick = draw(3000)
     heads = [
         fit_head("heart_failure", logits, sick.astype(np.float32), Calibrate(threshold=point))
-        for point in ("sensitivity_90", "specificity_95")
+        for point in ("sensitivity_90", "specificity_95", "family_wise")
     ]
-    assert heads[0].operating_points == heads[1].operating_points
+    assert heads[0].operating_points == heads[1].operating_points == heads[2].operating_points
+    assert heads[2].threshold == heads[2].operating_points.family_wise
+    assert heads[2].operating_points.family_wise_rate == 0.1
     assert heads[0].threshold == heads[0].operating_points.sensitivity_90 < heads[1].threshold
 
 

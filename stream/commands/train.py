@@ -109,8 +109,13 @@ def calibrate_command(
     out: Out,
     finetuned: Annotated[Path, typer.Option(help="Folder of finetune.")],
     threshold: Annotated[
-        str, typer.Option(help="Operating point at which the bundle flags: sensitivity_90 or specificity_95.")
-    ] = "specificity_95",
+        str,
+        typer.Option(help="Operating point at which the bundle flags: family_wise, sensitivity_90 or specificity_95."),
+    ] = "family_wise",
+    family_wise_rate: Annotated[
+        float,
+        typer.Option(min=0.001, max=0.5, help="Share of the people with none of the diseases who may have an alert."),
+    ] = 0.10,
     prevalence: Annotated[
         list[str] | None,
         typer.Option(help="DISEASE=SHARE, the prevalence where the bundle will serve. May be repeated."),
@@ -126,6 +131,7 @@ def calibrate_command(
     settings = Calibrate(
         seed=seed,
         threshold=as_threshold_name(threshold),
+        family_wise_rate=family_wise_rate,
         prevalence=parse_prevalences(prevalence or []),
         n_crops=crops,
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from .alert_burden import AlertBurden, write_burden, write_predictive_values
 from .bootstrap import Estimate
 from .discrimination import OperatingPoint
 from .measures import DiseaseMeasures
 from .wording import figure, full, readable, table, with_interval
 
 POINTS = {
+    "family_wise": "the family-wise rate on development data, of alerts among people with none of the diseases",
     "sensitivity_90": "90 % sensitivity on development data",
     "specificity_95": "95 % specificity on development data",
 }
@@ -32,6 +34,19 @@ def write_performance(diseases: Mapping[str, DiseaseMeasures], macro_auroc: Esti
     yield from table(headings, rows)
     yield ""
     yield f"Macro AUROC {full(macro_auroc)}. The threshold is the one at which the bundle flags."
+
+
+def write_alerts(diseases: Mapping[str, DiseaseMeasures], burden: Mapping[str, AlertBurden]) -> Iterator[str]:
+    """Yield the tables of all alerts together, and of the predictive values at prevalences that a ward may have."""
+    yield from write_burden(burden)
+    yield ""
+    yield from write_predictive_values(
+        {
+            readable(name): (found.flagging.sensitivity, found.flagging.specificity)
+            for name, found in diseases.items()
+            if found.flagging
+        }
+    )
 
 
 def write_operating_points(diseases: Mapping[str, DiseaseMeasures]) -> Iterator[str]:

@@ -204,6 +204,7 @@ def _entries(measures: Measures) -> dict[str, object]:
     return {
         "diseases": {name: as_entry(found) for name, found in measures.diseases.items()},
         "macro_auroc": measures.macro_auroc,
+        "alerts": {name: asdict(found) for name, found in measures.burden.items()},
         "phenotypes": {name: asdict(found) for name, found in measures.agreements.phenotypes.items()},
         "mean_r2": mean_r2.value,
         "mean_r2_interval": [mean_r2.low, mean_r2.high],

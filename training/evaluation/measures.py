@@ -14,6 +14,7 @@ from training.arrays import Floats
 from training.instruments.rounding import rounded
 
 from .agreement import Agreements, agree
+from .alert_burden import AlertBurden, measure_burden
 from .bootstrap import Estimate, estimate
 from .calibration import CalibrationMeasures, ReliabilityCurve, measure_calibration, trace_reliability
 from .decision import DecisionCurve, draw_decision_curve
@@ -61,6 +62,8 @@ class Measures:
     macro_auroc: Estimate
     agreements: Agreements
     subtype: SubtypeMeasures | None
+    burden: dict[str, AlertBurden]
+    """The alerts of all diseases together, by operating point; empty for a model without thresholds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +108,8 @@ def measure(
         predictions.probabilities, truth.diseases, weights, heads, slope_intervals=slope_intervals
     )
     agreements, r2_draws = agree(predictions.phenotypes, truth.phenotypes, weights)
-    found = Measures(diseases, macro, agreements, _measure_subtype(predictions, truth))
+    burden = measure_burden(predictions.probabilities, truth.diseases, heads, weights) if heads else {}
+    found = Measures(diseases, macro, agreements, _measure_subtype(predictions, truth), burden)
     return found, Draws(macro_draws, r2_draws)
 
 
@@ -174,8 +178,7 @@ def _measure_disease(
     known = np.isfinite(outcomes)
     p, y, drawn = probabilities[known], outcomes[known], weights[:, known]
     discrimination, aurocs = discriminate(p, y, drawn)
-    points = head.operating_points if head else None
-    fixed = {"sensitivity_90": points.sensitivity_90, "specificity_95": points.specificity_95} if points else {}
+    fixed = head.fixed_thresholds if head else {}
     measures = DiseaseMeasures(
         discrimination=discrimination,
         calibration=measure_calibration(p, y, drawn if slope_intervals else drawn[:0]),

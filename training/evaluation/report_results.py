@@ -9,7 +9,7 @@ from training.cohort.provenance import SIMULATED
 
 from .agreement import GROUPS
 from .baselines import READABLE, MissingBaseline
-from .disease_tables import write_calibration, write_operating_points, write_performance
+from .disease_tables import write_alerts, write_calibration, write_operating_points, write_performance
 from .evaluation import Baseline, Evaluation
 from .real_ecgs import Contrast, RealEcgFigures
 from .wording import count_and_share, figure, full, mean_and_deviation, percent, readable, signed, table
@@ -21,6 +21,7 @@ def write_results(evaluation: Evaluation, plots: dict[str, str], real: RealEcgFi
     yield from ("### Diseases", "", *_performance(evaluation), "")
     yield from (_picture(plots, "roc", "ROC curves"), "")
     yield from (_picture(plots, "precision_recall", "Precision-recall curves"), "")
+    yield from ("### Alerts", "", *write_alerts(evaluation.measures.diseases, evaluation.measures.burden), "")
     yield from write_operating_points(evaluation.measures.diseases)
     yield from ("### Calibration", "", *write_calibration(evaluation.measures.diseases), "")
     yield from (_picture(plots, "reliability", "Reliability curves"), "")

@@ -1,8 +1,9 @@
 """`cardiacnets train calibrate`: fits calibrations and thresholds on the development fold, at natural prevalence.
 
-One threshold finds nine of ten patients (90 % sensitivity). The other flags one healthy person in twenty (95 %
-specificity), and is the default: each flag asks for a cardiac MR, five diseases are screened at once, and at screening
-prevalences a threshold for sensitivity would flag half of the healthy.
+The default thresholds hold the family-wise rate: of the people with none of the diseases at most one in ten has an
+alert, whichever the disease. What a ward sees is the alerts of all five together. Two others are kept beside: one finds
+nine of ten patients (90 % sensitivity), and would flag half of the healthy; one flags one in twenty of those without
+its disease (95 % specificity), which makes an alert for one healthy person in six.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from scipy.special import expit, logit
 
 from engines.whole_json import write_json
 from inference.geometry import CROP_SAMPLES
-from inference.manifest import Calibration, DiseaseHead, IsotonicCalibration, OperatingPoints, TemperatureCalibration
+from inference.manifest import Calibration, DiseaseHead, IsotonicCalibration, TemperatureCalibration
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from inference.readout import PROBABILITY_DECIMALS
@@ -33,6 +34,7 @@ from training.networks.weights_files import load_weights
 from .crops import iterate_preprocessed
 from .finetune import STAGE as FINETUNE
 from .finetune import check_development
+from .operating_points import family_wise_thresholds, operating_points
 from .pooled_slopes import pool_slopes, slope_error
 from .settings import Finetune, SavedStruct
 from .stage_folder import StageFolder, open_stage, read_settings
@@ -53,7 +55,7 @@ SURE = 0.999
 """Calibrated probabilities keep this far from 0 and 1: the development fold cannot tell more."""
 BATCH_RECORDS = 32
 
-ThresholdName = Literal["sensitivity_90", "specificity_95"]
+ThresholdName = Literal["family_wise", "sensitivity_90", "specificity_95"]
 
 
 class Calibrate(SavedStruct, frozen=True, kw_only=True):
@@ -61,12 +63,14 @@ class Calibrate(SavedStruct, frozen=True, kw_only=True):
 
     Attributes:
         threshold: at which the bundle flags.
+        family_wise_rate: the share of people with none of the diseases who may have an alert.
         prevalence: by disease, where the bundle will serve; the development fold's where it is not given.
         n_crops: crops of a record whose logits are averaged.
     """
 
     seed: int = 0
-    threshold: ThresholdName = "specificity_95"
+    threshold: ThresholdName = "family_wise"
+    family_wise_rate: float = 0.10
     prevalence: dict[Disease, float] = {}  # noqa: RUF012 - msgspec copies it
     n_crops: int = 3
 
@@ -109,21 +113,34 @@ def fit_heads(
     known = np.isfinite(labels)
     cases = [(logits[known[:, place], place], labels[known[:, place], place] == 1) for place in range(len(names))]
     calibrations = share_slopes([choose_calibration(*case, settings.seed) for case in cases], cases)
-    return [
-        _fit_head(name, *case, calibration, settings)
-        for name, case, calibration in zip(names, cases, calibrations, strict=True)
+    calibrations = [
+        shift_prevalence(calibration, smoothed_share(sick), settings.prevalence[name])
+        if name in settings.prevalence
+        else calibration
+        for name, (_, sick), calibration in zip(names, cases, calibrations, strict=True)
     ]
+    return fix_thresholds(names, calibrations, logits, labels, settings)
 
 
-def _fit_head(
-    name: Disease, logits: Floats, sick: NDArray[np.bool_], calibration: Calibration, settings: Calibrate
-) -> DiseaseHead:
-    if name in settings.prevalence:
-        calibration = shift_prevalence(calibration, smoothed_share(sick), settings.prevalence[name])
-    points = operating_points(np.round(apply_calibration(logits, calibration), PROBABILITY_DECIMALS), sick)
-    return DiseaseHead(
-        name=name, threshold=getattr(points, settings.threshold), calibration=calibration, operating_points=points
-    )
+def fix_thresholds(
+    names: Sequence[Disease],
+    calibrations: Sequence[Calibration],
+    logits: Floats,
+    labels: NDArray[np.float32],
+    settings: Calibrate,
+) -> list[DiseaseHead]:
+    """Return the heads with their thresholds, given calibrations, and development logits and labels (n, disease)."""
+    columns = [apply_calibration(logits[:, place], one) for place, one in enumerate(calibrations)]
+    probabilities = np.stack(columns, axis=1).astype(np.float64).round(PROBABILITY_DECIMALS)
+    together = family_wise_thresholds(probabilities, labels.astype(np.float64), settings.family_wise_rate)
+    heads = []
+    for place, (name, calibration, family_wise) in enumerate(zip(names, calibrations, together, strict=True)):
+        known = np.isfinite(labels[:, place])
+        alone = operating_points(probabilities[known, place], labels[known, place] == 1)
+        points = msgspec.structs.replace(alone, family_wise=family_wise, family_wise_rate=settings.family_wise_rate)
+        threshold = getattr(points, settings.threshold)
+        heads.append(DiseaseHead(name=name, threshold=threshold, calibration=calibration, operating_points=points))
+    return heads
 
 
 def share_slopes(calibrations: Sequence[Calibration], cases: Sequence[Case]) -> list[Calibration]:
@@ -206,23 +223,6 @@ def shift_prevalence(calibration: Calibration, before: float, after: float) -> C
         return msgspec.structs.replace(calibration, bias=calibration.bias + shift)
     moved = expit(logit(np.array(calibration.probabilities)) + shift)
     return msgspec.structs.replace(calibration, probabilities=tuple(moved.tolist()))
-
-
-def operating_points(probabilities: Floats, sick: NDArray[np.bool_]) -> OperatingPoints:
-    """Return the highest threshold with 90 % sensitivity, and the lowest with 95 % specificity; ≥ flags."""
-    from sklearn.metrics import roc_curve
-
-    if not len(probabilities):
-        return OperatingPoints(sensitivity_90=0.5, specificity_95=0.5)
-    if sick.all() or not sick.any():
-        level = float(np.quantile(probabilities, 0.1 if sick.all() else 0.95))
-        return OperatingPoints(sensitivity_90=level, specificity_95=level)
-    false_share, true_share, thresholds = roc_curve(sick, probabilities, drop_intermediate=False)
-    thresholds = np.minimum(thresholds, 1.0)  # the first is infinite: nobody is flagged
-    return OperatingPoints(
-        sensitivity_90=float(thresholds[np.argmax(true_share >= 0.9)]),
-        specificity_95=float(thresholds[np.flatnonzero(false_share <= 0.05)[-1]]),
-    )
 
 
 def read_heads(folder: Path) -> tuple[DiseaseHead, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from inference.manifest import DiseaseHead
 from schemas.messages import DISEASES, Disease
 from training.arrays import Floats
+from training.evaluation.alert_burden import AlertBurden, measure_burden
 from training.evaluation.bootstrap import Estimate
 from training.evaluation.calibration import CalibrationMeasures, measure_calibration, shift_logits, shift_to_prevalence
 from training.evaluation.discrimination import discriminate
@@ -72,6 +73,7 @@ class DiseaseFigures:
     people: People
     diseases: dict[str, DiseaseMeasures]
     macro_auroc: Estimate
+    burden: dict[str, AlertBurden]
     shifts: dict[Disease, Shift | NoShift]
     subgroups: dict[str, dict[str, RankedGroup]]
     anchored: dict[Disease, Estimate]
@@ -99,6 +101,7 @@ def judge_diseases(
         people=describe_people(sample, DISEASES),
         diseases=diseases,
         macro_auroc=macro,
+        burden=measure_burden(sample.probabilities, outcomes, heads, weights),
         shifts={
             disease: _shift(sample, development, place, diseases[disease].calibration)
             for place, disease in enumerate(DISEASES)

@@ -40,6 +40,7 @@ def _entry(figures: Figures) -> dict[str, object]:
         return shared | {
             "diseases": {name: as_entry(found) for name, found in figures.diseases.items()},
             "macro_auroc": figures.macro_auroc,
+            "alerts": figures.burden,
             "prevalence_shift": {name: _shift(found) for name, found in figures.shifts.items()},
             "anchors": {
                 disease: {"code": anchor.code, "published_auroc": anchor.auroc, "auroc": figures.anchored[disease]}

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from schemas.messages import DISEASES
 from training.evaluation.bootstrap import Estimate
-from training.evaluation.disease_tables import write_calibration, write_operating_points, write_performance
+from training.evaluation.disease_tables import (
+    write_alerts,
+    write_calibration,
+    write_operating_points,
+    write_performance,
+)
 from training.evaluation.subgroups import RankedGroup
 from training.evaluation.wording import count_and_share, figure, full, mean_and_deviation, readable, table
 
@@ -98,6 +103,7 @@ def _people(people: People) -> Iterator[str]:
 
 def _diseases(figures: DiseaseFigures, plots: Mapping[str, str]) -> Iterator[str]:
     yield from ("#### Diseases", "", *write_performance(figures.diseases, figures.macro_auroc), "")
+    yield from ("#### Alerts", "", *write_alerts(figures.diseases, figures.burden), "")
     yield from write_operating_points(figures.diseases)
     yield from ("#### Calibration", "", *write_calibration(figures.diseases), "")
     yield from ("#### Calibration after the shift of prevalence", "", *_shifts(figures), "")
