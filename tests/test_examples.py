@@ -76,13 +76,13 @@ def report_of(settings, record_id):
 def test_a_record_that_python_publishes_is_screened(served):
     report = report_of(served, run_python("publish_minimal.py", served.kafka.broker))
     assert report.patient_id == "pseudonym-17"
-    assert [warning.code for warning in report.quality.warnings] == ["derived_leads"]
+    assert [warning.code for warning in report.quality.warnings] == ["derived_leads", "age_unknown"]
 
 
 def test_a_record_that_node_publishes_is_screened(served, node_folder):
     report = report_of(served, run("node", node_folder / "publish.mjs", served.kafka.broker))
     assert report.patient_id == "pseudonym-17"
-    assert [warning.code for warning in report.quality.warnings] == ["derived_leads"]
+    assert [warning.code for warning in report.quality.warnings] == ["derived_leads", "age_unknown"]
 
 
 def an_alert(status, identifier="a1"):
