@@ -38,7 +38,7 @@ Measurements: TypeAlias = tuple[EcgMeasurement, ...]
 Part: TypeAlias = tuple[list[int], NDArray[np.float32], list[Measurements]]
 """The places of the accepted records in the batch, and the inputs and the measurements of these records."""
 
-CHUNK_RECORDS = 8
+CHUNK_RECORDS = 16
 """Records that are taken in together. With this number, temporary arrays stay in the processor's cache."""
 SIGNALS_NDIM = 3
 """Signals are (records, leads, samples). Crops have an axis more."""
@@ -190,6 +190,12 @@ def screened_part(record: EcgRecord) -> EcgRecord:
     steps = np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)
     leads = tuple(record.leads[row] for row in rows)
     return msgspec.structs.replace(record, leads=leads, samples=steps[rows, used].tobytes(), remarks=())
+
+
+def is_screened_whole(record: EcgRecord) -> bool:
+    """Return whether `screened_part` of an accepted record is the record itself."""
+    has_other_leads = any(standard_name(name) is None for name in record.leads)
+    return not (record.remarks or has_other_leads) and screened_stretch(record) == Stretch(0, record.n_samples)
 
 
 def _first_seconds(record: EcgRecord) -> Stretch:

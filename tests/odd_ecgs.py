@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from inference.intake import screened_part, take_in, usable_signals
+from inference.intake import is_screened_whole, screened_part, take_in, usable_signals
 from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord
 from schemas.errors import RecordError
@@ -113,6 +113,7 @@ def _check_screened(record, quality):
     assert msgspec.json.decode(msgspec.json.encode(quality), type=Quality) == quality
     assert _usable(record)
     part = screened_part(record)
+    assert is_screened_whole(record) == (part == record)
     assert part.n_samples <= 10 * record.sample_rate_hz + 1
     assert screened_part(decode_ecg(encode_ecg(part))) == part
     np.testing.assert_array_equal(usable_signals(part), usable_signals(record))

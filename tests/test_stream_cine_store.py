@@ -12,8 +12,11 @@ import zstandard
 from sample_cine import sample_cine, sample_request
 from waiting import PATIENCE_S
 
-from schemas.codec import decode_ecg
-from schemas.ecg_record import LEADS, EcgRecord
+from inference.intake import screened_part
+from schemas.codec import decode_ecg, encode_ecg
+from schemas.ecg_message import ecg_message
+from schemas.ecg_record import LEADS, EcgRecord, Remark
+from schemas.ecg_schema import VERSION_1_2
 from schemas.messages import encode_message
 from schemas.topics import CMR_REQUESTS, LARGEST
 from stream.cines.lane import read_request
@@ -296,6 +299,32 @@ async def test_of_a_long_ecg_with_other_leads_redis_keeps_what_was_screened(sett
     assert await client.strlen(waveform_key("long")) <= MAX_WAVEFORM_BYTES
     kept = decode_ecg(await client.get(waveform_key("long")))
     assert (kept.record_id, kept.patient_id, kept.leads, kept.n_samples) == ("long", "p", LEADS, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "encoding", "headers", "as_it_came"),
+    [
+        ({}, {}, {}, True),
+        ({"site": "ward 3"}, {}, {}, True),
+        ({}, {"compress": False}, {}, False),
+        ({}, {"schema_id": 7}, {}, False),
+        ({}, {}, {"ce_dataschema": VERSION_1_2.encode()}, False),
+        ({"remarks": (Remark("r", "a remark"),)}, {}, {}, False),
+        ({"leads": (*LEADS[:-1], "X")}, {}, {}, False),
+        ({"sample_rate_hz": 400.0}, {}, {}, False),  # 12.5 s, of which 10 are screened
+    ],
+)
+async def test_an_ecg_that_came_as_we_would_store_it_is_kept_as_it_came(
+    settings, client, changes, encoding, headers, as_it_came
+):
+    quiet = msgspec.structs.replace(ecg("r"), samples=bytes(12 * 5000 * 2), **changes)
+    value = encode_ecg(quiet, **encoding)
+    metrics = Metrics()
+    async with WaveformCache(settings.redis, metrics) as waveforms:
+        waveforms.store(quiet, came_as=ecg_message(value, headers))
+        await until(metrics, "stored", 1)
+    kept = await client.get(waveform_key("r"))
+    assert kept == (value if as_it_came else encode_ecg(screened_part(quiet)))
 
 
 async def test_waveforms_that_wait_are_bounded_in_bytes(settings, client):

@@ -85,7 +85,7 @@ class Waveforms:
     def __init__(self):
         self.stored = []
 
-    def store(self, record, *, of_archive=False):
+    def store(self, record, *, came_as=None, of_archive=False):
         self.stored.append(record.record_id)
 
 

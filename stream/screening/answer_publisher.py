@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 from engines.batcher import Lane
 from inference.report import compose_alerts, compose_cmr_request, compose_rejection, compose_report
 from inference.screener import Refused, ScreenedOrRefused, Screening
+from schemas.ecg_message import ecg_message
 from schemas.identity import alert_event_id
 from schemas.messages import Alert, Message, reasons_of
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK, record_key, sound_key
@@ -82,7 +83,7 @@ class AnswerPublisher:
         """Hand the answer's messages to the producer; return the delivery of each."""
         now = datetime.now(UTC)
         if isinstance(outcome, Screening):
-            answers = self._report(outcome, now, asks_for_cine=await self._asks_for_cine(outcome))
+            answers = self._report(event, outcome, now, asks_for_cine=await self._asks_for_cine(outcome))
         else:
             answers = self._reject(event, outcome, now)
         key = record_key(outcome.record) if outcome.record else sound_key(event.key)
@@ -106,9 +107,9 @@ class AnswerPublisher:
             return False
         return self._cine_slots is None or await self._cine_slots.take(screening.record.record_id)
 
-    def _report(self, screening: Screening, at: datetime, *, asks_for_cine: bool) -> list[Answer]:
+    def _report(self, event: Event, screening: Screening, at: datetime, *, asks_for_cine: bool) -> list[Answer]:
         """Return the report and, if a risk is flagged, its alerts, and its CMR request if a cine is asked for."""
-        self._count_and_keep(screening)
+        self._count_and_keep(event, screening)
         report = compose_report(
             screening.record,
             screening.quality,
@@ -126,7 +127,7 @@ class AnswerPublisher:
             answers.append((CMR_REQUESTS, request.request_id, request))
         return answers
 
-    def _count_and_keep(self, screening: Screening) -> None:
+    def _count_and_keep(self, event: Event, screening: Screening) -> None:
         self._screened.inc()
         flagged = screening.finding.flagged_diseases
         for disease in flagged:
@@ -134,7 +135,8 @@ class AnswerPublisher:
         for reason in reasons_of(screening.finding.risks):
             self._metrics.not_assessable.labels(reason).inc()
         if flagged and self._of_flagged.waveform:
-            self._waveforms.store(screening.record, of_archive=self._is_archive)
+            came_as = ecg_message(event.value, event.headers)
+            self._waveforms.store(screening.record, came_as=came_as, of_archive=self._is_archive)
 
     def _raises(self, alert: Alert) -> bool:
         decision = self._suppressor.decide(alert, alert.onset) if self._suppressor else "backfill"

@@ -1,7 +1,8 @@
 """Keeps the waveforms of flagged ECGs in Redis for the dashboard. Screening never waits for Redis.
 
-What is kept is what was screened of an ECG, encoded by us: about 40 kB, and never more than `MAX_WAVEFORM_BYTES`. So a
-device that sends long ECGs takes no more room than the others.
+What is kept is what was screened of an ECG: about 40 kB, and never more than `MAX_WAVEFORM_BYTES`. So a device that
+sends long ECGs takes no more room than the others. An ECG that came as we would encode it is kept as it came, since
+encoding costs as much as the gate. What waits goes to Redis several at a time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
+from itertools import compress
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -17,8 +20,9 @@ from redis.exceptions import AuthenticationError, ReadOnlyError
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as Unanswered
 
-from inference.intake import screened_part
+from inference.intake import is_screened_whole, screened_part
 from schemas.codec import encode_ecg
+from schemas.ecg_message import EcgMessage
 from schemas.ecg_record import EcgRecord
 from schemas.record_limits import MAX_HEADER_BYTES
 from stream.redis_client import new_redis, spread_ttl_s
@@ -32,6 +36,10 @@ MAX_WAITING_BYTES = 64 * 2**20
 """Of the samples of the ECGs that wait to be stored."""
 MAX_WAVEFORM_BYTES = 12 * 10_000 * 2 + MAX_HEADER_BYTES + 2**10
 """12 leads of 10 s at 1000 Hz that cannot be compressed, and the fields before them."""
+TOGETHER = 8
+"""So many waveforms go to Redis in one round trip: 2 MB at most."""
+LEAST_SAVED = 2
+"""A value that is kept as it came is smaller than its samples by at least this factor."""
 HOLD_S = 60.0
 """How long a waveform waits at most while Redis does not answer: a restart and a failover take less."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
@@ -51,9 +59,14 @@ def waveform_key(record_id: str) -> str:
 
 
 class _Waiting(NamedTuple):
-    """A waveform on its way to Redis, and when it has waited long enough."""
+    """A waveform on its way to Redis, and when it has waited long enough.
+
+    Attributes:
+        value: what is stored, if that is the ECG as it came.
+    """
 
     record: EcgRecord
+    value: bytes | None
     of_archive: bool
     ends_at: float
 
@@ -96,10 +109,13 @@ class WaveformCache:
             await self._task
         await self._redis.aclose()
 
-    def store(self, record: EcgRecord, *, of_archive: bool = False) -> None:
+    def store(self, record: EcgRecord, *, came_as: EcgMessage | None = None, of_archive: bool = False) -> None:
         """Store what was screened of an ECG soon. If too much waits already, drop it.
 
         An archive's ECGs take half of the places at most, so those of the ward find one.
+
+        Args:
+            came_as: the message that the ECG was decoded from.
         """
         share = 2 if of_archive else 1
         is_full = self._waiting.qsize() >= WAITING // share
@@ -107,40 +123,63 @@ class WaveformCache:
             (self._left_out if of_archive else self._dropped).inc()
             return
         self._waiting_bytes += len(record.samples)
-        self._waiting.put_nowait(_Waiting(record, of_archive, time.monotonic() + self._hold_s))
+        value = _as_it_came(record, came_as)
+        self._waiting.put_nowait(_Waiting(record, value, of_archive, time.monotonic() + self._hold_s))
 
     async def _store_all(self) -> None:
         while True:
-            waiting = await self._waiting.get()
-            wait_s = FIRST_WAIT_S
-            while not await self._is_settled(waiting):
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-            self._waiting_bytes -= len(waiting.record.samples)
+            some = [await self._waiting.get()]
+            while len(some) < TOGETHER and not self._waiting.empty():
+                some.append(self._waiting.get_nowait())
+            if len(some) == 1 or not await self._are_stored(some):
+                for one in some:  # each has its own errors, and its own time
+                    await self._settle(one)
+            self._waiting_bytes -= sum(len(one.record.samples) for one in some)
+
+    async def _are_stored(self, some: Sequence[_Waiting]) -> bool:
+        """Try to store several waveforms at once, and return whether that did."""
+        try:
+            self._count(await self._store(some))
+        except Exception:  # noqa: BLE001  what it is shows when each is stored alone
+            return False
+        return True
+
+    async def _settle(self, waiting: _Waiting) -> None:
+        wait_s = FIRST_WAIT_S
+        while not await self._is_settled(waiting):
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     async def _is_settled(self, waiting: _Waiting) -> bool:
         """Try to store a waveform, and return whether it is stored or given up."""
         try:
-            is_stored = await self._store(waiting.record, of_archive=waiting.of_archive)
+            self._count(await self._store([waiting]))
         except Exception as error:  # noqa: BLE001  it is logged, and the next waveform is stored
             self._tell(error)
             passes = isinstance(error, PASSES) and not isinstance(error, AuthenticationError)
             if passes and time.monotonic() < waiting.ends_at:
                 return False
             self._dropped.inc()
-        else:
-            self._failures = 0
-            (self._stored if is_stored else self._left_out).inc()
         return True
 
-    async def _store(self, record: EcgRecord, *, of_archive: bool) -> bool:
-        """Store a waveform, and return whether it is stored: an archive's needs a slot."""
-        if of_archive and not (self._archive and await self._archive.take(record.record_id)):
-            return False
-        value = await asyncio.to_thread(_stored_form, record)
-        ttl_s = min(self._ttl_s, ARCHIVE_TTL_S) if of_archive else self._ttl_s
-        await self._redis.set(waveform_key(record.record_id), value, ex=spread_ttl_s(ttl_s))
-        return True
+    def _count(self, is_stored: Sequence[bool]) -> None:
+        self._failures = 0
+        self._stored.inc(is_stored.count(True))
+        self._left_out.inc(is_stored.count(False))
+
+    async def _store(self, some: Sequence[_Waiting]) -> list[bool]:
+        """Store waveforms in one round trip, and return for each whether it has a place: an archive's needs a slot."""
+        has_place = [await self._has_place(one) for one in some]
+        if placed := list(compress(some, has_place)):
+            async with self._redis.pipeline(transaction=False) as commands:
+                for one, value in zip(placed, await _stored_forms(placed), strict=True):
+                    ttl_s = min(self._ttl_s, ARCHIVE_TTL_S) if one.of_archive else self._ttl_s
+                    commands.set(waveform_key(one.record.record_id), value, ex=spread_ttl_s(ttl_s))
+                await commands.execute()
+        return has_place
+
+    async def _has_place(self, one: _Waiting) -> bool:
+        return not one.of_archive or (self._archive is not None and await self._archive.take(one.record.record_id))
 
     def _tell(self, error: Exception) -> None:
         if self._failures % LOG_EVERY == 0:
@@ -149,6 +188,24 @@ class WaveformCache:
         self._failures += 1
 
 
-def _stored_form(record: EcgRecord) -> bytes:
-    """Return an Avro value that names no schema, so it needs neither a message's headers nor a schema registry."""
+def _as_it_came(record: EcgRecord, message: EcgMessage | None) -> bytes | None:
+    """Return the value that an ECG was decoded from, if it is as good as what we would store in its place.
+
+    That is an Avro value that names no schema, so it needs neither a message's headers nor a schema registry; that
+    holds what was screened and no more; and whose samples are compressed.
+    """
+    value = message.value if message is not None and not message.names_schema else None
+    is_small = value is not None and len(value) <= min(MAX_WAVEFORM_BYTES, len(record.samples) // LEAST_SAVED)
+    return value if is_small and is_screened_whole(record) else None
+
+
+async def _stored_forms(some: Sequence[_Waiting]) -> list[bytes]:
+    """Return the values that are stored."""
+    if not all(one.value for one in some):
+        return await asyncio.to_thread(lambda: [one.value or _encoded(one.record) for one in some])
+    return [one.value for one in some if one.value]
+
+
+def _encoded(record: EcgRecord) -> bytes:
+    """Return an Avro value that names no schema."""
     return encode_ecg(screened_part(record))
