@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Coroutine, Iterator, Mapping
 from typing import Any, cast
 
 import faust
 import structlog
 from aiokafka.errors import (
+    ConsumerStoppedError,
     IllegalStateError,
     KafkaError,
     NoOffsetForPartitionError,
@@ -38,6 +39,7 @@ from stream.broker.kept_offsets import kept_offsets
 from stream.broker.patient_fetcher import fetch_patiently
 from stream.broker.whole_partition import go_round_unreadable_places
 
+from .begun_at_once import Occasions, begin_at_once
 from .group import Group
 from .reading import Partition
 
@@ -248,6 +250,26 @@ class PromptConsumer(Consumer):
         while not self.should_stop:
             self._thread.thread_loop.call_soon_threadsafe(self._thread.look)
             await self.sleep(LOOK_S)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Hand on what is fetched, as Faust does. Faust makes four tasks a message, and most of them need none.
+
+        A message waits where a lane is full, until there is room, the partitions move, or the process stops.
+        """
+        ends = Occasions(self.suspend_flow, self._stopped, self._crashed)
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await asyncio.sleep(0)
+                async for partition, message in self.getmany(timeout=1.0):
+                    read = self._read_offset[partition]
+                    if read is None or message.offset >= read:
+                        await begin_at_once(cast("Coroutine[Any, Any, None]", self.callback(message)), ends)
+                        self._read_offset[partition] = message.offset
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            if not self.transport.app.should_stop:
+                raise
+        finally:
+            ends.close()
 
     def committed_offset(self, partition: TP) -> int:
         """Return up to where a partition is acknowledged, as far as this process knows."""
