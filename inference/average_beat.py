@@ -289,9 +289,9 @@ def _most_frequent(beats: Signals, complexes: _Complexes, records: int) -> tuple
     for index, own in enumerate(complexes.by_record(records)):
         alike = _largest_group(core[own]) if own.stop - own.start >= LEAST_BEATS else kept[own]
         steady = alike & complexes.steady[own]
-        chosen = steady if steady.sum() >= LEAST_BEATS else alike
-        if chosen.sum() >= LEAST_BEATS:
-            kept[own], counts[index] = chosen, chosen.sum()
+        chosen = steady if np.count_nonzero(steady) >= LEAST_BEATS else alike
+        if (count := np.count_nonzero(chosen)) >= LEAST_BEATS:
+            kept[own], counts[index] = chosen, count
     return kept, counts
 
 
@@ -299,7 +299,8 @@ def _largest_group(shapes: Signals) -> Flags:
     """Return which beats are like that one which most others are like; prefers the closer group."""
     likeness = shapes @ shapes.T
     alike = likeness > ALIKE
-    return np.asarray(alike[np.argmax(alike.sum(axis=1) + likeness.mean(axis=1))])
+    closeness = np.add.reduce(likeness, axis=1) / np.float32(len(likeness))
+    return np.asarray(alike[(np.count_nonzero(alike, axis=1) + closeness).argmax()])
 
 
 def _means(beats: Signals, kept: Flags, counts: Places, owned: Sequence[slice]) -> Signals:

@@ -28,7 +28,7 @@ DECIMALS = 4
 """The numbers of a verdict are rounded to these places."""
 LOOK_RATE_HZ = 250
 """The gate examines signals at about this rate. It does not need a higher one."""
-CHUNK_RECORDS = 8
+CHUNK_RECORDS = 16
 """Records that are examined together. With this number, temporary arrays stay in the processor's cache."""
 
 TOO_MUCH_MISSING = "nan_run"

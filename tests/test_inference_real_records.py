@@ -6,11 +6,15 @@ With `pytest -s` it prints the table of codes by data set that stands in docs/be
 import csv
 import tarfile
 from collections import Counter, defaultdict
+from datetime import UTC, datetime
+from itertools import chain
 
+import numpy as np
 import pytest
 from needed import ECGS, needs_real_ecgs
+from odd_ecgs import said
 
-from inference.intake import take_in
+from inference.intake import CHUNK_RECORDS, take_in
 from inference.reading.read_ecg import read_or_refuse
 from schemas.ecg_record import EcgRecord
 from schemas.messages import Quality
@@ -72,6 +76,20 @@ def test_every_file_of_another_format_has_an_answer_by_code():
     print(table_of(answers))
     assert len(answers) == 24
     assert not OURS_TO_MEND & {code for ((_, codes),) in answers.values() for code in codes}
+
+
+def test_real_records_have_the_same_answers_in_batches_as_alone():
+    """Batches of more than a chunk; a third of the records, to save a minute."""
+    records = [
+        record for record in map(read_or_refuse, sorted(ECGS.glob("*.hea"))[::3]) if isinstance(record, EcgRecord)
+    ]
+    now = datetime.now(UTC)
+    for start in range(0, len(records), CHUNK_RECORDS + 3):
+        batch = records[start : start + CHUNK_RECORDS + 3]
+        together, alone = take_in(batch, 3, now), [take_in([record], 3, now) for record in batch]
+        assert list(map(said, together.outcomes)) == [said(intake.outcomes[0]) for intake in alone]
+        assert together.measurements == tuple(chain.from_iterable(intake.measurements for intake in alone))
+        np.testing.assert_allclose(together.inputs, np.concatenate([intake.inputs for intake in alone]), atol=1e-5)
 
 
 def table_of(answers):

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from needed import ECGS, needs_real_ecgs
 from test_inference_intake import changed
 
+from inference.gate import LIMITS
 from inference.intake import take_in
 from inference.reading.find_ecgs import find_ecgs
 from inference.reading.read_ecg import read_or_refuse
+from inference.sample_layout import _read
 from schemas.ecg_record import LEADS, EcgRecord
 from training.simulation.ecg import generate_ecgs
 
@@ -116,3 +118,21 @@ def test_real_records_are_told_in_the_wrong_layout_and_none_is_taken_for_one_in_
         for form in (lambda record: record, of_eight_leads):
             told = codes([write(form(record)) for record in long]).count(code)
             assert told >= 0.99 * len(long), (code, told)
+
+
+@pytest.mark.parametrize("scale", [0.99, 0.999999, 1.000001, 1.01])
+def test_counting_says_what_sorting_says_of_steep_changes(scale):
+    """The median lead's percentile is brought to either side of the gate's limit."""
+    for record in SIMULATED[:8]:
+        steps = steps_of(record)
+        size = LIMITS.steepest_mv / _read(record, steps).change_mv * scale
+        reading = _read(msgspec.structs.replace(record, microvolts_per_step=record.microvolts_per_step * size), steps)
+        assert reading.is_steep == (reading.change_mv > LIMITS.steepest_mv) == (scale > 1)
+
+
+@needs_real_ecgs
+def test_counting_says_what_sorting_says_of_real_ecgs_and_of_their_swapped_bytes():
+    records = [record for record in map(read_or_refuse, list(find_ecgs([ECGS]))[:60]) if isinstance(record, EcgRecord)]
+    readings = [_read(record, steps) for record in records for steps in (steps_of(record), steps_of(record).byteswap())]
+    assert [one.is_steep for one in readings] == [one.change_mv > LIMITS.steepest_mv for one in readings]
+    assert {one.is_steep for one in readings} == {True, False}
