@@ -17,6 +17,7 @@ import typer
 
 from engines.no_telemetry import forbid_telemetry
 from schemas.errors import CardiacNetsError, InvalidSettings
+from stream.blas_kernels import choose_blas_kernels
 from stream.plain_text import print_plain, shown_in_line
 from stream.private_files import keep_private
 
@@ -98,6 +99,7 @@ app.add_typer(train.train_app, name="train")
 def main() -> None:
     """Run a command. Exit with 0, with 1 when it failed, with 2 when it was misused, with 130 or 143 after a signal."""
     forbid_telemetry()
+    choose_blas_kernels(os.environ)
     signal.signal(signal.SIGTERM, _end)  # so that `finally` blocks run and children are stopped
     try:
         _run()
