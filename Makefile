@@ -9,7 +9,7 @@ MINUTES ?= 10
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test browser check fuzz bench bench-kafka gpu-check bundle contracts docs lock sbom audit clean
+.PHONY: help install demo quick test browser check fuzz bench bench-kafka takeover gpu-check bundle contracts docs lock sbom audit clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,8 +63,12 @@ bench: install ## measure speed, as ratios within one run (ARGS="--smoke" only s
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-kafka: EXTRAS = dev
-bench-kafka: install ## measure Apache Kafka beside the embedded broker (ARGS="idle")
-	@$(BIN)/python tests/bench_kafka.py $(ARGS)
+bench-kafka: install ## measure Apache Kafka beside the embedded broker (ARGS="idle handover brokers")
+	@PYTHONPATH=tests $(BIN)/python -m tests.bench_kafka $(ARGS)
+
+takeover: EXTRAS = dev
+takeover: install ## kill one of three workers after the other, after a minute without an ECG, and say how long it takes
+	@TAKEOVER_INTERVAL_S=20 $(BIN)/python -m pytest tests/test_stream_group.py -k takes_over -s -q
 
 gpu-check: EXTRAS = dev
 gpu-check: install ## check and time the engines of this machine's GPU, in under eight minutes; print one table

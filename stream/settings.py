@@ -135,8 +135,8 @@ class KafkaSettings(_Group, frozen=True, kw_only=True):
     """How long the members of a group have to hand over their partitions."""
     session_timeout_s: PositiveSeconds = 6.0
     """A member that the broker does not hear for this long loses its partitions."""
-    heartbeat_interval_s: PositiveSeconds = 1.0
-    """How often a member tells the broker that it lives."""
+    heartbeat_interval_s: PositiveSeconds = 0.5
+    """How often a member tells the broker that it lives, and hears that partitions change hands."""
     commit_interval_s: PositiveSeconds = 1.0
     """How often acknowledged offsets are committed."""
     isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"

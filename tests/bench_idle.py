@@ -13,8 +13,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
-from apache_kafka import apache_kafka, jars
-from waiting import wait_until
 
 from schemas.codec import encode_ecg
 from schemas.messages import RiskReport, decode_message
@@ -26,6 +24,9 @@ from stream.demo.embedded_servers import embedded_redis, free_port
 from stream.demo.stage import await_dashboard, await_worker, start_worker
 from stream.settings import Settings
 from training.simulation.ecg import generate_ecgs
+
+from .apache_kafka import apache_kafka, jars
+from .waiting import wait_until
 
 COMMANDS = ("worker", "cmr-worker", "dashboard")
 SETTLE_S = 15.0

@@ -65,7 +65,8 @@ def servers(options):
     """Give fresh servers."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with embedded_broker(folder) as (broker, of_broker), embedded_redis(folder) as (redis, of_redis):
+        run_broker = getattr(options, "run_broker", embedded_broker)
+        with run_broker(folder) as (broker, of_broker), embedded_redis(folder) as (redis, of_redis):
             settings = Settings.of(broker=broker, redis=redis, http_port=free_port(), partitions=4, **options.settings)
             asyncio.run(ensure_topics(settings.kafka))
             yield Servers(settings, folder, {"broker": of_broker.process.pid, "Redis": of_redis.process.pid})
