@@ -201,6 +201,19 @@ def test_a_process_without_any_right_ends_with_all_of_them_in_one_sentence(guard
     )
 
 
+@needs_apache_kafka
+async def test_a_topic_that_is_not_there_and_may_not_be_made_is_named(guarded):
+    settings = settings_of(guarded, "nobody").changed(topic_prefix="absent.")
+    name = settings.kafka.topic(ECG_RECORDS)
+    async with administrator(plain_settings(guarded)) as admin:
+        await give(admin, [Rule("User:nobody", "topic", name, "Write")])
+    said = await until_said("Create on", settings, "device")
+    assert said == (
+        f"Kafka at {guarded.addresses['LOGIN']} refuses User:nobody Create on the topic {name}: "
+        f"there is no topic {name}, and an account that may makes it by `cardiacnets topics --create`"
+    )
+
+
 # --- the whole stage
 
 

@@ -146,14 +146,15 @@ def refusal(kafka: KafkaSettings, needs: Needs, findings: Findings) -> str | Non
 
 def _of_rights(needs: Needs, findings: Findings) -> str:
     of_whom = "" if findings.principal == f"User:{needs.process}" else f" --account {findings.principal}"
-    command = f"cardiacnets topics --for {needs.process}{of_whom} --acls"
-    notes = []
+    advice = []
+    if any(right.operation != "Create" for right in findings.missing_rights):
+        unseen = (
+            " (without a right on a topic Kafka does not say whether it is there)" if findings.unseen_topics else ""
+        )
+        advice.append(f"`cardiacnets topics --for {needs.process}{of_whom} --acls` prints what gives it{unseen}")
     if absent := ", ".join(findings.missing_topics):
-        notes.append(f"there is no topic {absent}: `cardiacnets topics --create` makes it, as an account that may")
-    if findings.unseen_topics:
-        notes.append("without a right on a topic Kafka does not say whether it is there")
-    noted = f" ({'; '.join(notes)})" if notes else ""
-    return f"refuses {findings.principal} {in_words(findings.missing_rights)}: `{command}` prints what gives it{noted}"
+        advice.append(f"there is no topic {absent}, and an account that may makes it by `cardiacnets topics --create`")
+    return f"refuses {findings.principal} {in_words(findings.missing_rights)}: {', and '.join(advice)}"
 
 
 def in_words(rights: Sequence[Right]) -> str:
