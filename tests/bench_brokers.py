@@ -4,8 +4,6 @@ import argparse
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-import msgspec
-
 from schemas.codec import encode_ecg
 from schemas.topics import record_key
 from stream.demo.embedded_servers import embedded_broker
@@ -34,7 +32,7 @@ def brokers(options, show):
     }
     rates = {name: [] for name in run}
     for name in [*run, *run]:
-        rates[name].append(whole_way(sizes[name], values, options.records, start_our_worker))
+        rates[name].append(float(whole_way(sizes[name], values, options.records, start_our_worker)))
         show(f"{name}: a backlog of {options.records}  {rates[name][-1]:8.1f} records/s")
     half = min(map(min, rates.values())) / 2
     found = {}
@@ -43,4 +41,4 @@ def brokers(options, show):
     if len(run) > 1:
         embedded, apache = (sum(rates[name]) for name in ("embedded", "Apache Kafka"))
         show(f"Apache Kafka / embedded      {apache / embedded:8.2f} of the rate")
-    return {name: {"records_per_s": rates[name], **msgspec.to_builtins(found[name])} for name in run}
+    return {name: {"backlog_per_s": rates[name], **found[name]} for name in run}

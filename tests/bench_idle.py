@@ -85,7 +85,7 @@ def stage_on_kafka(folder):
 def name_of(process):
     """Return the command that a process serves, or its program's name."""
     line = process.cmdline()
-    return next((word for word in line if word in COMMANDS), re.sub(r"-v[\d.].*", "", Path(line[0]).name))
+    return next((word for word in line if word in COMMANDS), re.sub(r"(-v\d| ).*", "", Path(line[0].split()[0]).name))
 
 
 def costs_of(processes, seconds):
