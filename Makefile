@@ -70,6 +70,14 @@ takeover: EXTRAS = dev
 takeover: install ## kill one of three workers after the other, after a minute without an ECG, and say how long it takes
 	@TAKEOVER_INTERVAL_S=20 $(BIN)/python -m pytest tests/test_stream_group.py -k takes_over -s -q
 
+chaos: EXTRAS = dev
+chaos: install ## break things on both brokers, write docs/reliability.md (ARGS="--only worker-killed --broker kafka")
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
+soak: EXTRAS = dev
+soak: install ## load for MINUTES on three brokers of Apache Kafka, and a fault every two minutes (MINUTES=60)
+	@PYTHONPATH=tests $(BIN)/python -m chaos --soak --minutes $(MINUTES) $(ARGS)
+
 gpu-check: EXTRAS = dev
 gpu-check: install ## check and time the engines of this machine's GPU, in under eight minutes; print one table
 	@$(BIN)/python -m tests.gpu_check $(ARGS)
