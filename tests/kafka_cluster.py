@@ -26,7 +26,7 @@ class Node:
 
     def prepare(self, changes):
         """Write the settings, and format the data's folder."""
-        lines = properties(self.folder, self.port, self.controller, ()) | changes | {"node.id": self.number}
+        lines = properties(self.folder, self.port, self.controller) | changes | {"node.id": self.number}
         self.settings = self.folder / "server.properties"
         self.settings.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="ascii")
         formatting = ("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", self.settings)
