@@ -13,6 +13,7 @@ import re
 import sys
 import tempfile
 import time
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -109,12 +110,17 @@ def main(arguments=None):
     )  # what it says of a broker that is gone is the fault itself
     if options.soak:
         return soak(options.minutes, options.rate, options.json)
-    rows = []
+    rows, failed = [], []
     for fault, kind in chosen(options):
         try:
             row = run_row(fault, kind, options.rate)
         except NotHereError as error:
             print(f"{fault.name} on {kind}: not run: {error}", flush=True)
+            continue
+        except Exception as error:
+            traceback.print_exc()
+            failed.append(fault.name)
+            print(f"{fault.name} on {kind}: it failed: {error!r}", flush=True)
             continue
         rows.append(row)
         print(json.dumps(row), flush=True)
@@ -122,7 +128,7 @@ def main(arguments=None):
         options.json.write_text(json.dumps({"at": datetime.now(UTC).isoformat(), "rows": rows}, indent=1))
     if not options.keep_docs:
         write_table(PAGE, rows)
-    return 0 if all(map(is_sound, rows)) else 1
+    return 1 if failed or not all(map(is_sound, rows)) else 0
 
 
 if __name__ == "__main__":

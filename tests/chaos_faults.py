@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 import redis
+from apache_kafka import until_it_listens
 from chaos_load import CINES, ECGS
 from dashboard_ward import dashboard_process
 
@@ -75,7 +76,7 @@ def worker_joins(stage):
 
 
 def broker_frozen(stage):
-    with frozen(stage.broker.process):
+    with frozen(stage.cluster.nodes[0].child.process if stage.cluster else stage.broker.process):
         time.sleep(HOLD_S)
 
 
@@ -114,7 +115,7 @@ def two_of_three_gone(stage):
     for node in gone:
         node.launch()
     for node in gone:
-        node.start() if not node.child.running else None
+        until_it_listens(node.child, node.port)
     stage.cluster.wait_in_sync()
 
 

@@ -1,7 +1,9 @@
 """The demonstration and the commands around it, run as a user runs them."""
 
+import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +19,10 @@ from waiting import PATIENCE_S, wait_until
 from engines.choice import Tolerances
 from schemas.ecg_record import LEADS
 from schemas.topics import ECG_RISK
-from stream.settings import as_environment
+from stream.broker.clients import administrator
+from stream.demo.embedded_servers import embedded_broker
+from stream.demo.place import place_on_a_broker
+from stream.settings import Settings, as_environment
 from training.simulation.simulate_cohort import write_wfdb
 
 COMMAND = [sys.executable, "-m", "stream.cli"]
@@ -61,6 +66,41 @@ def test_once_it_answers_every_record_and_prints_one_object(tmp_path):
     assert "synthetic-0" not in log
 
 
+async def topics_of(settings):
+    async with administrator(settings.kafka) as admin:
+        return set(await admin.list_topics())
+
+
+def test_on_a_broker_that_is_there_it_has_topics_of_its_own_and_leaves_none(broker):
+    with broker.place() as place:
+        settings = Settings.of(**place)
+        before = asyncio.run(topics_of(settings))
+        command = ("demo", "--once", "--json", "--records", "12", "--broker", settings.kafka.broker)
+        done = run(*command, environment=as_environment(settings))
+        assert done.returncode == 0, done.stderr
+        outcome = json.loads(done.stdout)
+        assert (outcome["published"], outcome["reports"], outcome["lost"]) == (12, 12, 0)
+        own = re.search(rf"topics: +({re.escape(settings.kafka.topic_prefix)}demo-\w+\.)\* on ", done.stderr)[1]
+        assert f"the topics {own}* are removed from {settings.kafka.broker}" in done.stderr
+        after = asyncio.run(topics_of(settings))
+        assert not {topic for topic in after if topic.startswith(own)}
+        assert before <= after
+
+
+def test_topics_that_a_broker_does_not_remove_are_named_with_the_command_that_does(tmp_path):
+    said = []
+    with (
+        embedded_broker(tmp_path) as (address, process),
+        place_on_a_broker(Settings.of(broker=address), tmp_path, said.append) as own,
+    ):
+        process.process.kill()
+    (sentence,) = said
+    topic = own.kafka.topic(ECG_RISK)
+    assert sentence.startswith(f"8 topics stay on {address}, because it did not remove them: {own.kafka.topic_prefix}")
+    assert topic in sentence
+    assert re.match(re.search("--topic '(.*)'$", sentence)[1], topic)
+
+
 @needs_real_ecgs
 def test_real_ecgs_go_the_same_way():
     done = run("demo", "--once", "--json", "--ecgs", ECGS / "wfdb" / "chapman_ningbo", "--records", "30")
@@ -98,7 +138,6 @@ def test_its_children_never_outlive_it(number, tmp_path):
 
 @needs_real_ecgs
 def test_a_folder_is_published_and_what_holds_no_ecg_is_named(tmp_path, servers):
-    import asyncio
     import shutil
 
     folder = tmp_path / "archive"

@@ -30,6 +30,7 @@ from schemas.errors import DeploymentError
 from stream.broker.clients import ensure_topics, tls_context
 from stream.cines.store import CineStore, RedisUnavailable
 from stream.demo.embedded_servers import embedded_redis, free_port
+from stream.demo.place import place_on_a_broker
 from stream.settings import Settings, as_environment
 
 RECORDS = 12
@@ -223,6 +224,13 @@ def test_a_command_that_is_refused_ends_with_the_reason_and_no_traceback(command
     assert run.returncode == 1
     assert "refuses CARDIACNETS_SASL_USERNAME" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_the_demonstration_comes_in_as_the_settings_say_and_takes_its_topics_along(guarded, tmp_path):
+    said = []
+    with place_on_a_broker(guarded, tmp_path, said.append) as own:
+        assert own.kafka.security_protocol == "SASL_SSL"
+    assert said == [f"the topics {own.kafka.topic_prefix}* are removed from {guarded.kafka.broker}"]
 
 
 @pytest.mark.parametrize("broken", ["tls_ca_file", "tls_certificate_file", "tls_key_file"])

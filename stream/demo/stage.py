@@ -1,4 +1,4 @@
-"""The demonstration: embedded servers, real workers and a dashboard. It needs no set-up and no data."""
+"""The demonstration: real workers and a dashboard, at a place with a broker and a Redis. It needs no data."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 from aiokafka import AIOKafkaConsumer
@@ -27,7 +27,7 @@ from inference.reading.file_note import refusal_note
 from inference.reading.read_ecg import read_or_refuse
 from schemas.ecg_record import EcgRecord
 from schemas.errors import DeploymentError
-from stream.broker.clients import UNHURRIED_WAIT_MS, ensure_topics, new_consumer
+from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer
 from stream.broker.ecg_publisher import EcgPublisher
 from stream.broker.patient_fetcher import become_unhurried
 from stream.broker.rate_limit import Pace
@@ -38,7 +38,7 @@ from training.simulation.ecg import generate_ecgs
 
 from .account import ACCOUNT_TOPICS, DemoAccount, DemoOutcome
 from .child_process import Child
-from .embedded_servers import embedded_broker, embedded_redis, free_port
+from .embedded_servers import free_port
 
 WORKER_READY_S = 120.0
 """On the first start every engine is checked and timed."""
@@ -46,10 +46,6 @@ ANSWER_S = 60.0
 """After this long without an answer, the missing answers count as lost."""
 POLL_S = 0.1
 SHOW_S = 0.25
-PARTITIONS = 2
-"""Of each topic. A second worker may join. More of them, with nothing in them, would only cost the embedded broker."""
-SECURITY = ("security_", "sasl_", "tls_")
-"""How the settings begin that describe the security of the operator's own broker."""
 
 
 class ShowAccount(Protocol):
@@ -69,18 +65,19 @@ class Stage:
 
 
 @contextmanager
-def demo_stage(settings: Settings, log_folder: Path, *, dashboard: bool) -> Iterator[Stage]:
-    """Start the embedded servers, a worker, a cmr-worker and the dashboard; stop all of them at the end.
+def demo_stage(place: AbstractContextManager[Settings], log_folder: Path, *, dashboard: bool) -> Iterator[Stage]:
+    """Start a worker, a cmr-worker and the dashboard at a place; stop all of them at the end, and leave the place.
+
+    Args:
+        place: gives the settings of the broker and the Redis; see `place.py`.
+        log_folder: gets the logs.
+        dashboard: whether there is one.
 
     Raises:
         DeploymentError: one of them does not start; the message ends with the end of its log.
     """
     with ExitStack() as stack:
-        broker, _ = stack.enter_context(embedded_broker(log_folder))
-        redis, _ = stack.enter_context(embedded_redis(log_folder))
-        places = {"broker": broker, "redis": redis, "http_port": free_port()}
-        settings = settings.changed(**places, partitions=PARTITIONS, **_plain_broker())
-        asyncio.run(ensure_topics(settings.kafka))
+        settings = stack.enter_context(place).changed(http_port=free_port())
         of_cines = settings.changed(http_port=free_port())
         children = {
             "worker": stack.enter_context(start_worker(settings, log_folder / "worker.log")),
@@ -94,12 +91,6 @@ def demo_stage(settings: Settings, log_folder: Path, *, dashboard: bool) -> Iter
             children["dashboard"] = stack.enter_context(start_worker(shown, log_folder / "dashboard.log", "dashboard"))
             address = await_dashboard(children["dashboard"], shown)
         yield Stage(settings, children, address)
-
-
-def _plain_broker() -> dict[str, Any]:
-    """Return what the embedded broker supports, the defaults, in place of the settings of the operator's broker."""
-    names = (*SECURITY, "idempotent_producer", "replication_factor")
-    return {name: value for name, value in Settings().flat().items() if name.startswith(names)}
 
 
 def start_worker(settings: Settings, log: Path, command: str = "worker") -> Child:
