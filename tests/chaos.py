@@ -11,7 +11,6 @@ import json
 import logging
 import re
 import sys
-import tempfile
 import time
 import traceback
 from datetime import UTC, datetime
@@ -23,8 +22,10 @@ from chaos_load import Load, wait_for_answers
 from chaos_soak import soak
 from chaos_stage import NotHereError, Stage
 
+from stream.demo.stage import log_folder
+
 RATE_HZ = 10.0
-LEAD_S, AFTER_S = 8.0, 20.0
+AROUND_S = (8.0, 20.0)
 """How long the load goes on before the fault, and after it."""
 WARM = 10
 """Answers that the first load brings before the row begins: the first ones wait for workers to start."""
@@ -37,17 +38,18 @@ HEADINGS = (
 SHORT = {"embedded": TANSU, "kafka": KAFKA, "three": THREE}
 
 
-def run_row(fault, kind, rate_hz=RATE_HZ):
+def run_row(fault, kind, folder, *, rate_hz=RATE_HZ, around_s=AROUND_S):
     """Return what a fault cost on a broker, as an object."""
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Stage(kind, folder, fault) as stage:
+    before_s, after_s = around_s
+    with Stage(kind, folder, fault) as stage:
         with Load(stage.settings, fault.load, rate_hz) as load:
             stage.load = load
             wait_for_answers(load, WARM)
             load.begin_anew()
-            time.sleep(LEAD_S)
+            time.sleep(before_s)
             begun = time.monotonic()
             fault.strike(stage)
-            time.sleep(AFTER_S)
+            time.sleep(after_s)
             load.finish()
             figures = load.account.figures(begun)
         if stage.dashboard:
@@ -101,6 +103,7 @@ def main(arguments=None):
     parser.add_argument("--broker", action="append", choices=list(SHORT))
     parser.add_argument("--rate", type=float, default=RATE_HZ, help="ECGs a second")
     parser.add_argument("--json", type=Path, help="a file for the figures")
+    parser.add_argument("--logs", type=Path, help="a folder to keep the logs of each row in")
     parser.add_argument("--keep-docs", action="store_true", help="leave docs/reliability.md as it is")
     parser.add_argument("--soak", action="store_true", help="half load on three brokers, a fault every two minutes")
     parser.add_argument("--minutes", type=float, default=60.0, help="of a soak")
@@ -113,7 +116,8 @@ def main(arguments=None):
     rows, failed = [], []
     for fault, kind in chosen(options):
         try:
-            row = run_row(fault, kind, options.rate)
+            with log_folder(options.logs and options.logs / f"{fault.name}-{kind}") as folder:
+                row = run_row(fault, kind, folder, rate_hz=options.rate)
         except NotHereError as error:
             print(f"{fault.name} on {kind}: not run: {error}", flush=True)
             continue
