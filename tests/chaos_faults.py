@@ -123,10 +123,9 @@ def disk_full(stage):
     """Fill the disk of the node's data: Kafka gives the disk up and ends. Then there is room, and it is started."""
     (node,) = stage.cluster.nodes
     filler = stage.disk / "filler"
-    with filler.open("wb") as file, contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(2**16))
-            file.flush()
     end = time.monotonic() + 2 * HOLD_S
     while node.child.running and time.monotonic() < end:
         time.sleep(0.1)

@@ -59,7 +59,7 @@ class Link:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pour(reader, far_writer))
                 group.create_task(self._pour(far_reader, writer))
-        except (ExceptionGroup, OSError):
+        except (ExceptionGroup, OSError, asyncio.CancelledError):  # asyncio complains of a visit that was cancelled
             pass
         finally:
             self._carrying.discard(task)
