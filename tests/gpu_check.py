@@ -1,7 +1,8 @@
 """`make gpu-check`: what needs a GPU, in one command of under eight minutes, and one table of what was found.
 
 Every engine of a GPU is built if it must be, held against the probe, timed, and put through the contract suite. Each
-that preprocesses has a second row: from signals in millivolts, held against the processor's preprocessing.
+that preprocesses has a second row: from signals in millivolts, held against the processor's preprocessing. Then a stage
+learns for some steps (`learning_speed.py`).
 """
 
 import argparse
@@ -31,7 +32,8 @@ ON_GPUS = (TORCH_CUDA, *(name for name in ENGINES if CATALOG[name].device == "gp
 ROWS = (3, 24, 96, 384)
 BUDGET_S = 1.0
 """Of one batch size of one engine."""
-CONTRACT_S = 240
+CONTRACT_S, LEARNING_LIMIT_S = 240, 100
+LEARNING_FAILED = "learning:"
 NO_GPU = "this machine shows no NVIDIA GPU (/proc/driver/nvidia is empty or absent): nothing was checked"
 
 
@@ -60,14 +62,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         bundle = load_bundle(arguments.bundle)
         rows = [row for name in ON_GPUS for row in examine_both(name, bundle, Path(folder))]
-    contract = run_contract()
+    contract, learning = run_contract(), run_learning("--device", "cuda")
     if arguments.json:
-        print(msgspec.json.encode({"gpus": gpus, "engines": rows, "contract": contract}).decode())
+        found = {"gpus": gpus, "engines": rows, "contract": contract, "learning": learning.splitlines()}
+        print(msgspec.json.encode(found).decode())
     else:
         print(f"{', '.join(gpu.model for gpu in gpus)}, driver {gpus[0].driver}")
         print("\n".join(table(rows)))
         print(f"contract suite: {contract}")
-    return int(" failed" in contract or "passed" not in contract or all(row.trouble for row in rows))
+        print(learning)
+    failed = " failed" in contract or "passed" not in contract or LEARNING_FAILED in learning
+    return int(failed or all(row.trouble for row in rows))
 
 
 def examine_both(name, bundle, folder):
@@ -148,6 +153,16 @@ def run_contract():
     except subprocess.TimeoutExpired:
         return f"it did not end within {CONTRACT_S} s"
     return next((line for line in reversed(done.stdout.splitlines()) if " in " in line), "it said nothing")
+
+
+def run_learning(*options):
+    """Return what a process of its own says of learning: there no engine holds memory of the GPU."""
+    command = [sys.executable, str(Path(__file__).with_name("learning_speed.py")), *options]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LEARNING_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"{LEARNING_FAILED} it did not end within {LEARNING_LIMIT_S} s"
+    return f"{LEARNING_FAILED} {done.stderr.strip()[-500:]}" if done.returncode else done.stdout.strip()
 
 
 def table(rows):

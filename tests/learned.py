@@ -21,7 +21,7 @@ def learn_stages(out, test_seed=0):
     from training.stages.pretrain_ecg import PretrainEcg, pretrain_ecg
     from training.stages.settings import Hardware, Learning
 
-    learning, cpu = Learning(epochs=EPOCHS, batch_size=12, learning_rate=1e-3), Hardware(accelerator="cpu")
+    learning, cpu = Learning(epochs=EPOCHS, batch_size=12, learning_rate=1e-3), Hardware(device="cpu")
     cohort = write_tiny_cohort(out / "cohort", folds=FOLDS, test_seed=test_seed)
     ecg = pretrain_ecg(cohort, out / "ecg", PretrainEcg(learning=learning), cpu)
     pretrain_cmr(cohort, out / "cmr", PretrainCmr(learning=learning), cpu)

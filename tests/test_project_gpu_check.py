@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import gpu_check
+import learning_speed
 import pytest
+import torch
 from needed import needs_engine
 from waiting import PATIENCE_S
 
@@ -48,3 +50,16 @@ def test_an_engine_that_cannot_be_had_is_told_of_in_its_row(tmp_path):
     lines = list(gpu_check.table([row, gpu_check.Row(engine="one", built_s=1.5, difference=2e-4, lone_ms=0.35)]))
     assert lines[3].startswith("| one | 1.5 |  | 2.0e-04 |")
     assert {line.count("|") for line in lines} == {lines[0].count("|")}
+
+
+def test_learning_is_timed_step_by_step_and_as_a_stage(tmp_path):
+    processor = torch.device("cpu")
+    speed = learning_speed.measure_learning(processor, tmp_path, ecgs=8, batch_size=4, seconds=0)
+    assert min(speed.loaded_per_s, speed.held_per_s, speed.steps_per_s, speed.whole_steps_per_s) > 0
+    assert speed.memory_mib is None
+    assert [line for line in learning_speed.lines(speed, processor, 4) if "ECGs/s" in line or "a second" in line][3:]
+
+
+@pytest.mark.skipif(bool(find_gpus()), reason="needs a machine without a GPU")
+def test_learning_that_cannot_be_measured_is_told_of():
+    assert gpu_check.run_learning("--device", "cuda").startswith(gpu_check.LEARNING_FAILED)

@@ -262,7 +262,7 @@ def trained(cohort, tmp_path_factory):
     out = tmp_path_factory.mktemp("stage") / "segmenter"
     run = CliRunner().invoke(
         app,
-        ["train", "--accelerator", "cpu", "segmenter", "--cohort", str(cohort.folder), "--out", str(out),
+        ["train", "--device", "cpu", "segmenter", "--cohort", str(cohort.folder), "--out", str(out),
          "--epochs", "2", "--batch-size", "16"],
     )  # fmt: skip
     assert run.exit_code == 0, run.output
@@ -308,10 +308,10 @@ def test_cines_whose_hearts_are_not_known_cannot_be_learned_from(cohort, tmp_pat
 
     real = replace(cohort, description=msgspec.structs.replace(cohort.description, seed=None))
     with pytest.raises(InvalidSettings, match="simulated"):
-        train_segmenter(real, tmp_path / "real", TrainSegmenter(), Hardware(accelerator="cpu"))
+        train_segmenter(real, tmp_path / "real", TrainSegmenter(), Hardware(device="cpu"))
     other = replace(cohort, phenotypes=cohort.phenotypes + 1)
     with pytest.raises(InvalidSettings, match="another version"):
-        train_segmenter(other, tmp_path / "other", TrainSegmenter(), Hardware(accelerator="cpu"))
+        train_segmenter(other, tmp_path / "other", TrainSegmenter(), Hardware(device="cpu"))
 
 
 # ------------------------------------------------------------------------------------------------------------ the whole

@@ -8,12 +8,20 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import torch
 from tiny_cohort import write_tiny_cohort
 
 from engines.whole_file import unfinished_path
-from inference.waveform import preprocess
+from inference.waveform import filter_operator, preprocess, standardise
 from schemas.errors import InvalidSettings
-from training.stages.crops import Augmentation, draw_crops, iterate_preprocessed, middle_crops, open_resampled
+from training.stages.crops import (
+    Augmentation,
+    disturb_crops,
+    draw_disturbances,
+    iterate_screened,
+    make_crops,
+    open_resampled,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +36,17 @@ def signals(cohort):
 
 def served(cohort, n_crops=3):
     return preprocess(cohort.ecgs[:].astype(np.float32) * 0.005, 500, n_crops)
+
+
+def draw_crops(signals, rng, augmentation=None):
+    """Return what a step makes of ECGs on the processor, and with the noise of one seed."""
+    torch.manual_seed(7)
+    drawn = {n: torch.from_numpy(v) for n, v in draw_disturbances(len(signals), rng, augmentation).items()}
+    return make_crops(torch.from_numpy(np.array(signals)), drawn).numpy()
+
+
+def middle_crops(signals):
+    return make_crops(torch.from_numpy(np.array(signals)), {}).numpy()
 
 
 def test_the_middle_crop_is_the_workers_but_for_half_precision(cohort, signals):
@@ -151,6 +170,42 @@ def test_augmentation_takes_leads_off_and_changes_gains_but_keeps_the_scale(sign
     assert not np.array_equal(plain, disturbed)
 
 
+def test_a_lost_lead_gets_no_noise_either(signals):
+    rng = np.random.default_rng(3)
+    crops = torch.randn(400, 12, 50)
+    drawn = draw_disturbances(400, rng, Augmentation(dropout=0.5))
+    disturbed = disturb_crops(crops, *(torch.from_numpy(drawn[name]) for name in ("gains", "noise_mv")))
+    lost = drawn["gains"] == 0
+    assert not disturbed[torch.from_numpy(lost)].any()
+    assert 0.4 < (lost.sum(axis=1) > 0).mean() < 0.6
+    assert set(lost.sum(axis=1)) == {0, 1, 2, 3}
+    assert 0.4 < (drawn["noise_mv"] > 0).mean() < 0.6
+    assert np.log(drawn["gains"][~lost]).std() == pytest.approx(0.08, rel=0.05)
+    quiet = torch.from_numpy(drawn["noise_mv"] == 0)
+    torch.testing.assert_close(disturbed[quiet], crops[quiet] * torch.from_numpy(drawn["gains"])[quiet, :, None])
+    noise = disturbed[~quiet] - crops[~quiet] * torch.from_numpy(drawn["gains"])[~quiet, :, None]
+    assert 0 < float(noise.abs().max()) < 0.2
+
+
+@pytest.mark.parametrize("offset", [0, 1, 125, 250])
+def test_crops_by_torch_are_those_of_serving_wherever_they_begin(offset):
+    walk = np.random.default_rng(offset).standard_normal((9, 12, 2500)).cumsum(axis=2) * 0.02
+    walk[8] = 0
+    signals = walk.astype(np.float16)
+    found = make_crops(torch.from_numpy(signals), {"offsets": torch.full((9,), offset)}).numpy()
+    expected = signals[..., offset : offset + 2250].astype(np.float32)
+    expected -= expected.mean(axis=-1, keepdims=True)
+    expected = standardise(filter_operator().apply(expected))
+    assert np.abs(found - expected).max() < 2e-5
+    assert not found[8].any()
+
+
+def test_whole_records_by_torch_are_those_of_serving(cohort):
+    for n_crops in (1, 3):
+        (found,) = iterate_screened(cohort, np.arange(6), n_crops, torch.device("cpu"))
+        assert np.abs(found.numpy() - served(cohort, n_crops).reshape(found.shape)).max() < 2e-5
+
+
 def test_augmentation_leaves_the_signals_alone(signals):
     before = signals.copy()
     draw_crops(signals, np.random.default_rng(1), Augmentation())
@@ -163,14 +218,15 @@ def test_a_flat_ecg_gives_zeros():
 
 def test_whole_records_come_as_the_worker_crops_them_in_batches_of_any_size(cohort):
     rows = np.array([5, 0, 3])
-    parts = list(iterate_preprocessed(cohort, rows, n_crops=3, batch=2))
+    parts = list(iterate_screened(cohort, rows, 3, torch.device("cpu"), at_once=2))
 
     assert [len(part) for part in parts] == [6, 3]
     np.testing.assert_allclose(np.concatenate(parts).reshape(3, 3, 12, 2250), served(cohort)[rows], atol=1e-4)
 
 
 def test_a_batch_keeps_to_the_core_of_its_thread(signals):
-    """Two steps learn at the same time, each on its core: a thread of OpenBLAS that spins beside them costs both."""
+    """Two steps learn at the same time, each on its core: a thread that spins beside them costs both."""
+    torch.set_num_threads(1)  # as the recipe does in each of them
     batch = np.resize(signals, (64, 12, 2500))
     draw_crops(batch, np.random.default_rng(0))
     whole, own = time.process_time(), time.thread_time()

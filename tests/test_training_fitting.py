@@ -1,17 +1,26 @@
 """How every stage learns: batches, epochs, checkpoints, and what is kept of them when the power fails."""
 
 import json
+import zipfile
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from tiny_cohort import write_tiny_cohort
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from engines.whole_file import whole_file
 from schemas.errors import InvalidSettings
 from training.networks.weights_files import load_weights, save_weights
-from training.stages.batches import EpochSampler, MiddleCrops, TrainingCrops, load_development, load_training
+from training.stages.batches import (
+    EpochSampler,
+    MiddleCrops,
+    TrainingCrops,
+    load_development,
+    load_training,
+    with_crops,
+)
 from training.stages.crops import Augmentation, open_resampled
 from training.stages.fit import fit, warm_cosine
 from training.stages.pretrain_ecg import EcgMasker, PretrainEcg, pretrain_ecg
@@ -22,7 +31,7 @@ from training.stages.stage_folder import StageFolder
 
 pytestmark = pytest.mark.learns
 
-CPU = Hardware(accelerator="cpu")
+CPU = Hardware(device="cpu")
 NAN = float("nan")
 
 
@@ -44,14 +53,14 @@ def small(tmp_path_factory):
     return write_tiny_cohort(tmp_path_factory.mktemp("small") / "c", folds={"train": 12, "development": 6}, cines=False)
 
 
-def masked_fit(cohort, folder, kind):
-    options = PretrainEcg(learning=Learning(epochs=4, batch_size=4, learning_rate=1e-3))
+def masked_fit(cohort, folder, kind, batch_size=4):
+    options = PretrainEcg(learning=Learning(epochs=4, batch_size=batch_size, learning_rate=1e-3))
     signals = open_resampled(cohort)
     drawn = TrainingCrops(signals, cohort.select("train"), {}, augmentation=None, seed=0)
     fixed = MiddleCrops(signals, cohort.select("development"), {})
     seed_stage(0)
     learner = kind(options)
-    loaders = load_training(drawn, 4, seed=0, workers=0), load_development(fixed, 4, workers=0)
+    loaders = load_training(drawn, batch_size, seed=0, workers=0), load_development(fixed, 4, workers=0)
     return fit(learner, *loaders, StageFolder(folder), CPU)
 
 
@@ -66,6 +75,56 @@ def test_an_interrupted_stage_goes_on_from_its_epoch_to_the_same_weights(small, 
     assert "epoch 3/4" in said
     assert "epoch 2/4" not in said
     assert resumed.best_loss == whole.best_loss
+    assert all(torch.equal(tensor, resumed.weights[name]) for name, tensor in whole.weights.items())
+
+
+class SparedMasker(EcgMasker):
+    """Its optimiser asks for no number; AdamW asks for its own, which lie on the processor."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+
+class CountNumbers(TorchDispatchMode):
+    """Counts how often the processor asks for a number."""
+
+    asked = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.asked += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_nothing_that_surrounds_a_step_asks_for_a_number(small, tmp_path):
+    counts = []
+    for batch_size in (6, 2):  # 2 and 6 steps an epoch
+        with CountNumbers() as counting:
+            masked_fit(small, tmp_path / str(batch_size), SparedMasker, batch_size)
+        counts.append(counting.asked)
+    assert counts[0] == counts[1] > 0
+
+
+def claim_gpu(path):
+    """Rewrite a checkpoint as one whose tensors were saved from a GPU."""
+    with zipfile.ZipFile(path) as file:
+        members = [(name, file.read(name)) for name in file.namelist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
+        for name, content in members:
+            place = b"X\x03\x00\x00\x00cpu"
+            file.writestr(name, content.replace(place, b"X\x06\x00\x00\x00cuda:0") if "data.pkl" in name else content)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_stage_that_a_gpu_began_goes_on_without_one(small, tmp_path):
+    whole = masked_fit(small, tmp_path / "whole", EcgMasker)
+    with pytest.raises(PowerCut):
+        masked_fit(small, tmp_path / "cut", CutMasker)
+    for name in ("last", "best"):
+        path = tmp_path / "cut" / "checkpoints" / f"{name}.ckpt"
+        claim_gpu(path)
+        with pytest.raises(RuntimeError, match="CUDA device"):
+            torch.load(path, weights_only=True)
+    resumed = masked_fit(small, tmp_path / "cut", EcgMasker)
     assert all(torch.equal(tensor, resumed.weights[name]) for name, tensor in whole.weights.items())
 
 
@@ -150,7 +209,12 @@ def test_workers_change_nothing(small):
     alone, helped = (list(load_training(data, 5, seed=4, workers=workers)) for workers in (0, 1))
 
     assert len(alone) == len(helped) == 2
-    assert all(torch.equal(a["crops"], b["crops"]) for a, b in zip(alone, helped, strict=True))
+    for one, other in zip(alone, helped, strict=True):
+        crops = []
+        for batch in (one, other):
+            torch.manual_seed(1)  # of the noise, as a step sets it
+            crops.append(with_crops(batch)["crops"])
+        assert torch.equal(*crops)
 
 
 def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine():

@@ -35,14 +35,14 @@ from training.stages.cine_generator import (
     open_ecg_network,
     train_generator,
 )
-from training.stages.crops import iterate_preprocessed
+from training.stages.crops import iterate_screened
 from training.stages.generator_costs import count_costs
 from training.stages.package_generator import package_cines
 from training.stages.settings import Hardware, Learning
 
 pytestmark = [pytest.mark.learns, pytest.mark.exports]
 
-CPU = Hardware(accelerator="cpu")
+CPU = Hardware(device="cpu")
 LEARNING = Learning(epochs=2, batch_size=6, learning_rate=1e-3)
 FOLDS = {"train": 12, "development": 6, "test": 4}
 STAGES = ("vae/weights.safetensors", "generator/weights.safetensors", "generator/scaling.json", "generator/result.json")
@@ -162,12 +162,12 @@ def test_the_embeddings_are_those_of_the_reports(cohort):
 
     network, n_crops = open_ecg_network(default_bundle())
     rows = np.arange(3)
-    (crops,) = iterate_preprocessed(cohort, rows, n_crops, 8)
+    (crops,) = iterate_screened(cohort, rows, n_crops, torch.device("cpu"))
     with torch.inference_mode():
-        answers = {name: value.numpy() for name, value in network(torch.from_numpy(crops)).items()}
+        answers = {name: value.numpy() for name, value in network(crops).items()}
     found = Readout(load_bundle(default_bundle()).manifest).read(answers, n_crops)
     expected = np.array([finding.embedding for finding in found])
-    np.testing.assert_allclose(embed_ecgs(network, cohort, rows, n_crops), expected, atol=2e-6)
+    np.testing.assert_allclose(embed_ecgs(network, cohort, rows, n_crops, torch.device("cpu")), expected, atol=2e-6)
 
 
 def test_the_autoencoder_learns(cohort):
@@ -315,7 +315,7 @@ def test_the_costs_are_counted_for_both_presets():
 
 def test_the_commands_hand_their_options_to_the_stages(cohort, served, tmp_path):
     vae, drawn = (str(tmp_path / name) for name in ("vae", "generator"))
-    common = ["train", "--accelerator", "cpu"]
+    common = ["train", "--device", "cpu"]
     options = ["--cohort", str(cohort.folder), "--epochs", "1", "--batch-size", "6", "--seed", "3", "--out"]
     for arguments in (
         [*common, "train-vae", *options, vae, "--preset", "small"],

@@ -30,7 +30,7 @@ from training.stages.settings import Hardware, Learning
 from training.stages.stage_folder import StageFolder, check_input
 from training.stages.unlearned_heads import Unlearned, find_unlearned, silence
 
-CPU = Hardware(accelerator="cpu")
+CPU = Hardware(device="cpu")
 LEARNING = Learning(epochs=1, batch_size=8, learning_rate=1e-3)
 FOLDS = {"train": 8, "development": 4}
 

@@ -266,7 +266,7 @@ def test_the_stages_learn_from_pairs_of_ones_own(tmp_path):
         rows.append(row(number, **known, **scan))
     cohort = taken(files, tmp_path, *rows, processes=1)
     assert find_lacks(cohort) == []
-    once, cpu = Learning(epochs=1, batch_size=12, learning_rate=1e-3), Hardware(accelerator="cpu")
+    once, cpu = Learning(epochs=1, batch_size=12, learning_rate=1e-3), Hardware(device="cpu")
     ecg = pretrain_ecg(cohort, tmp_path / "ecg", PretrainEcg(learning=once), cpu)
     pretrain_cmr(cohort, tmp_path / "cmr", PretrainCmr(learning=once), cpu)
     align(cohort, tmp_path / "align", Align(learning=once), cpu, cmr=tmp_path / "cmr", encoder=ecg.weights)

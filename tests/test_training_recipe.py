@@ -23,7 +23,7 @@ from training.stages.settings import Hardware
 
 pytestmark = [pytest.mark.learns, pytest.mark.exports]
 
-CPU = Hardware(accelerator="cpu")
+CPU = Hardware(device="cpu")
 SMALL = Recipe(
     patients=60,
     unmeasured=0,

@@ -38,7 +38,7 @@ from training.stages.settings import Hardware, Learning
 
 pytestmark = pytest.mark.learns
 
-CPU = Hardware(accelerator="cpu")
+CPU = Hardware(device="cpu")
 LEARNING = Learning(epochs=EPOCHS, batch_size=12, learning_rate=1e-3)
 NAN = float("nan")
 
@@ -311,7 +311,7 @@ def test_the_papers_sizes_learn_by_the_same_code(place, small):
 def test_the_commands_hand_their_options_to_the_stages(small, tmp_path):
     run = CliRunner().invoke(
         app,
-        ["train", "--accelerator", "cpu", "pretrain-ecg", "--cohort", str(small.folder), "--out", str(tmp_path),
+        ["train", "--device", "cpu", "pretrain-ecg", "--cohort", str(small.folder), "--out", str(tmp_path),
          "--epochs", "1", "--batch-size", "6", "--seed", "3"],
     )  # fmt: skip
     assert run.exit_code == 0, run.output

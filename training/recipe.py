@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -44,6 +44,11 @@ RECIPE = "recipe.json"
 SIMULATE = "simulate"
 UNMEASURED_A_PATIENT = 3
 SECONDS_A_MINUTE = 60
+STEPS_ON_A_PROCESSOR, STEPS_ON_A_GPU, CORES_A_STEP = 2, 3, 4
+SMALL_BATCH, ALIGN_BATCH, CMR_BATCH = 32, 128, 64
+"""The rates were chosen for these."""
+GPU_BATCH = 256
+RecipePreset: TypeAlias = Literal["reference", "paper", "gpu"]
 
 
 class Recipe(SavedStruct, frozen=True, kw_only=True):
@@ -65,9 +70,30 @@ class Recipe(SavedStruct, frozen=True, kw_only=True):
     pretrain_cmr_epochs: Count = 6
     align_epochs: Count = 12
     finetune_epochs: Count = 6
-    batch_size: Count = 32
-    align_batch_size: Count = 128
-    cmr_batch_size: Count = 64
+    batch_size: Count = SMALL_BATCH
+    align_batch_size: Count = ALIGN_BATCH
+    cmr_batch_size: Count = CMR_BATCH
+
+
+def of_preset(name: RecipePreset, recipe: Recipe) -> Recipe:
+    """Return a recipe in the sizes of a preset: `reference` and `paper` are networks.
+
+    `gpu` is the networks of `reference` in batches that a GPU is fed with, the same patients and epochs.
+    """
+    if name != "gpu":
+        return msgspec.structs.replace(recipe, preset=name)
+    return msgspec.structs.replace(
+        recipe, preset="reference", batch_size=GPU_BATCH, align_batch_size=GPU_BATCH, cmr_batch_size=GPU_BATCH
+    )
+
+
+def scale_rate(rate: float, batch: int, chosen_for: int) -> float:
+    """Return the learning rate for a batch, given the rate that was chosen for another one.
+
+    It grows by the square root of the batch, as the noise of a gradient falls by it (Malladi et al., "On the SDEs and
+    scaling rules for adaptive gradient algorithms", NeurIPS 2022: so for Adam; plain descent takes the ratio).
+    """
+    return float(rate * (batch / chosen_for) ** 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +176,19 @@ def run_recipe(
     return RecipeFolders(out).bundle
 
 
-def steps_at_once(hardware: Hardware) -> int:
-    """Return how many steps to run at the same time: two, where each of them gets a core."""
-    import torch
+def steps_at_once(hardware: Hardware, preset: PresetName, cores: int | None = None) -> int:
+    """Return how many steps to run at the same time.
 
-    on_processor = hardware.accelerator == "cpu" or (hardware.accelerator == "auto" and not torch.cuda.is_available())
-    return min(2, len(os.sched_getaffinity(0))) if on_processor else 1
+    On a processor two, where each of them gets a core. On a GPU three, where each gets four cores: a step of the
+    reference networks waits for its launches, and leaves nine tenths of the GPU idle. One with the published networks,
+    which keep a GPU busy and fill its memory.
+    """
+    from .stages.devices import choose_device
+
+    cores = cores or len(os.sched_getaffinity(0))
+    if choose_device(hardware).type == "cpu":
+        return min(STEPS_ON_A_PROCESSOR, cores)
+    return max(1, min(STEPS_ON_A_GPU, cores // CORES_A_STEP)) if preset == "reference" else 1
 
 
 def _run_step(out: Path, recipe: Recipe, hardware: Hardware, name: str) -> str:
@@ -270,7 +303,8 @@ class _Learner:
         from .stages.pretrain_ecg import pretrain_ecg
 
         recipe = self.recipe
-        learning = Learning(epochs=recipe.pretrain_ecg_epochs, batch_size=recipe.batch_size, learning_rate=1e-3)
+        rate = scale_rate(1e-3, recipe.batch_size, SMALL_BATCH)
+        learning = Learning(epochs=recipe.pretrain_ecg_epochs, batch_size=recipe.batch_size, learning_rate=rate)
         settings = PretrainEcg(preset=recipe.preset, seed=recipe.seed, learning=learning)
         pretrain_ecg(self._cohort, self.folders.stage("pretrain-ecg"), settings, self.hardware)
 
@@ -279,7 +313,8 @@ class _Learner:
         from .stages.pretrain_cmr import pretrain_cmr
 
         recipe = self.recipe
-        learning = Learning(epochs=recipe.pretrain_cmr_epochs, batch_size=recipe.cmr_batch_size, learning_rate=1e-3)
+        rate = scale_rate(1e-3, recipe.cmr_batch_size, CMR_BATCH)
+        learning = Learning(epochs=recipe.pretrain_cmr_epochs, batch_size=recipe.cmr_batch_size, learning_rate=rate)
         settings = PretrainCmr(preset=recipe.preset, seed=recipe.seed, learning=learning)
         pretrain_cmr(self._cohort, self.folders.stage("pretrain-cmr"), settings, self.hardware)
 
@@ -288,7 +323,8 @@ class _Learner:
         from .stages.align import align
 
         recipe, stage = self.recipe, self.folders.stage
-        learning = Learning(epochs=recipe.align_epochs, batch_size=recipe.align_batch_size, learning_rate=1e-3)
+        rate = scale_rate(1e-3, recipe.align_batch_size, ALIGN_BATCH)
+        learning = Learning(epochs=recipe.align_epochs, batch_size=recipe.align_batch_size, learning_rate=rate)
         settings = Align(preset=recipe.preset, seed=recipe.seed, learning=learning)
         encoder = StageFolder(stage("pretrain-ecg")).weights
         align(self._cohort, stage("align"), settings, self.hardware, cmr=stage("pretrain-cmr"), encoder=encoder)
@@ -298,9 +334,10 @@ class _Learner:
         from .stages.finetune import finetune
 
         recipe = self.recipe
-        learning = Learning(epochs=recipe.finetune_epochs, batch_size=recipe.batch_size, learning_rate=2e-3)
-        rate = 0.5 if encoder or aligned else 1.0
-        settings = Finetune(preset=recipe.preset, seed=recipe.seed, learning=learning, encoder_rate=rate)
+        rate = scale_rate(2e-3, recipe.batch_size, SMALL_BATCH)
+        learning = Learning(epochs=recipe.finetune_epochs, batch_size=recipe.batch_size, learning_rate=rate)
+        share = 0.5 if encoder or aligned else 1.0
+        settings = Finetune(preset=recipe.preset, seed=recipe.seed, learning=learning, encoder_rate=share)
         finetune(self._cohort, out, settings, self.hardware, encoder=encoder, aligned=aligned)
 
     def package(self, finetuned: Path, calibrated: Path, bundle: Path, note: str | None) -> None:
@@ -311,7 +348,7 @@ class _Learner:
         if (bundle / MANIFEST).is_file():  # written last: with it, the bundle is whole
             return
         cohort = self._cohort
-        calibrate(cohort, calibrated, finetuned, Calibrate(seed=self.recipe.seed))
+        calibrate(cohort, calibrated, finetuned, Calibrate(seed=self.recipe.seed), self.hardware)
         label = describe(cohort, finetuned)
         if note:
             label = msgspec.structs.replace(

@@ -104,6 +104,7 @@ def finetune_command(
 
 @train_app.command("calibrate")
 def calibrate_command(
+    context: typer.Context,
     *,
     cohort: CohortFolder,
     out: Out,
@@ -135,7 +136,7 @@ def calibrate_command(
         prevalence=parse_prevalences(prevalence or []),
         n_crops=crops,
     )
-    calibrate(learned_from, out, finetuned, settings)
+    calibrate(learned_from, out, finetuned, settings, context.obj)
 
 
 @train_app.command("train-vae")

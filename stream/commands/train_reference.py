@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import MAX_SEED, PresetName
+from .options import MAX_SEED
 from .output import say
 from .stage_options import need_learning
 
@@ -26,22 +26,26 @@ def reference_command(
     ] = None,
     unscanned: Annotated[int, typer.Option(min=0, help="Further patients with an ECG and diagnoses only.")] = 0,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the cohort and of all learning.")] = 0,
-    preset: PresetName = "reference",
+    preset: Annotated[
+        Literal["reference", "paper", "gpu"],
+        typer.Option(help="Sizes of the networks. gpu: those of reference, in batches of 256, with larger rates."),
+    ] = "reference",
     at_once: Annotated[
-        int | None, typer.Option(min=1, help="Stages at the same time. 2 on a CPU and 1 on a GPU by default.")
+        int | None, typer.Option(min=1, help="Stages at the same time. 2 on a CPU and up to 3 on a GPU by default.")
     ] = None,
 ) -> None:
     """Run all stages: simulate, pretrain, align, fine-tune, calibrate, write the bundle and its baselines."""
     need_learning()
-    from training.recipe import UNMEASURED_A_PATIENT, Recipe, run_recipe, steps_at_once
+    from training.recipe import UNMEASURED_A_PATIENT, Recipe, of_preset, run_recipe, steps_at_once
 
     recipe = Recipe(
-        preset=preset,
         seed=seed,
         patients=patients,
         unmeasured=UNMEASURED_A_PATIENT * patients if unmeasured is None else unmeasured,
         unscanned=unscanned,
     )
+    recipe = of_preset(preset, recipe)
     hardware: Hardware = context.obj
-    bundle = run_recipe(out, recipe, hardware, say, at_once=at_once or steps_at_once(hardware))
+    beside = steps_at_once(hardware, recipe.preset)  # which refuses a device that is not there
+    bundle = run_recipe(out, recipe, hardware, say, at_once=at_once or beside)
     say(f"wrote the bundle to {bundle}")

@@ -23,7 +23,9 @@ def weigh_negatives(components: Tensor, sigma: float = SIGMA) -> Tensor:
     return 1 - torch.exp(-torch.cdist(components, components).square() / sigma**2)
 
 
-def contrast(ecg: Tensor, cmr: Tensor, weights: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+def contrast(
+    ecg: Tensor, cmr: Tensor, weights: Tensor, temperature: float = TEMPERATURE, counted: Tensor | None = None
+) -> Tensor:
     """Return the weighted symmetric InfoNCE, a scalar.
 
     Args:
@@ -31,12 +33,25 @@ def contrast(ecg: Tensor, cmr: Tensor, weights: Tensor, temperature: float = TEM
         cmr: (row, 256) of length 1, of the same hearts.
         weights: (row, row) in [0, 1], of the negatives; the diagonal is not read.
         temperature: divides the cosines.
+        counted: (row,) bool, the pairs that count; the others are nobody's negatives and have no loss. They are masked
+            and not taken out: how many they are is known on the device alone, and the step does not wait for it.
     """
     # a weight on exp(s) is a summand on s; a weight of 0 is minus infinity, which leaves the negative out
-    summands = weights.log().fill_diagonal_(0)
+    summands = weights.log()
+    if counted is not None:
+        summands = summands.masked_fill(~counted, -torch.inf)
+    summands = summands.fill_diagonal_(0)
     cosines = ecg @ cmr.T / temperature
     pairs = torch.arange(len(ecg), device=ecg.device)
-    return (cross_entropy(cosines + summands, pairs) + cross_entropy(cosines.T + summands, pairs)) / 2
+    losses = [cross_entropy(seen + summands, pairs, reduction="none") for seen in (cosines, cosines.T)]
+    return masked_mean((losses[0] + losses[1]) / 2, counted)
+
+
+def masked_mean(losses: Tensor, known: Tensor | None) -> Tensor:
+    """Return the mean of what is known, all of it where `known` is None; 0 where nothing is."""
+    if known is None:
+        return losses.mean()
+    return (losses * known).sum() / known.sum().clamp_min(1)
 
 
 class CmrProjection(Standardiser):

@@ -11,7 +11,7 @@ import torch  # noqa: TID253 - a network is torch
 from einops import rearrange, reduce, repeat
 from torch import Tensor  # noqa: TID253
 
-from inference.models.encoder import N_LEADS, N_PATCHES, PATCH_SAMPLES, EcgEncoder
+from inference.models.encoder import N_LEADS, N_PATCHES, N_SLOTS, PATCH_SAMPLES, EcgEncoder
 
 N_ALL = N_LEADS * N_PATCHES
 """Patches of a crop: lead after lead, in the order of time."""
@@ -47,7 +47,8 @@ def encode_kept(encoder: EcgEncoder, patches: Tensor, kept: Tensor) -> tuple[Ten
     leads = rearrange(torch.stack(list(encoder.lead_embeddings)), "lead width -> lead 1 width")
     positions = encoder.positions + leads  # (12, 32, width)
     places = rearrange(positions[:, 1:-1], "lead patch width -> 1 (lead patch) width").expand(len(patches), -1, -1)
-    separators = rearrange(positions[:, [0, -1]] + encoder.separator, "lead side width -> 1 (lead side) width")
+    separators = rearrange(positions[:, :: N_SLOTS - 1] + encoder.separator, "lead side width -> 1 (lead side) width")
+    # a stride takes the first and the last slot; an index list would be copied from the host in each step
     # the first layer of the embedding cuts the patches, which are cut already
     embedded = encoder.patch_embedding[1:](take(patches, kept)) + take(places, kept)
     tokens = torch.cat([separators.expand(len(patches), -1, -1), embedded], dim=1)

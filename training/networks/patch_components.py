@@ -7,6 +7,7 @@ several times cheaper. As the axes are orthonormal, its loss equals the loss of 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,9 @@ from .cmr_encoder import N_PATCHES, PATCH_VALUES, WHITE, scale_cines, split_cine
 from .principal_axes import PrincipalAxes, find_axes
 
 CINES_AT_ONCE = 50
+PROCESSOR = torch.device("cpu")
 READ_AT_ONCE = 4
-"""So that the pixels stay in the cache between two passes over them."""
+"""On a processor, so that the pixels stay in the cache between two passes over them."""
 FITTED_CINES = 700
 """On their patches the axes are fitted: 25,200 patches, 1.3 GB."""
 
@@ -37,6 +39,10 @@ class PatchComponents:
         axes = self.principal.axes / self.unit
         offset = (1 + self.principal.mean) @ axes
         return split_cine(cines).float() @ (axes / WHITE) - offset
+
+    def on(self, device: torch.device) -> PatchComponents:
+        """Return the same on a device; these stay where they are."""
+        return PatchComponents(copy.deepcopy(self.principal).to(device), self.unit.to(device))
 
     def embed_pixels(self, embedding: nn.Linear) -> nn.Linear:
         """Return the layer that does to pixels what `embedding` does to their components."""
@@ -69,12 +75,14 @@ def fit_components(cines: NDArray[np.uint8], scans: NDArray[np.intp], count: int
 
 
 def read_components(
-    components: PatchComponents, cines: NDArray[np.uint8], scans: NDArray[np.intp]
+    components: PatchComponents, cines: NDArray[np.uint8], scans: NDArray[np.intp], device: torch.device = PROCESSOR
 ) -> NDArray[np.float32]:
     """Return the components (m, 36, k) of the scans of `cines` (m, 50, 96, 96); NaN for the others."""
     table = np.full((len(cines), N_PATCHES, components.principal.count), np.nan, np.float32)
+    reader = components.on(device)
+    at_once = READ_AT_ONCE if device == PROCESSOR else CINES_AT_ONCE
     with torch.inference_mode():
-        for start in range(0, len(scans), READ_AT_ONCE):
-            some = scans[start : start + READ_AT_ONCE]
-            table[some] = components.read(torch.from_numpy(cines[some])).numpy()
+        for start in range(0, len(scans), at_once):
+            some = scans[start : start + at_once]
+            table[some] = reader.read(torch.from_numpy(cines[some]).to(device)).cpu().numpy()
     return table

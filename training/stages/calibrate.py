@@ -14,29 +14,29 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 import numpy as np
+import torch  # noqa: TID253 - the network answers
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from engines.whole_json import write_json
-from inference.geometry import CROP_SAMPLES
 from inference.manifest import Calibration, DiseaseHead, IsotonicCalibration, TemperatureCalibration
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from inference.readout import PROBABILITY_DECIMALS
 from inference.readout import calibrate as apply_calibration
-from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings
 from schemas.messages import DISEASES, Disease
 from training.arrays import Floats
 from training.cohort.layout import Cohort
 from training.networks.weights_files import load_weights
 
-from .crops import iterate_preprocessed
+from .crops import iterate_screened
+from .devices import choose_device
 from .finetune import STAGE as FINETUNE
 from .finetune import check_development
 from .operating_points import family_wise_thresholds, operating_points
 from .pooled_slopes import pool_slopes, slope_error
-from .settings import Finetune, SavedStruct
+from .settings import Finetune, Hardware, SavedStruct
 from .stage_folder import StageFolder, open_stage, read_settings
 
 Case: TypeAlias = tuple[Floats, NDArray[np.bool_]]
@@ -53,7 +53,7 @@ MIN_SLOPE = 1e-3
 BIAS_REACH = 20.0
 SURE = 0.999
 """Calibrated probabilities keep this far from 0 and 1: the development fold cannot tell more."""
-BATCH_RECORDS = 32
+ON_ANY = Hardware()
 
 ThresholdName = Literal["family_wise", "sensitivity_90", "specificity_95"]
 
@@ -75,8 +75,11 @@ class Calibrate(SavedStruct, frozen=True, kw_only=True):
     n_crops: int = 3
 
 
-def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -> StageFolder:
+def calibrate(
+    cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate, hardware: Hardware = ON_ANY
+) -> StageFolder:
     """Fit the calibration and the thresholds of a fine-tuned network, and write `calibration.json`."""
+    device = choose_device(hardware)
     preset = read_settings(finetuned, FINETUNE, Finetune).preset
     weights = StageFolder(finetuned).weights
     check_development(cohort)
@@ -86,7 +89,7 @@ def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -
     network = EcgNetwork(find_preset(preset))
     network.load_state_dict(load_weights(weights))
     rows = cohort.select("development")
-    logits = average_logits(network, cohort, rows, settings.n_crops)
+    logits = average_logits(network, cohort, rows, settings.n_crops, device)
     heads = fit_heads(DISEASES, logits, cohort.diseases[rows], settings)
     write_json(folder.path / CALIBRATION, heads)
     positives = (cohort.diseases[rows] == 1).sum(axis=0).tolist()
@@ -94,16 +97,17 @@ def calibrate(cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate) -
     return folder
 
 
-def average_logits(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_crops: int) -> Floats:
+def average_logits(
+    network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_crops: int, device: torch.device
+) -> Floats:
     """Return the disease logits (row, 5), averaged over the crops of a record as in serving."""
-    from engines.torch_engine import TorchEngine
-
-    engine = TorchEngine(network.eval(), ("disease_logits",), row_shape=(len(LEADS), CROP_SAMPLES))
-    parts = [
-        engine.run(crops)["disease_logits"].reshape(-1, n_crops, len(DISEASES)).mean(axis=1, dtype=np.float64)
-        for crops in iterate_preprocessed(cohort, rows, n_crops, BATCH_RECORDS)
-    ]
-    return np.concatenate(parts)
+    network.to(device).eval()
+    with torch.inference_mode():
+        parts = [
+            network(crops)["disease_logits"].double().unflatten(0, (-1, n_crops)).mean(dim=1)
+            for crops in iterate_screened(cohort, rows, n_crops, device)
+        ]
+    return np.asarray(torch.cat(parts).cpu().numpy())
 
 
 def fit_heads(

@@ -6,7 +6,7 @@ there is no adversary: on two cores an adversary would double the cost of a step
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from training.networks.cine_losses import edge_loss
 from training.networks.cmr_encoder import scale_cines
 from training.networks.weights_files import save_weights
 
-from .batches import Batch, Draw, Scans
+from .batches import Batch, Scans
 from .fit import Learner
 from .pretrain_cmr import scans_of
 from .run_stage import RunningStage, run_stage
@@ -42,8 +42,14 @@ class ReducedCines(Scans):
         super().__init__("cines", cines, scans)
         self._reduction = reduction
 
-    def __getitems__(self, draws: Sequence[Draw] | Sequence[int]) -> Batch:
-        cines = super().__getitems__(draws)["cines"]
+    @property
+    def size(self) -> int:
+        """Bytes of all its cines."""
+        return super().size // math.prod(self._reduction)
+
+    def read(self, places: NDArray[np.intp]) -> Batch:
+        """Return the cines at these places of the data set."""
+        cines = super().read(places)["cines"]
         return {"cines": torch.from_numpy(reduce_cines(cines.numpy(), self._reduction))}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from einops import rearrange, reduce, repeat
 from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 from torch.nn.functional import normalize  # noqa: TID253
-from torch.utils.data import Dataset  # noqa: TID253
 
 from engines.whole_json import write_json
 from inference.bundle import load_bundle
@@ -37,9 +36,10 @@ from training.networks.expectation import fit_expectation
 from training.networks.kept_patches import draw_order, take
 from training.networks.weights_files import WEIGHTS, above, below, load_weights, save_weights
 
-from .batches import Batch, Draw
+from .batches import Batch, Rows, Scans
 from .cine_autoencoder import STAGE as TRAIN_VAE
-from .crops import iterate_preprocessed
+from .crops import iterate_screened
+from .devices import choose_device, rows_at_once
 from .finetune import STAGE as FINETUNE
 from .fit import Learner
 from .pretrain_cmr import scanned, scans_of
@@ -51,7 +51,7 @@ STAGE = "train-generator"
 LATENTS = "latents.npy"
 EMBEDDINGS = "embeddings.npy"
 SCALING = "scaling.json"
-ENCODED_AT_ONCE = 32
+FITTED_AT_ONCE = 32
 SCALED_AT_ONCE = 256
 MASK_MEAN, MASK_DEVIATION = 1.0, 0.25
 
@@ -69,7 +69,7 @@ class Scaling(SavedStruct, frozen=True, kw_only=True):
         return np.asarray((latents - means) / deviations)
 
 
-class LatentsByEcg(Dataset[Batch]):
+class LatentsByEcg(Rows):
     """Scaled latents with the embedding of an ECG of the same heart.
 
     Args:
@@ -88,19 +88,19 @@ class LatentsByEcg(Dataset[Batch]):
         cohort: Cohort,
         rows: NDArray[np.intp],
     ) -> None:
-        self._latents = latents
-        self._embeddings = embeddings
+        super().__init__({"embeddings": embeddings}, rows)
+        self._latents = Scans("latents", latents, cohort.cine[rows].astype(np.intp))
         self._scaling = scaling
-        self._scans = cohort.cine
-        self._rows = rows
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    @property
+    def size(self) -> int:
+        """Bytes of all its rows."""
+        return super().size + self._latents.size
 
-    def __getitems__(self, draws: Sequence[Draw] | Sequence[int]) -> Batch:
-        rows = self._rows[[draw.place if isinstance(draw, Draw) else draw for draw in draws]]
-        latents = self._scaling.apply(self._latents[self._scans[rows]])
-        return {"latents": torch.from_numpy(latents), "embeddings": torch.from_numpy(self._embeddings[rows])}
+    def read(self, places: NDArray[np.intp]) -> Batch:
+        """Return the rows at these places of the data set."""
+        latents = self._scaling.apply(self._latents.read(places)["latents"].numpy())
+        return {"latents": torch.from_numpy(latents), **super().read(places)}
 
 
 class GeneratorLearner(Learner):
@@ -151,8 +151,9 @@ def train_generator(
 
     def learn(stage: RunningStage) -> dict[str, Any]:
         folder, preset, weights = stage.folder, find_cine_preset(vae_settings.preset), load_weights(vae / WEIGHTS)
-        latents = keep_latents(folder, cohort, preset, weights)
-        embeddings = keep_embeddings(folder, cohort, ecg)
+        device = choose_device(hardware)
+        latents = keep_latents(folder, cohort, preset, weights, device)
+        embeddings = keep_embeddings(folder, cohort, ecg, device)
         scaling = fit_scaling(latents, scans_of(cohort, "train"), preset.name)
         drawn, fixed = (LatentsByEcg(latents, embeddings, scaling, cohort, some) for some in (rows, development))
         fitted = stage.fit(lambda: GeneratorLearner(settings, preset, torch.from_numpy(embeddings[rows])), drawn, fixed)
@@ -174,40 +175,41 @@ def learn_expectation(
     rows = scanned(cohort, "train")
     expected = ExpectedCine(preset.cine)
     with torch.inference_mode():
-        cines = (scale_cines(cines) for _, cines in iterate_cines(cohort, cohort.cine[rows], preset))
+        cines = (scale_cines(cines) for _, cines in iterate_cines(cohort, cohort.cine[rows], preset, FITTED_AT_ONCE))
         fit_expectation(expected, torch.from_numpy(embeddings[rows]), cines, shrinkage)
     return expected
 
 
 def iterate_cines(
-    cohort: Cohort, scans: NDArray[np.integer], preset: CinePreset
+    cohort: Cohort, scans: NDArray[np.integer], preset: CinePreset, at_once: int
 ) -> Iterator[tuple[NDArray[np.integer], Tensor]]:
     """Yield some of the scans and their cines (k, frame, y, x) uint8, in order and in the generator's geometry."""
     assert cohort.cines is not None  # noqa: S101 - refused by the stage
-    for start in range(0, len(scans), ENCODED_AT_ONCE):
-        some = scans[start : start + ENCODED_AT_ONCE]
+    for start in range(0, len(scans), at_once):
+        some = scans[start : start + at_once]
         yield some, torch.from_numpy(reduce_cines(cohort.cines[some], preset.reduction))
 
 
 def keep_latents(
-    folder: StageFolder, cohort: Cohort, preset: CinePreset, weights: dict[str, Tensor]
+    folder: StageFolder, cohort: Cohort, preset: CinePreset, weights: dict[str, Tensor], device: torch.device
 ) -> NDArray[np.float32]:
     """Return the means of the latents (scans, channel, time, y, x). They are computed once and kept in the folder."""
     path = folder.path / LATENTS
     if not path.exists():
         vae = CineVae(preset).eval()
         vae.load_state_dict(below("vae.", weights))
+        vae.to(device)
         scans = np.union1d(scans_of(cohort, "train"), scans_of(cohort, "development"))
         shape = (cohort.description.scans, *preset.latent)
         with write_array(path, np.float32, shape) as latents, torch.inference_mode():  # of a biobank: 40 GB
             latents[np.setdiff1d(np.arange(len(latents)), scans)] = np.nan
-            for some, cines in iterate_cines(cohort, scans, preset):
-                latents[some] = vae.encode(scale_cines(cines)[:, None]).mean.numpy()
+            for some, cines in iterate_cines(cohort, scans, preset, rows_at_once(device)):
+                latents[some] = vae.encode(scale_cines(cines.to(device))[:, None]).mean.cpu().numpy()
     kept: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return kept
 
 
-def keep_embeddings(folder: StageFolder, cohort: Cohort, ecg: Path) -> NDArray[np.float32]:
+def keep_embeddings(folder: StageFolder, cohort: Cohort, ecg: Path, device: torch.device) -> NDArray[np.float32]:
     """Return the embeddings of the ECGs (rows, 256). They are computed once and kept in the folder."""
     path = folder.path / EMBEDDINGS
     if not path.exists():
@@ -215,19 +217,22 @@ def keep_embeddings(folder: StageFolder, cohort: Cohort, ecg: Path) -> NDArray[n
         rows = np.union1d(scanned(cohort, "train"), scanned(cohort, "development"))
         with write_array(path, np.float32, (len(cohort), EMBEDDING_SIZE)) as embeddings:
             embeddings[:] = np.nan
-            embeddings[rows] = embed_ecgs(network, cohort, rows, n_crops)
+            embeddings[rows] = embed_ecgs(network, cohort, rows, n_crops, device)
     kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
     return kept
 
 
-def embed_ecgs(network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_crops: int) -> NDArray[np.float32]:
+def embed_ecgs(
+    network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_crops: int, device: torch.device
+) -> NDArray[np.float32]:
     """Return the embeddings (k, 256) as reports of the rows would carry them: the mean over the crops, of length 1."""
     embedded = []
+    network.to(device)
     with torch.inference_mode():
-        for crops in iterate_preprocessed(cohort, rows, n_crops, ENCODED_AT_ONCE):
-            answers = network.alignment(network.encoder(torch.from_numpy(crops)))
+        for crops in iterate_screened(cohort, rows, n_crops, device):
+            answers = network.alignment(network.encoder(crops))
             embedded.append(normalize(reduce(answers, "(row crop) size -> row size", "mean", crop=n_crops), dim=1))
-    embeddings: NDArray[np.float32] = torch.cat(embedded).numpy()
+    embeddings: NDArray[np.float32] = torch.cat(embedded).cpu().numpy()
     return embeddings
 
 

@@ -1,38 +1,48 @@
 """Training crops: random 9 s windows of a cohort's ECGs, preprocessed as in serving, a batch at a time.
 
-Resampling does not depend on the window, so it is done once a cohort. Cropping, filtering and standardisation are those
-of `inference.waveform`.
+Resampling does not depend on the window, so it is done once a cohort. Where a crop begins and how it is disturbed is
+drawn beside the device; cutting, disturbing and filtering are done on it (`training.networks.cut_crops`).
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch  # noqa: TID253 - crops are tensors
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
+from torch import Tensor  # noqa: TID253
 
-from inference import waveform
-from inference.geometry import CROP_SAMPLES, MICROVOLTS_PER_STEP, RECORDED_RATE_HZ, SAMPLE_RATE_HZ
-from inference.waveform import filter_operator, standardise
+from schemas.ecg_record import LEADS
 from schemas.errors import InvalidSettings
 from training.cohort.layout import DESCRIPTION, ECGS, INDEX, Cohort
 from training.cohort.whole_file import write_array
+from training.networks.cut_crops import (
+    LAST_OFFSET,
+    MILLIVOLTS_PER_STEP,
+    RESAMPLED_SAMPLES,
+    cut_crops,
+    finish_crops,
+    screened_crops,
+)
+
+from .devices import rows_at_once
 
 RESAMPLED = "ecgs_250hz.npy"
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-MILLIVOLTS_PER_STEP = MICROVOLTS_PER_STEP / 1e3
-RESAMPLED_SAMPLES = 10 * SAMPLE_RATE_HZ
-LAST_OFFSET = RESAMPLED_SAMPLES - CROP_SAMPLES
-MIDDLE_OFFSET = LAST_OFFSET // 2
 CHUNK_RECORDS = 64
-CHUNK_CROPS = waveform.CHUNK_RECORDS
-"""Crops that are filtered at a time. With more of them, OpenBLAS would divide each product among spinning threads. On
-busy cores a batch would cost twenty times as much, and a step beside it would lose a third of its speed."""
+CACHED_CROPS = 16
+"""Crops that a processor makes at a time: their tensors stay in its cache. A GPU makes all of a batch at once."""
+MOST_LOST = 3
+"""Leads that a crop loses at most."""
+NOISY = 0.5
+"""Share of the crops that get noise."""
 
 
 def open_resampled(cohort: Cohort, cache: Path | None = None) -> NDArray[np.float16]:
@@ -117,57 +127,64 @@ class Augmentation:
     noise_mv: float = 0.03
 
 
-def draw_crops(
-    signals_mv: NDArray[np.floating], rng: np.random.Generator, augmentation: Augmentation | None = None
-) -> NDArray[np.float32]:
-    """Return one standardised crop (row, 12, 2250) float32 at a random place of each ECG (row, 12, 2500)."""
-    offsets = rng.integers(0, LAST_OFFSET + 1, len(signals_mv))
-    crops = _cut(signals_mv, offsets)
-    if augmentation is not None:
-        _disturb(crops, rng, augmentation)
-    return _finish(crops)
+OFFSETS, GAINS, NOISE = "offsets", "gains", "noise_mv"
 
 
-def middle_crops(signals_mv: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the standardised crop (row, 12, 2250) float32 in the middle of each ECG (row, 12, 2500)."""
-    return _finish(_cut(signals_mv, [MIDDLE_OFFSET] * len(signals_mv)))
+def draw_disturbances(
+    rows: int, rng: np.random.Generator, augmentation: Augmentation | None = None
+) -> dict[str, NDArray[Any]]:
+    """Return where the crop of each row begins, and how it is disturbed.
+
+    They are few numbers, and the same ones for every device. What they do to a crop is `disturb_crops`.
+
+    Returns:
+        offsets (row,) int64; with an augmentation also gains (row, 12) float32, 0 where a lead is lost, and the
+        deviation of the noise, (row,) float32.
+    """
+    drawn: dict[str, NDArray[Any]] = {OFFSETS: rng.integers(0, LAST_OFFSET + 1, rows)}
+    if augmentation is None:
+        return drawn
+    gains = np.exp(rng.normal(0, augmentation.gain, (rows, len(LEADS))))
+    lost = rng.integers(1, MOST_LOST + 1, rows) * (rng.random(rows) < augmentation.dropout)
+    gains[rng.random(gains.shape).argsort(axis=1) < lost[:, None]] = 0
+    noise = rng.uniform(0, augmentation.noise_mv, rows) * (rng.random(rows) < NOISY)
+    return drawn | {GAINS: gains.astype(np.float32), NOISE: noise.astype(np.float32)}
 
 
-def _cut(signals_mv: NDArray[np.floating], offsets: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
-    crops = np.empty((*signals_mv.shape[:2], CROP_SAMPLES), np.float32)
-    for crop, signal, offset in zip(crops, signals_mv, offsets, strict=True):
-        crop[...] = signal[:, offset : offset + CROP_SAMPLES]
-    return crops
+def make_crops(signals_mv: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
+    """Return a standardised crop (row, 12, 2250) of each ECG (row, 12, 2500), on the device of the ECGs.
+
+    Args:
+        signals_mv: of any floating type.
+        drawn: of `draw_disturbances`; nothing: the crop in the middle, undisturbed.
+    """
+    if signals_mv.device.type == "cpu" and len(signals_mv) > CACHED_CROPS:
+        starts = range(0, len(signals_mv), CACHED_CROPS)
+        parts = [slice(start, start + CACHED_CROPS) for start in starts]
+        return torch.cat([make_crops(signals_mv[part], {n: v[part] for n, v in drawn.items()}) for part in parts])
+    crops = cut_crops(signals_mv, drawn.get(OFFSETS))
+    if GAINS in drawn:
+        crops = disturb_crops(crops, drawn[GAINS], drawn[NOISE])
+    return finish_crops(crops)
 
 
-def _finish(crops: NDArray[np.float32]) -> NDArray[np.float32]:
-    operator = filter_operator()
-    for start in range(0, len(crops), CHUNK_CROPS):
-        chunk = crops[start : start + CHUNK_CROPS]
-        chunk -= chunk.mean(axis=-1, keepdims=True)
-        chunk[...] = standardise(operator.apply(chunk))
-    return crops
+def disturb_crops(crops: Tensor, gains: Tensor, noise_mv: Tensor) -> Tensor:
+    """Return crops (row, 12, samples) with gains (row, 12) and white noise of a deviation (row,); a lost lead is 0.
+
+    The noise comes from torch's random numbers, of the device: those of a GPU are not those of a processor.
+    """
+    gains, noise_mv = gains[..., None], noise_mv[:, None, None]
+    return torch.addcmul(crops * gains, torch.randn_like(crops), noise_mv * (gains > 0))
 
 
-def _disturb(crops: NDArray[np.float32], rng: np.random.Generator, augmentation: Augmentation) -> None:
-    rows, leads = crops.shape[:2]
-    crops *= np.exp(rng.normal(0, augmentation.gain, (rows, leads, 1))).astype(np.float32)
-    noisy = np.flatnonzero(rng.random(rows) < 0.5)
-    for row in noisy:
-        crops[row] += rng.standard_normal(crops[row].shape, np.float32) * np.float32(
-            rng.uniform(0, augmentation.noise_mv)
-        )
-    for row in np.flatnonzero(rng.random(rows) < augmentation.dropout):
-        crops[row, rng.choice(leads, rng.integers(1, 4), replace=False)] = 0
+def iterate_screened(
+    cohort: Cohort, rows: NDArray[np.integer], n_crops: int, device: torch.device, at_once: int | None = None
+) -> Iterator[Tensor]:
+    """Yield the crops that screening would make (k × n_crops, 12, 2250) of rows of the cohort, in order, on a device.
 
-
-def iterate_preprocessed(
-    cohort: Cohort, rows: NDArray[np.int64], n_crops: int, batch: int
-) -> Iterator[NDArray[np.float32]]:
-    """Yield the crops that screening would make (batch × n_crops, 12, 2250) of rows of the cohort, in order."""
-    from inference.waveform import preprocess
-
-    for start in range(0, len(rows), batch):
-        signals = np.asarray(cohort.ecgs[rows[start : start + batch]], np.float32) * np.float32(MILLIVOLTS_PER_STEP)
-        crops = preprocess(signals, RECORDED_RATE_HZ, n_crops)
-        yield crops.reshape(-1, *crops.shape[2:])
+    They differ from those of `inference.waveform.preprocess` by rounding. `at_once` is what suits the device.
+    """
+    size = at_once or rows_at_once(device)
+    for start in range(0, len(rows), size):
+        ecgs = torch.from_numpy(np.ascontiguousarray(cohort.ecgs[rows[start : start + size]]))
+        yield screened_crops(ecgs.to(device), n_crops)

@@ -18,7 +18,7 @@ from inference.models.presets import find_preset
 from schemas.errors import InvalidSettings
 from training.arrays import Floats
 from training.cohort.layout import Cohort
-from training.networks.alignment import contrast, weigh_negatives
+from training.networks.alignment import contrast, masked_mean, weigh_negatives
 from training.networks.kept_patches import encode_pooled
 from training.networks.weights_files import WEIGHTS, below, load_weights, save_weights
 
@@ -246,11 +246,5 @@ def subtype_loss(logits: Tensor, subtypes: Tensor) -> Tensor:
 def alignment_loss(ecg: Tensor, cmr: Tensor, components: Tensor) -> Tensor:
     """Return the contrastive loss over the rows that were scanned."""
     scanned = cmr.isfinite().all(dim=1)
-    if scanned.sum() < 2:
-        return ecg.sum() * 0
-    return contrast(ecg[scanned], cmr[scanned], weigh_negatives(components[scanned]))
-
-
-def masked_mean(losses: Tensor, known: Tensor) -> Tensor:
-    """Return the mean of what is known; 0 where nothing is."""
-    return (losses * known).sum() / known.sum().clamp_min(1)
+    weights = weigh_negatives(components.nan_to_num())
+    return contrast(ecg, cmr.nan_to_num(), weights, counted=scanned)

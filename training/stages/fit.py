@@ -20,12 +20,11 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn  # noqa: TID253
-from torch.utils.data import DataLoader  # noqa: TID253
 
 from engines.whole_file import whole_file
 from schemas.errors import InvalidSettings
 
-from .batches import Batch
+from .batches import Batch, Batches, with_crops
 from .settings import Hardware, Learning
 from .stage_folder import StageFolder
 
@@ -45,7 +44,10 @@ class Learner(LightningModule):
         self.seed = seed
 
     def losses(self, batch: Batch, *, training: bool) -> dict[str, Tensor]:
-        """Return scalars by name. `loss` is minimised; the others are logged."""
+        """Return scalars by name. `loss` is minimised; the others are logged.
+
+        On a GPU, a step that asks for a number (`float`, `if`, a boolean index) waits until all is computed.
+        """
         raise NotImplementedError
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -77,6 +79,7 @@ class Learner(LightningModule):
         return decayed_groups(self, self.learning.weight_decay)
 
     def _logged(self, batch: Batch, fold: str, *, training: bool) -> Tensor:
+        batch = with_crops(batch)
         losses = self.losses(batch, training=training)
         rows = len(next(iter(batch.values())))
         named = {f"{fold}_{name}": value.detach() for name, value in losses.items()}
@@ -127,8 +130,8 @@ class Fitted(Generic[AnyLearner]):
 
 def fit(
     learner: AnyLearner,
-    training: DataLoader[Batch],
-    development: DataLoader[Batch],
+    training: Batches,
+    development: Batches,
     folder: StageFolder,
     hardware: Hardware,
 ) -> Fitted[AnyLearner]:
@@ -147,7 +150,7 @@ def fit(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # or every new tensor is filled, which is slow
     with _quiet_lightning():
         trainer = Trainer(
-            accelerator=hardware.accelerator,
+            accelerator="gpu" if hardware.device == "cuda" else hardware.device,
             devices=hardware.devices,
             strategy=hardware.strategy,
             precision=hardware.precision,  # type: ignore[arg-type]  # Lightning checks the name

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch  # noqa: TID253 - batches are tensors
 from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 from torch.nn import functional  # noqa: TID253
-from torch.utils.data import Dataset  # noqa: TID253
 
 from schemas.errors import InvalidSettings
 from training.cohort.layout import Cohort
@@ -19,7 +16,7 @@ from training.simulation.heart import PHASES, Heart, build_heart
 from training.simulation.heart_measurements import measure_heart
 from training.simulation.physiology import draw_patient
 
-from .batches import Batch, Draw
+from .batches import Rows
 
 Bytes = NDArray[np.uint8]
 
@@ -31,22 +28,11 @@ SHIFT, TURN_DEG, SCALE = 0.1, 15.0, 0.12
 """Of a picture: shares of half an edge, degrees, share."""
 
 
-class OutlinedFrames(Dataset[Batch]):
+class OutlinedFrames(Rows):
     """Frames (n, h, w) with the shares (n, 2, h, w) of their pixels that are cavity and wall, both uint8."""
 
     def __init__(self, frames: Bytes, shares: Bytes) -> None:
-        self._frames = frames
-        self._shares = shares
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __getitems__(self, draws: Sequence[Draw] | Sequence[int]) -> Batch:
-        places = [draw.place if isinstance(draw, Draw) else draw for draw in draws]
-        return {
-            "frames": torch.from_numpy(self._frames[places]),
-            "shares": torch.from_numpy(self._shares[places]),
-        }
+        super().__init__({"frames": frames, "shares": shares}, np.arange(len(frames)))
 
 
 def outline_frames(cohort: Cohort, rows: NDArray[np.intp], frames: int) -> tuple[Bytes, Bytes]:

@@ -21,6 +21,7 @@ from training.networks.principal_axes import find_axes
 from training.networks.weights_files import save_weights
 
 from .batches import Batch, Scans
+from .devices import choose_device
 from .fit import Learner
 from .run_stage import RunningStage, run_stage
 from .settings import Hardware, PretrainCmr
@@ -58,20 +59,21 @@ def pretrain_cmr(cohort: Cohort, out: Path, settings: PretrainCmr, hardware: Har
     cines, scans = cohort.cines, np.union1d(training, development)
 
     def learn(stage: RunningStage) -> dict[str, Any]:
+        device = choose_device(hardware)
         components = fit_components(cines, training, settings.components, settings.seed)
-        patches = read_components(components, cines, scans)
+        patches = read_components(components, cines, scans, device)
         fitted = stage.fit(
             lambda: CmrMasker(settings, patches.shape[2]),
             Scans("patches", patches, training),
             Scans("patches", patches, development),
         )
-        encoder = fitted.learner.network.encoder.cpu().eval()
-        tokens = encode_patches(encoder, patches[scans]).flatten(1)
+        encoder = fitted.learner.network.encoder.eval()
+        tokens = encode_patches(encoder, patches[scans], device).flatten(1)
         readout, _ = find_axes(tokens[np.isin(scans, training)], settings.features, settings.seed)
         features = np.full((len(patches), readout.count), np.nan, np.float32)
         features[scans] = readout(tokens).numpy()
         save_array(stage.folder.path / FEATURES, features)
-        encoder.patch_embedding = components.embed_pixels(encoder.patch_embedding)
+        encoder.cpu().patch_embedding = components.embed_pixels(encoder.patch_embedding)
         save_weights(stage.folder.weights, CmrTower(encoder, readout).state_dict())
         return fitted.result
 
@@ -100,10 +102,11 @@ def scanned(cohort: Cohort, fold: Fold) -> NDArray[np.intp]:
 
 
 @torch.no_grad()
-def encode_patches(encoder: CmrEncoder, patches: NDArray[np.float32]) -> Tensor:
-    """Return the tokens (scan, 37, width) of all patches (scan, 36, component)."""
+def encode_patches(encoder: CmrEncoder, patches: NDArray[np.float32], device: torch.device) -> Tensor:
+    """Return the tokens (scan, 37, width) of all patches (scan, 36, component); computed on the device."""
+    encoder.to(device)
     tokens = torch.empty(len(patches), 1 + N_PATCHES, encoder.width)
     for start in range(0, len(patches), CINES_AT_ONCE):
-        some = torch.from_numpy(patches[start : start + CINES_AT_ONCE])
+        some = torch.from_numpy(patches[start : start + CINES_AT_ONCE]).to(device)
         tokens[start : start + CINES_AT_ONCE] = encoder.encode_all(some)
     return tokens

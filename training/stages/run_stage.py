@@ -15,7 +15,8 @@ from torch.utils.data import Dataset  # noqa: TID253 - Lightning
 
 from training.cohort.layout import Cohort
 
-from .batches import Batch, load_development, load_training
+from .batches import Batch, Rows, load_development, load_training
+from .devices import choose_device, choose_workers, has_room
 from .fit import Fitted, Learner, fit
 from .seeds import seed_stage
 from .settings import Hardware, StageSettings
@@ -53,11 +54,23 @@ class RunningStage:
             InvalidSettings: the development loss is no longer a number.
         """
         seed_stage(self.settings.seed)
-        size, workers = self.settings.learning.batch_size, self.hardware.workers
+        size, device = self.settings.learning.batch_size, choose_device(self.hardware)
+        workers = choose_workers(self.hardware, device)
+        held = sum(data.size for data in (training, development) if isinstance(data, Rows))
+        hold = has_room(self.hardware, device, held)
+        learner = make_learner()
         return fit(
-            make_learner(),
-            load_training(training, size, seed=self.settings.seed, workers=workers, length=epoch_rows),
-            load_development(development, size, workers=workers),
+            learner,
+            load_training(
+                training,
+                size,
+                seed=self.settings.seed,
+                workers=workers,
+                length=epoch_rows,
+                device=device,
+                hold=hold,
+            ),
+            load_development(development, size, workers=workers, device=device, hold=hold),
             self.folder,
             self.hardware,
         )
@@ -89,8 +102,9 @@ def run_stage(
         inputs: files of earlier stages, by name.
 
     Raises:
-        InvalidSettings: the folder holds other work, or a fold is empty.
+        InvalidSettings: the folder holds other work, a fold is empty, or there is no such device.
     """
+    choose_device(hardware)  # which refuses one that is not there, before anything is begun
     folder = open_stage(out, stage, settings, cohort, folds=("train", "development"), **inputs)
     if not folder.is_finished:
         folder.finish(**learn(RunningStage(folder, settings, hardware)))

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Protocol
 import msgspec
 from msgspec import Meta
 
+AS_SUITS = -1
+"""A number of workers that the device decides."""
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -50,15 +52,22 @@ class StageSettings(Protocol):
 
 
 class Hardware(SavedStruct, frozen=True, kw_only=True):
-    """Where to learn. Lightning gets these as they are; they are not a part of what decides the result."""
+    """Where to learn. It is not a part of what decides the result: a stage may be resumed on another device."""
 
-    accelerator: Annotated[str, Meta(description="cpu, gpu, … (Lightning).")] = "auto"
-    devices: Annotated[str, Meta(description="A number, a list such as 0,1, or auto (Lightning).")] = "1"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Meta(description="auto takes a GPU where there is one; cuda refuses to do without."),
+    ] = "auto"
+    devices: Annotated[str, Meta(description="How many: a number, a list such as 0,1, or auto (Lightning).")] = "1"
     strategy: Annotated[str, Meta(description="How several devices share the work: ddp, … (Lightning).")] = "auto"
     precision: Annotated[str, Meta(description="32-true, bf16-mixed, … (Lightning).")] = "32-true"
     workers: Annotated[
-        int, Meta(ge=0, description="Processes that prepare batches. 0 suits a machine with two cores.")
-    ] = 0
+        int,
+        Meta(
+            ge=AS_SUITS,
+            description="Processes that read batches. -1: as suits the device, which is none for a processor.",
+        ),
+    ] = AS_SUITS
 
 
 class PretrainEcg(SavedStruct, frozen=True, kw_only=True):
