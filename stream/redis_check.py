@@ -19,10 +19,12 @@ from redis.exceptions import ConnectionError as Disconnected
 
 from schemas.errors import DeploymentError
 
+from .redis_bounds import order_key
 from .redis_client import SENTINELS, new_redis, redis_place
 from .settings import RedisSettings
 
 WAVEFORM, ECG_ID = "cardiacnets:waveform:r", "cardiacnets:ecg-id:1:r"
+KEEPING = (("RPUSH", "r"), ("LPOP", 1))
 CINE, LOCK = "cardiacnets:cine:r", "cardiacnets:cine-lock:r"
 TRANSACTION: Sequence[tuple[str | int, ...]] = (("EXEC",), ("DISCARD",))
 """Outside a transaction Redis refuses them to everybody, but to whom lacks the right in other words."""
@@ -49,13 +51,21 @@ class RedisUser(NamedTuple):
 
 
 WORKER = RedisUser(
-    [("SET", WAVEFORM, ""), ("SET", ECG_ID, ""), ("MGET", ECG_ID)],
+    [
+        *(("SET", key, "") for key in (WAVEFORM, ECG_ID)),
+        ("MGET", ECG_ID),
+        *((name, order_key(kind), *more) for kind in ("waveform", "ecg-id") for name, *more in KEEPING),
+        ("UNLINK", WAVEFORM),
+        ("UNLINK", ECG_ID),
+    ],
     transactions=False,
     without="screening goes on; waveforms and the ids of ECGs are not kept",
 )
 CMR_WORKER = RedisUser(
     [
         ("DEL", CINE),
+        ("UNLINK", CINE),
+        *((name, order_key("cine"), *more) for name, *more in KEEPING),
         ("HSET", CINE, "version", "1"),
         ("EXPIRE", CINE, 60),
         ("HSTRLEN", CINE, "version"),
@@ -211,7 +221,8 @@ def _check_rights(refused: Sequence[tuple[str | int, ...]], place: str) -> None:
 def _kind_of(arguments: Sequence[str | int]) -> str:
     """Return the pattern of the key among a command's arguments."""
     key = next(str(argument) for argument in arguments if str(argument).startswith("cardiacnets:"))
-    return ":".join(key.split(":")[:2]) + ":*"
+    kind = ":".join(key.split(":")[:2])
+    return key if kind == "cardiacnets:order" else f"{kind}:*"
 
 
 def _text(value: Any) -> str:

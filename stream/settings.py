@@ -18,6 +18,8 @@ from engines.options import EngineOptions, usable_cores
 from inference.site_policy import REASONS, SitePolicy
 from schemas.errors import InvalidSettings
 
+from .kafka_login import LOGINS, refusal_of_login
+
 PREFIX = "CARDIACNETS_"
 CONFIG_VARIABLE = "CARDIACNETS_CONFIG"
 SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP)(_\w+)?$")
@@ -82,6 +84,15 @@ BearerToken = Annotated[
     ),
 ]
 """What a header may hold: an error about another token would show the token."""
+TokenUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/@?#]+(/[^\s@#]*)?$",
+        max_length=2048,
+        description="a URL with https:// or http://, without user and password",
+    ),
+]
+KerberosName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+\Z", max_length=128, description="the name of a service")]
 HostName = Annotated[
     str,
     Meta(
@@ -144,12 +155,31 @@ class KafkaSettings(_Group, frozen=True, kw_only=True):
     transaction are read like any other."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How the broker is spoken to: with TLS (SSL), with a login (SASL), with both, or with neither."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    """The mechanism of the login."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"] = "SCRAM-SHA-512"
+    """The mechanism of the login. PLAIN and SCRAM take a user and a password, OAUTHBEARER a token of `oauth_token_url`,
+    GSSAPI a Kerberos ticket of the process."""
     sasl_username: str | None = None
     """The user of the login."""
     sasl_password: Secret | None = None
     """The password of the login."""
+    oauth_token_url: TokenUrl | None = None
+    """The endpoint that gives our client its tokens, with https://, or with http:// on this machine."""
+    oauth_token_without_tls: bool = False
+    """Whether the client's secret may go to another machine without encryption."""
+    oauth_client_id: str | None = None
+    """The id of our client at the token endpoint."""
+    oauth_client_secret: Secret | None = None
+    """The secret of our client."""
+    oauth_scope: str | None = None
+    """The scopes to ask for, with a space between several, where the endpoint wants them named."""
+    oauth_audience: str | None = None
+    """The audience to ask for, where the endpoint wants it named."""
+    oauth_ca_file: Path | None = None
+    """The certificate authority that signed the endpoint's certificate. The system's authorities where not set."""
+    kerberos_service: KerberosName = "kafka"
+    """What Kerberos calls the service of the brokers."""
+    kerberos_host: HostName | None = None
+    """The host of that service in Kerberos, where it is another one than the address of the broker."""
     tls_ca_file: Path | None = None
     """The certificate authority that signed the broker's certificate. The system's authorities where not set."""
     tls_certificate_file: Path | None = None
@@ -161,11 +191,10 @@ class KafkaSettings(_Group, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse a setting that would be ignored: a forgotten protocol would send ECGs unencrypted."""
-        protocol, credentials = self.security_protocol, (self.sasl_username, self.sasl_password)
-        if protocol.startswith("SASL") and not all(credentials):
-            raise ValueError(f"security_protocol {protocol} needs sasl_username and sasl_password")
-        if not protocol.startswith("SASL") and any(credentials):
-            raise ValueError(f"sasl_username and sasl_password need a SASL security_protocol; it is {protocol}")
+        protocol = self.security_protocol
+        login = {name: getattr(self, name) for name in self.__struct_fields__ if name.startswith(LOGINS)}
+        if refusal := refusal_of_login(protocol, self.sasl_mechanism, login):
+            raise ValueError(refusal)
         if not protocol.endswith("SSL") and (self.tls_ca_file or self.tls_certificate_file):
             raise ValueError(
                 f"tls_ca_file and tls_certificate_file need SSL or SASL_SSL; security_protocol is {protocol}"
@@ -236,9 +265,16 @@ class RedisSettings(_Group, frozen=True, kw_only=True, rename={"url": "redis", "
     """How long Redis has to answer."""
     waveform_ttl_s: Annotated[int, Meta(ge=60)] = 7 * 86_400
     """How long the ECG of a flagged record is kept for the dashboard."""
+    waveforms_at_most: Positive = 100_000
+    """How many ECGs of flagged records Redis keeps, about 40 kB each. The oldest makes room for the next one."""
+    cines_at_most: Positive = 10_000
+    """How many cines Redis keeps, about 160 kB each. The oldest makes room for the next one."""
     ecg_id_ttl_s: Annotated[int, Meta(ge=60)] = 8 * 86_400
     """How long Redis remembers which ECG a record id belongs to: longer than a topic keeps its records. An id takes
-    about 150 bytes."""
+    about 200 bytes."""
+    ecg_ids_at_most: Positive = 1_000_000
+    """How many record ids of the ward Redis remembers. The oldest is forgotten for the next one: another ECG under it
+    is not noticed any more."""
     backfill_ecg_ids: Annotated[int, Meta(ge=0)] = 50_000
     """Of how many ECGs of the backfill topic Redis remembers the record ids at most, about 120 bytes each, for a day. A
     newer one may take an older one's place. 0: of none, so two workers do not know of each other's. Set it alike in all

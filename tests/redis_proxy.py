@@ -38,17 +38,18 @@ class RedisProxy:
         async with server:
             await self._end.wait()
             server.close()
-            visits = set(self._visits)
-            for visit in visits:
-                visit.cancel()
-            await asyncio.gather(*visits, return_exceptions=True)
+            while visits := set(self._visits):
+                for visit in visits:
+                    visit.cancel()
+                await asyncio.gather(*visits, return_exceptions=True)
+            await asyncio.sleep(0.1)  # for what is closing
 
     async def _meet(self, reader, writer):
-        visit = asyncio.current_task()
+        visit, inner_writer = asyncio.current_task(), None
         self._visits.add(visit)
         self.connections += 1
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._behind)
         try:
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._behind)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._ask(reader, writer, inner_writer, visit))
                 group.create_task(self._answer(inner_reader, writer, visit))
@@ -56,7 +57,8 @@ class RedisProxy:
             pass
         finally:
             writer.transport.abort()
-            inner_writer.transport.abort()
+            if inner_writer:
+                inner_writer.transport.abort()
             self._visits.discard(visit)
 
     async def _ask(self, reader, writer, inner_writer, visit):

@@ -241,7 +241,7 @@ class FailedOver:
         self.replicas -= 1
         while header := await reader.readline():
             words = [await self._word(reader) for _ in range(int(header[1:]))]
-            answer = {b"CLIENT": b"+OK", b"MULTI": b"+OK", b"EXEC": ends}.get(words[0], writes)
+            answer = {b"CLIENT": b"+OK", b"MULTI": b"+OK", b"RPUSH": b":1", b"EXEC": ends}.get(words[0], writes)
             writer.write(answer + b"\r\n")
         writer.close()
 

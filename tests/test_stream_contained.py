@@ -137,7 +137,7 @@ def test_the_whole_stage_runs_contained_and_asks_redis_for_nothing_beyond_its_ri
         )
         assert written.returncode == 0, written.stderr
         kept, denied = asyncio.run(looked_into(redis))
-        assert {key.split(":")[1] for key in kept} == {"waveform", "ecg-id", "cine"}
+        assert {key.split(":")[1] for key in kept} == {"waveform", "ecg-id", "cine", "order"}
         assert denied == []
         print({name: child.peak_mib for name, child in stage.items()})
         assert [child.stop() for child in stage.values()] == [0, 0, 0]

@@ -23,6 +23,7 @@ from schemas.identity import ecg_digest
 from schemas.messages import ModelReference, Quality
 from schemas.topics import ECG_BACKFILL, ECG_RECORDS, record_key
 from stream.demo.embedded_servers import embedded_redis
+from stream.redis_bounds import order_key
 from stream.runtime.event import Tries
 from stream.screening.archive_slots import ArchiveSlots
 from stream.screening.id_owners import owner_key
@@ -165,7 +166,8 @@ async def test_however_large_an_archive_is_redis_remembers_so_many_of_its_ids_an
         await foreign(part, *(ecg(f"w{n}") for n in range(30)))
         for batch in range(10):
             await foreign(part, *(ecg(f"a{batch}-{n}") for n in range(50)), lane=ARCHIVE)
-        assert 30 + 10 < await client.dbsize() <= 30 + 20
+        assert 30 + 10 < await client.dbsize() - await client.exists(order_key("ecg-id")) <= 30 + 20
+        assert await client.lrange(order_key("ecg-id"), 0, -1) == [f"w{n}".encode() for n in range(30)]
         ttls = [await client.ttl(key) async for key in client.scan_iter("*:archive:*")]
         assert max(ttls) <= 86_400
     async with known(redis_url, backfill_ecg_ids=20) as restarted:

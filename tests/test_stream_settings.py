@@ -192,8 +192,8 @@ def test_settings_that_are_printed_show_no_secret():
     assert "sasl_password=None" in repr(Settings())
 
 
-def test_everything_that_is_called_a_password_or_a_token_is_a_secret():
-    named = {name for names in FLAT_NAMES.values() for name in names if name.endswith(("password", "token"))}
+def test_everything_that_is_called_a_password_a_token_or_a_secret_is_one():
+    named = {name for names in FLAT_NAMES.values() for name in names if name.endswith(("password", "token", "secret"))}
     assert {*named, "redis"} == SECRETS
 
 

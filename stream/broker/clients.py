@@ -17,7 +17,9 @@ from schemas.topics import ALL_TOPICS, ECG_BACKFILL, ECG_RECORDS, TOPICS
 from stream.settings import KafkaSettings
 
 from .contract_producer import ContractProducer
+from .kerberos import check_kerberos
 from .mismatches import explain, unreachable
+from .oauth_tokens import token_provider
 from .patient_fetcher import fetch_patiently
 from .whole_partition import go_round_unreadable_places
 
@@ -49,14 +51,24 @@ def _manners(settings: KafkaSettings) -> dict[str, Any]:
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
     }
     if settings.security_protocol.startswith("SASL"):
-        options |= {
-            "sasl_mechanism": settings.sasl_mechanism,
-            "sasl_plain_username": settings.sasl_username,
-            "sasl_plain_password": settings.sasl_password,
-        }
+        options |= {"sasl_mechanism": settings.sasl_mechanism} | _login(settings)
     if context := tls_context(settings):
         options["ssl_context"] = context
     return options
+
+
+def _login(settings: KafkaSettings) -> dict[str, Any]:
+    match settings.sasl_mechanism:
+        case "OAUTHBEARER":
+            return {"sasl_oauth_token_provider": token_provider(settings)}
+        case "GSSAPI":
+            check_kerberos()
+            return {
+                "sasl_kerberos_service_name": settings.kerberos_service,
+                "sasl_kerberos_domain_name": settings.kerberos_host,
+            }
+        case _:
+            return {"sasl_plain_username": settings.sasl_username, "sasl_plain_password": settings.sasl_password}
 
 
 def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
@@ -139,6 +151,8 @@ async def administrator(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminC
         raise await unusable(settings, error) from error
     except NodeNotReadyError as error:  # of the brokers that the first one has named, none answered
         advertised = {f"{broker.host}:{broker.port}" for broker in admin._client.cluster.brokers()}  # noqa: SLF001
+        if not advertised:  # it took our login for one, and then answered nothing
+            raise await unusable(settings, KafkaConnectionError()) from error
         raise unreachable(settings.broker, advertised) from error
 
 

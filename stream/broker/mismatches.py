@@ -25,6 +25,8 @@ from aiokafka.protocol.admin import SaslHandShakeRequest
 from schemas.errors import DeploymentError
 from stream.settings import KafkaSettings
 
+from .oauth_tokens import TokenUnavailable
+
 KNOCK_S = 5.0
 PLAIN, TLS = "PLAINTEXT", "SSL"
 ASKED_MECHANISM = "WHICH"
@@ -189,18 +191,52 @@ def _of_its_certificate(broker: str, reason: ssl.SSLCertVerificationError, names
 
 def _what(settings: KafkaSettings, reason: Exception) -> str:
     broker, protocol = settings.broker, settings.security_protocol
+    if sentence := _of_login(settings, reason):
+        return sentence
     match reason:
-        case SaslAuthenticationFailed():
-            return f"Kafka at {broker} refuses CARDIACNETS_SASL_USERNAME with CARDIACNETS_SASL_PASSWORD"
-        case UnsupportedSaslMechanismError():
-            return f"Kafka at {broker} does not know CARDIACNETS_SASL_MECHANISM={settings.sasl_mechanism}"
         case KafkaConnectionError() | ssl.SSLError() if _is_about_our_certificate(reason):
             return _of_our_certificate(settings)
+        case KafkaConnectionError() if other := _other_login(settings):
+            # What Kafka says to a token that it refuses aiokafka does not read.
+            return f"Kafka at {broker} closes the connection, as it does where it refuses {other}"
         case KafkaConnectionError() | ssl.SSLError():
             advice = f"does it expect another {SETTING} than {protocol}, or a client's certificate?"
             return f"Kafka at {broker} closes the connection: {advice}"
         case _:
             return f"no Kafka broker answers at {broker}; set its address by --broker or CARDIACNETS_BROKER"
+
+
+def _of_login(settings: KafkaSettings, reason: Exception) -> str | None:
+    broker = settings.broker
+    match reason:
+        case TokenUnavailable():
+            return f"there is no token to log in with at Kafka at {broker}: {reason.args[0]}"
+        case SaslAuthenticationFailed():
+            login = _other_login(settings) or "CARDIACNETS_SASL_USERNAME with CARDIACNETS_SASL_PASSWORD"
+            return f"Kafka at {broker} refuses {login}"
+        case UnsupportedSaslMechanismError():
+            return f"Kafka at {broker} does not know CARDIACNETS_SASL_MECHANISM={settings.sasl_mechanism}"
+        case _:
+            return None
+
+
+def _other_login(settings: KafkaSettings) -> str | None:
+    """Return what a login without a password shows to the broker, and what the broker may have against it."""
+    match settings.sasl_mechanism:
+        case "OAUTHBEARER":
+            return (
+                f"the token that CARDIACNETS_OAUTH_TOKEN_URL={settings.oauth_token_url} gives to "
+                f"CARDIACNETS_OAUTH_CLIENT_ID={settings.oauth_client_id}: compare its issuer, audience and scope with "
+                "what the broker expects (sasl.oauthbearer.expected.issuer, …audience), and their clocks"
+            )
+        case "GSSAPI":
+            return (
+                f"our Kerberos ticket for CARDIACNETS_KERBEROS_SERVICE={settings.kerberos_service}: does the "
+                "broker's keytab hold this service at the host that we reach it by (CARDIACNETS_KERBEROS_HOST), and "
+                "are the clocks alike?"
+            )
+        case _:
+            return None
 
 
 def _of_our_certificate(settings: KafkaSettings) -> str:

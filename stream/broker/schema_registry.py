@@ -17,14 +17,13 @@ import copy
 import http.client
 import json
 import re
-import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
-from threading import Lock, Thread, Timer
+from threading import Lock, Thread
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -42,6 +41,8 @@ from schemas.writer_schema import (
 )
 from stream.bounded import RecentDict
 from stream.settings import RegistrySettings
+
+from .deadline import hung_up_after
 
 LOOK_UP_S = 2.0
 """How long one look-up may take, and all of them together before they are rationed."""
@@ -256,29 +257,12 @@ def http_request(settings: RegistrySettings) -> Request:
         )
         with closing(connection):
             connection.connect()
-            with _hung_up_after(HANG_UP_S, connection.sock):
+            with hung_up_after(HANG_UP_S, connection.sock):
                 connection.request("GET", base.path + path, headers=headers)
                 response = connection.getresponse()
                 return Answer(response.status, response.read(MAX_ANSWER_BYTES))
 
     return request
-
-
-@contextmanager
-def _hung_up_after(limit_s: float, connection: socket.socket) -> Iterator[None]:
-    """Cut the connection when the block takes too long: a server that sends byte by byte meets every other limit."""
-
-    def hang_up() -> None:
-        with suppress(OSError):  # the server was quicker
-            connection.shutdown(socket.SHUT_RDWR)
-
-    timer = Timer(limit_s, hang_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _tls_context(settings: RegistrySettings) -> ssl.SSLContext:

@@ -22,6 +22,9 @@ class CineMetrics:
             ["outcome"],
             registry=r,
         )
+        self.removed = Counter(
+            "cardiacnets_cines_removed", "Cines that made room for newer ones before their time", registry=r
+        )
         self.seconds = Histogram(
             "cardiacnets_cine_seconds", "Seconds that the drawing of a cine took", buckets=DRAWING_BUCKETS_S, registry=r
         )

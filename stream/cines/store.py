@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -32,6 +32,7 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 from inference.cine import Cine, CineGeometry, CineProvenance
 from schemas.errors import CardiacNetsError, TransientError
 from schemas.zstd_frames import UnusableFrame, compress, decompress
+from stream.redis_bounds import RedisBound
 from stream.redis_client import new_redis, redis_place, spread_ttl_s
 from stream.settings import RedisSettings
 
@@ -102,12 +103,21 @@ class CineStore:
         settings: of Redis.
         ttl_s: how long a cine is kept, more or less.
         lock_s: a lock whose owner died is free after this time.
+        removed: is told how many cines made room for newer ones.
     """
 
-    def __init__(self, settings: RedisSettings, *, ttl_s: int, lock_s: float = LOCK_S) -> None:
+    def __init__(
+        self,
+        settings: RedisSettings,
+        *,
+        ttl_s: int,
+        lock_s: float = LOCK_S,
+        removed: Callable[[int], object] = lambda number: None,  # noqa: ARG005
+    ) -> None:
         self._ttl_s = ttl_s
         self._lock_s = lock_s
         self._redis = new_redis(settings)
+        self._bound = RedisBound(self._redis, "cine", limit=settings.cines_at_most, key_of=cine_key, count=removed)
         self._place = redis_place(settings)
 
     async def __aenter__(self) -> Self:
@@ -146,6 +156,7 @@ class CineStore:
                 commands.hset(cine_key(record_id), mapping=fields)
                 commands.expire(cine_key(record_id), spread_ttl_s(self._ttl_s))
                 await commands.execute()
+            await self._bound.add(record_id)
         return len(frames)
 
     async def get(self, record_id: str) -> Cine | None:

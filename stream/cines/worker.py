@@ -92,7 +92,9 @@ class CineService(TopicService):
         return self._lane
 
     async def _start_parts(self, stack: AsyncExitStack) -> CineBatcher:
-        self._store = await stack.enter_async_context(CineStore(self._settings.redis, ttl_s=self._settings.cines.ttl_s))
+        self._store = await stack.enter_async_context(
+            CineStore(self._settings.redis, ttl_s=self._settings.cines.ttl_s, removed=self.metrics.removed.inc)
+        )
         self._batcher = await stack.enter_async_context(
             CineBatcher(
                 self._generator, cines_a_batch=CINES_A_BATCH, max_queue=HELD, drain_s=self._settings.process.drain_s

@@ -21,7 +21,7 @@ from .embedded_servers import embedded_broker, embedded_redis
 
 PARTITIONS = 2
 """Of each topic. A second worker may join. More of them, with nothing in them, would only cost the embedded broker."""
-SECURITY = ("security_", "sasl_", "tls_")
+SECURITY = ("security_", "sasl_", "oauth_", "kerberos_", "tls_")
 """How the settings begin that describe the security of the operator's own broker."""
 REMOVE_S = 30.0
 

@@ -12,7 +12,9 @@ from yarl import URL
 
 from schemas.errors import DeploymentError
 from stream.broker.clients import FETCH_BYTES, FETCH_WAIT_MS, METADATA_AGE_MS, tls_context
+from stream.broker.kerberos import check_kerberos
 from stream.broker.needs import Needs
+from stream.broker.oauth_tokens import token_provider
 from stream.broker.start_check import ready_topics_now
 from stream.redis_check import RedisUser, check_redis_now
 from stream.settings import KafkaSettings, Settings
@@ -122,11 +124,23 @@ def has_joined(app: faust.App) -> bool:
 
 def _credentials(settings: KafkaSettings) -> CredentialsT | None:
     context: Any = tls_context(settings)
-    if settings.security_protocol.startswith("SASL"):
-        return faust.SASLCredentials(
-            username=settings.sasl_username,
-            password=settings.sasl_password,
-            mechanism=settings.sasl_mechanism,
-            ssl_context=context,
-        )
-    return faust.SSLCredentials(context=context) if context else None
+    if not settings.security_protocol.startswith("SASL"):
+        return faust.SSLCredentials(context=context) if context else None
+    match settings.sasl_mechanism:
+        case "OAUTHBEARER":
+            return faust.auth.OAuthCredentials(oauth_cb=token_provider(settings), ssl_context=context)
+        case "GSSAPI":
+            check_kerberos()
+            return faust.GSSAPICredentials(
+                kerberos_service_name=settings.kerberos_service,
+                kerberos_domain_name=settings.kerberos_host,
+                mechanism=settings.sasl_mechanism,
+                ssl_context=context,
+            )
+        case _:
+            return faust.SASLCredentials(
+                username=settings.sasl_username,
+                password=settings.sasl_password,
+                mechanism=settings.sasl_mechanism,
+                ssl_context=context,
+            )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from engines.batcher import Lane
+from stream.redis_bounds import RedisBound
 from stream.redis_client import new_redis
 from stream.settings import RedisSettings
 
@@ -50,9 +51,12 @@ class _Owners(NamedTuple):
 class SharedOwners:
     """Claims ids in Redis."""
 
-    def __init__(self, settings: RedisSettings) -> None:
+    def __init__(self, settings: RedisSettings, count_removed: Callable[[int], object]) -> None:
         self._ttl_s, self._slots = settings.ecg_id_ttl_s, settings.backfill_ecg_ids
         self._redis = new_redis(msgspec.structs.replace(settings, timeout_s=settings.ecg_id_wait_s))
+        self._bound = RedisBound(
+            self._redis, "ecg-id", limit=settings.ecg_ids_at_most, key_of=owner_key, count=count_removed
+        )
 
     async def close(self) -> None:
         """Disconnect."""
@@ -61,8 +65,7 @@ class SharedOwners:
     async def claim(self, seen: Sequence[Seen]) -> dict[str, bytes]:
         """Claim each id that nobody owns, and return the owners of the others.
 
-        The ward's ids take one round trip. An archive's new ids take two, and so does an id of the ward that an archive
-        owns.
+        Ids that are known take one round trip, and new ones two.
 
         Raises:
             RedisError: Redis does not answer.
@@ -79,6 +82,8 @@ class SharedOwners:
                 value = mark(one.record_id) + one.digest
                 writes.setdefault(self._slot(one), (value, ARCHIVE_TTL_S))
         await self._write(writes)
+        if claimed := [one.record_id for one, owners in zip(seen, owned, strict=True) if owners.claimed]:
+            await self._bound.add(*claimed)
         return found
 
     async def _ask(self, seen: Sequence[Seen]) -> list[_Owners]:

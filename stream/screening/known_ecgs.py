@@ -87,7 +87,7 @@ class KnownEcgs:
 
     def __init__(self, settings: RedisSettings, metrics: Metrics, *, limit: int) -> None:
         self._limit = limit
-        self._shared = SharedOwners(settings)
+        self._shared = SharedOwners(settings, metrics.ecg_ids.labels("removed").inc)
         self._answer_s = settings.ecg_id_wait_s
         self._owners: dict[Lane, RecentDict[str, bytes]] = {lane: RecentDict(limit) for lane in Lane}
         self._outcomes = {name: metrics.ecg_ids.labels(name) for name in ("new", "repeated", "foreign")}

@@ -47,7 +47,8 @@ class Metrics:
         )
         self.ecg_ids = Counter(
             "cardiacnets_ecg_ids",
-            "Record ids of ECGs that passed the gate: new, repeated with the same ECG, or foreign, another ECG's",
+            "Record ids of ECGs that passed the gate: new, repeated with the same ECG, or foreign, another ECG's; and "
+            "those that Redis forgot before their time, removed to make room for newer ones",
             ["outcome"],
             registry=r,
         )
@@ -60,8 +61,8 @@ class Metrics:
         self.lag = Gauge("cardiacnets_lag_records", "Records on the topic not yet acknowledged", ["topic"], registry=r)
         self.waveforms = Counter(
             "cardiacnets_waveforms",
-            "Waveforms of flagged records: stored, dropped because Redis was not available, or left_out, because an "
-            "archive has as many as it may",
+            "Waveforms of flagged records: stored, dropped because Redis was not available, left_out because an "
+            "archive has as many as it may, or removed before their time to make room for newer ones",
             ["outcome"],
             registry=r,
         )

@@ -25,6 +25,7 @@ from schemas.codec import encode_ecg
 from schemas.ecg_message import EcgMessage
 from schemas.ecg_record import EcgRecord
 from schemas.record_limits import MAX_HEADER_BYTES
+from stream.redis_bounds import RedisBound
 from stream.redis_client import new_redis, spread_ttl_s
 from stream.settings import RedisSettings
 
@@ -94,6 +95,13 @@ class WaveformCache:
         self._waiting_bytes = 0
         self._failures = 0
         self._redis = new_redis(settings)
+        self._bound = RedisBound(
+            self._redis,
+            "waveform",
+            limit=settings.waveforms_at_most,
+            key_of=waveform_key,
+            count=metrics.waveforms.labels("removed").inc,
+        )
 
     async def __aenter__(self) -> Self:
         """Start storing."""
@@ -176,6 +184,8 @@ class WaveformCache:
                     ttl_s = min(self._ttl_s, ARCHIVE_TTL_S) if one.of_archive else self._ttl_s
                     commands.set(waveform_key(one.record.record_id), value, ex=spread_ttl_s(ttl_s))
                 await commands.execute()
+        if bounded := [one.record.record_id for one in placed if not one.of_archive]:  # slots bound an archive's
+            await self._bound.add(*bounded)
         return has_place
 
     async def _has_place(self, one: _Waiting) -> bool:
