@@ -9,6 +9,7 @@ import redis
 from apache_kafka import until_it_listens
 from chaos_load import CINES, ECGS
 from dashboard_ward import dashboard_process
+from waiting import wait_until
 
 from schemas.topics import ECG_RECORDS
 from stream.demo.embedded_servers import embedded_redis
@@ -33,7 +34,7 @@ class Fault:
         brokers: on what it is measured.
         strike: breaks something on the stage, and returns when it is whole again.
         load: what is sent meanwhile.
-        needs: what the stage must have beside workers: a link, a small disk, a false clock, a dashboard.
+        needs: what the stage must have beside workers: a link, a small disk, a false clock, a dashboard, Sentinels.
     """
 
     name: str
@@ -180,6 +181,13 @@ def redis_full(stage):
         client.config_set("maxmemory", "256mb")
 
 
+def redis_failed_over(stage):
+    """Kill the master, and return when the Sentinels have made the replica one."""
+    master = stage.sentinels.master()
+    stage.sentinels.servers[master].process.kill()
+    wait_until(lambda: stage.sentinels.master() != master, poll_s=0.2)
+
+
 def dashboard_killed(stage):
     stage.dashboard.close()
     time.sleep(HOLD_S)
@@ -213,9 +221,17 @@ FAULTS = (
     Fault("redis-frozen", "Redis is frozen for 10 s", EITHER, redis_frozen),
     Fault("redis-full", "Redis is full for 10 s", EITHER, redis_full),
     Fault(
+        "redis-failover", "the master of Redis is killed, and Sentinels make the replica one", EITHER,
+        redis_failed_over, needs=frozenset({"sentinels"}),
+    ),
+    Fault(
         "cmr-worker-killed", "a cmr-worker is killed; another starts after 10 s (cines)", EITHER, worker_killed, CINES
     ),
     Fault("cmr-redis-killed", "Redis is killed, and started empty after 10 s (cines)", EITHER, redis_killed, CINES),
+    Fault(
+        "cmr-redis-failover", "the master of Redis is killed, and Sentinels make the replica one (cines)", EITHER,
+        redis_failed_over, CINES, needs=frozenset({"sentinels"}),
+    ),
     Fault(
         "dashboard-killed", "the dashboard is killed, and started after 10 s", EITHER, dashboard_killed,
         needs=frozenset({"dashboard"}),

@@ -15,6 +15,7 @@ from dashboard_ward import TOKEN
 from harness import Ward
 from kafka_cluster import KafkaCluster
 from needed import FAKETIME
+from redis_sentinels import sentinels
 from slow_link import open_link
 from test_stream_cine_faults import Studio
 
@@ -39,7 +40,9 @@ class Stage:
         self.kind, self.folder, self.fault = kind, Path(folder), fault
         self.stack = contextlib.ExitStack()
         self.needs = fault.needs if fault else frozenset()
-        self.cluster = self.broker = self.redis = self.link = self.disk = self.dashboard = self.load = None
+        self.cluster = self.broker = self.redis = self.link = self.disk = self.dashboard = self.load = (
+            self.sentinels
+        ) = None
         self.workers, self.notes = [], []
 
     def __enter__(self):
@@ -60,7 +63,7 @@ class Stage:
         if "disk" in self.needs:
             self.disk = self.stack.enter_context(small_disk(self.folder / "disk"))
         address = self._tansu() if self.kind == TANSU else self._kafka()
-        url, self.redis = self.stack.enter_context(embedded_redis(self.folder))
+        url = self._redis_url()
         nodes = 3 if self.kind == THREE else 1
         self.settings = Settings.of(
             broker=address, redis=url, partitions=4, engine="onnxruntime", threads=1, replication_factor=nodes,
@@ -71,6 +74,13 @@ class Stage:
             self.start_worker()
         if "dashboard" in self.needs:
             self.open_dashboard()
+
+    def _redis_url(self):
+        if "sentinels" in self.needs:
+            self.sentinels = self.stack.enter_context(sentinels(self.folder))
+            return self.sentinels.url
+        url, self.redis = self.stack.enter_context(embedded_redis(self.folder))
+        return url
 
     def _tansu(self):
         outside = self.link.port if self.link else None
