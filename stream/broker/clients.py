@@ -62,7 +62,7 @@ def _login(settings: KafkaSettings) -> dict[str, Any]:
         case "OAUTHBEARER":
             return {"sasl_oauth_token_provider": token_provider(settings)}
         case "GSSAPI":
-            check_kerberos()
+            check_kerberos(settings)
             return {
                 "sasl_kerberos_service_name": settings.kerberos_service,
                 "sasl_kerberos_domain_name": settings.kerberos_host,

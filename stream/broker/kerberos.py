@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from schemas.errors import DeploymentError
+from stream.settings import KafkaSettings
 
 
-def check_kerberos() -> None:
+def check_kerberos(settings: KafkaSettings) -> None:
     """Check what aiokafka would miss in the middle of a connection.
 
     Raises:
-        DeploymentError: the library is not there, or there is nothing to log in with.
+        DeploymentError: the library or a ticket is not there, or Kerberos does not know the broker.
     """
     try:
         import gssapi
@@ -24,4 +27,13 @@ def check_kerberos() -> None:
         raise DeploymentError(
             "there is no Kerberos ticket to log in with at Kafka: get one by kinit, or name a keytab in "
             f"KRB5_CLIENT_KTNAME, from which tickets are fetched and renewed ({error})"
+        ) from error
+    host = settings.kerberos_host or urlsplit(f"//{settings.broker.split(',')[0].strip()}").hostname
+    service = gssapi.Name(f"{settings.kerberos_service}@{host}", name_type=gssapi.NameType.hostbased_service)
+    try:
+        gssapi.SecurityContext(name=service, usage="initiate").step()
+    except gssapi.exceptions.GSSError as error:
+        raise DeploymentError(
+            f"Kerberos gives no ticket for the broker {settings.kerberos_service}/{host}: set "
+            f"CARDIACNETS_KERBEROS_SERVICE and CARDIACNETS_KERBEROS_HOST to what it calls the broker ({error})"
         ) from error

@@ -130,7 +130,7 @@ def _credentials(settings: KafkaSettings) -> CredentialsT | None:
         case "OAUTHBEARER":
             return faust.auth.OAuthCredentials(oauth_cb=token_provider(settings), ssl_context=context)
         case "GSSAPI":
-            check_kerberos()
+            check_kerberos(settings)
             return faust.GSSAPICredentials(
                 kerberos_service_name=settings.kerberos_service,
                 kerberos_domain_name=settings.kerberos_host,
