@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
 
 import msgspec
 
@@ -14,10 +13,7 @@ from schemas.messages import Quality, QualityWarning, Risk
 
 from .manifest import ADULT_YEARS, Manifest
 from .readout import Finding
-from .site_policy import REASONS, Reason, SitePolicy
-
-HEAD_NOT_LEARNED: Final = "head_not_learned"
-"""Why an ECG is not assessable for one disease, where it may be for others."""
+from .site_policy import HEAD_NOT_LEARNED, REASONS, Reason, SitePolicy
 
 EXCLUDING_WARNINGS: dict[str, Reason] = {
     "paced": "paced",

@@ -22,7 +22,7 @@ from schemas.messages import CardiomyopathySubtype, Disease, EcgMeasurement, Phe
 from schemas.shown_text import shown_id, shown_text
 
 from .ecg_measurements import NOT_MEASURABLE
-from .site_policy import reasons_in_words
+from .site_policy import excluded_by, reasons_in_words
 
 FHIR_JSON = "application/fhir+json"
 
@@ -43,6 +43,7 @@ METHOD = "Estimated from a 12-lead ECG by a neural network; not measured."
 MEASURED = "Measured in the average beat of a 12-lead ECG, by rules; no neural network."
 FLAGGED = "At or above the model's threshold."
 NOT_FLAGGED = "Below the model's threshold, which does not rule the disease out."
+SAYS_NOTHING = "An ECG says about nothing of this measurement: the value is little more than the mean of people."
 TITLE = "Cardiac function and risks as estimated from an ECG"
 
 SNOMED_DISEASES: dict[Disease, tuple[str, str]] = {
@@ -98,7 +99,7 @@ def compose_bundle(report: RiskReport) -> Json:
     subtype = report.cardiomyopathy_subtype
     numbers = [
         *map(_risk, report.risks),
-        *map(_phenotype, report.phenotypes),
+        *([] if excluded_by(report.risks) else map(_phenotype, report.phenotypes)),
         *map(_measurement, report.ecg_measurements),
         *([_subtype(subtype)] if subtype else []),
     ]
@@ -228,7 +229,27 @@ def _phenotype(phenotype: Phenotype) -> Json:
     codings = [_coding(CODES, f"phenotype-{phenotype.name}", name)] if CODE.fullmatch(phenotype.name) else []
     if loinc := LOINC_PHENOTYPES.get(phenotype.name):
         codings.append(_coding(LOINC, *loinc))
-    return {"code": _concept(*codings, text=name), "valueQuantity": _quantity(phenotype)}
+    return {
+        "code": _concept(*codings, text=name),
+        "valueQuantity": _quantity(phenotype),
+        **({"component": _interval(phenotype)} if phenotype.half_width is not None else {}),
+        **({} if phenotype.informative else {"note": [{"text": SAYS_NOTHING}]}),
+    }
+
+
+def _interval(phenotype: Phenotype) -> list[Json]:
+    """Return the ends of the prediction interval."""
+    reach = phenotype.half_width or 0.0
+    return [
+        {
+            "code": _concept(_coding(CODES, code, text), text=text),
+            "valueQuantity": _quantity(msgspec.structs.replace(phenotype, value=round(end, 4))),
+        }
+        for code, text, end in (
+            ("interval-90-low", "Lower end of the 90 % prediction interval", phenotype.value - reach),
+            ("interval-90-high", "Upper end of the 90 % prediction interval", phenotype.value + reach),
+        )
+    ]
 
 
 def _measurement(measurement: EcgMeasurement) -> Json:

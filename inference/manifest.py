@@ -145,6 +145,21 @@ class DiseaseHead(ManifestPart, frozen=True, kw_only=True):
         return self.threshold < 1 or self.calibration is not None
 
 
+class Certainty(ManifestPart, frozen=True, kw_only=True):
+    """How sure a measurement is, by the residuals on development data."""
+
+    half_width: Positive
+    """Of the interval that held 90 % of the scans' values, where no disease was flagged. In the measurement's unit."""
+    half_width_flagged: Positive
+    """The same where a disease was flagged."""
+    r2: Finite
+    """The share of the variance that the estimates explain."""
+
+
+MIN_R2: Final = 0.05
+"""An ECG says about nothing of a measurement whose R² is lower."""
+
+
 class PhenotypeHead(ManifestPart, frozen=True, kw_only=True):
     """One z-score: value = mean + sd × z. The value, the mean and the deviation have the unit."""
 
@@ -152,6 +167,18 @@ class PhenotypeHead(ManifestPart, frozen=True, kw_only=True):
     unit: str
     mean: Finite
     sd: Positive
+    certainty: Certainty | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def informative(self) -> bool:
+        """Whether an ECG says something of the measurement, as far as the manifest knows."""
+        return self.certainty is msgspec.UNSET or self.certainty.r2 >= MIN_R2
+
+    def half_width(self, *, flagged: bool) -> float | None:
+        """Return half of the interval of 90 %, for an ECG with or without a flag; None where the manifest has none."""
+        if self.certainty is msgspec.UNSET:
+            return None
+        return self.certainty.half_width_flagged if flagged else self.certainty.half_width
 
 
 class ModelManifest(ManifestPart, frozen=True, kw_only=True):

@@ -53,7 +53,11 @@ class Readout:
     def __init__(self, manifest: Manifest) -> None:
         self._diseases = manifest.diseases
         self._thresholds = np.array([head.threshold for head in manifest.diseases])
-        self._measurements = [(head.name, head.unit) for head in manifest.phenotypes]
+        self._measurements = {
+            flagged: [(head.name, head.unit, head.half_width(flagged=flagged)) for head in manifest.phenotypes]
+            for flagged in (False, True)
+        }
+        self._informative = [head.informative for head in manifest.phenotypes]
         self._means = np.array([head.mean for head in manifest.phenotypes])
         self._deviations = np.array([head.sd for head in manifest.phenotypes])
         self._subtypes = manifest.subtypes
@@ -109,7 +113,7 @@ class Readout:
         return [
             Finding(
                 risks=self._risks(*row[:2]),
-                phenotypes=self._phenotypes(row[2]),
+                phenotypes=self._phenotypes(row[2], flagged=any(row[1])),
                 subtype=dict(zip(self._subtypes, row[3], strict=True)),
                 embedding=row[4],
                 logits=row[5],
@@ -135,11 +139,12 @@ class Readout:
             for head, probability, flagged in zip(self._diseases, probabilities, flags, strict=True)
         )
 
-    def _phenotypes(self, values: list[float]) -> tuple[Phenotype, ...]:
+    def _phenotypes(self, values: list[float], *, flagged: bool) -> tuple[Phenotype, ...]:
+        heads = zip(self._measurements[flagged], self._informative, values, strict=True)
         return tuple(
             [
-                Phenotype(name=name, value=value, unit=unit)
-                for (name, unit), value in zip(self._measurements, values, strict=True)
+                Phenotype(name=name, value=value, unit=unit, half_width=half_width, informative=informative)
+                for (name, unit, half_width), informative, value in heads
             ]
         )
 

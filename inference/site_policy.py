@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
+
+from schemas.messages import Risk
 
 Reason: TypeAlias = Literal[
     "paced",
@@ -15,6 +17,8 @@ Reason: TypeAlias = Literal[
     "low_quality",
     "untrained_weights",
 ]
+HEAD_NOT_LEARNED: Final = "head_not_learned"
+"""Why an ECG is not assessable for one disease, where it may be for others."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
 IN_WORDS: dict[str, str] = {
     "paced": "the rhythm is paced",
@@ -31,6 +35,13 @@ IN_WORDS: dict[str, str] = {
 def reasons_in_words(reasons: Iterable[str]) -> str:
     """Return the reasons as part of a sentence. A reason of a later version is shown by its code."""
     return ", ".join(IN_WORDS.get(reason, reason.replace("_", " ")) for reason in reasons)
+
+
+def excluded_by(risks: Sequence[Risk]) -> tuple[str, ...]:
+    """Return why the model is not for an ECG at all: neither for a risk nor for a measurement. Nothing if it is."""
+    first = risks[0].reasons if risks else ()
+    shared = (reason for reason in first if all(reason in risk.reasons for risk in risks))
+    return tuple(reason for reason in shared if reason != HEAD_NOT_LEARNED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,11 @@ class Phenotype(Message, frozen=True, kw_only=True):
     name: str
     value: float
     unit: str
+    half_width: Annotated[float, Meta(ge=0)] | None = None
+    """Half of the interval around the value that holds a scan's value for 90 of 100 people such as the model learned
+    from; None where the model does not say."""
+    informative: bool = True
+    """False where an ECG says about nothing of this measurement: the value is little more than the mean of people."""
 
 
 class EcgMeasurement(Message, frozen=True, kw_only=True):
@@ -269,7 +274,9 @@ class Acknowledgement(Message, frozen=True, kw_only=True):
 
 MESSAGES: tuple[type[Message], ...] = (RiskReport, Alert, Rejection, CmrRequest, CmrResult, Acknowledgement)
 
-LATER_FIELDS = frozenset({"device_id", "site", "authenticated", "ecg_measurements", "verdict", "reasons"})
+LATER_FIELDS = frozenset(
+    {"device_id", "site", "authenticated", "ecg_measurements", "verdict", "reasons", "half_width", "informative"}
+)
 """Fields that v1 gained later: we always write them, and a message from before lacks them."""
 
 MessageT = TypeVar("MessageT", bound=Message)

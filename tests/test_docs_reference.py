@@ -14,9 +14,8 @@ from docs.reference_tables import (
     pages,
 )
 from engines.batcher import Batcher
-from inference.eligibility import HEAD_NOT_LEARNED
 from inference.reading.file_note import PART
-from inference.site_policy import REASONS
+from inference.site_policy import HEAD_NOT_LEARNED, REASONS
 from schemas import errors
 from stream.cines import lane, maker, store
 from stream.cines.metrics import CineMetrics

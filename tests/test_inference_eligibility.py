@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.bundle import default_bundle, load_bundle
-from inference.eligibility import EXCLUDING_WARNINGS, HEAD_NOT_LEARNED, EligibilityRule
+from inference.eligibility import EXCLUDING_WARNINGS, EligibilityRule
 from inference.manifest import Eligibility, contradictions
 from inference.readout import Finding
 from inference.report import compose_alerts, compose_cmr_request, compose_report
-from inference.site_policy import MODEL_ALONE, REASONS, SitePolicy
+from inference.site_policy import HEAD_NOT_LEARNED, MODEL_ALONE, REASONS, SitePolicy, excluded_by
 from schemas.ecg_record import LEADS, EcgRecord
 from schemas.messages import DISEASES, Quality, QualityWarning, Risk, reasons_of
 
@@ -121,8 +121,16 @@ def test_untrained_weights_raise_no_alert():
     assert reasons(manifest=untrained, site=SitePolicy(screen_anyway=frozenset(REASONS))) == ()
 
 
+def test_what_excludes_an_ecg_at_all_is_what_excludes_it_for_every_disease():
+    _, paced = judged(quality=warned("paced"))
+    assert excluded_by(paced.risks) == ("paced",)
+    heads = (*(msgspec.structs.replace(head, threshold=1.0, calibration=None) for head in MANIFEST.diseases),)
+    _, unlearned = judged(manifest=msgspec.structs.replace(MANIFEST, diseases=heads))
+    assert excluded_by(unlearned.risks) == excluded_by(FLAGGED.risks) == excluded_by(()) == ()
+
+
 def test_a_head_that_did_not_learn_is_not_assessable_and_the_others_are():
-    heads = (msgspec.structs.replace(MANIFEST.diseases[0], threshold=1.0), *MANIFEST.diseases[1:])
+    heads = (msgspec.structs.replace(MANIFEST.diseases[0], threshold=1.0, calibration=None), *MANIFEST.diseases[1:])
     _, finding = judged(manifest=msgspec.structs.replace(MANIFEST, diseases=heads))
     assert finding.risks[0].reasons == (HEAD_NOT_LEARNED,)
     assert [risk.verdict for risk in finding.risks] == ["not_assessable"] + ["detected"] * 4

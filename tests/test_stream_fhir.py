@@ -80,6 +80,20 @@ def judged(one):
     return Bundle.model_validate_json(encode_bundle(one))
 
 
+def test_an_estimate_has_its_interval_and_says_where_an_ecg_tells_nothing():
+    whole = report()
+    sure, unsure, plain, *others = whole.phenotypes
+    sure = msgspec.structs.replace(sure, value=55.5, half_width=7.25)
+    unsure = msgspec.structs.replace(unsure, half_width=3.0, informative=False)
+    told = msgspec.structs.replace(whole, phenotypes=(sure, unsure, plain, *others))
+    judged(told)
+    first, second, third = (entry["resource"] for entry in compose_bundle(told)["entry"][7:10])
+    assert [part["valueQuantity"]["value"] for part in first["component"]] == [48.25, 62.75]
+    assert "note" not in first
+    assert "says about nothing" in second["note"][0]["text"]
+    assert not {"component", "note"} & third.keys()
+
+
 def test_a_risk_that_is_not_assessable_has_no_number_and_says_why():
     whole = report()
     paced = tuple(
@@ -93,6 +107,8 @@ def test_a_risk_that_is_not_assessable_has_no_number_and_says_why():
         absent = observation["dataAbsentReason"]
         assert [one["code"] for one in absent["coding"]] == ["not-applicable", "paced"]
         assert absent["text"] == "Not assessable: the rhythm is paced."
+    codes = [entry["resource"]["code"]["coding"][0]["code"] for entry in bundle["entry"][2:]]
+    assert not [code for code in codes if code.startswith("phenotype-")]
     said = bundle["entry"][0]["resource"]["conclusion"]
     listed = "coronary artery disease, cardiomyopathy, heart failure, pulmonary hypertension, pericarditis"
     assert f"No risk is flagged. Not assessable for {listed}: the rhythm is paced." in said

@@ -10,7 +10,7 @@ import msgspec
 from inference.ecg_measurements import HEART_RATE, NOT_MEASURABLE, P_AXIS, PR, QRS, QRS_AXIS, QT, QTC, T_AXIS
 from inference.phenotypes import AHA_SEGMENTS, AORTA, ATRIA, LONG_AXIS_SEGMENTS, MEASUREMENTS, VENTRICLES
 from inference.reference_values import REFERENCE_VALUES, ReferenceValue
-from inference.site_policy import reasons_in_words
+from inference.site_policy import excluded_by, reasons_in_words
 from schemas.messages import EcgMeasurement, ModelReference, Phenotype, Risk, RiskReport
 
 UNTRAINED = "The weights are untrained: this number means nothing yet."
@@ -52,6 +52,14 @@ LABELS = {
     **{f"LV_longitudinal_strain_segment_{n}": f"Longitudinal, segment {n}" for n in LONG_AXIS_SEGMENTS},
 }
 
+BULLSEYES = (
+    ("Wall thickness", "LV_wall_thickness", 3.0, 15.0),
+    ("Circumferential strain", "LV_circumferential_strain", -30.0, 0.0),
+    ("Radial strain", "LV_radial_strain", 0.0, 70.0),
+)
+"""Title, quantity, and the ends of the colours. They are fixed, so that one colour means one value on every page. They
+span healthy hearts and sick ones: a wall of 15 mm is thick, and a strain of 0 % is no contraction."""
+
 ECG_LABELS = {
     HEART_RATE: "Rate",
     PR: "PR",
@@ -79,6 +87,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     value: float
     unit: str
+    half_width: float | None
+    informative: bool
     women: Range | None
     men: Range | None
 
@@ -96,6 +106,9 @@ class Bullseye(msgspec.Struct, frozen=True):
     title: str
     unit: str
     values: tuple[float, ...]
+    low: float
+    """Where the colours begin: below the values of nearly all healthy hearts."""
+    high: float
 
 
 class EcgLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +135,8 @@ class RiskMeaning(msgspec.Struct, frozen=True, kw_only=True):
 class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     """What the page of a record adds to the report."""
 
+    not_assessable: str | None
+    """Why the model is not for this ECG; None if it is."""
     risks: tuple[RiskMeaning, ...]
     groups: tuple[Group, ...]
     bullseyes: tuple[Bullseye, ...]
@@ -131,10 +146,12 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True):
 def explain(report: RiskReport) -> Meaning:
     """Return what the numbers of a report mean."""
     phenotypes = {phenotype.name: phenotype for phenotype in report.phenotypes}
+    excluded = excluded_by(report.risks)
     return Meaning(
+        not_assessable=f"Not assessable: {reasons_in_words(excluded)}." if excluded else None,
         risks=tuple(_risk_meaning(risk, report.model) for risk in report.risks),
-        groups=tuple(_groups(phenotypes, trained=report.model.trained)),
-        bullseyes=tuple(_bullseyes(phenotypes)),
+        groups=() if excluded else tuple(_groups(phenotypes, trained=report.model.trained)),
+        bullseyes=() if excluded else tuple(_bullseyes(phenotypes)),
         ecg=tuple(map(_ecg_line, report.ecg_measurements)),
     )
 
@@ -211,6 +228,8 @@ def _line(phenotype: Phenotype, *, trained: bool) -> Line:
         label=LABELS.get(phenotype.name, phenotype.name),
         value=phenotype.value,
         unit=phenotype.unit,
+        half_width=phenotype.half_width,
+        informative=phenotype.informative,
         women=women,
         men=men,
     )
@@ -228,15 +247,11 @@ def _ecg_line(measurement: EcgMeasurement) -> EcgLine:
 
 
 def _bullseyes(phenotypes: Mapping[str, Phenotype]) -> Iterable[Bullseye]:
-    for title, quantity in (
-        ("Wall thickness", "LV_wall_thickness"),
-        ("Circumferential strain", "LV_circumferential_strain"),
-        ("Radial strain", "LV_radial_strain"),
-    ):
+    for title, quantity, low, high in BULLSEYES:
         names = [f"{quantity}_AHA_{segment}" for segment in AHA_SEGMENTS]
         if all(name in phenotypes for name in names):
             values = tuple(phenotypes[name].value for name in names)
-            yield Bullseye(title, phenotypes[names[0]].unit, values)
+            yield Bullseye(title, phenotypes[names[0]].unit, values, low, high)
 
 
 @cache

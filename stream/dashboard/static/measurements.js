@@ -17,11 +17,20 @@ export function measurementGroup(group, sex) {
 function measurement(line, ranged, sex) {
   const known = rangesOf(line);
   const wanted = known.filter((range) => !sex || range.sex === sex);
-  const digits = digitsFor([line.value, ...known.flatMap(({ low, high }) => [low, high])]);
+  const digits = line.half_width === null
+    ? digitsFor([line.value, ...known.flatMap(({ low, high }) => [low, high])]) : digitsWithin(line.half_width);
   return h("tr", {},
     h("th", { scope: "row", title: line.name }, line.label),
-    h("td.value", {}, `${rounded(line.value, digits)} `, h("span.unit", {}, line.unit)),
-    ranged ? h("td.range", {}, wanted.length ? range(line.value, wanted, digits) : h("span.quiet", {}, "–")) : null);
+    h("td.value", {}, `${rounded(line.value, digits)} `, h("span.unit", {}, line.unit), certainty(line, digits)),
+    ranged ? h("td.range", {}, wanted.length ? range(line, wanted, digits) : h("span.quiet", {}, "–")) : null);
+}
+
+// The interval of 90 %, and no more digits than it leaves a meaning.
+function certainty(line, digits) {
+  if (!line.informative) return h("span.interval", {}, "cannot be told from an ECG");
+  if (line.half_width === null) return null;
+  const [low, high] = [line.value - line.half_width, line.value + line.half_width];
+  return h("span.interval", { title: "90 of 100 scans lie within" }, `${rounded(low, digits)} to ${rounded(high, digits)}`);
 }
 
 const rangesOf = (line) => [
@@ -29,23 +38,28 @@ const rangesOf = (line) => [
   line.men ? { ...line.men, who: "men", sex: "male" } : null,
 ].filter(Boolean);
 
-function range(value, ranges, digits) {
+function range({ value, name, informative }, ranges, digits) {
   return h("div.range-cell", { title: ranges.map(({ who, source }) => `${who}: ${source}`).join("\n") },
     picture(value, ranges),
     h("span.bounds", {}, ranges.map(({ who, low, high }) =>
       h("span", { "data-who": who }, `${who} ${rounded(low, digits)} to ${rounded(high, digits)}`))),
-    verdict(value, ranges));
+    informative ? verdict(value, ranges, name.includes("strain")) : null);
 }
 
-// A value outside a range gets a sign and a word, for each range that is shown.
-function verdict(value, ranges) {
-  const sides = ranges.map(({ who, low, high }) => [who, value < low ? "▼ below" : value > high ? "▲ above" : null]);
+// A value outside a range gets a sign and a word, for each range that is shown. A strain is a change of length: the
+// nearer to 0, the less the wall moves, whatever its sign.
+function verdict(value, ranges, isStrain) {
+  const below = ({ low, high }) => (isStrain && low < 0 ? value > high : value < low);
+  const above = ({ low, high }) => (isStrain && low < 0 ? value < low : value > high);
+  const [less, more] = isStrain ? ["▼ reduced", "▲ increased"] : ["▼ below", "▲ above"];
+  const sides = ranges.map((range) => [range.who, below(range) ? less : above(range) ? more : null]);
   const outside = sides.filter(([, side]) => side);
   if (outside.length === 0) return null;
   if (outside.length === sides.length && sides.every(([, side]) => side === sides[0][1])) {
-    return h("strong.verdict", {}, sides.length > 1 ? `${sides[0][1]} both` : `${sides[0][1]} the range`);
+    const whom = sides.length > 1 ? " both" : " the range";
+    return h("strong.verdict", {}, isStrain ? sides[0][1] : `${sides[0][1]}${whom}`);
   }
-  return h("strong.verdict", {}, outside.map(([who, side]) => `${side} ${who}’s`).join(", "));
+  return h("strong.verdict", {}, outside.map(([who, side]) => (isStrain ? `${side} for ${who}` : `${side} ${who}’s`)).join(", "));
 }
 
 function picture(value, ranges) {
@@ -66,6 +80,11 @@ function digitsFor(values) {
   return largest >= 100 ? 0 : largest >= 10 ? 1 : 2;
 }
 
+// A digit that a tenth of the interval would change says nothing.
+function digitsWithin(halfWidth) {
+  return halfWidth >= 5 ? 0 : halfWidth >= 0.5 ? 1 : 2;
+}
+
 function rounded(value, digits = digitsFor([value])) {
   return value.toFixed(digits).replace("-", "−");
 }
@@ -79,11 +98,10 @@ const RINGS = [
 const SCALE = ["#00204d", "#16396d", "#42566d", "#666970", "#857f75", "#a69971", "#c8b565", "#ecd24b"]; // cividis
 
 export function bullseye(values) {
-  const low = Math.min(...values.values);
-  const high = Math.max(...values.values);
+  const { low, high } = values;
   const parts = RINGS.flatMap((ring) => Array.from({ length: ring.count }, (_, place) => {
     const value = values.values[ring.first - 1 + place];
-    const share = high > low ? (value - low) / (high - low) : 0.5;
+    const share = Math.max(0, Math.min(1, (value - low) / (high - low)));
     return segment(ring, place, value, Math.min(SCALE.length - 1, Math.floor(share * SCALE.length)));
   }));
   const places = [["anterior", 100, -6], ["inferior", 100, 212]].map(([name, x, y]) => svg("text.place", { x, y }, name));
@@ -92,7 +110,7 @@ export function bullseye(values) {
       svg("text.place", { x: -6, y: 100, transform: "rotate(-90 -6 100)" }, "septum"),
       svg("text.place", { x: 206, y: 100, transform: "rotate(90 206 100)" }, "lateral")),
     h("figcaption", {}, `${values.title}, ${values.unit}`,
-      h("span.quiet", {}, `${rounded(low)} to ${rounded(high)}; AHA segments, base outside`)));
+      h("span.quiet", {}, `colours from ${rounded(low, 0)} to ${rounded(high, 0)}; AHA segments, base outside`)));
 }
 
 const described = (values) => `${values.title}: ${values.values.map((value, i) => `segment ${i + 1} ${rounded(value)}`).join(", ")} ${values.unit}`;

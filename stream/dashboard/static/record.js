@@ -287,10 +287,14 @@ function fillClassic(panel, lines) {
 }
 
 function fillMeasurements(panel, { meaning, report }, sex) {
+  if (meaning.not_assessable) {
+    panel.replaceChildren(h("h2", {}, "Estimated measurements"), h("p", {}, meaning.not_assessable));
+    return;
+  }
   panel.replaceChildren(
     h("div.panel-head", {}, h("h2", {}, `Estimated measurements (${report.phenotypes.length})`),
       h("p.quiet", {}, report.model.trained
-        ? `${sex ? "" : "The record does not state the sex, so both ranges are shown. "}A dash means that no range is published. Point at a range to see its source.`
+        ? `${sex ? "" : "The record does not state the sex, so both ranges are shown. "}Below an estimate stands the interval that holds the scan’s value for 90 of 100 people. A dash means that no range is published. Point at a range to see its source.`
         : "The weights are untrained. These numbers are not measurements, so no ranges are shown.")),
     h("div.bullseyes", {}, meaning.bullseyes.map(bullseye)),
     h("div.groups", {}, meaning.groups.map((group) => measurementGroup(group, sex))));
