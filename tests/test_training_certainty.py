@@ -1,10 +1,22 @@
 """Certainty: intervals cover what they promise on people who did not fix them, whatever the residuals are like."""
 
+from types import SimpleNamespace
+
+import msgspec
 import numpy as np
 import pytest
 
-from inference.manifest import MIN_R2
+from inference.bundle import default_bundle, load_bundle
+from inference.manifest import MIN_R2, Certainty
+from training.evaluation.coverage import measure_coverage, write_coverage
+from training.evaluation.truth import Truth
 from training.stages.certainty import COVERAGE, FEWEST, fit_certainty
+
+MANIFEST = load_bundle(default_bundle()).manifest
+MANIFEST_WITHOUT = msgspec.structs.replace(
+    MANIFEST,
+    phenotypes=tuple(msgspec.structs.replace(head, certainty=msgspec.UNSET) for head in MANIFEST.phenotypes),
+)
 
 
 def people(n, seed, noise=1.0):
@@ -39,3 +51,32 @@ def test_what_few_were_measured_for_has_no_certainty_and_a_small_group_takes_tha
     assert first is None
     _, lone = fit_certainty(estimates, truths, np.arange(400) < 3)
     assert lone.half_width_flagged == pytest.approx(lone.half_width, rel=0.05)
+
+
+def test_coverage_is_told_by_group_and_of_the_measurement_that_is_covered_least():
+    heads = tuple(
+        msgspec.structs.replace(head, certainty=Certainty(half_width=1.0, half_width_flagged=3.0, r2=0.5))
+        for head in MANIFEST.phenotypes
+    )
+    manifest = msgspec.structs.replace(MANIFEST, phenotypes=heads)
+    probabilities = np.zeros((4, 5))
+    probabilities[3] = 1.0  # flagged: its interval is wider
+    truths = np.zeros((4, 82))
+    truths[:, 3] = [0.5, 1.5, np.nan, 2.5]  # LVEF
+    predictions = SimpleNamespace(probabilities=probabilities, phenotypes=np.zeros((4, 82)))
+    truth = Truth(
+        patient_ids=np.array(list("abcd")),
+        diseases=np.array([[0.0] * 5] * 3 + [[1.0] * 5]),
+        subtypes=np.full(4, -1, np.int8),
+        phenotypes=truths,
+        age_years=np.array([40.0, 65.0, 65.0, 75.0]),
+        female=np.array([1.0, 1.0, 0.0, 0.0]),
+        atrial_fibrillation=np.zeros(4),
+        noise=np.full(4, np.nan),
+    )
+    found = measure_coverage(predictions, truth, manifest)
+    assert (found["everybody"].lvef, found["everybody"].least_covered) == (pytest.approx(2 / 3, abs=1e-3), "LVEF")
+    assert (found["flagged"].lvef, found["not flagged"].lvef, found["sex: female"].lvef) == (1.0, 0.5, 0.5)
+    assert found["has heart failure"].records == 1
+    assert measure_coverage(predictions, truth, MANIFEST_WITHOUT) == {}
+    assert any("66.7 % (LVEF)" in line for line in write_coverage(found))

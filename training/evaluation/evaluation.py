@@ -32,6 +32,7 @@ from .baselines import (
 )
 from .bootstrap import DRAWS, draw_patients
 from .classic import predict_classic
+from .coverage import Coverage, measure_coverage
 from .measures import Comparison, Draws, Measures, as_entry, compare, measure
 from .predictions import Predictions, predict_cohort
 from .retrieval import Retrieval
@@ -77,6 +78,7 @@ class Evaluation:
     refusals: dict[str, int]
     measures: Measures
     subgroups: dict[str, dict[str, Subgroup]]
+    coverage: dict[str, Coverage]
     retrieval: dict[str, Retrieval]
     baselines: dict[str, Baseline | MissingBaseline]
     predictions: Predictions
@@ -122,6 +124,7 @@ def evaluate(
         participants=describe_participants(patients.truth),
         refusals=answers.refusals,
         measures=mine[0],
+        coverage=measure_coverage(patients.predictions, patients.truth, bundle.manifest),
         subgroups=measure_subgroups(patients.predictions, patients.truth, patients.weights),
         retrieval={} if isinstance(scans, MissingBaseline) else scans.retrieval,
         baselines={
@@ -153,6 +156,7 @@ def as_json(evaluation: Evaluation) -> dict[str, object]:
         **_entries(evaluation.measures),
         "subtype": evaluation.measures.subtype,
         "subgroups": evaluation.subgroups,
+        "coverage": evaluation.coverage,
         "retrieval": evaluation.retrieval,
         "baselines": {
             name: {"absent": baseline.reason}

@@ -9,6 +9,7 @@ from training.cohort.provenance import SIMULATED
 
 from .agreement import GROUPS
 from .baselines import READABLE, MissingBaseline
+from .coverage import write_coverage
 from .disease_tables import write_alerts, write_calibration, write_operating_points, write_performance
 from .evaluation import Baseline, Evaluation
 from .real_ecgs import Contrast, RealEcgFigures
@@ -34,6 +35,7 @@ def write_results(evaluation: Evaluation, plots: dict[str, str], real: RealEcgFi
         "falls from left to right: small hearts are overestimated, and large hearts are underestimated."
     )
     yield ""
+    yield from ("### Intervals", "", *write_coverage(evaluation.coverage), "")
     yield from ("### Baselines", "", *_baselines(evaluation), "", _picture(plots, "models", "Models compared"), "")
     yield from ("### Subgroups", "", *_subgroups(evaluation), "", _picture(plots, "subgroups", "Subgroups"), "")
     yield from ("### Retrieval", "", *_retrieval(evaluation), "")

@@ -50,7 +50,7 @@ def measure_subgroups(
 ) -> dict[str, dict[str, Subgroup]]:
     """Return the figures by attribute and group, without attributes that are not known."""
     found: dict[str, dict[str, Subgroup]] = {}
-    for attribute, group, members in _groups(truth):
+    for attribute, group, members in groups_of(truth):
         if members.any():
             drawn = weights[:SUBGROUP_DRAWS, members]
             found.setdefault(attribute, {})[group] = _measure(predictions.take(members), truth.take(members), drawn)
@@ -68,6 +68,17 @@ def groups_of_persons(female: Floats, age_years: Floats) -> Iterator[tuple[str, 
     yield "sex", "male", female == 0
     for low, high, name in AGE_BANDS:
         yield "age", name, (age_years >= low) & (age_years < high)
+
+
+def groups_of(truth: Truth) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    """Yield attribute, group and members (n,) by sex, age, atrial fibrillation and noise."""
+    yield from groups_of_persons(truth.female, truth.age_years)
+    yield "atrial fibrillation", "present", truth.atrial_fibrillation == 1
+    yield "atrial fibrillation", "absent", truth.atrial_fibrillation == 0
+    if len(known := truth.noise[np.isfinite(truth.noise)]):
+        place = np.digitize(truth.noise, np.quantile(known, (1 / 3, 2 / 3)))
+        for tertile, name in enumerate(TERTILES):
+            yield "noise", name, (place == tertile) & np.isfinite(truth.noise)
 
 
 def rank_diseases(
@@ -91,16 +102,6 @@ def rank_diseases(
         auroc[disease] = found.auroc
         draws.append(drawn)
     return auroc, _macro(auroc, draws)
-
-
-def _groups(truth: Truth) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
-    yield from groups_of_persons(truth.female, truth.age_years)
-    yield "atrial fibrillation", "present", truth.atrial_fibrillation == 1
-    yield "atrial fibrillation", "absent", truth.atrial_fibrillation == 0
-    if len(known := truth.noise[np.isfinite(truth.noise)]):
-        place = np.digitize(truth.noise, np.quantile(known, (1 / 3, 2 / 3)))
-        for tertile, name in enumerate(TERTILES):
-            yield "noise", name, (place == tertile) & np.isfinite(truth.noise)
 
 
 def _measure(predictions: Predictions, truth: Truth, weights: NDArray[np.uint16]) -> Subgroup:
