@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from engines.whole_json import write_json
-from inference.manifest import Calibration, DiseaseHead, IsotonicCalibration, TemperatureCalibration
+from inference.manifest import Calibration, Certainty, DiseaseHead, IsotonicCalibration, TemperatureCalibration
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
 from inference.readout import PROBABILITY_DECIMALS
@@ -30,10 +30,11 @@ from training.arrays import Floats
 from training.cohort.layout import Cohort
 from training.networks.weights_files import load_weights
 
+from .certainty import fit_certainty
 from .crops import iterate_screened
 from .devices import choose_device
+from .finetune import SCALER, Scaler, check_development
 from .finetune import STAGE as FINETUNE
-from .finetune import check_development
 from .operating_points import family_wise_thresholds, operating_points
 from .pooled_slopes import pool_slopes, slope_error
 from .settings import Finetune, Hardware, SavedStruct
@@ -44,6 +45,7 @@ Case: TypeAlias = tuple[Floats, NDArray[np.bool_]]
 
 STAGE = "calibrate"
 CALIBRATION = "calibration.json"
+CERTAINTY = "certainty.json"
 MIN_POSITIVES = 10
 """Cases in the development fold. With fewer, the slope stays 1 and only the prevalence is corrected."""
 MIN_POSITIVES_FOR_ISOTONIC = 100
@@ -78,7 +80,7 @@ class Calibrate(SavedStruct, frozen=True, kw_only=True):
 def calibrate(
     cohort: Cohort, out: Path, finetuned: Path, settings: Calibrate, hardware: Hardware = ON_ANY
 ) -> StageFolder:
-    """Fit the calibration and the thresholds of a fine-tuned network, and write `calibration.json`."""
+    """Fit calibration, thresholds and certainty of a fine-tuned network; write `calibration.json`, `certainty.json`."""
     device = choose_device(hardware)
     preset = read_settings(finetuned, FINETUNE, Finetune).preset
     weights = StageFolder(finetuned).weights
@@ -89,25 +91,38 @@ def calibrate(
     network = EcgNetwork(find_preset(preset))
     network.load_state_dict(load_weights(weights))
     rows = cohort.select("development")
-    logits = average_logits(network, cohort, rows, settings.n_crops, device)
+    logits, z_scores = average_outputs(network, cohort, rows, settings.n_crops, device)
     heads = fit_heads(DISEASES, logits, cohort.diseases[rows], settings)
     write_json(folder.path / CALIBRATION, heads)
+    scaler = msgspec.json.decode((finetuned / SCALER).read_bytes(), type=Scaler)
+    estimates = np.array(scaler.mean) + np.array(scaler.deviation) * z_scores
+    certainty = fit_certainty(estimates, cohort.phenotypes[rows].astype(np.float64), flag(heads, logits))
+    write_json(folder.path / CERTAINTY, certainty)
     positives = (cohort.diseases[rows] == 1).sum(axis=0).tolist()
     folder.finish(rows=len(rows), positives=dict(zip(DISEASES, positives, strict=True)))
     return folder
 
 
-def average_logits(
+def average_outputs(
     network: EcgNetwork, cohort: Cohort, rows: NDArray[np.intp], n_crops: int, device: torch.device
-) -> Floats:
-    """Return the disease logits (row, 5), averaged over the crops of a record as in serving."""
+) -> tuple[Floats, Floats]:
+    """Return disease logits (row, 5) and z-scores (row, 82), averaged over the crops of a record as in serving."""
     network.to(device).eval()
+    names = ("disease_logits", "phenotypes")
+    parts: list[list[torch.Tensor]] = []
     with torch.inference_mode():
-        parts = [
-            network(crops)["disease_logits"].double().unflatten(0, (-1, n_crops)).mean(dim=1)
-            for crops in iterate_screened(cohort, rows, n_crops, device)
-        ]
-    return np.asarray(torch.cat(parts).cpu().numpy())
+        for crops in iterate_screened(cohort, rows, n_crops, device):
+            outputs = network(crops)
+            parts.append([outputs[name].double().unflatten(0, (-1, n_crops)).mean(dim=1) for name in names])
+    logits, z_scores = (np.asarray(torch.cat(part).cpu().numpy()) for part in zip(*parts, strict=True))
+    return logits, z_scores
+
+
+def flag(heads: Sequence[DiseaseHead], logits: Floats) -> NDArray[np.bool_]:
+    """Return whether at least one head flags, (n,), given logits (n, disease)."""
+    columns = [apply_calibration(logits[:, place], head.calibration) for place, head in enumerate(heads)]
+    probabilities = np.stack(columns, axis=1).astype(np.float64).round(PROBABILITY_DECIMALS)
+    return np.asarray((probabilities >= np.array([head.threshold for head in heads])).any(axis=1))
 
 
 def fit_heads(
@@ -227,6 +242,11 @@ def shift_prevalence(calibration: Calibration, before: float, after: float) -> C
         return msgspec.structs.replace(calibration, bias=calibration.bias + shift)
     moved = expit(logit(np.array(calibration.probabilities)) + shift)
     return msgspec.structs.replace(calibration, probabilities=tuple(moved.tolist()))
+
+
+def read_certainty(folder: Path) -> list[Certainty | None]:
+    """Return how sure each measurement is, as `calibrate` wrote it; None where too few were measured."""
+    return msgspec.json.decode((folder / CERTAINTY).read_bytes(), type=list[Certainty | None])
 
 
 def read_heads(folder: Path) -> tuple[DiseaseHead, ...]:

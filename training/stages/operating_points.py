@@ -37,14 +37,16 @@ def family_wise_thresholds(probabilities: Floats, labels: Floats, rate: float) -
     """Return the lowest thresholds at which at most a share of the people with no disease has at least one flag.
 
     Each disease's threshold flags the same share of the people without that disease, so no disease pays for another.
+    A person of whom no disease is known, and of whom at least one is known to be absent, counts as one with none.
 
     Args:
         probabilities: (n, diseases), calibrated.
         labels: (n, diseases) 0, 1, or NaN where nobody knows.
         rate: the share, the family-wise rate of false alarms.
     """
-    well = [np.sort(column[label == 0]) for column, label in zip(probabilities.T, labels.T, strict=True)]
-    healthy = probabilities[(labels == 0).any(axis=1) & ~(labels == 1).any(axis=1)]
+    has_none = (labels == 0).any(axis=1) & ~(labels == 1).any(axis=1)
+    columns = zip(probabilities.T, labels.T, strict=True)
+    well, healthy = [np.sort(column[(label == 0) | has_none]) for column, label in columns], probabilities[has_none]
     low, high = 0.0, rate  # at the lower share the rate is kept; above `rate`, one disease alone would break it
     thresholds = _thresholds(well, low)
     for _ in range(ROUNDS):

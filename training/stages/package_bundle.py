@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import starmap
 from pathlib import Path
 
 import msgspec
 
 from inference.bundle import Bundle
 from inference.export import package_network
-from inference.manifest import MODEL_RELEASE, Eligibility, InputSpec, Manifest, PhenotypeHead
+from inference.manifest import MODEL_RELEASE, Certainty, Eligibility, InputSpec, Manifest, PhenotypeHead
 from inference.models.network import EcgNetwork
 from inference.models.presets import find_preset
-from inference.phenotypes import MEASUREMENTS
+from inference.phenotypes import MEASUREMENTS, Measurement
 from training.cohort.layout import Cohort
 from training.cohort.provenance import SIMULATED, describe_cohort
 from training.networks.weights_files import load_weights
 from training.simulation.probe import probe_crops
 
 from .calibrate import STAGE as CALIBRATE
-from .calibrate import Calibrate, read_heads
+from .calibrate import Calibrate, read_certainty, read_heads
 from .finetune import SCALER, Scaler, labelled_rows
 from .finetune import STAGE as FINETUNE
 from .settings import Finetune, SavedStruct
@@ -60,7 +61,7 @@ def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label:
     silence(network, unlearned)
     names = ", ".join(unlearned.names())
     scaler = msgspec.json.decode((finetuned / SCALER).read_bytes(), type=Scaler)
-    scales = zip(MEASUREMENTS, scaler.mean, scaler.deviation, strict=True)
+    scales = zip(MEASUREMENTS, scaler.mean, scaler.deviation, read_certainty(calibrated), strict=True)
     manifest = Manifest(
         name=label.name,
         version=MODEL_RELEASE,
@@ -72,11 +73,16 @@ def package(out: Path, finetuned: Path, calibrated: Path, cohort: Cohort, label:
         preset=settings.preset,
         input=InputSpec(n_crops=calibration.n_crops),
         diseases=tuple(map(unlearned.head, read_heads(calibrated))),
-        phenotypes=tuple(PhenotypeHead(name=m.name, unit=m.unit, mean=mean, sd=sd) for m, mean, sd in scales),
+        phenotypes=tuple(starmap(_measurement_head, scales)),
         eligibility=Eligibility(),
         files={},
     )
     return package_network(out, network.eval(), manifest, probe_crops())
+
+
+def _measurement_head(measurement: Measurement, mean: float, sd: float, certainty: Certainty | None) -> PhenotypeHead:
+    known = msgspec.UNSET if certainty is None else certainty
+    return PhenotypeHead(name=measurement.name, unit=measurement.unit, mean=mean, sd=sd, certainty=known)
 
 
 def describe(cohort: Cohort, finetuned: Path) -> BundleLabel:
