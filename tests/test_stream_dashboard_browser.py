@@ -200,11 +200,34 @@ def test_what_is_not_assessable_shows_no_number_in_list_and_record(site):
     assert page.locator(".risk-list").inner_text().count("Not assessable: the rhythm is paced.") == 5
     assert page.locator(".risk-list .meter").count() == 0
     assert "%" not in page.locator(".risk-list").inner_text()
+    assert page.locator("table.measurements, .bullseye, .basis").count() == 0
     page = site.open("/?list=records")
     row = page.locator(f'[data-record="{case.record.record_id}"]')
     row.wait_for()
     assert row.locator(".number").all_inner_texts() == ["n/a"] * 5
     assert "not assessable" in row.inner_text()
+
+
+def test_an_estimate_stands_above_its_interval_and_less_strain_is_called_reduced(site):
+    case = flagged_case(62)
+    told = {
+        "LVEF": {"value": 55.04, "half_width": 6.5},
+        "LVEDV": {"informative": False},
+        "LV_longitudinal_strain_global": {"value": -8.0, "half_width": 2.0},
+    }
+    phenotypes = tuple(msgspec.structs.replace(one, **told.get(one.name, {})) for one in case.report.phenotypes)
+    site.show(replace(case, report=msgspec.structs.replace(case.report, phenotypes=phenotypes)))
+    page = site.open_record(case)
+    page.locator(".measurements").first.wait_for()
+
+    def row(label):
+        return page.locator("table.measurements tr", has_text=label).first.inner_text().split()
+
+    assert row("LV ejection fraction")[3:8] == ["55", "%", "49", "to", "62"]
+    assert row("LV end-diastolic volume")[3:] == ["–", "cannot", "be", "told", "from", "an", "ECG", "–"]
+    assert "reduced" in row("Longitudinal, global")
+    captions = page.locator(".bullseye figcaption").all_inner_texts()
+    assert "colours from 3 to 15" in captions[0]
 
 
 def test_risks_and_measurements_are_put_in_words(site):

@@ -21,13 +21,13 @@ function measurement(line, ranged, sex) {
     ? digitsFor([line.value, ...known.flatMap(({ low, high }) => [low, high])]) : digitsWithin(line.half_width);
   return h("tr", {},
     h("th", { scope: "row", title: line.name }, line.label),
-    h("td.value", {}, `${rounded(line.value, digits)} `, h("span.unit", {}, line.unit), certainty(line, digits)),
-    ranged ? h("td.range", {}, wanted.length ? range(line, wanted, digits) : h("span.quiet", {}, "–")) : null);
+    line.informative ? h("td.value", {}, `${rounded(line.value, digits)} `, h("span.unit", {}, line.unit), interval(line, digits))
+      : h("td.value", {}, "–", h("span.interval", {}, "cannot be told from an ECG")),
+    ranged ? h("td.range", {}, wanted.length && line.informative ? range(line, wanted, digits) : h("span.quiet", {}, "–")) : null);
 }
 
-// The interval of 90 %, and no more digits than it leaves a meaning.
-function certainty(line, digits) {
-  if (!line.informative) return h("span.interval", {}, "cannot be told from an ECG");
+// The interval of 90 %.
+function interval(line, digits) {
   if (line.half_width === null) return null;
   const [low, high] = [line.value - line.half_width, line.value + line.half_width];
   return h("span.interval", { title: "90 of 100 scans lie within" }, `${rounded(low, digits)} to ${rounded(high, digits)}`);
@@ -38,12 +38,12 @@ const rangesOf = (line) => [
   line.men ? { ...line.men, who: "men", sex: "male" } : null,
 ].filter(Boolean);
 
-function range({ value, name, informative }, ranges, digits) {
+function range({ value, name }, ranges, digits) {
   return h("div.range-cell", { title: ranges.map(({ who, source }) => `${who}: ${source}`).join("\n") },
     picture(value, ranges),
     h("span.bounds", {}, ranges.map(({ who, low, high }) =>
       h("span", { "data-who": who }, `${who} ${rounded(low, digits)} to ${rounded(high, digits)}`))),
-    informative ? verdict(value, ranges, name.includes("strain")) : null);
+    verdict(value, ranges, name.includes("strain")));
 }
 
 // A value outside a range gets a sign and a word, for each range that is shown. A strain is a change of length: the

@@ -199,7 +199,7 @@ function fillRisks(panel, { report, meaning }) {
   panel.replaceChildren(h("h2", {}, "Risks"),
     h("ul.risk-list", {}, meaning.risks.map((risk) => risk.assessable ? assessedRisk(risk) : excludedRisk(risk))),
     subtypes(report),
-    report.model.trained ? h("p.basis.quiet", {}, `“Of 100” means patients like those that the weights learned from (${report.model.weights}).`) : "");
+    report.model.trained && !meaning.not_assessable ? h("p.basis.quiet", {}, `“Of 100” means patients like those that the weights learned from (${report.model.weights}).`) : "");
 }
 
 const assessedRisk = (risk) => h("li", { "data-flagged": risk.flagged },
