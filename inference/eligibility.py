@@ -9,7 +9,7 @@ from dataclasses import replace
 import msgspec
 
 from schemas.ecg_record import EcgRecord
-from schemas.messages import Quality, QualityWarning, Risk
+from schemas.messages import Phenotype, Quality, QualityWarning, Risk
 
 from .manifest import ADULT_YEARS, Manifest
 from .readout import Finding
@@ -57,7 +57,9 @@ class EligibilityRule:
         reasons = self.reasons(record, quality)
         if not reasons and not self._unlearned:
             return quality, finding
-        return quality, replace(finding, risks=tuple(self._risk(risk, reasons) for risk in finding.risks))
+        risks = tuple(self._risk(risk, reasons) for risk in finding.risks)
+        phenotypes = tuple(map(_uninformative, finding.phenotypes)) if reasons else finding.phenotypes
+        return quality, replace(finding, risks=risks, phenotypes=phenotypes)
 
     def reasons(self, record: EcgRecord, quality: Quality) -> tuple[Reason, ...]:
         """Return why the ECG is not assessable; nothing if it is."""
@@ -88,6 +90,10 @@ class EligibilityRule:
         if not codes:
             return risk
         return msgspec.structs.replace(risk, flagged=False, verdict="not_assessable", reasons=codes)
+
+
+def _uninformative(phenotype: Phenotype) -> Phenotype:
+    return msgspec.structs.replace(phenotype, half_width=None, informative=False)
 
 
 def _or_infinite(years: float | None) -> float:

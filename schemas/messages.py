@@ -95,7 +95,8 @@ class Phenotype(Message, frozen=True, kw_only=True):
     """Half of the interval around the value that holds a scan's value for 90 of 100 people such as the model learned
     from; None where the model does not say."""
     informative: bool = True
-    """False where an ECG says about nothing of this measurement: the value is little more than the mean of people."""
+    """False where an ECG says about nothing of this measurement, so that the value is little more than the mean of
+    people, and where the model is not for this ECG. Show that, and not the value."""
 
 
 class EcgMeasurement(Message, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from inference.readout import Finding
 from inference.report import compose_alerts, compose_cmr_request, compose_report
 from inference.site_policy import HEAD_NOT_LEARNED, MODEL_ALONE, REASONS, SitePolicy, excluded_by
 from schemas.ecg_record import LEADS, EcgRecord
-from schemas.messages import DISEASES, Quality, QualityWarning, Risk, reasons_of
+from schemas.messages import DISEASES, Phenotype, Quality, QualityWarning, Risk, reasons_of
 
 MANIFEST = load_bundle(default_bundle()).manifest
 CLEAN = Quality(warnings=(), sample_rate_hz=500, duration_s=10, derived_leads=())
@@ -24,7 +24,7 @@ FLAGGED = Finding(
     risks=tuple(
         Risk(disease=disease, probability=0.9, threshold=0.5, flagged=True, verdict="detected") for disease in DISEASES
     ),
-    phenotypes=(),
+    phenotypes=(Phenotype(name="LVEF", value=61.0, unit="%", half_width=6.5),),
     subtype={},
     embedding=np.ones(256) / 16,
     logits=np.zeros(5),
@@ -62,6 +62,7 @@ def test_an_ecg_with_a_warning_that_excludes_it_is_not_assessable_and_raises_not
     assert {risk.verdict for risk in report.risks} == {"not_assessable"}
     assert reasons_of(report.risks) == (reason,)
     assert [risk.probability for risk in report.risks] == [0.9] * 5
+    assert report.phenotypes == (Phenotype(name="LVEF", value=61.0, unit="%", half_width=None, informative=False),)
     assert (compose_alerts(report), compose_cmr_request(report, finding), report.cardiomyopathy_subtype) == (
         [],
         None,
@@ -134,6 +135,7 @@ def test_a_head_that_did_not_learn_is_not_assessable_and_the_others_are():
     _, finding = judged(manifest=msgspec.structs.replace(MANIFEST, diseases=heads))
     assert finding.risks[0].reasons == (HEAD_NOT_LEARNED,)
     assert [risk.verdict for risk in finding.risks] == ["not_assessable"] + ["detected"] * 4
+    assert finding.phenotypes == FLAGGED.phenotypes
 
 
 @given(
