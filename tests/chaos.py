@@ -36,6 +36,7 @@ HEADINGS = (
     "longest wait (s)",
 )  # fmt: skip
 SHORT = {"embedded": TANSU, "kafka": KAFKA, "three": THREE}
+NAMES = {kind: name for name, kind in SHORT.items()}
 
 
 def run_row(fault, kind, folder, *, rate_hz=RATE_HZ, around_s=AROUND_S):
@@ -116,7 +117,7 @@ def main(arguments=None):
     rows, failed = [], []
     for fault, kind in chosen(options):
         try:
-            with log_folder(options.logs and options.logs / f"{fault.name}-{kind}") as folder:
+            with log_folder(options.logs and options.logs / f"{fault.name}-{NAMES[kind]}") as folder:
                 row = run_row(fault, kind, folder, rate_hz=options.rate)
         except NotHereError as error:
             print(f"{fault.name} on {kind}: not run: {error}", flush=True)
