@@ -19,7 +19,7 @@ from .onnx_runtime import OnnxRuntimeEngine, open_onnx_runtime_graph
 from .onnx_runtime_cuda import open_onnx_runtime_cuda, open_onnx_runtime_cuda_graph
 from .openvino_engine import OpenVinoEngine
 from .options import EngineOptions, Precision
-from .plan_store import PlanNote
+from .plan_note import PlanNote
 from .protocol import Engine, Graph, Graphs, OpenedGraph
 from .tensorrt_build import Progress, tell_nobody
 from .tensorrt_engine import build_tensorrt, open_tensorrt

@@ -16,40 +16,13 @@ import msgspec
 from schemas.errors import EngineUnavailable
 
 from .choice_cache import cache_folder
-from .options import Precision
+from .plan_note import PlanKey, PlanNote
 from .whole_file import write_whole
 from .whole_json import write_json
 
 PLAN, NOTE = ".plan", ".json"
 
 log = logging.getLogger(__name__)
-
-
-class PlanKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plan was built from and for. With another one of these, it is another plan."""
-
-    graph: str
-    """SHA-256 of the ONNX graph, or of what the graph is made of."""
-    precision: Precision
-    library: str
-    """With its version: no other version opens the plan."""
-    gpu: str
-    """Its architecture, and its model where the library tunes for that."""
-    rows: int
-    """The biggest batch."""
-
-    def digest(self) -> str:
-        """Return what the files are called."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:32]
-
-
-class PlanNote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is known of a plan."""
-
-    key: PlanKey
-    sha256: str
-    size: int
-    built_s: float
 
 
 class PlanStore:

@@ -17,7 +17,8 @@ from .choice_cache import digests
 from .cuda_device import CudaDevice, find_model
 from .options import EngineOptions, Precision
 from .padded import PaddedEngine
-from .plan_store import PlanKey, PlanNote, PlanStore
+from .plan_note import PlanKey, PlanNote
+from .plan_store import PlanStore
 from .protocol import Engine, Graph, Rows, file_or_content, name_of, wrapped_errors
 from .regular_file import open_regular
 from .tensorrt_build import Progress, build_plan

@@ -10,7 +10,7 @@ import numpy as np
 from engines.catalog import build_engine, find_entry, open_engine
 from engines.choice import Probe, Tolerances, check_engine, find_mismatch
 from engines.options import EngineOptions
-from engines.plan_store import PlanNote
+from engines.plan_note import PlanNote
 from engines.protocol import Engine, Rows
 from engines.tensorrt_build import Progress
 from engines.torch_engine import TORCH_ENGINES

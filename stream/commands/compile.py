@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from engines.plan_store import PlanNote
+from engines.plan_note import PlanNote
 
 from .optional_packages import need_modules
 from .options import BundleFolder, Json, settings_with
