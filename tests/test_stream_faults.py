@@ -127,7 +127,7 @@ def test_an_engine_that_raises_now_and_then_costs_no_record_but_the_hopeless_one
 
 def test_an_ecg_from_a_bedside_does_not_wait_for_an_archive(tmp_path, broker, monkeypatch):
     """All of the archive has been fetched when it comes: what one of two lanes waits for, the other must not."""
-    archive, bedside = good_values(3 * RECORDS), good_values(1, seed=8)
+    archive, bedside = good_values(6 * RECORDS), good_values(1, seed=8)
 
     async def publish_and_collect(settings):
         with monkeypatch.context() as patch:  # in large batches: the embedded broker hands out one a fetch
