@@ -10,10 +10,10 @@ from stream.collecting.columns import SCREENED
 NAMES = [*(f"{ECG}{name}" for name in UNITS), NOT_MEASURABLE]
 
 
-def test_the_columns_come_last_with_their_units():
+def test_columns_are_added_at_the_end_with_their_units():
     fields = screened_fields(dict.fromkeys(DISEASES, ""), SUBTYPES, {"LVEF": "%"})
-    assert [field.name for field in fields[-9:]] == NAMES
-    assert fields[-10].name == "model_version"
+    verdicts = [*(f"verdict_{disease}" for disease in DISEASES), "not_assessable_reasons"]
+    assert [field.name for field in fields[-16:]] == ["model_version", *NAMES, *verdicts]
     assert set(NAMES) <= set(SCREENED.names)
     for schema in (pa.schema(fields), SCREENED):
         units = [schema.field(name).metadata[b"unit"].decode() for name in NAMES[:-1]]
