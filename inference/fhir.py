@@ -22,7 +22,7 @@ from schemas.messages import CardiomyopathySubtype, Disease, EcgMeasurement, Phe
 from schemas.shown_text import shown_id, shown_text
 
 from .ecg_measurements import NOT_MEASURABLE
-from .site_policy import excluded_by, reasons_in_words
+from .site_policy import excluded_by, not_assessable, reasons_in_words
 
 FHIR_JSON = "application/fhir+json"
 
@@ -221,7 +221,7 @@ def _excluded(reasons: tuple[str, ...]) -> Json:
     """Return why a risk has no value. Its probability is left out: somebody would read it as the patient's."""
     codings = [_coding(CODES, reason, _words(reason)) for reason in reasons]
     absent = _coding(ABSENT_REASONS, "not-applicable", "Not Applicable")
-    return {"dataAbsentReason": _concept(absent, *codings, text=f"Not assessable: {reasons_in_words(reasons)}.")}
+    return {"dataAbsentReason": _concept(absent, *codings, text=not_assessable(reasons))}
 
 
 def _phenotype(phenotype: Phenotype) -> Json:
@@ -232,14 +232,13 @@ def _phenotype(phenotype: Phenotype) -> Json:
     return {
         "code": _concept(*codings, text=name),
         "valueQuantity": _quantity(phenotype),
-        **({"component": _interval(phenotype)} if phenotype.half_width is not None else {}),
+        **({"component": _interval(phenotype, reach)} if (reach := phenotype.half_width) is not None else {}),
         **({} if phenotype.informative else {"note": [{"text": SAYS_NOTHING}]}),
     }
 
 
-def _interval(phenotype: Phenotype) -> list[Json]:
-    """Return the ends of the prediction interval."""
-    reach = phenotype.half_width or 0.0
+def _interval(phenotype: Phenotype, reach: float) -> list[Json]:
+    """Return the ends of the prediction interval, which reaches so far to either side."""
     return [
         {
             "code": _concept(_coding(CODES, code, text), text=text),

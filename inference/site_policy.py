@@ -37,6 +37,11 @@ def reasons_in_words(reasons: Iterable[str]) -> str:
     return ", ".join(IN_WORDS.get(reason, reason.replace("_", " ")) for reason in reasons)
 
 
+def not_assessable(reasons: Iterable[str]) -> str:
+    """Return the sentence that stands in the place of a number."""
+    return f"Not assessable: {reasons_in_words(reasons)}."
+
+
 def excluded_by(risks: Sequence[Risk]) -> tuple[str, ...]:
     """Return why the model is not for an ECG at all: neither for a risk nor for a measurement. Nothing if it is."""
     first = risks[0].reasons if risks else ()

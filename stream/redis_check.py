@@ -8,9 +8,7 @@ whether this user may run it on this key. A process that can work without Redis 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from contextlib import closing
 from typing import Any, NamedTuple
 
 import structlog
@@ -98,12 +96,6 @@ class RedisRefusal(DeploymentError):
 
 class MissingRights(RedisRefusal):
     """The user may not do all that the process does."""
-
-
-def check_redis_now(settings: RedisSettings, user: RedisUser) -> None:
-    """Do as `check_redis` does, before the process has its own event loop."""
-    with closing(asyncio.new_event_loop()) as loop:
-        loop.run_until_complete(check_redis(settings, user))
 
 
 async def check_redis(settings: RedisSettings, user: RedisUser) -> None:

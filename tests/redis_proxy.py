@@ -1,10 +1,8 @@
 """A proxy before Redis, as hospitals have them: it forgets idle connections without a word, or knows few commands."""
 
 import asyncio
-import threading
-from contextlib import contextmanager
 
-from waiting import PATIENCE_S
+from served_thread import served
 
 
 class RedisProxy:
@@ -90,15 +88,6 @@ async def _read_command(reader):
     return raw, words[0].split()[0].upper()
 
 
-@contextmanager
 def redis_proxy(behind, unknown=()):
     """Run a proxy before the Redis of that port, in a thread."""
-    proxy, started = RedisProxy(behind, unknown), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(proxy.serve(started)), daemon=True)
-    thread.start()
-    assert started.wait(PATIENCE_S)
-    try:
-        yield proxy
-    finally:
-        proxy.leave()
-        thread.join(PATIENCE_S)
+    return served(RedisProxy(behind, unknown))

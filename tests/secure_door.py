@@ -6,11 +6,9 @@ The embedded broker and Redis speak neither, so the door ends TLS and authentica
 import asyncio
 import ssl
 import struct
-import threading
-from contextlib import contextmanager
 
 import scramp
-from waiting import PATIENCE_S
+from served_thread import served
 
 API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE = 18, 17, 36
 UNSUPPORTED_MECHANISM, AUTHENTICATION_FAILED = 33, 58
@@ -123,18 +121,9 @@ class SecureDoor:
             return AUTHENTICATION_FAILED, b"", False
 
 
-@contextmanager
 def secure_door(**options):
     """Run a door in a thread of its own."""
-    door, started = SecureDoor(**options), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(door.serve(started)))
-    thread.start()
-    assert started.wait(PATIENCE_S)
-    try:
-        yield door
-    finally:
-        door.leave()
-        thread.join(PATIENCE_S)
+    return served(SecureDoor(**options))
 
 
 def server_context(authority, *, client_certificates=False):

@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import threading
-from contextlib import contextmanager
 
+from served_thread import served
 from waiting import PATIENCE_S
 
 CHUNK = 2**16
@@ -33,7 +32,8 @@ class Link:
 
     def leave(self):
         """End, from another thread."""
-        self._loop.call_soon_threadsafe(self._end.set)
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            self._loop.call_soon_threadsafe(self._end.set)
 
     def sever(self):
         """Cut the link, from another thread."""
@@ -84,16 +84,6 @@ class Link:
             await writer.drain()
 
 
-@contextmanager
 def open_link():
     """Run a link in a thread of its own."""
-    link, started = Link(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(link.serve(started)))
-    thread.start()
-    assert started.wait(PATIENCE_S)
-    try:
-        yield link
-    finally:
-        with contextlib.suppress(RuntimeError):
-            link.leave()
-        thread.join(PATIENCE_S)
+    return served(Link())

@@ -13,7 +13,6 @@ import re
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import closing
 from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
@@ -25,7 +24,7 @@ from aiokafka.errors import KafkaError
 from schemas.errors import DeploymentError
 from stream.settings import KafkaSettings
 
-from .deadline import hung_up_after
+from .http_exchange import HttpServer
 
 FETCH_S = 5.0
 MAX_ANSWER_BYTES = 256 * 2**10
@@ -109,20 +108,11 @@ def _fetch_by(settings: KafkaSettings) -> Callable[[], tuple[str, float]]:
     body = urlencode({name: value for name, value in form.items() if value})
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"} | _login(settings)
 
+    server = HttpServer(address, context, step_s=FETCH_S, whole_s=FETCH_S, max_bytes=MAX_ANSWER_BYTES)
+
     def fetch() -> tuple[str, float]:
-        host, port = address.hostname or "", address.port
-        connection = (
-            http.client.HTTPSConnection(host, port, timeout=FETCH_S, context=context)
-            if context
-            else http.client.HTTPConnection(host, port, timeout=FETCH_S)
-        )
         try:
-            with closing(connection):
-                connection.connect()
-                with hung_up_after(FETCH_S, connection.sock):
-                    connection.request("POST", path, body=body, headers=headers)
-                    response = connection.getresponse()
-                    status, content = response.status, response.read(MAX_ANSWER_BYTES)
+            status, content = server.ask("POST", path, headers, body)
         except (OSError, http.client.HTTPException) as error:
             raise TokenUnavailable(_of_connection(url, error)) from None  # its text is the server's
         return _read(status, content, settings)

@@ -21,7 +21,6 @@ import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import closing
 from dataclasses import dataclass, field
 from threading import Lock, Thread
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -42,7 +41,7 @@ from schemas.writer_schema import (
 from stream.bounded import RecentDict
 from stream.settings import RegistrySettings
 
-from .deadline import hung_up_after
+from .http_exchange import HttpServer
 
 LOOK_UP_S = 2.0
 """How long one look-up may take, and all of them together before they are rationed."""
@@ -248,21 +247,8 @@ def http_request(settings: RegistrySettings) -> Request:
     headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"} | _credentials(settings)
     context = _tls_context(settings) if base.scheme == "https" else None
 
-    def request(path: str) -> Answer:
-        host, port = base.hostname or "", base.port
-        connection = (
-            http.client.HTTPSConnection(host, port, timeout=LOOK_UP_S, context=context)
-            if context
-            else http.client.HTTPConnection(host, port, timeout=LOOK_UP_S)
-        )
-        with closing(connection):
-            connection.connect()
-            with hung_up_after(HANG_UP_S, connection.sock):
-                connection.request("GET", base.path + path, headers=headers)
-                response = connection.getresponse()
-                return Answer(response.status, response.read(MAX_ANSWER_BYTES))
-
-    return request
+    server = HttpServer(base, context, step_s=LOOK_UP_S, whole_s=HANG_UP_S, max_bytes=MAX_ANSWER_BYTES)
+    return lambda path: Answer(*server.ask("GET", base.path + path, headers))
 
 
 def _tls_context(settings: RegistrySettings) -> ssl.SSLContext:

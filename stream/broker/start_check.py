@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 
 from schemas.errors import DeploymentError
-from stream.settings import KafkaSettings, Settings
+from stream.settings import KafkaSettings
 
 from .broker_facts import TopicFacts, group_rights, topic_facts, topic_settings
 from .clients import administrator, create_topics
@@ -66,17 +65,6 @@ def tell(kafka: KafkaSettings, needs: Needs, findings: Findings) -> None:
             log.warning("topic_setting", reason=str(wrong))
     if sentence := refusal(kafka, needs, findings):
         raise DeploymentError(sentence)
-
-
-def ready_topics_now(settings: Settings, needs: Needs) -> None:
-    """Do the same before the process has its own event loop.
-
-    Raises:
-        DeploymentError: as `ready_topics` does.
-    """
-    # Not asyncio.run: it would leave the thread without a loop, and Faust needs one.
-    with closing(asyncio.new_event_loop()) as loop:
-        loop.run_until_complete(ready_topics(settings.kafka, needs, needs.group(settings)))
 
 
 async def find(admin: AIOKafkaAdminClient, kafka: KafkaSettings, needs: Needs, group: str | None = None) -> Findings:

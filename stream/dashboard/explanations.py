@@ -10,7 +10,7 @@ import msgspec
 from inference.ecg_measurements import HEART_RATE, NOT_MEASURABLE, P_AXIS, PR, QRS, QRS_AXIS, QT, QTC, T_AXIS
 from inference.phenotypes import AHA_SEGMENTS, AORTA, ATRIA, LONG_AXIS_SEGMENTS, MEASUREMENTS, VENTRICLES
 from inference.reference_values import REFERENCE_VALUES, ReferenceValue
-from inference.site_policy import excluded_by, reasons_in_words
+from inference.site_policy import excluded_by, not_assessable
 from schemas.messages import EcgMeasurement, ModelReference, Phenotype, Risk, RiskReport
 
 UNTRAINED = "The weights are untrained: this number means nothing yet."
@@ -148,7 +148,7 @@ def explain(report: RiskReport) -> Meaning:
     phenotypes = {phenotype.name: phenotype for phenotype in report.phenotypes}
     excluded = excluded_by(report.risks)
     return Meaning(
-        not_assessable=f"Not assessable: {reasons_in_words(excluded)}." if excluded else None,
+        not_assessable=not_assessable(excluded) if excluded else None,
         risks=tuple(_risk_meaning(risk, report.model) for risk in report.risks),
         groups=() if excluded else tuple(_groups(phenotypes, trained=report.model.trained)),
         bullseyes=() if excluded else tuple(_bullseyes(phenotypes)),
@@ -164,15 +164,15 @@ def put_in_words(risk: Risk, model: ModelReference) -> str:
     if not model.trained:
         return UNTRAINED
     if not risk.is_assessable:
-        return f"Not assessable: {reasons_in_words(risk.reasons)}."
+        return not_assessable(risk.reasons)
     percent = 100 * risk.probability
     share = "fewer than 1" if percent < 1 else "more than 99" if percent > 99 else f"about {percent:.0f}"
     name = risk.disease.replace("_", " ")
-    patients = "simulated patients" if is_demonstration(model) else "patients"
+    patients = "simulated patients" if _is_demonstration(model) else "patients"
     return f"Of 100 {patients} with this estimate, {share} {'has' if share == 'about 1' else 'have'} {name}."
 
 
-def is_demonstration(model: ModelReference) -> bool:
+def _is_demonstration(model: ModelReference) -> bool:
     """Return whether the weights are there to show that the way works, and say nothing of a person."""
     return model.weights.startswith(DEMONSTRATION)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, NoReturn
 
 import faust
@@ -15,8 +17,8 @@ from stream.broker.clients import FETCH_BYTES, FETCH_WAIT_MS, METADATA_AGE_MS, t
 from stream.broker.kerberos import check_kerberos
 from stream.broker.needs import Needs
 from stream.broker.oauth_tokens import token_provider
-from stream.broker.start_check import ready_topics_now
-from stream.redis_check import RedisUser, check_redis_now
+from stream.broker.start_check import ready_topics
+from stream.redis_check import RedisUser, check_redis
 from stream.settings import KafkaSettings, Settings
 
 from .faust_transport import use_prompt_transport
@@ -80,8 +82,10 @@ def check_surroundings(settings: Settings, needs: Needs, redis_user: RedisUser) 
         DeploymentError: one of them cannot be used.
     """
     check_port(settings.process.http_host, settings.process.http_port)
-    check_redis_now(settings.redis, redis_user)
-    ready_topics_now(settings, needs)
+    # Not asyncio.run: it would leave the thread without a loop, and Faust needs one.
+    with closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(check_redis(settings.redis, redis_user))
+        loop.run_until_complete(ready_topics(settings.kafka, needs, needs.group(settings)))
 
 
 def create_app(settings: KafkaSettings, group: Group, *, buffer: int, fetch_wait_ms: int = FETCH_WAIT_MS) -> faust.App:

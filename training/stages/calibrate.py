@@ -120,9 +120,14 @@ def average_outputs(
 
 def flag(heads: Sequence[DiseaseHead], logits: Floats) -> NDArray[np.bool_]:
     """Return whether at least one head flags, (n,), given logits (n, disease)."""
-    columns = [apply_calibration(logits[:, place], head.calibration) for place, head in enumerate(heads)]
-    probabilities = np.stack(columns, axis=1).astype(np.float64).round(PROBABILITY_DECIMALS)
+    probabilities = _reported([head.calibration for head in heads], logits)
     return np.asarray((probabilities >= np.array([head.threshold for head in heads])).any(axis=1))
+
+
+def _reported(calibrations: Sequence[Calibration | None], logits: Floats) -> Floats:
+    """Return the probabilities of logits (n, disease), rounded as reports have them."""
+    columns = [apply_calibration(logits[:, place], one) for place, one in enumerate(calibrations)]
+    return np.stack(columns, axis=1).astype(np.float64).round(PROBABILITY_DECIMALS)
 
 
 def fit_heads(
@@ -149,8 +154,7 @@ def fix_thresholds(
     settings: Calibrate,
 ) -> list[DiseaseHead]:
     """Return the heads with their thresholds, given calibrations, and development logits and labels (n, disease)."""
-    columns = [apply_calibration(logits[:, place], one) for place, one in enumerate(calibrations)]
-    probabilities = np.stack(columns, axis=1).astype(np.float64).round(PROBABILITY_DECIMALS)
+    probabilities = _reported(calibrations, logits)
     together = family_wise_thresholds(probabilities, labels.astype(np.float64), settings.family_wise_rate)
     heads = []
     for place, (name, calibration, family_wise) in enumerate(zip(names, calibrations, together, strict=True)):
