@@ -147,6 +147,10 @@ class PeerFailedError(Exception):
     """A peer cannot be had, or does not answer as it should."""
 
 
+class PeerRefusedError(PeerFailedError):
+    """A peer answers with an error: while it starts, a peer may do so before its route is ready."""
+
+
 class Bodies:
     """The finished arrays as bytes, the graph as a file, and what the network answers to the first array."""
 
@@ -211,7 +215,7 @@ async def post(options, url, form, bodies, child):
             async with session.post(url, data=body) as response:
                 answer = await response.read()
                 if response.status != 200:
-                    raise PeerFailedError(f"it answered {response.status}: {answer[:200]!r}")
+                    raise PeerRefusedError(f"it answered {response.status}: {answer[:200]!r}")
                 return answer
 
         await await_answer(functools.partial(answer_to, first), bodies.expected, child)
@@ -221,16 +225,21 @@ async def post(options, url, form, bodies, child):
 
 async def await_answer(ask, expected, child):
     """Wait until the first answer comes, and hold it against the network's own."""
-    until = time.monotonic() + READY_S
+    until, refusal = time.monotonic() + READY_S, None
     while time.monotonic() < until and child.running:
-        with contextlib.suppress(aiohttp.ClientError, OSError):
+        try:
             answer = await ask()
+        except (aiohttp.ClientError, OSError):
+            pass
+        except PeerRefusedError as error:
+            refusal = error
+        else:
             found = np.array(json.loads(answer)[0]) if answer[:1] == b"[" else np.frombuffer(answer, np.float32)
             if np.abs(found - expected.ravel()).max() > CLOSE_ENOUGH:
                 raise PeerFailedError("it answers otherwise than the network")
             return
         await asyncio.sleep(0.2)
-    raise PeerFailedError(f"it does not start; its log ends with:\n{child.last_words()}")
+    raise refusal or PeerFailedError(f"it does not start; its log ends with:\n{child.last_words()}")
 
 
 async def measured(options, ask, pids):

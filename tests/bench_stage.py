@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from inference.intake import take_in
 from inference.open_engine_for_bundle import open_chosen_engine
 from schemas.codec import encode_ecg
 from schemas.topics import ECG_RISK, record_key
+from stream.blas_kernels import choose_blas_kernels
 from stream.broker.clients import ensure_topics, new_consumer
 from stream.broker.ecg_publisher import EcgPublisher
 from stream.demo.child_process import Child
@@ -96,7 +98,9 @@ def start_our_worker(settings, folder):
 def start_bench_worker(settings, folder, *arguments):
     """Start a worker of the bench's own, `tests/bench_worker.py`."""
     command = [sys.executable, "-m", "tests.bench_worker", *map(str, arguments)]
-    worker = Child(command, log=folder / "bench-worker.log", environment=as_environment(settings))
+    environment = {**os.environ, **as_environment(settings)}
+    choose_blas_kernels(environment)  # as the command does for a user's worker
+    worker = Child(command, log=folder / "bench-worker.log", environment=environment)
     await_worker(worker, settings)
     return worker
 

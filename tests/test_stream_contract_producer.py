@@ -139,3 +139,16 @@ async def test_a_batch_that_is_too_large_is_split_and_only_a_message_that_is_too
     async with new_consumer(settings.kafka, [ECG_RISK], auto_offset_reset="earliest") as consumer:
         read = [(await consumer.getone()).value[0] for _ in offsets]
     assert read == [n for n in range(len(sizes)) if n != 9]
+
+
+async def test_leaders_are_asked_for_now_and_then_while_no_broker_answers(tmp_path):
+    """Its sender asks as soon as the last answer is there, while it has a batch for a partition without a leader."""
+    with embedded_broker(tmp_path) as (address, _):
+        producer = new_producer(Settings.of(broker=address).kafka)
+        await producer.start()
+        assert await producer.client.force_metadata_update()
+    begun = time.monotonic()
+    for _ in range(3):
+        assert not await producer.client.force_metadata_update()
+    assert time.monotonic() - begun >= 2 * contract_producer.LEADERS_POLL_S
+    await producer.stop()

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, NoError, for_code
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
@@ -27,6 +28,9 @@ LOOK_S = 1.0
 LEAVE_S = 5.0
 """How long a request that is under way may take when the producer leaves."""
 ID_POLL_S = 0.1
+LEADERS_POLL_S = 0.5
+"""How long it waits until it asks again who leads the partitions, when no broker answers. aiokafka's sender would ask
+again at once, over and over, while it has a batch for a partition whose leader nobody knows."""
 LONGEST_TRANSACTION_MS = 2**31 - 1
 """The request has a place for it, and a producer without transactions has none."""
 
@@ -52,6 +56,7 @@ class ContractProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is u
             linger_ms=options.get("linger_ms", 0),
         )
         self._sender._message_accumulator = self._message_accumulator  # noqa: SLF001
+        self.client._metadata_update = self._update_metadata  # noqa: SLF001
         self._unconfirmed: set[asyncio.Future[Any]] = set()
         self._moved_at = time.monotonic()
         self._has_given_up = False
@@ -109,6 +114,13 @@ class ContractProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is u
                 return error
             await asyncio.sleep(ID_POLL_S)
             await self.client.force_metadata_update()
+
+    async def _update_metadata(self, *arguments: Any) -> bool:
+        """Ask the brokers who leads the partitions, and return whether one has answered."""
+        has_answered: bool = await AIOKafkaClient._metadata_update(self.client, *arguments)  # noqa: SLF001
+        if not has_answered:
+            await asyncio.sleep(LEADERS_POLL_S)
+        return has_answered
 
     async def send(self, topic: str, *arguments: Any, **options: Any) -> Any:
         """Hand a message to the producer, and return the future of its confirmation."""
