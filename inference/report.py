@@ -131,6 +131,7 @@ def _alert(report: RiskReport, risk: Risk) -> Alert:
         model=report.model,
         onset=report.created_at,
         recorded_at=report.recorded_at,
+        ecg_quality=report.quality,
     )
 
 

@@ -167,6 +167,17 @@ class RiskReport(Message, frozen=True, kw_only=True):
     """Show it wherever a number of this report is shown."""
 
 
+class AcknowledgedBy(Message, frozen=True, kw_only=True):
+    """Who took note of an alert, as the acknowledgement says it that closed the alert."""
+
+    name: Identifier
+    """Anybody may have typed it, unless `authenticated` is true."""
+    authenticated: bool
+    """Whether a reverse proxy said who the person is."""
+    at: Instant
+    """When, by the clock of whoever wrote the acknowledgement."""
+
+
 class Alert(Message, frozen=True, kw_only=True):
     """A flagged disease, for people: `ecg.alerts.v1`. The names follow FHIR DeviceAlert."""
 
@@ -193,6 +204,11 @@ class Alert(Message, frozen=True, kw_only=True):
     """When the alert was raised."""
     recorded_at: Instant | None = None
     """When the ECG was recorded, where that is known: it may have been long before."""
+    ecg_quality: Quality | None = None
+    """What the gate saw of the ECG, as in its report: show the warnings and the pacing beside the alert. None in a
+    message from before alerts carried it."""
+    acknowledgement: AcknowledgedBy | None = None
+    """Who took note first. None until the alert is acknowledged, and in a message from before alerts carried it."""
     notice: str = NOTICE
     """Show it wherever the alert is shown."""
 
@@ -258,12 +274,14 @@ class CmrResult(Message, frozen=True, kw_only=True):
 
 
 class Acknowledgement(Message, frozen=True, kw_only=True):
-    """A person took note of an alert: `ecg.alerts.ack.v1`."""
+    """A person took note of an alert, or of all alerts of an ECG: `ecg.alerts.ack.v1`."""
 
     identifier: Identifier
-    """The alert's."""
+    """The alert's. With `whole_record` that of any alert of the ECG."""
     record_id: Identifier
     """The alert's. An acknowledgement that names another record closes nothing."""
+    whole_record: bool = False
+    """Whether the person took note of the ECG: then all alerts of `record_id` are acknowledged."""
     acknowledged_by: Identifier
     """Who took note. Anybody may have typed this name, unless `authenticated` is true."""
     authenticated: bool = False
@@ -276,7 +294,19 @@ class Acknowledgement(Message, frozen=True, kw_only=True):
 MESSAGES: tuple[type[Message], ...] = (RiskReport, Alert, Rejection, CmrRequest, CmrResult, Acknowledgement)
 
 LATER_FIELDS = frozenset(
-    {"device_id", "site", "authenticated", "ecg_measurements", "verdict", "reasons", "half_width", "informative"}
+    {
+        "device_id",
+        "site",
+        "authenticated",
+        "ecg_measurements",
+        "verdict",
+        "reasons",
+        "half_width",
+        "informative",
+        "ecg_quality",
+        "acknowledgement",
+        "whole_record",
+    }
 )
 """Fields that v1 gained later: we always write them, and a message from before lacks them."""
 

@@ -62,7 +62,7 @@ TOPICS: tuple[Topic, ...] = (
     _ecg_topic(ECG_RECORDS, retention_days=7),
     _ecg_topic(ECG_BACKFILL, retention_days=3),
     Topic(name=ECG_RISK, content=RiskReport, retention_days=30, largest=32 * KIB),
-    Topic(name=ECG_ALERTS, content=Alert, retention_days=30, largest=16 * KIB),
+    Topic(name=ECG_ALERTS, content=Alert, retention_days=30, largest=32 * KIB),
     Topic(name=ECG_REJECTED, content=Rejection, retention_days=30, largest=16 * KIB),
     Topic(name=CMR_REQUESTS, content=CmrRequest, retention_days=1, largest=32 * KIB),
     Topic(name=CMR_RESULTS, content=CmrResult, retention_days=7, largest=16 * KIB),

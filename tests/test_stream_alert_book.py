@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, ModelReference, Risk
-from stream.dashboard.acknowledgements import KEPT, NOWHERE, Place, doubt_of
-from stream.dashboard.alert_book import BYTES_AN_ALERT, FURTHER_BYTES, AlertBook, rank_of
+from schemas.messages import ALERT_STATUSES, AcknowledgedBy, Acknowledgement, Alert, ModelReference, Risk
+from stream.alerting.acknowledgements import KEPT, NOWHERE, Place, doubt_of
+from stream.alerting.alert_book import BYTES_AN_ALERT, FURTHER_BYTES, AlertBook, rank_of
 from stream.settings import AlertSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,10 +39,11 @@ def alert(identifier="a", status="raised", *, priority="high", onset=NOW, code="
     )
 
 
-def ack(identifier="a", by="Dr. A", seconds=10, record_id=None):
+def ack(identifier="a", by="Dr. A", seconds=10, record_id=None, *, whole_record=False):
     return Acknowledgement(
         identifier=identifier,
         record_id=record_id or f"record-{identifier}",
+        whole_record=whole_record,
         acknowledged_by=by,
         comment="",
         acknowledged_at=at(seconds),
@@ -60,7 +61,10 @@ def due(there, seconds):
 def test_an_acknowledgement_makes_the_alert_acknowledged_and_that_is_published_under_the_alerts_key():
     there = book()
     there.receive_alert(alert(), b"p")
-    assert there.receive_ack(ack()) == alert(status="acknowledged")
+    closed = msgspec.structs.replace(
+        alert(status="acknowledged"), acknowledgement=AcknowledgedBy(name="Dr. A", authenticated=False, at=at(10))
+    )
+    assert there.receive_ack(ack()) == closed
     (entry,) = there.due(at(11))
     assert (entry.alert.status, entry.key, entry.acknowledgement, entry.open) == ("acknowledged", b"p", ack(), False)
 
@@ -70,6 +74,46 @@ def test_an_acknowledgement_that_comes_before_its_alert_waits_for_it():
     assert there.receive_ack(ack()) is None
     assert there.receive_alert(alert()).alert.status == "acknowledged"
     assert there.get("a").acknowledgement == ack()
+
+
+def of_one_record(*alerts):
+    return [msgspec.structs.replace(one, record_id="record-a") for one in alerts]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_an_acknowledgement_of_a_whole_record_closes_all_its_alerts_and_no_other_in_any_order(order):
+    there = book()
+    messages = [*of_one_record(alert("a"), alert("b", code="pericarditis")), ack("a", whole_record=True)]
+    for n in order:
+        hear(there, messages[n], Place(0, 1))
+    there.receive_alert(alert("c"))
+    assert sorted(due(there, 20)) == [(identifier, "acknowledged") for identifier in ("a", "b")]
+    assert {entry.alert.acknowledgement.name for entry in there.of_record("record-a")} == {"Dr. A"}
+    assert there.get("c").open
+
+
+def test_an_acknowledgement_of_one_alert_leaves_the_other_alerts_of_its_record_open():
+    there = book()
+    for one in of_one_record(alert("a"), alert("b", code="pericarditis")):
+        there.receive_alert(one)
+    there.receive_ack(ack("a"))
+    assert there.get("b").open
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_an_acknowledgement_of_a_whole_record_closes_no_alert_of_another_patient_under_the_records_id(early):
+    there = book()
+    messages = [ack("a", whole_record=True), alert("a"), alert("a", subject="q")]
+    for message in messages if early else reversed(messages):
+        hear(there, message, Place(0, 1))
+    assert [entry.open for entry in there.of_record("record-a") if entry.contradicts] == [True]
+
+
+def test_an_alert_that_came_acknowledged_says_who_took_note():
+    there, by = book(), AcknowledgedBy(name="Dr. A", authenticated=True, at=at(5))
+    there.receive_alert(alert())
+    there.receive_alert(msgspec.structs.replace(alert(status="acknowledged"), acknowledgement=by))
+    assert there.get("a").alert.acknowledgement == by
 
 
 def said(entry):
@@ -225,6 +269,15 @@ def test_after_a_replay_only_what_was_never_published_is_due():
         there.receive_alert(one)
     there.receive_ack(ack("c"))
     assert due(there, 1000) == [("b", "escalated")]
+
+
+def test_a_state_that_nobody_publishes_is_overdue_after_half_a_minute_and_no_longer_once_it_is_on_the_topic():
+    there = book()
+    there.receive_alert(alert())
+    assert (due(there, 900), there.overdue(at(900)), there.overdue(at(929))) == ([("a", "escalated")], 0, 0)
+    assert there.overdue(at(930)) == 1
+    there.receive_alert(alert(status="escalated"))
+    assert there.overdue(at(2000)) == 0
 
 
 def test_a_redelivered_alert_keeps_its_first_onset():
@@ -470,10 +523,11 @@ class Ward(RuleBasedStateMachine):
         identifier=IDS,
         by=st.sampled_from(("Dr. A", "Dr. B")),
         seconds=st.sampled_from((0, 1000)),
-        record_id=st.sampled_from((None, "other")),
+        record_id=st.sampled_from((None, "record-a", "other")),
+        whole_record=st.booleans(),
     )
-    def an_acknowledgement_comes(self, identifier, by, seconds, record_id):
-        self.take(ack(identifier, by, seconds, record_id), Place(0, len(self.log)))
+    def an_acknowledgement_comes(self, identifier, by, seconds, record_id, whole_record):
+        self.take(ack(identifier, by, seconds, record_id, whole_record=whole_record), Place(0, len(self.log)))
 
     @rule(data=st.data())
     def a_message_comes_again(self, data):
@@ -502,12 +556,12 @@ class Ward(RuleBasedStateMachine):
     def the_first_acknowledgement_that_fits_closes_its_alert(self):
         for entry in self.book.entries():
             identifier = entry.alert.identifier
-            heard = [(place, one) for one, place in self.log if one.identifier == identifier]
-            onset = min(one.onset for _, one in heard if isinstance(one, Alert))
+            onset = min(one.onset for one, _ in self.log if isinstance(one, Alert) and one.identifier == identifier)
             fitting = [
-                (place, one)
-                for place, one in heard
+                ((one.identifier != identifier, place), one)  # under the alert's key first
+                for one, place in self.log
                 if isinstance(one, Acknowledgement)
+                and (one.identifier == identifier or one.whole_record)
                 and one.record_id == entry.alert.record_id
                 and one.acknowledged_at >= onset - timedelta(minutes=5)
             ]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stream.dashboard.arrival import CLOCKS_AGREE, Arrivals, as_of_arrival
+from stream.alerting.arrival import CLOCKS_AGREE, Arrivals, as_of_arrival
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -21,9 +21,9 @@ from schemas.errors import UnusableSignal
 from schemas.identity import embedding_digest
 from schemas.messages import CmrRequest, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_ALERTS_ACK
+from stream.alerting.acknowledgements import Place
 from stream.cines.store import RedisUnavailable
 from stream.dashboard.access import Person
-from stream.dashboard.acknowledgements import Place
 from stream.dashboard.app import Pages, make_app
 from stream.dashboard.events import Hub
 from stream.dashboard.feed import Header

@@ -9,11 +9,11 @@ import msgspec
 
 from schemas.messages import Acknowledgement, Alert
 from schemas.recording_time import is_plausible
+from stream.alerting.acknowledgements import NOWHERE, KeptAcknowledgement, Place, doubt_of
+from stream.alerting.alert_book import AlertBook, AlertEntry, rank_of
+from stream.alerting.facts import Facts, contradiction, facts_of
 from stream.settings import AlertSettings
 
-from .acknowledgements import NOWHERE, KeptAcknowledgement, Place, doubt_of
-from .alert_book import AlertBook, AlertEntry, rank_of
-from .belonging import Facts, contradiction, facts_of
 from .traffic import LIVE_S
 
 
@@ -98,6 +98,9 @@ class AlertRows:
         """Take an acknowledgement in; one that comes before its alert is kept for the alert."""
         if self._book.receive_ack(acknowledgement, key=key, place=place, arrived=arrived, size=size):
             self._changed[acknowledgement.identifier] = None
+        if acknowledgement.whole_record:
+            of_record = self._book.of_record(acknowledgement.record_id)
+            self._changed |= dict.fromkeys(entry.alert.identifier for entry in of_record)
 
     def note_report(self, record_id: str) -> int:
         """Take note that the report of a record came; return how many of the record's alerts contradict it."""

@@ -20,15 +20,15 @@ from redis.exceptions import RedisError
 from schemas import topics
 from schemas.identity import alert_event_id
 from schemas.messages import Message
+from stream.alerting.acknowledgements import Place
+from stream.alerting.arrival import Arrivals
 from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer, new_producer, readable_end, unusable
 from stream.broker.event_producer import EventProducer
 from stream.broker.needs import DASHBOARD
 from stream.broker.start_check import ready_topics
 from stream.settings import Settings
 
-from .acknowledgements import Place
 from .alert_rows import AlertRow
-from .arrival import Arrivals
 from .events import SILENCE_S, Hub
 from .state import READ_TOPICS, DashboardState, Overview
 

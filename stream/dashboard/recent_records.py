@@ -14,8 +14,7 @@ import msgspec
 from schemas.messages import DISEASES, CmrRequest, CmrResult, Risk, RiskReport, decode_message
 from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_RISK, LARGEST
 from schemas.zstd_frames import compress, decompress
-
-from .belonging import Facts, contradiction, facts_of
+from stream.alerting.facts import Facts, contradiction, facts_of
 
 ReportIs: TypeAlias = Literal["first", "repeated", "contradicting"]
 

@@ -18,10 +18,11 @@ from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord
 from schemas.errors import MalformedRecord, OversizedRecord
 from schemas.messages import DISEASES, CmrRequest, CmrResult, Risk, RiskReport, decode_message
 from schemas.record_limits import MAX_VALUE_BYTES
+from stream.alerting.facts import Facts, contradiction, facts_of
 from stream.screening.waveform_cache import waveform_key
 
 from .alert_rows import AlertRow
-from .belonging import Facts, contradiction, facts_of, foreign_cine, foreign_ecg
+from .belonging import foreign_cine, foreign_ecg
 from .explanations import Meaning, explain
 from .state import DashboardState
 

@@ -16,12 +16,12 @@ from schemas import topics
 from schemas.errors import MalformedRecord
 from schemas.messages import Acknowledgement, Alert, CmrRequest, CmrResult, Rejection, RiskReport, decode_message
 from schemas.topics import LARGEST, sound_key
+from stream.alerting.acknowledgements import NOWHERE, Place
+from stream.alerting.arrival import Clocks, as_of_arrival
+from stream.alerting.facts import Facts
 from stream.settings import AlertSettings
 
-from .acknowledgements import NOWHERE, Place
 from .alert_rows import AlertRows
-from .arrival import Clocks, as_of_arrival
-from .belonging import Facts
 from .recent_records import RecentRecords
 from .recent_rejections import RecentRejections
 from .traffic import LIVE_S, Latency, Traffic

@@ -8,14 +8,15 @@
 
 An alert only moves forward, in the order of `ALERT_STATUSES`. So messages may come in any order and any number of
 times, replayed or live: the book is the same in the end. A person can still acknowledge an alert that has expired.
-`acknowledgements.py` says which acknowledgement closes an alert.
+`acknowledgements.py` says which acknowledgement closes an alert. One of a whole record closes all alerts of the record
+but those that contradict another one: these are of another ECG, which nobody may have seen.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -24,25 +25,28 @@ from typing import Self
 import msgspec
 
 from schemas.identity import contradicting_alert_id
-from schemas.messages import ALERT_STATUSES, Acknowledgement, Alert, AlertStatus, Disease
+from schemas.messages import ALERT_STATUSES, AcknowledgedBy, Acknowledgement, Alert, AlertStatus, Disease
 from stream.bounded import RecentDict, SizedDict
 from stream.settings import AlertSettings
 
 from .acknowledgements import KEPT, NOWHERE, KeptAcknowledgement, Place, bounded, closes, in_order, with_another
 from .alert_drops import SHARE, leaving_order
 from .arrival import as_of_arrival
-from .belonging import contradiction, facts_of
+from .facts import contradiction, facts_of
 
 OPEN: tuple[AlertStatus, ...] = ("raised", "escalated")
 REPEAT_AFTER = timedelta(seconds=60)
 """A new state that has not come back from its topic by then is due again."""
+OVERDUE_AFTER = timedelta(seconds=30)
+"""A new state that is not on its topic by then is overdue: nobody publishes it."""
 DROPPED_AT_ONCE = 0.05
 """The share of a full book that is dropped together, so that the book is not sorted for every further alert."""
 BYTES_AN_ALERT = 3 * 2**10
 """The bound on the alerts of a full book, in the mean: an alert takes 1 kB. The bound on acknowledgements that came
 before their alerts is the same."""
 FURTHER_BYTES = 4 * 2**20
-"""The bound on all acknowledgements of alerts that have one already. Nobody needs several, and many can be forged."""
+"""The bound on all acknowledgements of alerts that have one already. Nobody needs several, and many can be forged.
+The bound on acknowledgements of whole records is the same."""
 NOT_SHOWN_KEPT = 100_000
 """Of so many open alerts that were dropped it is known that nobody has closed them."""
 
@@ -130,9 +134,13 @@ class AlertBook:
         self._of_record: dict[str, dict[str, None]] = {}
         self._bytes = 0
         self._early: SizedDict[str, tuple[KeptAcknowledgement, ...]] = SizedDict(limit, limit * BYTES_AN_ALERT)
+        self._of_whole_record: SizedDict[str, tuple[KeptAcknowledgement, ...]] = SizedDict(limit, FURTHER_BYTES)
         self._further_bytes = 0
         self._not_shown: RecentDict[int, datetime] = RecentDict(NOT_SHOWN_KEPT)
         self._handed_out: dict[str, tuple[AlertStatus, datetime]] = {}
+        self._owed_since: dict[str, datetime | None] = {}
+        self._deadlines: list[tuple[datetime, str]] = []
+        self._deadline: dict[str, datetime] = {}
 
     @classmethod
     def from_settings(cls, settings: AlertSettings, *, limit: int, dropped: Callable[[str], object] = _ignore) -> Self:
@@ -168,12 +176,12 @@ class AlertBook:
         raised_at = as_of_arrival(alert.onset, arrived, only_future=alert.status != "raised")
         if known is None:
             entry = AlertEntry(alert, key, alert.status, raised_at, size, contradicts)
-            entry = self._acknowledged(entry, self._early.pop(alert.identifier) or ())
+            entry = self._acknowledged(entry, self._came_before(entry))
         else:
             first = raised_at < known.raised_at  # a redelivered record may be screened again
             entry = replace(
                 known,
-                alert=_with_status(alert if first else known.alert, _further(known.alert.status, alert.status)),
+                alert=_merged(alert if first else known.alert, known.alert, alert),
                 raised_at=min(known.raised_at, raised_at),
                 announced=_further(known.announced, alert.status),
                 size=max(known.size, size),
@@ -197,13 +205,32 @@ class AlertBook:
         self._entries[identifier] = entry
         self._of_record.setdefault(entry.alert.record_id, {})[identifier] = None
         self._not_shown.pop(_fingerprint(identifier))
+        self._plan(entry)
+
+    def _plan(self, entry: AlertEntry) -> None:
+        """Note whether the alert's status is to be published, and when its age brings the next one."""
+        identifier = entry.alert.identifier
+        if entry.alert.status == entry.announced:
+            self._owed_since.pop(identifier, None)
+            self._handed_out.pop(identifier, None)
+        else:
+            self._owed_since.setdefault(identifier, None)
+        deadline = self._ages_at(entry)
+        if deadline is None:
+            self._deadline.pop(identifier, None)
+        elif self._deadline.get(identifier) != deadline:
+            self._deadline[identifier] = deadline
+            heapq.heappush(self._deadlines, (deadline, identifier))
+        if len(self._deadlines) > 2 * self._limit + len(self._deadline):  # most of them hold no longer
+            self._deadlines = sorted((when, name) for name, when in self._deadline.items())
 
     def _forget(self, entry: AlertEntry) -> None:
         identifier, record_id = entry.alert.identifier, entry.alert.record_id
         del self._entries[identifier]
         self._bytes -= entry.size
         self._further_bytes -= _further_bytes(entry)
-        self._handed_out.pop(identifier, None)
+        for noted in (self._handed_out, self._owed_since, self._deadline):
+            noted.pop(identifier, None)
         of_record = self._of_record[record_id]
         del of_record[identifier]
         if not of_record:
@@ -221,10 +248,11 @@ class AlertBook:
         arrived: datetime | None = None,
         size: int = 0,
     ) -> Alert | None:
-        """Take in a message of `ecg.alerts.ack.v1`, or a person's click; return its alert as it stands now.
+        """Take in a message of `ecg.alerts.ack.v1`, or a person's click; return the alert that it names as it stands.
 
-        If the acknowledgement comes before its alert, it is kept for the alert, and None is returned. The returned
-        alert is for the pages. `due` returns what is to be published.
+        If the acknowledgement comes before its alert, it is kept for the alert, and None is returned. One of a whole
+        record is kept for all alerts of the record. The returned alert is for the pages. `due` returns what is to be
+        published.
 
         Args:
             key: of the message.
@@ -233,15 +261,30 @@ class AlertBook:
             size: bytes that are kept of it.
         """
         kept = KeptAcknowledgement(ack, key, place, arrived, size)
+        if ack.whole_record:
+            _put_with(self._of_whole_record, ack.record_id, kept)
+            for entry in self.of_record(ack.record_id):
+                if entry.contradicts is None and entry.alert.identifier != ack.identifier:
+                    self._acknowledge(entry, kept)
         known = self._entries.get(ack.identifier)
-        if known is None:
-            early = with_another(self._early.get(ack.identifier) or (), kept)[:KEPT]
-            self._early.put_sized(ack.identifier, early, sum(one.size for one in early))
-            self._not_shown.pop(_fingerprint(ack.identifier))
-            return None
+        if known is not None:
+            return self._acknowledge(known, kept).alert
+        _put_with(self._early, ack.identifier, kept)
+        self._not_shown.pop(_fingerprint(ack.identifier))
+        return None
+
+    def _acknowledge(self, known: AlertEntry, kept: KeptAcknowledgement) -> AlertEntry:
         entry = self._acknowledged(known, with_another(known.acknowledgements, kept))
-        self._entries[ack.identifier] = entry
-        return entry.alert
+        self._keep(entry)
+        return entry
+
+    def _came_before(self, entry: AlertEntry) -> tuple[KeptAcknowledgement, ...]:
+        """Return the acknowledgements that came before their alert."""
+        of_record = () if entry.contradicts else self._of_whole_record.get(entry.alert.record_id) or ()
+        early = self._early.pop(entry.alert.identifier) or ()
+        for kept in of_record:
+            early = with_another(early, kept)
+        return early
 
     def _acknowledged(self, entry: AlertEntry, all_: Collection[KeptAcknowledgement]) -> AlertEntry:
         """Return the entry with these acknowledgements, closed if one of them can close it."""
@@ -253,7 +296,7 @@ class AlertBook:
         self._further_bytes += _further_bytes(entry) - before
         if entry.acknowledgement is None:
             return entry
-        return replace(entry, alert=_with_status(entry.alert, "acknowledged"))
+        return replace(entry, alert=_closed_by(entry.alert, entry.acknowledgement))
 
     def due(self, now: datetime) -> list[AlertEntry]:
         """Return the alerts whose new status is to be published now: acknowledged, escalated or expired.
@@ -262,7 +305,14 @@ class AlertBook:
         this during a replay: states that are on the topic already would be due.
         """
         self._not_shown.drop_while(lambda raised_at: now - raised_at >= self._expires)
-        return [entry for entry in self._aged(now) if self._is_owed(entry, now)]
+        self._age(now)
+        for identifier, since in self._owed_since.items():
+            self._owed_since[identifier] = since or now
+        return [entry for entry in map(self._entries.__getitem__, self._owed_since) if self._is_owed(entry, now)]
+
+    def overdue(self, now: datetime) -> int:
+        """Return how many new states are not on their topic though `due` returned them long ago."""
+        return sum(since is not None and now - since >= OVERDUE_AFTER for since in self._owed_since.values())
 
     def get(self, identifier: str) -> AlertEntry | None:
         """Return one alert."""
@@ -286,9 +336,12 @@ class AlertBook:
         def fits(alert: Alert) -> bool:
             return disease in {None, alert.code} and patient in {None, alert.subject} and alert.status in statuses
 
-        names = self._entries if record_id is None else self._of_record.get(record_id, ())
-        matches = (entry for entry in map(self._entries.__getitem__, names) if fits(entry.alert))
-        return heapq.nsmallest(limit, matches, key=_order)
+        among = self._entries.values() if record_id is None else self.of_record(record_id)
+        return heapq.nsmallest(limit, (entry for entry in among if fits(entry.alert)), key=_order)
+
+    def of_record(self, record_id: str) -> list[AlertEntry]:
+        """Return the alerts of one record."""
+        return [self._entries[identifier] for identifier in self._of_record.get(record_id, ())]
 
     def open_records(self) -> set[str]:
         """Return the ids of the records that have an open alert."""
@@ -299,14 +352,20 @@ class AlertBook:
         numbers = Counter(entry.alert.status for entry in self._entries.values())
         return {status: numbers[status] for status in ALERT_STATUSES}
 
-    def _aged(self, now: datetime) -> Iterator[AlertEntry]:
-        """Yield every alert with the status that it has at its present age."""
-        for identifier, entry in self._entries.items():
-            status = self._status_at(entry, now)
-            if status != entry.alert.status:
-                entry = replace(entry, alert=_with_status(entry.alert, status))  # noqa: PLW2901
-                self._entries[identifier] = entry
-            yield entry
+    def _age(self, now: datetime) -> None:
+        """Give every alert the status that it has at its present age."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            deadline, identifier = heapq.heappop(self._deadlines)
+            if self._deadline.get(identifier) == deadline:
+                entry = self._entries[identifier]
+                self._keep(replace(entry, alert=_with_status(entry.alert, self._status_at(entry, now))))
+
+    def _ages_at(self, entry: AlertEntry) -> datetime | None:
+        """Return when the alert's age brings its next status; None if it brings no further one."""
+        if not entry.open:
+            return None
+        escalates = entry.alert.priority == "high" and entry.alert.status == "raised"
+        return entry.raised_at + (min(self._escalates, self._expires) if escalates else self._expires)
 
     def _status_at(self, entry: AlertEntry, now: datetime) -> AlertStatus:
         alert, age = entry.alert, now - entry.raised_at
@@ -318,9 +377,6 @@ class AlertBook:
 
     def _is_owed(self, entry: AlertEntry, now: datetime) -> bool:
         identifier, status = entry.alert.identifier, entry.alert.status
-        if status == entry.announced:
-            self._handed_out.pop(identifier, None)
-            return False
         handed_out = self._handed_out.get(identifier)
         if handed_out and handed_out[0] == status and now - handed_out[1] < REPEAT_AFTER:
             return False
@@ -352,6 +408,23 @@ def _further(one: AlertStatus, other: AlertStatus) -> AlertStatus:
 
 def _with_status(alert: Alert, status: AlertStatus) -> Alert:
     return msgspec.structs.replace(alert, status=status)
+
+
+def _merged(base: Alert, known: Alert, other: Alert) -> Alert:
+    """Return one of two messages about an alert with the further status, and with the acknowledgement of either."""
+    said = [by for by in (known.acknowledgement, other.acknowledgement) if by is not None]
+    first = min(said, key=lambda by: (by.at, by.name), default=None)
+    return msgspec.structs.replace(base, status=_further(known.status, other.status), acknowledgement=first)
+
+
+def _closed_by(alert: Alert, ack: Acknowledgement) -> Alert:
+    by = AcknowledgedBy(name=ack.acknowledged_by, authenticated=ack.authenticated, at=ack.acknowledged_at)
+    return msgspec.structs.replace(alert, status="acknowledged", acknowledgement=by)
+
+
+def _put_with(there: SizedDict[str, tuple[KeptAcknowledgement, ...]], name: str, another: KeptAcknowledgement) -> None:
+    kept = with_another(there.get(name) or (), another)[:KEPT]
+    there.put_sized(name, kept, sum(one.size for one in kept))
 
 
 def _further_bytes(entry: AlertEntry | None) -> int:
