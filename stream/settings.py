@@ -62,6 +62,14 @@ AccessToken = Annotated[
 HeaderName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", max_length=128, description="the name of a header, such as X-Forwarded-User")
 ]
+Folder = Annotated[
+    str,
+    Meta(
+        pattern=r"^(/[A-Za-z0-9][A-Za-z0-9._~-]*)+\Z",
+        max_length=256,
+        description="a folder on the proxy's host, such as /cardiacnets: a slash first and none at the end",
+    ),
+]
 RegistryUrl = Annotated[
     str,
     Meta(
@@ -425,6 +433,10 @@ class CineSettings(
     """A request whose cine could not be stored for this long fails with a code."""
 
 
+OWN_PLACES = frozenset({"api", "healthz", "metrics", "readyz", "record", "sign-in", "sign-out", "static"})
+"""What lies at the top of the dashboard: a prefix of that name could not be told from it."""
+
+
 class DashboardSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f"dashboard_{name}"):
     """Where the dashboard listens, who may open it, and how much it keeps in view."""
 
@@ -435,6 +447,9 @@ class DashboardSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f
     name: HostName | None = None
     """The host name that browsers use where a proxy stands before the dashboard, without scheme and port. localhost and
     this machine's own names are known."""
+    prefix: Folder | None = None
+    """The folder on a reverse proxy's host in which the dashboard lies, such as /cardiacnets. The proxy may take it off
+    the path or leave it there. At the top where not set."""
     token: AccessToken | None = None
     """The token that opens the dashboard, at least 16 characters. Where not set, the dashboard prints an address that
     opens it once; when that address was used, it prints the next one."""
@@ -447,8 +462,8 @@ class DashboardSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f
     """The header in which a trusted proxy says who the user is, such as X-Forwarded-User. The proxy must remove it from
     what browsers send."""
     role_header: HeaderName | None = None
-    """The header in which a trusted proxy says the user's roles, with commas between several. Where not set, every user
-    may acknowledge."""
+    """The header in which a trusted proxy says the user's roles, with commas or | between several. Where not set, every
+    user may acknowledge."""
     acknowledging_role: Annotated[str, Meta(min_length=1, max_length=256)] = "acknowledge"
     """The role that may acknowledge alerts and ask for cines. Users without it may look at everything."""
     records: Positive = 10_000
@@ -458,6 +473,8 @@ class DashboardSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f
 
     def __post_init__(self) -> None:
         """Refuse a setting that would be ignored, and proxies that are nobody or everybody."""
+        if self.prefix and self.prefix.split("/")[1] in OWN_PLACES:
+            raise ValueError(f"dashboard_prefix {self.prefix} begins like a place on the dashboard: choose another one")
         if self.user_header and not self.trusted_proxies:
             raise ValueError("dashboard_user_header needs dashboard_trusted_proxies: anybody can send a header")
         if self.role_header and not self.user_header:

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 
 from schemas.messages import Acknowledgement, encode_message
+from stream.dashboard.events import Hub
+from stream.dashboard.feed import Header
 from stream.dashboard.state import DashboardState
 from stream.settings import AlertSettings
 
@@ -11,6 +13,25 @@ NOW = datetime.now(UTC)
 FLAGGED = dict.fromkeys(("heart_failure", "cardiomyopathy"), 0.7) | dict.fromkeys(
     ("coronary_artery_disease", "pulmonary_hypertension", "pericarditis"), 0.01
 )
+
+
+class StubFeed:
+    """The feed's surface, over a state that the test fills; what would go to Kafka is kept."""
+
+    def __init__(self, state):
+        self.state, self.hub, self.sent, self.failure = state, Hub(list), [], None
+
+    def header(self):
+        return Header(self.state.overview(NOW.timestamp()), 0, kafka=self.failure is None, redis=True)
+
+    async def publish(self, topic, message, identifier, key):
+        encode_message(message)
+        if self.failure:
+            raise self.failure
+        self.sent.append((topic, message, key))
+
+    def unready(self):
+        return None
 
 
 def new_state(capacity=100, started_at=0.0):

@@ -1,12 +1,13 @@
 """The dashboard's state is bounded in bytes, shows what contradicts, and believes no clock that cannot be right."""
 
-import time
+import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import psutil
 import pytest
-from dashboard_parts import FLAGGED, NOW, ack_of, feed_all, new_state
+from dashboard_parts import FLAGGED, NOW, StubFeed, ack_of, feed_all, new_state
 from dashboard_ward import simulate_case
 
 from schemas.messages import NOTICE, Rejection, decode_message, encode_message
@@ -211,8 +212,35 @@ def test_the_metrics_say_what_is_not_shown_and_name_nobody(case):
     state = new_state(capacity=10)
     for n in range(30):
         feed_all(state, [(ECG_ALERTS, b"x", msgspec.structs.replace(case.alerts[0], identifier=f"a{n}"))])
-    text = DashboardMetrics().text(state.overview(time.time())).decode()
+    text = DashboardMetrics().text(StubFeed(state)).decode()
     assert "cardiacnets_dashboard_open_alerts_not_shown 20.0" in text
     assert 'cardiacnets_dashboard_alerts{status="raised"} 10.0' in text
     assert case.record.patient_id not in text
     assert NOTICE not in text
+
+
+def test_the_metrics_say_what_one_pages_on_who_looks_and_of_which_topic_nothing_could_be_read(case):
+    now = datetime.now(UTC)
+    raised = [
+        msgspec.structs.replace(case.alerts[0], identifier=f"a{n}", onset=now - timedelta(hours=n)) for n in (1, 2)
+    ]
+    escalated = msgspec.structs.replace(raised[0], status="escalated")
+    closed = ack_of(raised[1])
+    feed = StubFeed(feed_all(new_state(), [(ECG_ALERTS, b"x", alert) for alert in (*raised, escalated, b"no alert")]))
+
+    async def looked_at():
+        pages = [feed.hub.stream(None, session=session) for session in ("one", "one", "other")]
+        for page in pages:
+            await anext(page)
+        return DashboardMetrics().text(feed).decode()
+
+    text = asyncio.run(looked_at())
+    assert re.search(r"^cardiacnets_dashboard_oldest_open_alert_seconds 72\d\d", text, re.MULTILINE)
+    assert 'cardiacnets_dashboard_alerts{status="escalated"} 1.0' in text
+    assert 'cardiacnets_dashboard_unreadable_messages{topic="ecg.alerts.v1"} 1.0' in text
+    assert 'cardiacnets_dashboard_unreadable_messages{topic="ecg.risk.v1"} 0.0' in text
+    assert "cardiacnets_dashboard_pages 3.0" in text
+    assert "cardiacnets_dashboard_sessions 2.0" in text
+    feed_all(feed.state, [(ECG_ALERTS_ACK, b"x", closed)])
+    text = DashboardMetrics().text(feed).decode()
+    assert re.search(r"^cardiacnets_dashboard_oldest_open_alert_seconds 36\d\d", text, re.MULTILINE)

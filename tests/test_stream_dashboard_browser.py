@@ -18,6 +18,7 @@ import pytest
 from dashboard_browser import PROXY, Site, flagged_case, in_chromium, row_of
 from dashboard_ward import TOKEN, dashboard_process, keep_cine, publish, simulate_case
 from redis.asyncio import Redis
+from reverse_proxy import reverse_proxy
 from waiting import PATIENCE_S, wait_until
 
 from schemas.messages import Acknowledgement, Alert, CmrRequest
@@ -473,19 +474,24 @@ def test_the_form_works_over_the_network_where_a_browser_says_less(site):
     site.faults[:] = [fault for fault in site.faults if "401" not in fault and "Cross-Origin-Opener" not in fault]
 
 
-def test_who_may_only_look_is_offered_no_change_and_signs_as_the_proxy_says(ground):
+def test_in_a_folder_behind_a_proxy_who_may_only_look_is_offered_no_change_and_signs_as_it_says(
+    ground,
+):
     settings, browser, log = ground
     settings = settings.changed(
         dashboard_port=settings.dashboard.port + 4,
+        dashboard_prefix="/heart",
         dashboard_trusted_proxies="127.0.0.1",
         dashboard_user_header="X-Forwarded-User",
         dashboard_role_header="X-Forwarded-Groups",
     )
-    with dashboard_process(settings, log) as (address, _):
-        site = Site(settings, address, browser)
+    with dashboard_process(settings, log) as (address, _), reverse_proxy("/heart", strips=True) as proxy:
+        assert address.endswith("/heart/")
+        proxy.behind = settings.dashboard.port
+        site = Site(settings, f"http://127.0.0.1:{proxy.port}/heart", browser)
         case = site.show(flagged_case(52))
+        proxy.user = "Dr Okoro", "read"
         page = site.stranger()
-        page.set_extra_http_headers({"X-Forwarded-User": "Dr Okoro", "X-Forwarded-Groups": "read"})
         page.goto(f"{site.home}/record?id={case.record.record_id}")
         page.locator("#person", has_text="Dr Okoro").wait_for()
         page.locator(".alert-card").wait_for()
@@ -494,14 +500,45 @@ def test_who_may_only_look_is_offered_no_change_and_signs_as_the_proxy_says(grou
         assert page.get_by_role("button", name="Sign out").count() == 0
         page.keyboard.press("a")
         assert page.locator("dialog[open]").count() == 0
-        page.set_extra_http_headers({"X-Forwarded-User": "Dr Okoro", "X-Forwarded-Groups": "read, acknowledge"})
+        proxy.user, proxy.strips = ("Dr Okoro", "read, acknowledge"), False
         page.reload()
         page.get_by_role("button", name="Acknowledge").click()
         assert "You sign as Dr Okoro." in page.locator("dialog").inner_text()
         assert page.get_by_label("Your name").count() == 0 or page.get_by_label("Your name").is_hidden()
         page.locator("#acknowledge-send").click()
         page.get_by_text("Dr Okoro (signed in)").wait_for()
+        assert page.locator("a[download]").evaluate("link => link.href").startswith(f"{site.home}/api/fhir?")
+        walk_through(page, site, case)
         page.close()
+        proxy.user = None
+        sign_in_and_out(site)
+        assert proxy.strays == []  # nothing was asked for outside the folder
+
+
+def walk_through(page, site, case):
+    """Go to the lists and back to the record by its links and its keys."""
+    page.get_by_text("← List").click()
+    page.wait_for_url(f"{site.home}/")
+    page.get_by_role("link", name="Records", exact=True).click()
+    page.wait_for_url(f"{site.home}/?list=records")
+    page.locator(f'[data-record="{case.record.record_id}"]').click()
+    page.wait_for_url(f"{site.home}/record?id={case.record.record_id}")
+    page.locator(".alert-card").wait_for()
+    page.keyboard.press("Escape")
+    page.wait_for_url(f"{site.home}/?list=records")
+
+
+def sign_in_and_out(site):
+    """Come in by the token, and leave."""
+    page = site.stranger()
+    page.goto(f"{site.home}/?list=records")
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{site.home}/?list=records")
+    page.locator("#connection[data-state=live]").wait_for()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Token").wait_for()
+    page.close()
 
 
 def test_the_printed_address_opens_the_dashboard_once(ground):

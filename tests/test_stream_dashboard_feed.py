@@ -169,9 +169,11 @@ async def test_nothing_is_published_while_the_topics_of_a_new_partition_are_read
         consumer.read = 0
         while feed.caught_up:
             await asyncio.sleep(0)
+        assert feed.unready().startswith("still reading the topics")
         consumer.read = 1
         while not feed.caught_up:
             await asyncio.sleep(0)
+        assert feed.unready() is None
     reading.cancel()
 
 

@@ -1,6 +1,7 @@
 """The dashboard's pages without Kafka and without a browser: its locks, its proxies, its answers."""
 
 import asyncio
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from contract import asyncapi, lookup
-from dashboard_parts import FLAGGED, HOME, NOW, ack_of, feed_all, new_state
+from dashboard_parts import FLAGGED, HOME, NOW, StubFeed, ack_of, feed_all, new_state
 from dashboard_ward import TOKEN, simulate_case
 from redis.exceptions import ConnectionError as RedisConnectionError
 from starlette.requests import Request
@@ -17,17 +18,16 @@ from structlog.testing import capture_logs
 
 from schemas.codec import encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
-from schemas.errors import UnusableSignal
+from schemas.errors import InvalidSettings, UnusableSignal
 from schemas.identity import embedding_digest
 from schemas.messages import CmrRequest, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_ALERTS_ACK
 from stream.alerting.acknowledgements import Place
 from stream.cines.store import RedisUnavailable
 from stream.dashboard.access import Person
-from stream.dashboard.app import Pages, make_app
-from stream.dashboard.events import Hub
-from stream.dashboard.feed import Header
+from stream.dashboard.app import STATIC, Pages, make_app
 from stream.dashboard.front_door import FREE_TRIES, LONGEST_WAIT_S, FailedTries, FrontDoor
+from stream.dashboard.home import Home
 from stream.dashboard.record_page import arrange_ecg, compose_page
 from stream.dashboard.sessions import Sessions
 from stream.settings import Settings
@@ -39,22 +39,6 @@ def case():
 
 
 # --- the application
-
-
-class StubFeed:
-    """The feed's surface, over a state that the test fills; what would go to Kafka is kept."""
-
-    def __init__(self, state):
-        self.state, self.hub, self.sent, self.failure = state, Hub(list), [], None
-
-    def header(self):
-        return Header(self.state.overview(NOW.timestamp()), 0, kafka=self.failure is None, redis=True)
-
-    async def publish(self, topic, message, identifier, key):
-        encode_message(message)
-        if self.failure:
-            raise self.failure
-        self.sent.append((topic, message, key))
 
 
 class StubRedis(dict):
@@ -125,7 +109,8 @@ def test_without_the_token_nothing_is_told(site, case):
     page = client.get("/", headers={"accept": "text/html"})
     assert page.status_code == 401
     assert 'name="token"' in page.text
-    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/healthz").json() == client.get("/readyz").json() == {"status": "ok"}
+    assert case.record.patient_id not in client.get("/metrics").text
     assert client.get("/static/style.css").status_code == 200
     assert client.get("/static/../app.py").status_code in {401, 404}
 
@@ -294,7 +279,7 @@ def test_a_cookie_that_was_changed_is_none_of_ours(place):
 async def test_a_quiet_stream_carries_events_often_enough():
     person = Person("x", None, may_acknowledge=True, lasts_s=60.0)
     request = Request({"type": "http", "headers": [], "query_string": b"", "state": {"person": person}})
-    pages = Pages(StubFeed(new_state()), StubRedis(), StubRedis(), Sessions(TOKEN, 60), max_pages=5)
+    pages = Pages(StubFeed(new_state()), StubRedis(), StubRedis(), Sessions(TOKEN, 60), home=Home(""), max_pages=5)
     answer = await pages.events(request)
     assert answer.ping_interval <= 10  # the pages' patience is 30 s, and one may be late
     assert answer.ping_message_factory().encode() == b"event: beat\r\ndata: {}\r\n\r\n"
@@ -356,6 +341,7 @@ def test_what_is_no_name_of_one_user_is_not_believed(case, names):
         (["a", "acknowledge"], True),
         (["acknowledger"], False),
         (["read,Acknowledge"], False),
+        (["read|acknowledge"], True),
     ],
 )
 def test_the_role_says_whether_a_user_may_change_something(case, roles, may):
@@ -395,11 +381,56 @@ def test_tries_through_a_trusted_proxy_are_those_of_the_address_that_it_names(ca
     assert forged.sign_in(TOKEN, headers={"x-forwarded-for": "192.0.2.10"}).status_code == 429
 
 
+def test_whom_no_proxy_names_comes_in_by_the_token_beside_it(case):
+    site = new_site(case, **PROXY, dashboard_token=TOKEN)
+    client = stranger(site, "10.0.0.6")
+    assert client.sign_in(TOKEN).status_code == 303
+    session = client.get("/api/session").json()
+    assert (session["name"], session["may_acknowledge"], session["may_sign_out"]) == (None, True, True)
+    named = stranger(site, "10.0.0.5")
+    named.cookies = client.cookies  # the proxy's word counts, whatever cookie is left from before
+    assert named.get("/api/session", headers={"x-forwarded-user": "Ines"}).json()["name"] == "Ines"
+
+
 def test_where_a_proxy_names_users_nothing_is_asked_for_on_the_page(case):
     page = new_site(case, **PROXY).get("/", headers={"accept": "text/html"})
     assert page.status_code == 401
     assert "hidden" in page.text.partition("<form")[2].partition(">")[0]
     assert "usual name" in page.text
+
+
+# --- in a folder of a proxy's host
+
+
+@pytest.mark.parametrize("folder", ["/heart", ""], ids=["the proxy leaves it in the path", "the proxy takes it off"])
+def test_in_a_folder_every_address_and_the_cookie_stay_in_it(case, folder):
+    site = new_site(case, dashboard_token=TOKEN, dashboard_prefix="/heart")
+    answer = site.post(f"{folder}/sign-in", data={"token": TOKEN, "next": "/record?id=x"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/heart/record?id=x")
+    assert "; path=/heart;" in answer.headers["set-cookie"].lower() + ";"
+    assert site.get("/heart/api/session").status_code == 200
+    assert site.get(f"{folder}/static/main.js").status_code == 200
+    assert site.get("/heart?list=records").headers["location"] == "/heart/?list=records"
+    page = stranger(site).get(f"{folder}/record?id=x", headers={"accept": "text/html"})
+    assert 'action="/heart/sign-in"' in page.text
+    assert 'href="/heart/static/style.css"' in page.text
+    assert 'value="/record?id=x"' in page.text
+    left = site.post("/heart/sign-out", json={})
+    assert "; path=/heart;" in left.headers["set-cookie"].lower() + ";"
+    assert stranger(site).get("/heartless/api/session").status_code == 401
+
+
+def test_no_page_names_an_address_at_the_top_of_its_host():
+    for file in sorted(STATIC.iterdir()):
+        if file.suffix in {".js", ".html"}:
+            named = re.findall(r"""(?:href|src|action|fetch|Json|Bytes|Source)[=:(]\s?["'`]/""", file.read_text())
+            assert not named, file.name
+
+
+@pytest.mark.parametrize("prefix", ["heart", "/heart/", "/", "//evil.example", "/a b", "/../a", "/api", "/static/x"])
+def test_a_prefix_that_is_no_folder_or_cannot_be_told_from_our_own_places_is_refused(prefix):
+    with pytest.raises(InvalidSettings, match="(?i)dashboard_prefix"):
+        Settings.of(dashboard_prefix=prefix)
 
 
 # --- what every request is held against
@@ -510,6 +541,7 @@ def test_what_kafka_did_not_take_is_not_acknowledged(site, case):
     assert answer.status_code == 503
     assert {row.status for row in site.feed.state.alerts.all()} == {"raised"}
     assert site.get("/healthz").status_code == 503
+    assert 'server_answers{server="kafka"} 0.0' in site.get("/metrics").text
 
 
 @pytest.mark.parametrize(

@@ -347,6 +347,10 @@ class AlertBook:
         """Return the ids of the records that have an open alert."""
         return {entry.alert.record_id for entry in self._entries.values() if entry.open}
 
+    def oldest_open(self) -> datetime | None:
+        """Return when the oldest open alert was raised; None if none is open."""
+        return min((entry.raised_at for entry in self._entries.values() if entry.open), default=None)
+
     def counts(self) -> dict[AlertStatus, int]:
         """Return the number of alerts by status."""
         numbers = Counter(entry.alert.status for entry in self._entries.values())

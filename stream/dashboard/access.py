@@ -26,11 +26,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .body import BodyTooLarge, read_body
 from .front_door import FrontDoor, TooManyTries
+from .home import Home
 from .proxies import Proxies
 from .sessions import Sessions
 from .sign_in_page import SignInPage
 
-OPEN_PATHS = ("/healthz", "/metrics")
+OPEN_PATHS = ("/healthz", "/metrics", "/readyz")
 OPEN_FOLDER = "/static/"
 """These files hold no secret, and the page that asks for the token needs its style."""
 SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
@@ -80,6 +81,7 @@ class Guard:
     """ASGI middleware: lets in who is known, and adds the security headers to every answer.
 
     Args:
+        home: where the dashboard lies on its host.
         hosts: further names that the Host header may have: the address that the dashboard listens on, and a proxy's.
     """
 
@@ -91,6 +93,7 @@ class Guard:
         sessions: Sessions,
         proxies: Proxies,
         page: SignInPage,
+        home: Home,
         hosts: Iterable[str],
     ) -> None:
         self._app = app
@@ -98,6 +101,7 @@ class Guard:
         self._sessions = sessions
         self._proxies = proxies
         self._page = page
+        self._home = home
         self._names = {name.lower() for name in ("localhost", socket.gethostname(), socket.getfqdn(), *hosts)}
         self._disbelieved_at = -DISBELIEF_EVERY_S
 
@@ -106,6 +110,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = self._home.inside(scope)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -116,22 +121,27 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-cache" if scope["path"].startswith(OPEN_FOLDER) else "no-store")
             await send(message)
 
-        answer = await self._answer(Request(scope, receive)) or self._app
+        request = Request(scope, receive)
+        answer = self._misdirected(request) or await self._answer(request) or self._app
         await answer(scope, receive, send_guarded)
+
+    def _misdirected(self, request: Request) -> Response | None:
+        """Return the answer to a request that names another host, or our folder without its slash."""
+        if not self._is_ours(request.headers.get("host", "")):
+            return PlainTextResponse(UNKNOWN_HOST, 421)
+        return self._go_to(_place_of(request)) if self._home.lacks_slash(request.scope) else None
 
     async def _answer(self, request: Request) -> Response | None:
         """Return the answer to a request that is not passed on."""
         path, safe = request.scope["path"], request.method in SAFE_METHODS
-        if not self._is_ours(request.headers.get("host", "")):
-            return PlainTextResponse(UNKNOWN_HOST, 421)
         if path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
             return None
         if path == SIGN_IN:
-            return RedirectResponse("/", 303) if safe else await self._sign_in(request)
+            return self._go_to("/") if safe else await self._sign_in(request)
         person = self._recognise(request)
         if safe and (code := request.query_params.get("code")) is not None:
             place = _place_of(request)
-            return RedirectResponse(place, 303) if person else self._admit(request, code, place)
+            return self._go_to(place) if person else self._admit(request, code, place)
         if person is None:
             return self._turn_away(request)
         request.state.person = person
@@ -196,11 +206,15 @@ class Guard:
             return answer
         if not opened:
             return self._page.response(401, place, self._page.wrong)
-        answer = RedirectResponse(place, 303)
+        answer = self._go_to(place)
         secure = self._proxies.is_encrypted(request.scope, request.headers)
         name = cookie_name(request.scope)
-        answer.set_cookie(name, self._sessions.open(), httponly=True, samesite="strict", secure=secure, path="/")
+        path = self._home.cookie_path
+        answer.set_cookie(name, self._sessions.open(), httponly=True, samesite="strict", secure=secure, path=path)
         return answer
+
+    def _go_to(self, place: str) -> Response:
+        return RedirectResponse(self._home.address(place), 303)
 
     def _turn_away(self, request: Request) -> Response:
         if "text/html" in request.headers.get("accept", "") and request.method in SAFE_METHODS:

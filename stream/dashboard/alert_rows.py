@@ -146,6 +146,11 @@ class AlertRows:
         """Return the ids of the records that have an open alert."""
         return self._book.open_records()
 
+    def oldest_open(self) -> float | None:
+        """Return since when the oldest open alert has been open, in seconds since 1970; None if none is."""
+        raised_at = self._book.oldest_open()
+        return None if raised_at is None else raised_at.timestamp()
+
     def counts(self) -> dict[str, int]:
         """Return the number of alerts by status."""
         return {str(status): number for status, number in self._book.counts().items()}

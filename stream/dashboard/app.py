@@ -33,6 +33,7 @@ from .body import BodyTooLarge, read_body
 from .events import BEAT_S
 from .feed import Feed
 from .front_door import FrontDoor
+from .home import Home
 from .metrics import DashboardMetrics
 from .proxies import Proxies, is_plain_name
 from .record_page import compose_page, fetch_ecg, foreign_to, known_facts
@@ -76,12 +77,14 @@ def make_app(
     """Return the application over a feed that is running."""
     # Without a token of the operator's, sessions end with the process.
     sessions = Sessions(settings.token or secrets.token_urlsafe(32), settings.session_s)
-    pages = Pages(feed, redis, cines, sessions, max_pages=max_pages)
+    home = Home(settings.prefix or "")
+    pages = Pages(feed, redis, cines, sessions, home=home, max_pages=max_pages)
     routes = [
         Route("/", pages.shell),
         Route("/record", pages.shell),
         Route("/healthz", pages.health),
         Route("/metrics", pages.metrics),
+        Route("/readyz", pages.readiness),
         Route("/api/session", pages.session),
         Route("/api/events", pages.events),
         Route("/api/records", pages.records),
@@ -100,20 +103,26 @@ def make_app(
         door=door,
         sessions=sessions,
         proxies=Proxies(settings),
-        page=SignInPage(STATIC / "sign_in.html", settings),
+        page=SignInPage(STATIC / "sign_in.html", settings, home),
+        home=home,
         hosts=[name for name in (settings.host, settings.name) if name],
     )
-    return Starlette(routes=routes, middleware=[guard], exception_handlers=HANDLERS)
+    app = Starlette(routes=routes, middleware=[guard], exception_handlers=HANDLERS)
+    app.router.redirect_slashes = False  # Starlette would name the host and the scheme that it sees behind a proxy
+    return app
 
 
 class Pages:
     """Answers the requests."""
 
-    def __init__(self, feed: Feed, redis: Redis, cines: CineStore, sessions: Sessions, *, max_pages: int) -> None:
+    def __init__(
+        self, feed: Feed, redis: Redis, cines: CineStore, sessions: Sessions, *, home: Home, max_pages: int
+    ) -> None:
         self._feed = feed
         self._redis = redis
         self._cines = cines
         self._sessions = sessions
+        self._home = home
         self._max_pages = max_pages
         self._metrics = DashboardMetrics()
 
@@ -128,7 +137,12 @@ class Pages:
 
     async def metrics(self, _: Request) -> Response:
         """Return numbers for Prometheus. Everybody may ask, so they name nobody."""
-        return Response(self._metrics.text(self._feed.header().state), media_type=CONTENT_TYPE_LATEST)
+        return Response(self._metrics.text(self._feed), media_type=CONTENT_TYPE_LATEST)
+
+    async def readiness(self, _: Request) -> Response:
+        """Return whether the pages show all that is on the topics. Everybody may ask."""
+        trouble = self._feed.unready()
+        return _json({"status": trouble or "ok"}, 503 if trouble else 200)
 
     async def session(self, request: Request) -> Response:
         """Return who is signed in, and what they may do."""
@@ -151,7 +165,8 @@ class Pages:
         self._feed.hub.end_session(person.session)
         log.info("signed_out")
         answer = _json({"status": "signed out"})
-        answer.delete_cookie(cookie_name(request.scope), path="/", httponly=True, samesite="strict")
+        path = self._home.cookie_path
+        answer.delete_cookie(cookie_name(request.scope), path=path, httponly=True, samesite="strict")
         return answer
 
     async def events(self, request: Request) -> Response:

@@ -88,6 +88,11 @@ class Hub:
         """How many pages are connected."""
         return len(self._pages)
 
+    @property
+    def sessions(self) -> int:
+        """How many sessions have a page that is connected."""
+        return len({page.session for page in self._pages})
+
     def publish(self, name: str, data: str) -> None:
         """Send an event to every page."""
         self._number += 1

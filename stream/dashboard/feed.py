@@ -126,6 +126,13 @@ class Feed:
         """Whether all messages have been read that were there at the start, or when a partition was added."""
         return self._caught_up
 
+    def unready(self) -> str | None:
+        """Return in words why the pages do not show all that is on the topics; None if they do."""
+        if not self._kafka_up:
+            return "no broker answers"
+        to_go = f" (messages to go: {self._behind:,})" if self._behind else ""
+        return None if self._caught_up else f"still reading the topics{to_go}"
+
     async def publish(self, topic: str, message: Message, identifier: str, key: bytes | None) -> None:
         """Publish a message, and wait until the broker has confirmed it.
 

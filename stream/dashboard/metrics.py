@@ -1,10 +1,13 @@
-"""The dashboard's Prometheus metrics: what it shows, and what it cannot show."""
+"""The dashboard's Prometheus metrics: what waits for somebody, what it cannot show, and who looks at it."""
 
 from __future__ import annotations
 
+import time
+
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from .state import Overview
+from .feed import Feed
+from .state import READ_TOPICS
 
 
 class DashboardMetrics:
@@ -14,6 +17,11 @@ class DashboardMetrics:
         self._registry = CollectorRegistry()
         r = self._registry
         self._alerts = Gauge("cardiacnets_dashboard_alerts", "Alerts that are shown, by state", ["status"], registry=r)
+        self._oldest_open = Gauge(
+            "cardiacnets_dashboard_oldest_open_alert_seconds",
+            "For how long the oldest alert that is shown has been open; 0 where none is",
+            registry=r,
+        )
         self._not_shown = Gauge(
             "cardiacnets_dashboard_open_alerts_not_shown",
             "Open alerts that are not shown, because more came than the dashboard keeps",
@@ -27,14 +35,39 @@ class DashboardMetrics:
         self._unreadable = Gauge(
             "cardiacnets_dashboard_unreadable_messages",
             "Messages since the start that break the contract or are over a bound",
+            ["topic"],
             registry=r,
         )
+        self._behind = Gauge(
+            "cardiacnets_dashboard_behind_messages", "Messages on the topics that have not been read yet", registry=r
+        )
+        self._pages = Gauge("cardiacnets_dashboard_pages", "Pages that are open and receive events", registry=r)
+        self._sessions = Gauge(
+            "cardiacnets_dashboard_sessions", "Sessions, and users of a proxy, that have a page open", registry=r
+        )
+        self._answers = Gauge(
+            "cardiacnets_dashboard_server_answers", "Whether Kafka and Redis answer", ["server"], registry=r
+        )
 
-    def text(self, overview: Overview) -> bytes:
+    def text(self, feed: Feed) -> bytes:
         """Return the metrics as Prometheus reads them."""
-        for status, number in overview.alerts.items():
-            self._alerts.labels(status).set(number)
-        self._not_shown.set(overview.not_shown)
-        self._contradictions.set(overview.contradictions)
-        self._unreadable.set(overview.unreadable)
+        self._set_alerts(feed)
+        header = feed.header()
+        unreadable = feed.state.unreadable
+        for topic in READ_TOPICS:
+            self._unreadable.labels(topic).set(unreadable[topic])
+        self._contradictions.set(header.state.contradictions)
+        self._behind.set(header.behind)
+        self._pages.set(feed.hub.pages)
+        self._sessions.set(feed.hub.sessions)
+        self._answers.labels("kafka").set(header.kafka)
+        self._answers.labels("redis").set(header.redis)
         return generate_latest(self._registry)
+
+    def _set_alerts(self, feed: Feed) -> None:
+        alerts = feed.state.alerts
+        for status, number in alerts.counts().items():
+            self._alerts.labels(status).set(number)
+        since = alerts.oldest_open()
+        self._oldest_open.set(0.0 if since is None else max(0.0, time.time() - since))
+        self._not_shown.set(alerts.not_shown)

@@ -51,7 +51,8 @@ class Proxies:
         """Return whether the user has the role that acknowledges; without a header for roles everybody has it."""
         if self._role_header is None:
             return True
-        roles = (role.strip() for value in headers.getlist(self._role_header) for role in _decoded(value).split(","))
+        said = (_decoded(value).replace("|", ",") for value in headers.getlist(self._role_header))
+        roles = (role.strip() for value in said for role in value.split(","))
         return self._acknowledging_role in roles
 
     def is_encrypted(self, scope: Scope, headers: Headers) -> bool:

@@ -14,7 +14,7 @@ from stream.cines.store import CineStore
 from stream.redis_check import DASHBOARD, check_redis
 from stream.redis_client import new_redis
 from stream.runtime.http_server import Server, affordable_connections, listen, new_server
-from stream.settings import Settings
+from stream.settings import DashboardSettings, Settings
 
 from .app import make_app
 from .feed import Feed
@@ -46,7 +46,7 @@ async def serve_dashboard(settings: Settings, started: Callable[[str], object]) 
         door = FrontDoor(
             settings.dashboard.token,
             codes=codes,
-            announce=lambda code: started(_address(listener, settings.dashboard.host, code)),
+            announce=lambda code: started(_address(listener, settings.dashboard, code)),
         )
         connections = affordable_connections(settings.dashboard.pages + OTHER_CONNECTIONS)
         pages = min(settings.dashboard.pages, 2 * connections // 3)
@@ -90,7 +90,8 @@ def _listen(host: str, port: int) -> socket.socket:
     )
 
 
-def _address(listener: socket.socket, host: str, code: str | None) -> str:
+def _address(listener: socket.socket, settings: DashboardSettings, code: str | None) -> str:
+    host, folder = settings.host, settings.prefix or ""
     shown = socket.gethostname() if host in {"0.0.0.0", "::"} else host  # noqa: S104 -- compared, not bound
     name = f"[{shown}]" if ":" in shown else shown
-    return f"http://{name}:{listener.getsockname()[1]}/" + (f"?code={code}" if code else "")
+    return f"http://{name}:{listener.getsockname()[1]}{folder}/" + (f"?code={code}" if code else "")

@@ -9,21 +9,25 @@ from starlette.responses import Response
 
 from stream.settings import DashboardSettings
 
+from .home import Home
+
 
 class SignInPage:
     """Fills the page in with what this dashboard wants to be given.
 
     Args:
         template: the file of the page.
+        home: where the dashboard lies: the page may stand at any address, so its own names it whole.
     """
 
-    def __init__(self, template: Path, settings: DashboardSettings) -> None:
+    def __init__(self, template: Path, settings: DashboardSettings, home: Home) -> None:
         asks, label, help_ = _words(settings)
         self.wrong = (
             "This is not the token." if settings.token is not None else "This code does not work, or has worked before."
         )
         shown = "hidden" if settings.token is None and settings.user_header is not None else ""
-        self._text = _filled(template.read_text(), asks=asks, label=label, help=help_, shown=shown)
+        words = {"asks": asks, "label": label, "help": help_, "shown": shown}
+        self._text = _filled(template.read_text(), home=home.address("/"), **words)
 
     def response(self, status: int, place: str, error: str = "") -> Response:
         """Return the page.

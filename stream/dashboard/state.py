@@ -6,6 +6,7 @@ result before its report. So each message is merged into what is known already, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -99,6 +100,9 @@ class DashboardState:
     Args:
         capacity: how many records are kept, and how many alerts.
         started_at: seconds since 1970; what was made earlier comes from a replay.
+
+    Attributes:
+        unreadable: how many messages of each topic could not be read. Operators are told, and nobody at a bed.
     """
 
     def __init__(self, capacity: int, settings: AlertSettings, *, started_at: float) -> None:
@@ -108,7 +112,7 @@ class DashboardState:
         self.traffic = Traffic(started_at)
         self.unanswered = UnansweredInput()
         self.clocks = Clocks()
-        self._unreadable = 0
+        self.unreadable: Counter[str] = Counter()
         self._contradictions = 0
         self._receivers: dict[str, Callable[[Received], None]] = {
             topics.ECG_RISK: self._receive_report,
@@ -143,7 +147,7 @@ class DashboardState:
             received = Received(sound_key(key), _bounded(topic, value), now, _as_time(arrived), place)
             self._receivers[topic](received)
         except MalformedRecord:
-            self._unreadable += 1
+            self.unreadable[topic] += 1
             return False
         return True
 
@@ -158,7 +162,7 @@ class DashboardState:
             seen=self.traffic.seen(now),
             recorded=self.traffic.recorded(now),
             alerts=self.alerts.counts(),
-            unreadable=self._unreadable,
+            unreadable=self.unreadable.total(),
             not_shown=self.alerts.not_shown,
             contradictions=self._contradictions,
             clock_off_s=self.clocks.off_s(now),

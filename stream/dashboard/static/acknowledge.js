@@ -45,7 +45,7 @@ async function send(event) {
   const isHere = () => current === row; // a second Escape closes the dialogue although the first one was prevented
   setSending(true);
   try {
-    await postJson("/api/acknowledge", { identifier: row.identifier, by, comment: byId("acknowledge-comment").value });
+    await postJson("api/acknowledge", { identifier: row.identifier, by, comment: byId("acknowledge-comment").value });
     if (by !== null) rememberName(by);
     if (isHere()) byId("acknowledge").close();
   } catch (error) {

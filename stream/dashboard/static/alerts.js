@@ -115,7 +115,7 @@ const isNew = (row) => !row.late && Date.now() / 1000 - row.onset < NEW_S;
 function link(row) {
   const state = stateOf(row);
   return h("a.row.alert", {
-    href: `/record?id=${encodeURIComponent(row.record_id)}`,
+    href: `./record?id=${encodeURIComponent(row.record_id)}`,
     "data-record": row.record_id,
     "data-priority": row.priority,
     "data-open": state.open,

@@ -126,6 +126,10 @@ export const postJson = (path, body) =>
 export const getBytes = (path) => ask(path, async (response) =>
   ({ head: JSON.parse(response.headers.get("x-head")), bytes: await response.arrayBuffer() }));
 
+// Where the dashboard lies on its host: a proxy may give it a folder. All pages lie side by side in there, so every address
+// is written from there. Links that change the view begin with "./".
+export const HOME = new URL(".", location.href).pathname;
+
 // The fetches for one place on the page. An answer is too late if a newer one, or another view, is drawn there already.
 export class Turns {
   #taken = 0;

@@ -5,7 +5,7 @@ import {
   alertOf, announce, clearAlerts, drawAlerts, dropAlerts, fillDiseases, filters, forgetDrawn, handIsMoving, mergeAlerts,
   resetShown, showMore, watchPointer,
 } from "./alerts.js";
-import { age, byId, duration, h, timeOf, Turns } from "./dom.js";
+import { HOME, age, byId, duration, h, timeOf, Turns } from "./dom.js";
 import { closeRecord, currentAlert, openRecord, recordChanged } from "./record.js";
 import { drawRecords, drawRejections, fetchRows } from "./records.js";
 import { mayAcknowledge, prepareSignOut, showSession } from "./session.js";
@@ -89,13 +89,20 @@ function showOverview({ state, behind, kafka, redis }) {
     state.not_shown ? `${state.not_shown.toLocaleString("en-GB")} open alerts are not shown: more came than the dashboard keeps. Acknowledge what is done, and restart the dashboard to see the others.` : null,
     state.contradictions ? `${state.contradictions.toLocaleString("en-GB")} reports or alerts contradict what is kept under their record's id, and are marked. A device may give two ECGs one id.` : null,
     state.clock_off_s === null ? null : `A message was dated ${span(state.clock_off_s)} it arrived, so it counts from its arrival. Is a worker's clock wrong?`,
-    state.unreadable ? `Messages that could not be read: ${state.unreadable}. The dashboard's log says where they are. The dashboard may be older than the workers.` : null,
     state.unanswered_since ? `ECGs arrive, but none has been answered since ${clock(1000 * state.unanswered_since)}. Is a worker running?` : null,
   ].filter(Boolean);
   tellTrouble();
+  tellOperators(state.unreadable);
   const count = `${state.records} ${state.rejected}`;
   if (count !== counted && list !== "alerts") scheduleList();
   counted = count;
+}
+
+// What an operator has to look into, and nobody at a bed: it stands where one looks for it.
+function tellOperators(unreadable) {
+  byId("connection").title = unreadable
+    ? `Messages that could not be read since the dashboard's start: ${unreadable.toLocaleString("en-GB")}. Its log says where they are, and /metrics of which topics.`
+    : "";
 }
 
 const span = (off) => `${duration(Math.abs(off))} ${off > 0 ? "after" : "before"}`;
@@ -194,7 +201,7 @@ function showList(name) {
 
 function route() {
   const query = new URLSearchParams(location.search);
-  const wanted = location.pathname === "/record" ? query.get("id") : null;
+  const wanted = location.pathname === `${HOME}record` ? query.get("id") : null;
   if (record === null && wanted !== null) scrolled = scrollY;
   const back = record !== null && wanted === null ? record : null;
   record = wanted;
@@ -217,13 +224,14 @@ function route() {
 }
 
 function go(path) {
-  if (path !== location.pathname + location.search) history.pushState({ inside: true }, "", path);
+  const { pathname, search } = new URL(path, location.href);
+  if (pathname + search !== location.pathname + location.search) history.pushState({ inside: true }, "", path);
   route();
 }
 
 function goBack() {
   if (history.state?.inside) history.back();
-  else go("/");
+  else go(HOME);
 }
 
 function readFilters(query) {
@@ -245,7 +253,7 @@ function filtersChanged() {
     const value = byId(`filter-${name}`).value;
     if (value !== usual) query.set(name, value);
   }
-  history.replaceState(history.state, "", query.size ? `/?${query}` : "/");
+  history.replaceState(history.state, "", query.size ? `${HOME}?${query}` : HOME);
   readFilters(query);
   resetShown();
   if (list === "alerts") schedule();
@@ -295,7 +303,7 @@ const actions = {
 };
 
 function follows(event) {
-  const link = event.target.closest("a[href^='/']");
+  const link = event.target.closest("a[href^='./']");
   if (!link || link.hasAttribute("download") || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   go(link.getAttribute("href"));

@@ -64,7 +64,7 @@ async function refresh(id) {
   const isStale = () => shown?.id !== id || turns.isLate(turn);
   let page;
   try {
-    page = await getJson(`/api/record?id=${encodeURIComponent(id)}`);
+    page = await getJson(`api/record?id=${encodeURIComponent(id)}`);
   } catch (error) {
     if (!isStale()) fillHead(shown.parts.head, id, shown.page, error.message);
     return;
@@ -90,13 +90,13 @@ function fillHead(head, id, page, trouble) {
   const report = page?.report;
   const patient = report ? report.patient_id : page?.alerts[0]?.patient_id;
   head.replaceChildren(
-    h("a.back", { href: "/" }, "← List"),
+    h("a.back", { href: "./" }, "← List"),
     h("div.title", {},
       h("h1", {}, patient ? foreign(patient) : page ? "Patient without an id" : "Record"),
       h("p.quiet", {}, "record ", foreign(id),
         report?.recorded_at ? `, recorded ${when(Date.parse(report.recorded_at) / 1000)}` : "",
         report ? `, screened ${when(Date.parse(report.created_at) / 1000)}` : "")),
-    report ? h("a.button", { href: `/api/fhir?id=${encodeURIComponent(id)}`, download: true }, "FHIR report") : "",
+    report ? h("a.button", { href: `./api/fhir?id=${encodeURIComponent(id)}`, download: true }, "FHIR report") : "",
     trouble ? h("p.error", { role: "alert" }, trouble) : "",
     page?.others ? h("p.error", { role: "alert" }, otherReports(page.others)) : "");
 }
@@ -149,7 +149,7 @@ async function showEcg(id) {
   const title = h("h2", { id: "ecg-title" }, "ECG");
   panel.replaceChildren(title, h("p.quiet", {}, "Loading…"));
   try {
-    const ecg = readEcg(await getBytes(`/api/ecg?id=${encodeURIComponent(id)}`));
+    const ecg = readEcg(await getBytes(`api/ecg?id=${encodeURIComponent(id)}`));
     if (shown?.id !== id) return;
     shown.ecg = ecg;
     if (shown.page?.report) fillMeasurements(shown.parts.measurements, shown.page, ecg.sex);
@@ -235,7 +235,7 @@ async function showCine(id) {
   const isStale = () => shown?.id !== id || shown.cineOf !== version;
   const title = h("h2", {}, "Cine");
   try {
-    const player = makePlayer(await getBytes(`/api/cine?id=${encodeURIComponent(id)}`));
+    const player = makePlayer(await getBytes(`api/cine?id=${encodeURIComponent(id)}`));
     if (isStale()) {
       player.stop();
       return;
@@ -264,7 +264,7 @@ function regenerate(id, result) {
   const button = h("button.change", { type: "button", async click() {
     button.disabled = true;
     try {
-      await postJson("/api/regenerate", { record_id: id });
+      await postJson("api/regenerate", { record_id: id });
       button.textContent = "Requested. The cine appears here automatically.";
     } catch (error) {
       button.disabled = false;

@@ -3,7 +3,7 @@
 import { diseaseName, diseaseShort, foreign, foreignText, getJson, h, meter, percent, timeOf, byId } from "./dom.js";
 
 const ROWS = 200;
-const PATHS = { records: "/api/records", rejected: "/api/rejections" };
+const PATHS = { records: "api/records", rejected: "api/rejections" };
 const CINES = { generated: "cine drawn", requested: "cine requested", failed: "cine failed" };
 
 export const fetchRows = (name, text) => getJson(`${PATHS[name]}?limit=${ROWS}&q=${encodeURIComponent(text)}`);
@@ -35,7 +35,7 @@ function recordRow(row) {
     row.contradicted ? "another report contradicts it" : null,
   ].filter(Boolean);
   return h("li", {},
-    h("a.row.record", { href: `/record?id=${encodeURIComponent(row.record_id)}`, "data-record": row.record_id },
+    h("a.row.record", { href: `./record?id=${encodeURIComponent(row.record_id)}`, "data-record": row.record_id },
       h("span.what", {},
         h("span.disease", {}, row.patient_id === null ? h("em", {}, "no patient id") : foreign(row.patient_id)),
         h("span.who", {}, foreign(row.record_id), notes.length ? h("span.record-id", {}, notes.join(", ")) : null)),

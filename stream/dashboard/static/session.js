@@ -13,7 +13,7 @@ export const mayAcknowledge = () => current.may_acknowledge;
 
 export async function showSession() {
   try {
-    current = await getJson("/api/session");
+    current = await getJson("api/session");
   } catch {
     return; // asked again when the line is back
   }
@@ -28,9 +28,9 @@ export function prepareSignOut() {
   byId("sign-out").addEventListener("click", async () => {
     localStorage.removeItem(NAME);
     try {
-      await postJson("/sign-out", {});
+      await postJson("sign-out", {});
     } finally {
-      location.assign("/");
+      location.assign("./");
     }
   });
 }

@@ -16,7 +16,7 @@ export function follow(handle, tellState, mayRest) {
 
   function connect() {
     source?.close();
-    source = new EventSource(lastId ? `/api/events?last=${encodeURIComponent(lastId)}` : "/api/events");
+    source = new EventSource(lastId ? `api/events?last=${encodeURIComponent(lastId)}` : "api/events");
     source.addEventListener("open", () => tellState("live"));
     source.addEventListener("error", lost);
     for (const name of EVENTS) {
@@ -70,7 +70,7 @@ export function follow(handle, tellState, mayRest) {
 async function turnedAway() {
   const options = { headers: { accept: "application/json" }, signal: AbortSignal.timeout(PATIENCE_MS) };
   try {
-    return (await fetch("/api/records?limit=1", options)).status === 401;
+    return (await fetch("api/records?limit=1", options)).status === 401;
   } catch {
     return false;
   }
