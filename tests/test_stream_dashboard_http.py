@@ -20,7 +20,7 @@ from schemas.codec import encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import InvalidSettings, UnusableSignal
 from schemas.identity import embedding_digest
-from schemas.messages import CmrRequest, decode_message, encode_message
+from schemas.messages import AcknowledgedBy, CmrRequest, decode_message, encode_message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_ALERTS_ACK
 from stream.alerting.acknowledgements import Place
 from stream.cines.store import RedisUnavailable
@@ -505,7 +505,8 @@ def test_an_acknowledgement_is_published_and_the_alert_in_its_new_state_is_due(s
     assert (ack.acknowledged_by, ack.comment, ack.record_id) == ("Dr Okoro", "echo ordered", alert.record_id)
     assert not ack.authenticated  # anybody may type a name
     (due,) = site.feed.state.alerts.due(NOW)
-    assert (due.key, due.alert) == (case.key, msgspec.structs.replace(alert, status="acknowledged"))
+    by = AcknowledgedBy(name="Dr Okoro", authenticated=False, at=ack.acknowledged_at)
+    assert (due.key, due.alert) == (case.key, msgspec.structs.replace(alert, status="acknowledged", acknowledgement=by))
     rows = {row["identifier"]: row for row in site.get("/api/record", params={"id": alert.record_id}).json()["alerts"]}
     assert rows[alert.identifier]["acknowledgement"]["acknowledged_by"] == "Dr Okoro"
 
