@@ -455,6 +455,7 @@ PROCESSES = {
     "Metrics": "worker",
     "CineMetrics": "cmr-worker",
     "DashboardMetrics": "dashboard",
+    "WebhookMetrics": "alert-keeper",
     "BatcherCollector": "worker and cmr-worker",
     "GroupCollector": "worker and cmr-worker",
 }

@@ -40,6 +40,11 @@ def alert_event_id(alert: Alert) -> str:
     return f"{alert.identifier}/{alert.status}"
 
 
+def webhook_id(alert: Alert) -> str:
+    """Return the id of the message to a webhook that an alert came to its state: no dot may stand in it."""
+    return f"msg_{_uuid('webhook', alert.identifier, alert.status)}"
+
+
 def request_id(report_id: str) -> str:
     """Return the id of the request for the cine that belongs to a report."""
     return str(_uuid("cmr-request", report_id))

@@ -56,7 +56,7 @@ def _refusal_of_token_url(login: Mapping[str, object]) -> str | None:
         return None
     if login["oauth_ca_file"]:
         return "oauth_ca_file needs an oauth_token_url that begins with https://"
-    if not login["oauth_token_without_tls"] and not _is_this_machine(host):
+    if not login["oauth_token_without_tls"] and not is_this_machine(host):
         return (
             f"oauth_token_url {url} would send the client's secret without encryption: write https://, or set "
             "oauth_token_without_tls"
@@ -64,7 +64,8 @@ def _refusal_of_token_url(login: Mapping[str, object]) -> str | None:
     return None
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Return whether a host name or an address is that of this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

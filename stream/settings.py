@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import difflib
 import ipaddress
 import re
@@ -17,8 +19,9 @@ from msgspec import Meta
 from engines.options import EngineOptions, usable_cores
 from inference.site_policy import REASONS, SitePolicy
 from schemas.errors import InvalidSettings
+from schemas.messages import ALERT_STATUSES, AlertStatus
 
-from .kafka_login import LOGINS, refusal_of_login
+from .kafka_login import LOGINS, is_this_machine, refusal_of_login
 
 PREFIX = "CARDIACNETS_"
 CONFIG_VARIABLE = "CARDIACNETS_CONFIG"
@@ -98,6 +101,34 @@ TokenUrl = Annotated[
         pattern=r"^https?://[^\s/@?#]+(/[^\s@#]*)?$",
         max_length=2048,
         description="a URL with https:// or http://, without user and password",
+    ),
+]
+WebhookUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/@?#]+(/[^\s@#]*)?\Z",
+        max_length=2048,
+        description="a URL with https:// or http://, without user and password",
+        extra=SECRET,
+    ),
+]
+"""Many receivers know their senders by a token in the path, so the URL is a secret too."""
+WebhookSecret = Annotated[
+    str,
+    Meta(
+        pattern=r"^whsec_[A-Za-z0-9+/]{32,88}={0,2}( whsec_[A-Za-z0-9+/]{32,88}={0,2})?\Z",
+        max_length=256,
+        description="whsec_ and 24 to 64 random bytes in base64, or two of them with a space between; "
+        "`echo whsec_$(openssl rand -base64 32)` makes one",
+        extra=SECRET,
+    ),
+]
+PageUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?\Z",
+        max_length=1024,
+        description="a URL with https:// or http://, without user, password and query",
     ),
 ]
 KerberosName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+\Z", max_length=128, description="the name of a service")]
@@ -403,6 +434,94 @@ class AlertSettings(
     """An alert that nobody acknowledges for this long expires."""
 
 
+PRIORITIES = ("high", "medium", "low")
+
+
+class WebhookSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f"alert_webhook_{name}"):
+    """Whom the keeper of alerts tells of them by HTTP, such as a pager, and of which ones."""
+
+    url: WebhookUrl | None = None
+    """Where alerts are posted, with https://, or with http:// on this machine. Nothing is posted where not set."""
+    secret: WebhookSecret | None = None
+    """What the messages are signed with, as Standard Webhooks say: whsec_ and base64. Two, with a space between, sign
+    both, so that a receiver may change from one to the other."""
+    on: str = "escalated, raised:high"
+    """The states that are told, with commas between several; behind a colon one priority, where not all are told."""
+    dashboard: PageUrl | None = None
+    """The address at which people open the dashboard: a message then has a link to the page of its record."""
+    deadline_s: PositiveSeconds = 3600.0
+    """For this long after an alert came to its state it is worth to tell it. After a restart of the keeper those that
+    are younger and have not changed are told again, under the same ids."""
+    timeout_s: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    """How long the receiver has to answer one message."""
+    ca_file: Path | None = None
+    """The certificate authority that signed the receiver's certificate. The system's authorities where not set."""
+    without_tls: bool = False
+    """Whether alerts may go to another machine without encryption."""
+
+    def __post_init__(self) -> None:
+        """Refuse half of a webhook, an address that has no host, and what would be told to everybody on the way."""
+        _ = self.keys, self.occasions
+        if bool(self.url) != bool(self.secret):
+            raise ValueError("alert_webhook_url and alert_webhook_secret go together")
+        if self.url is None:
+            if self.ca_file or self.without_tls:
+                raise ValueError("alert_webhook_ca_file and alert_webhook_without_tls need alert_webhook_url")
+            return
+        host = _host_of(self.url)
+        if not host:  # the URL may hold a token, so that no text shows it
+            raise ValueError("alert_webhook_url is not an address such as https://pager.example/alerts")
+        if self.url.startswith("https:"):
+            return
+        if self.ca_file:
+            raise ValueError("alert_webhook_ca_file needs an alert_webhook_url that begins with https://")
+        if not self.without_tls and not is_this_machine(host):
+            raise ValueError(
+                "alert_webhook_url would tell of alerts without encryption: write https://, or set "
+                "alert_webhook_without_tls"
+            )
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """What the messages are signed with."""
+        try:
+            texts = [text.removeprefix("whsec_") for text in (self.secret or "").split()]
+            return tuple(base64.b64decode(text, validate=True) for text in texts)
+        except binascii.Error:
+            raise ValueError("alert_webhook_secret holds no base64 behind whsec_") from None
+
+    @property
+    def occasions(self) -> frozenset[tuple[AlertStatus, str]]:
+        """The states that are told, each with a priority."""
+        return frozenset(
+            pair for text in self.on.split(",") if text.strip() for pair in _occasions(*text.strip().split(":", 1))
+        )
+
+
+def _occasions(status: str, priority: str | None = None) -> list[tuple[AlertStatus, str]]:
+    """Return the pairs of state and priority that a word of `alert_webhook_on` stands for."""
+    found = [
+        (known, each) for known in ALERT_STATUSES for each in PRIORITIES if known == status and priority in {None, each}
+    ]
+    if not found:
+        named = status if priority is None else f"{status}:{priority}"
+        raise ValueError(
+            f"alert_webhook_on names {named!r}: the states are {', '.join(ALERT_STATUSES)}, and the priorities "
+            f"{', '.join(PRIORITIES)}, such as raised:high"
+        )
+    return found
+
+
+def _host_of(url: str) -> str | None:
+    """Return the host of a URL; None where there is none, or no port that a server may have."""
+    try:
+        address = urlsplit(url)
+        host = address.hostname if address.port != 0 else None
+    except ValueError:
+        host = None
+    return host
+
+
 class CineSettings(
     _Group,
     frozen=True,
@@ -525,6 +644,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelSettings = ModelSettings()
     screening: ScreeningSettings = ScreeningSettings()
     alerts: AlertSettings = AlertSettings()
+    webhook: WebhookSettings = WebhookSettings()
     cines: CineSettings = CineSettings()
     dashboard: DashboardSettings = DashboardSettings()
     process: ProcessSettings = ProcessSettings()

@@ -12,6 +12,7 @@ from stream.settings import CONFIG_VARIABLE, load_settings
 
 OPERATIONS, DEVICES = ROOT / "docs" / "operations.md", ROOT / "docs" / "devices.md"
 LOGIN = {"CARDIACNETS_SASL_USERNAME": "worker", "CARDIACNETS_SASL_PASSWORD": "secret"}
+SIGNS = "whsec_" + "A" * 44
 
 
 def blocks(document, language):
@@ -39,6 +40,7 @@ def test_the_operators_table_has_every_topic_with_its_settings():
 def test_a_file_of_settings_that_is_shown_can_be_used(text, tmp_path):
     (tmp_path / "settings.toml").write_text(text)
     environment = {CONFIG_VARIABLE: str(tmp_path / "settings.toml")} | (LOGIN if "SASL" in text else {})
+    environment |= {"CARDIACNETS_ALERT_WEBHOOK_SECRET": SIGNS} if "alert_webhook" in text else {}
     assert load_settings(environment) != load_settings({})
 
 

@@ -194,7 +194,7 @@ def test_settings_that_are_printed_show_no_secret():
 
 def test_everything_that_is_called_a_password_a_token_or_a_secret_is_one():
     named = {name for names in FLAT_NAMES.values() for name in names if name.endswith(("password", "token", "secret"))}
-    assert {*named, "redis"} == SECRETS
+    assert {*named, "redis", "alert_webhook_url"} == SECRETS
 
 
 @pytest.mark.parametrize("name", ["SASL_MECHANISM", "SECURITY_PROTOCOL", "LOG_LEVEL"])

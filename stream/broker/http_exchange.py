@@ -7,9 +7,20 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from threading import Timer
 from typing import NamedTuple
 from urllib.parse import SplitResult
+
+from schemas.errors import DeploymentError
+
+
+class HttpAnswer(NamedTuple):
+    """What a server answered."""
+
+    status: int
+    content: bytes
+    headers: http.client.HTTPMessage
 
 
 class HttpServer(NamedTuple):
@@ -30,7 +41,14 @@ class HttpServer(NamedTuple):
     max_bytes: int
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], body: str | None = None) -> tuple[int, bytes]:
-        """Return the status and the content of an answer. No redirect is followed, so credentials go nowhere else.
+        """Return the status and the content of an answer, as `exchange` does."""
+        answer = self.exchange(method, path, headers, body)
+        return answer.status, answer.content
+
+    def exchange(
+        self, method: str, path: str, headers: Mapping[str, str], body: str | bytes | None = None
+    ) -> HttpAnswer:
+        """Return the answer to a question. No redirect is followed, so credentials go nowhere else.
 
         Raises:
             OSError, http.client.HTTPException: there is no answer in time.
@@ -40,13 +58,28 @@ class HttpServer(NamedTuple):
             with _hung_up_after(self.whole_s, connection.sock):
                 connection.request(method, path, body=body, headers=headers)
                 response = connection.getresponse()
-                return response.status, response.read(self.max_bytes)
+                return HttpAnswer(response.status, response.read(self.max_bytes), response.headers)
 
     def _connection(self) -> http.client.HTTPConnection:
         host, port = self.address.hostname or "", self.address.port
         if self.context:
             return http.client.HTTPSConnection(host, port, timeout=self.step_s, context=self.context)
         return http.client.HTTPConnection(host, port, timeout=self.step_s)
+
+
+def tls_context(setting: str, ca_file: Path | None) -> ssl.SSLContext:
+    """Return what checks a server's certificate, against the authority of a file or else those of the system.
+
+    Args:
+        setting: the variable that names the file.
+
+    Raises:
+        DeploymentError: the file cannot be used.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise DeploymentError(f"{setting}={ca_file} cannot be used: {error}") from error
 
 
 @contextmanager

@@ -21,10 +21,9 @@ import msgspec
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
-from schemas.errors import DeploymentError
 from stream.settings import KafkaSettings
 
-from .http_exchange import HttpServer
+from .http_exchange import HttpServer, tls_context
 
 FETCH_S = 5.0
 MAX_ANSWER_BYTES = 256 * 2**10
@@ -102,7 +101,7 @@ def _fetch_by(settings: KafkaSettings) -> Callable[[], tuple[str, float]]:
     """Return what asks the token endpoint, by the grant of client credentials (RFC 6749, 4.4)."""
     url = settings.oauth_token_url or ""
     address = urlsplit(url)
-    context = _tls_context(settings) if address.scheme == "https" else None
+    context = tls_context("CARDIACNETS_OAUTH_CA_FILE", settings.oauth_ca_file) if address.scheme == "https" else None
     path = (address.path or "/") + (f"?{address.query}" if address.query else "")
     form = {"grant_type": "client_credentials", "scope": settings.oauth_scope, "audience": settings.oauth_audience}
     body = urlencode({name: value for name, value in form.items() if value})
@@ -124,13 +123,6 @@ def _login(settings: KafkaSettings) -> dict[str, str]:
     names = (settings.oauth_client_id or "", settings.oauth_client_secret or "")
     login = base64.b64encode(":".join(quote(name, safe="") for name in names).encode()).decode()
     return {"Authorization": f"Basic {login}"}
-
-
-def _tls_context(settings: KafkaSettings) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=settings.oauth_ca_file)
-    except OSError as error:
-        raise DeploymentError(f"CARDIACNETS_OAUTH_CA_FILE={settings.oauth_ca_file} cannot be used: {error}") from error
 
 
 def _read(status: int, content: bytes, settings: KafkaSettings) -> tuple[str, float]:

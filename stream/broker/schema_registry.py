@@ -17,7 +17,6 @@ import copy
 import http.client
 import json
 import re
-import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -29,7 +28,7 @@ from urllib.parse import SplitResult, urlsplit
 import structlog
 
 from schemas.codec import FindSchema
-from schemas.errors import DeploymentError, RecordError, RegistryUnavailable, UnknownSchema, UnusableSchema
+from schemas.errors import RecordError, RegistryUnavailable, UnknownSchema, UnusableSchema
 from schemas.writer_schema import (
     SHIPPED,
     SchemaReference,
@@ -41,7 +40,7 @@ from schemas.writer_schema import (
 from stream.bounded import RecentDict
 from stream.settings import RegistrySettings
 
-from .http_exchange import HttpServer
+from .http_exchange import HttpServer, tls_context
 
 LOOK_UP_S = 2.0
 """How long one look-up may take, and all of them together before they are rationed."""
@@ -245,18 +244,10 @@ def http_request(settings: RegistrySettings) -> Request:
     """
     base = urlsplit((settings.url or "").rstrip("/"))
     headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"} | _credentials(settings)
-    context = _tls_context(settings) if base.scheme == "https" else None
+    context = tls_context("CARDIACNETS_SCHEMA_REGISTRY_CA_FILE", settings.ca_file) if base.scheme == "https" else None
 
     server = HttpServer(base, context, step_s=LOOK_UP_S, whole_s=HANG_UP_S, max_bytes=MAX_ANSWER_BYTES)
     return lambda path: Answer(*server.ask("GET", base.path + path, headers))
-
-
-def _tls_context(settings: RegistrySettings) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=settings.ca_file)
-    except OSError as error:
-        path = settings.ca_file
-        raise DeploymentError(f"CARDIACNETS_SCHEMA_REGISTRY_CA_FILE={path} cannot be used: {error}") from error
 
 
 def _credentials(settings: RegistrySettings) -> dict[str, str]:

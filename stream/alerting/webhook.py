@@ -1,0 +1,223 @@
+"""Tells a receiver over HTTP of alerts, such as a pager: signed, again until it confirms, and never in anybody's way.
+
+What waits lies in memory alone. After a restart the topic says which alerts are still in a state that is told: those of
+the last `deadline_s` are told again, each under the id that it had before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import structlog
+
+from schemas.identity import webhook_id
+from stream.bounded import RecentDict
+from stream.broker.http_exchange import HttpServer, tls_context
+from stream.settings import AlertSettings, WebhookSettings
+
+from .alert_book import AlertEntry
+from .webhook_metrics import WebhookMetrics
+from .webhook_page import Page, compose_page, signed_headers
+from .webhook_queue import PageQueue, Patience
+
+CONFIRMED_KEPT = 50_000
+"""Of so many pages it is known that the receiver has confirmed them."""
+MAX_ANSWER_BYTES = 4096
+"""Nobody reads what a receiver answers."""
+
+log = structlog.get_logger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What came of a try.
+
+    Attributes:
+        status: of the answer; None where there was none in time.
+        retry_after_s: the pause that the receiver asks for, if it does.
+        trouble: why there was no answer.
+    """
+
+    status: int | None
+    retry_after_s: float | None = None
+    trouble: str = ""
+
+    @property
+    def confirms(self) -> bool:
+        """Whether the receiver has taken the page."""
+        return self.status is not None and http.client.OK <= self.status < http.client.MULTIPLE_CHOICES
+
+
+class Webhook:
+    """Tells a receiver of alerts while `run` runs.
+
+    Args:
+        settings: with a URL.
+        ages: when alerts escalate and expire.
+
+    Raises:
+        DeploymentError: the file with the certificate authority cannot be used.
+    """
+
+    def __init__(
+        self, settings: WebhookSettings, ages: AlertSettings, metrics: WebhookMetrics, patience: Patience | None = None
+    ) -> None:
+        address = urlsplit(settings.url or "")
+        is_encrypted = address.scheme == "https"
+        context = tls_context("CARDIACNETS_ALERT_WEBHOOK_CA_FILE", settings.ca_file) if is_encrypted else None
+        self._settings = settings
+        self._came_after_s = {"escalated": ages.escalates_s, "expired": ages.expires_s}
+        self._server = HttpServer(address, context, settings.timeout_s, settings.timeout_s, MAX_ANSWER_BYTES)
+        self._path = (address.path or "/") + (f"?{address.query}" if address.query else "")
+        self._patience = patience or Patience()
+        self._queue = PageQueue(self._patience)
+        self._confirmed: RecentDict[str, None] = RecentDict(CONFIRMED_KEPT)
+        self._metrics = metrics
+        self._changed = asyncio.Event()
+        self._failing_since: float | None = None
+        self._runs = self._is_gone = False
+        metrics.follow(waiting=lambda: len(self._queue), failing_s=self._failing_s)
+
+    def note(self, entry: AlertEntry) -> None:
+        """Take note of how an alert stands. It is told once its state is on the topic of alerts."""
+        alert = entry.alert
+        if not self._runs:
+            return
+        if (alert.status, alert.priority) not in self._settings.occasions:
+            self._metrics.messages.labels("overtaken").inc(self._queue.drop(alert.identifier))
+        elif entry.announced == alert.status and self._is_news(entry):
+            self._take_in(entry)
+
+    async def run(self, entries: Iterable[AlertEntry]) -> None:
+        """Tell of alerts until cancelled. Nobody waits for it, and it raises nothing.
+
+        Args:
+            entries: all alerts as they stand.
+        """
+        self._runs = True
+        self._threads = ThreadPoolExecutor(self._patience.at_once, "webhook")
+        try:
+            for entry in entries:
+                self.note(entry)
+            async with asyncio.TaskGroup() as sending:
+                await self._dispatch(sending)
+        finally:
+            self._runs = False
+            self._queue.leave_all()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _is_news(self, entry: AlertEntry) -> bool:
+        identifier, name = entry.alert.identifier, webhook_id(entry.alert)
+        is_known = name in self._confirmed or self._queue.holds(identifier, name)
+        return not is_known and self._ends_at(entry) > time.time()
+
+    def _take_in(self, entry: AlertEntry) -> None:
+        if self._is_gone:
+            self._metrics.messages.labels("receiver_gone").inc()
+            return
+        page = compose_page(
+            entry.alert,
+            came_at=self._came_at(entry, entry.alert.onset),
+            ends_at=self._ends_at(entry),
+            dashboard=self._settings.dashboard,
+        )
+        self._queue.put(page)
+        self._tell_given_up()
+        self._changed.set()
+
+    def _came_at(self, entry: AlertEntry, raised_at: datetime) -> datetime:
+        """Return when an alert came to its state: it follows from its age, or who acknowledged it says so."""
+        if entry.alert.acknowledgement is not None:
+            return entry.alert.acknowledgement.at
+        return datetime.fromtimestamp(raised_at.timestamp() + self._came_after_s.get(entry.alert.status, 0.0), UTC)
+
+    def _ends_at(self, entry: AlertEntry) -> float:
+        return self._came_at(entry, entry.raised_at).timestamp() + self._settings.deadline_s
+
+    async def _dispatch(self, sending: asyncio.TaskGroup) -> None:
+        while True:
+            self._changed.clear()
+            while page := self._queue.take(time.time()):
+                sending.create_task(self._send(page))
+            self._tell_given_up()
+            wait_s = self._queue.wait_s(time.time()) or self._patience.longest_s  # 0: too many are under way
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+
+    async def _send(self, page: Page) -> None:
+        headers = signed_headers(page, self._settings.keys, time.time())
+        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, self._post, headers, page.body)
+        self._metrics.tries.labels(_kind(outcome.status)).inc()
+        if outcome.confirms:
+            self._note_confirmed(page)
+        else:
+            self._note_failed(page, outcome)
+        self._changed.set()
+
+    def _post(self, headers: dict[str, str], body: bytes) -> Outcome:
+        """Send a page, in a thread."""
+        try:
+            answer = self._server.exchange("POST", self._path, headers, body)
+        except (OSError, http.client.HTTPException) as error:
+            return Outcome(None, trouble=type(error).__name__)  # its text may name the address, which may be secret
+        return Outcome(answer.status, retry_after_s(answer.headers.get("Retry-After")))
+
+    def _note_confirmed(self, page: Page) -> None:
+        self._metrics.messages.labels("confirmed").inc()
+        self._confirmed.put(page.message_id, None)
+        self._queue.succeeded(page)
+        if self._failing_since is not None:
+            log.info("webhook_receiver_is_back", away_s=round(self._failing_s(), 1), waiting=len(self._queue))
+            self._failing_since = None
+
+    def _note_failed(self, page: Page, outcome: Outcome) -> None:
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+            log.warning(
+                "webhook_receiver_fails",
+                answer=outcome.status or outcome.trouble,
+                effect="alerts wait for it; their states on the topic do not",
+            )
+        self._queue.failed(page, time.time(), outcome.retry_after_s)
+        if outcome.status == http.client.GONE:
+            self._is_gone = True
+            self._queue.give_up_all()
+            log.error("webhook_receiver_is_gone", effect="it answered 410: nothing is sent until the next start")
+        self._tell_given_up()
+
+    def _tell_given_up(self) -> None:
+        if not self._queue.given_up:
+            return
+        log.error("webhook_pages_given_up", **{str(why): number for why, number in self._queue.given_up.items()})
+        for why, number in self._queue.given_up.items():
+            self._metrics.messages.labels(why).inc(number)
+        self._queue.given_up.clear()
+
+    def _failing_s(self) -> float:
+        return 0.0 if self._failing_since is None else time.monotonic() - self._failing_since
+
+
+def retry_after_s(text: str | None) -> float | None:
+    """Return the pause that a header asks for, which holds seconds or a date; None if it asks for none."""
+    if text is None:
+        return None
+    if text.strip().isdecimal() and len(text) < 10:
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time())
+
+
+def _kind(status: int | None) -> str:
+    return "none" if status is None else f"{status // 100}xx"

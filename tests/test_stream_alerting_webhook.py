@@ -1,0 +1,378 @@
+"""The webhook of alerts, to a real receiver that is down, slow, out of order, gone and back."""
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+import trustme
+from pager import KEY, SECRET, TAKEN, pager
+from prometheus_client import CollectorRegistry
+from secure_door import server_context
+from structlog.testing import capture_logs
+from waiting import eventually
+
+from schemas.errors import DeploymentError, InvalidSettings
+from schemas.messages import AcknowledgedBy, Alert, ModelReference, Quality, QualityWarning, Risk
+from stream.alerting.alert_book import AlertEntry
+from stream.alerting.webhook import Webhook, retry_after_s
+from stream.alerting.webhook_metrics import WebhookMetrics
+from stream.alerting.webhook_page import Page, compose_page, signed_headers
+from stream.alerting.webhook_queue import PageQueue, Patience
+from stream.settings import AlertSettings, Settings
+
+MODEL = ModelReference(name="m", version="1", trained=False, weights="demonstration weights")
+HURRIED = Patience(first_s=0.02, longest_s=0.1, told_s=0.2)
+DASHBOARD = "https://heart.example/cardiacnets/"
+
+
+def alert(identifier="a", status="raised", *, priority="high", age_s=1.0, acknowledgement=None):
+    warning = QualityWarning(code="baseline_wander", detail="lead V3 wanders by 0.6 mV", numbers={})
+    return Alert(
+        identifier=identifier,
+        status=status,
+        priority=priority,
+        derived_from="report",
+        record_id=f"record {identifier}&",
+        subject="a-pseudonym",
+        site="ward-7",
+        device_id="cart-3",
+        code="heart_failure",
+        risks=(Risk(disease="heart_failure", probability=0.987, threshold=0.1, flagged=True, reasons=("paced",)),),
+        model=MODEL,
+        onset=datetime.now(UTC) - timedelta(seconds=age_s),
+        ecg_quality=Quality(warnings=(warning,), sample_rate_hz=500.0, duration_s=10.0, derived_leads=()),
+        acknowledgement=acknowledgement,
+    )
+
+
+def entry(one, announced=None):
+    return AlertEntry(one, b"key", announced or one.status, one.onset)
+
+
+def changed(one, status, **changes):
+    return entry(msgspec.structs.replace(one, status=status, **changes))
+
+
+def settings_of(receiver, **changes):
+    scheme = "https" if receiver.context else "http"
+    flat = {"url": f"{scheme}://127.0.0.1:{receiver.port}/alerts?to=ward", "secret": SECRET, "timeout_s": 0.3}
+    return Settings.of(**{f"alert_webhook_{name}": value for name, value in (flat | changes).items()}).webhook
+
+
+@asynccontextmanager
+async def telling(receiver, *entries, patience=HURRIED, **changes):
+    """Give a webhook that runs, with its registry; the alerts stand so at its start."""
+    registry = CollectorRegistry()
+    hook = Webhook(settings_of(receiver, **changes), AlertSettings(), WebhookMetrics(registry), patience)
+    running = asyncio.create_task(hook.run(entries))
+    await asyncio.sleep(0)
+    hook.sample = lambda name, **labels: registry.get_sample_value(f"cardiacnets_alert_webhook_{name}", labels)
+    hook.number = lambda outcome: hook.sample("messages_total", outcome=outcome)
+    try:
+        yield hook
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_receiver_that_is_down_slow_out_of_order_and_back_is_told_each_state_under_one_id():
+    first, second = alert("first"), alert("second")
+    with pager() as receiver, capture_logs() as logs:
+        async with telling(receiver) as hook:
+            hook.note(entry(first))
+            await eventually(lambda: hook.number("confirmed") == 1)
+            receiver.close()
+            hook.note(entry(second))  # and nobody has waited
+            await eventually(lambda: hook.sample("failing_seconds") > 0)
+            receiver.answer = None
+            receiver.open()
+            await eventually(lambda: sum(one.is_known for one in receiver.tries) >= 1)  # it was too slow
+            receiver.answer = (500,)
+            await eventually(lambda: [one.answered for one in receiver.tries].count(500) >= 2)
+            receiver.answer = TAKEN
+            await eventually(lambda: hook.number("confirmed") == 2)
+            hook.note(entry(first))  # the topic may repeat a state
+            hook.note(entry(second))
+            hook.note(changed(first, "escalated"))
+            await eventually(lambda: hook.number("confirmed") == 3)
+            assert (hook.sample("waiting_messages"), hook.sample("failing_seconds")) == (0, 0)
+    assert all(one.signed for one in receiver.tries)
+    assert len(receiver.kept) == len({one.message_id for one in receiver.tries}) == 3
+    assert len({one.body for one in receiver.tries}) == 3  # what is told under one id is one text
+    assert [entry["event"] for entry in logs] == ["webhook_receiver_fails", "webhook_receiver_is_back"]
+    assert str(receiver.port) not in str(logs)  # receivers know their senders by a secret in the address
+
+
+async def test_after_a_restart_what_is_current_and_young_is_told_under_the_id_that_it_had():
+    by = AcknowledgedBy(name="Dr Okoro", authenticated=False, at=datetime.now(UTC))
+    told, closed = alert("told"), alert("closed")
+    with pager() as receiver:
+        async with telling(receiver, entry(told)) as hook:
+            await eventually(lambda: hook.number("confirmed") == 1)
+        standing = [
+            entry(told),
+            changed(closed, "acknowledged", acknowledgement=by),
+            entry(alert("old", age_s=3601.0)),
+            entry(alert("medium", priority="medium")),
+            entry(alert("not on its topic yet", "escalated"), announced="raised"),
+            entry(alert("escalated a while ago", "escalated", age_s=900 + 3500.0)),
+            entry(alert("escalated long ago", "escalated", age_s=900 + 3601.0)),
+        ]
+        async with telling(receiver, *standing) as hook:
+            await eventually(lambda: hook.number("confirmed") == 2)
+            assert hook.sample("waiting_messages") == 0
+    said = [msgspec.json.decode(body)["data"]["identifier"] for body in receiver.kept.values()]
+    assert said == ["told", "escalated a while ago"]
+    assert [one.is_known for one in receiver.tries].count(True) == 1  # who keeps ids has heard it once
+
+
+async def test_what_was_acknowledged_while_the_receiver_was_down_is_not_told_any_more():
+    one, other = alert("one"), alert("other")
+    with pager() as receiver:
+        receiver.close()
+        async with telling(receiver, entry(one), entry(other)) as hook:
+            await eventually(lambda: hook.sample("failing_seconds") > 0)
+            hook.note(
+                entry(msgspec.structs.replace(one, status="acknowledged"), announced="raised")
+            )  # as soon as it is known
+            assert hook.number("overtaken") == 1
+            receiver.open()
+            await eventually(lambda: hook.number("confirmed") == 1)
+        assert [msgspec.json.decode(body)["data"]["identifier"] for body in receiver.kept.values()] == ["other"]
+
+
+async def test_a_receiver_that_answers_410_is_told_nothing_more_and_all_is_counted():
+    with pager() as receiver, capture_logs() as logs:
+        receiver.answer = (410,)
+        async with telling(receiver, *(entry(alert(f"a{n}")) for n in range(20))) as hook:
+            await eventually(lambda: hook.number("receiver_gone") == 20)
+            hook.note(entry(alert("later")))
+            assert hook.number("receiver_gone") == 21
+    assert len(receiver.tries) <= Patience().at_once
+    assert {"webhook_receiver_is_gone", "webhook_pages_given_up"} <= {one["event"] for one in logs}
+
+
+async def test_a_redirect_is_a_failure_and_is_not_followed():
+    with pager() as elsewhere, pager() as receiver:
+        receiver.answer = (307, f"http://127.0.0.1:{elsewhere.port}/")
+        async with telling(receiver, entry(alert())) as hook:
+            await eventually(lambda: len(receiver.tries) >= 2)
+            assert hook.number("confirmed") == 0
+        assert elsewhere.tries == []
+
+
+async def test_the_certificate_of_the_receiver_is_checked(tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with pager(context=server_context(authority)) as receiver:
+        async with telling(receiver, entry(alert())) as hook:  # the system's authorities have not signed it
+            await eventually(lambda: hook.sample("failing_seconds") > 0)
+        assert receiver.tries == []
+        async with telling(receiver, entry(alert()), ca_file=tmp_path / "ca.pem") as hook:
+            await eventually(lambda: hook.number("confirmed") == 1)
+    missing = Settings.of(alert_webhook_url="https://a/b", alert_webhook_secret=SECRET, alert_webhook_ca_file="no.pem")
+    with pytest.raises(DeploymentError, match=r"CARDIACNETS_ALERT_WEBHOOK_CA_FILE=no\.pem cannot be used"):
+        Webhook(missing.webhook, AlertSettings(), WebhookMetrics(CollectorRegistry()))
+
+
+# --- what is told
+
+
+def test_no_more_is_told_than_a_person_needs_who_is_called():
+    page = compose_page(alert(), came_at=datetime.now(UTC), ends_at=0.0, dashboard=DASHBOARD)
+    told = msgspec.json.decode(page.body)
+    assert (told["type"], sorted(told)) == ("alert.raised", ["data", "timestamp", "type"])
+    assert set(told["data"]) == {
+        *("identifier", "status", "priority", "code", "record_id", "device_id", "site", "onset", "recorded_at"),
+        *("doubts", "trained", "weights", "link", "notice"),
+    }
+    assert told["data"]["doubts"] == ["baseline_wander", "paced"]
+    assert told["data"]["link"] == "https://heart.example/cardiacnets/record?id=record%20a%26"
+    assert b"a-pseudonym" not in page.body
+    assert b"0.987" not in page.body
+    assert (
+        "link"
+        not in msgspec.json.decode(compose_page(alert(), came_at=alert().onset, ends_at=0.0, dashboard=None).body)[
+            "data"
+        ]
+    )
+
+
+def test_a_known_signature_of_the_specification_comes_out_and_two_secrets_sign_both():
+    # The example with which libraries of Standard Webhooks test themselves.
+    page = Page("a", "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', 0, 0.0)
+    keys = Settings.of(
+        alert_webhook_url="https://a/b", alert_webhook_secret=f"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw {SECRET}"
+    ).webhook.keys
+    headers = signed_headers(page, keys, 1614265330.9)
+    first, second = headers["webhook-signature"].split()
+    assert first == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    assert signed_headers(page, [KEY], 1614265330.9)["webhook-signature"] == second
+    assert (headers["webhook-id"], headers["webhook-timestamp"]) == ("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330")
+    assert "." not in compose_page(alert("a.b"), came_at=alert().onset, ends_at=0.0, dashboard=None).message_id
+
+
+@pytest.fixture
+def documented():
+    """Give what the receiver in the documentation does with a message."""
+    text = (Path(__file__).resolve().parents[1] / "docs" / "operations.md").read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "webhook-id" in block]
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 22
+    space = {"__name__": "receiver"}
+    exec(code.replace('os.environ["WEBHOOK_SECRET"]', repr(SECRET)), space)
+    return space["take"]
+
+
+async def test_the_receiver_of_the_documentation_takes_what_is_signed_once_and_nothing_else(documented, capsys):
+    with pager() as receiver:
+        receiver.take = lambda headers, body: (documented(headers, body),)
+        for _ in range(2):
+            async with telling(receiver, entry(alert("one"))) as hook:
+                await eventually(lambda: hook.number("confirmed") == 1)
+        async with telling(receiver, entry(alert("two")), secret="whsec_" + "A" * 44) as hook:
+            await eventually(lambda: hook.sample("tries_total", answer="4xx") > 0)
+    assert capsys.readouterr().out.count("page somebody") == 1
+
+
+# --- the queue
+
+
+def page(name, *, urgency=2, ends_at=1e9):
+    return Page(name, f"msg_{name}", b"", urgency, ends_at)
+
+
+def filled(*pages, **changes):
+    queue = PageQueue(Patience(**changes), Random(7).uniform)
+    for one in pages:
+        queue.put(one)
+    return queue
+
+
+def test_the_most_urgent_page_goes_first_and_a_few_are_under_way_at_once():
+    queue = filled(*(page(f"p{n}", urgency=n % 3) for n in range(9)))
+    taken = [queue.take(0.0) for _ in range(5)]
+    assert [one and one.urgency for one in taken] == [0, 0, 0, 1, None]
+    queue.succeeded(taken[0])
+    assert queue.take(0.0).urgency == 1
+
+
+def test_while_the_receiver_fails_one_page_at_a_time_tries_and_each_time_another_one():
+    queue, now, tried = filled(*(page(f"p{n}") for n in range(5))), 0.0, []
+    queue.failed(queue.take(now), now)
+    for _ in range(5):
+        now += queue.wait_s(now)
+        one = queue.take(now)
+        assert queue.take(now) is None
+        tried.append(one.identifier)
+        queue.failed(one, now)
+    assert sorted(tried) == [f"p{n}" for n in range(5)]
+    now += queue.wait_s(now)
+    queue.succeeded(queue.take(now))
+    assert queue.wait_s(now) == 0  # it is back, and the others need not wait any more
+    assert queue.take(now + 100.0) is not None
+    assert queue.take(now + 100.0) is not None
+
+
+def test_pauses_grow_to_a_bound_are_never_quite_the_same_and_a_page_is_tried_a_bounded_number_of_times():
+    queue, now, pauses = filled(page("a"), tries=20), 0.0, []
+    while len(queue):
+        pauses.append(queue.wait_s(now))
+        now += pauses[-1]
+        queue.failed(queue.take(now), now)
+    assert len(pauses) == 20
+    assert all(0.75 * 2**n <= pause <= 1.25 * 2**n for n, pause in enumerate(pauses[1:7]))
+    assert all(earlier != later for earlier, later in pairwise(pauses))
+    assert max(pauses) <= 1.25 * 120
+    assert queue.given_up == {"tried_too_often": 1}
+
+
+@pytest.mark.parametrize(
+    ("told_s", "least", "most"), [(30.0, 30.0, 30.0), (0.001, 0.75, 1.25), (86_400.0, 300.0, 300.0)]
+)
+def test_a_pause_that_the_receiver_asks_for_is_kept_within_a_bound(told_s, least, most):
+    queue = filled(page("a"), page("b"))
+    queue.failed(queue.take(0.0), 0.0, told_s)
+    assert least <= queue.wait_s(0.0) <= most
+
+
+def test_a_header_holds_seconds_or_a_date_and_anything_else_asks_for_nothing():
+    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(minutes=1), usegmt=True)
+    assert 57 < retry_after_s(in_a_minute) <= 60
+    assert [retry_after_s(text) for text in ("7", "soon", "-1", "9" * 400, None)] == [7.0, None, None, None, None]
+
+
+def test_a_page_is_given_up_when_it_is_too_late_and_the_least_urgent_when_too_many_wait():
+    queue = filled(page("late", ends_at=10.0), page("urgent", urgency=0, ends_at=20.0), page("next"), pages=2)
+    assert len(queue) == 2
+    assert queue.given_up == {"too_many": 1}
+    assert queue.take(15.0).identifier == "urgent"
+    queue.failed(queue.take(15.0) or page("x"), 15.0)
+    later = filled(page("late", ends_at=10.0), page("on time"))
+    assert later.take(11.0).identifier == "on time"
+    assert later.given_up == {"too_late": 1}
+
+
+def test_a_later_state_waits_until_the_earlier_one_is_no_longer_under_way_and_takes_its_place():
+    queue = filled(earlier := page("a"))
+    assert queue.take(0.0) is earlier
+    queue.put(later := Page("a", "msg_later", b"", 0, 1e9))
+    assert queue.take(0.0) is None
+    queue.failed(earlier, 0.0)  # nobody needs it any more
+    assert queue.take(queue.wait_s(0.0)) is later
+    queue.succeeded(later)
+    assert len(queue) == 0
+
+
+def test_a_flood_of_changing_states_takes_a_bounded_room():
+    queue = filled(page("down"))
+    queue.failed(queue.take(0.0), 0.0)
+    for n in range(10_000):
+        queue.put(Page("a", f"msg_{n}", b"", 0, 1e9))
+    assert len(queue) == 2
+    assert len(queue._order) < 200
+
+
+# --- the settings
+
+
+@pytest.mark.parametrize(
+    ("flat", "words"),
+    [
+        ({"url": "https://a/b"}, "alert_webhook_url and alert_webhook_secret go together"),
+        ({"secret": SECRET}, "go together"),
+        ({"url": "http://pager.example/t0ken", "secret": SECRET}, "without encryption: write https://, or set"),
+        ({"url": "https://user:t0ken@a/b", "secret": SECRET}, "write a URL with https:// or http://, without user"),
+        ({"url": "https://a:99999/t0ken", "secret": SECRET}, "is not an address such as"),
+        ({"url": "https://a/b", "secret": "t0ken"}, "ALERT_WEBHOOK_SECRET has an impossible value: write whsec_"),
+        ({"url": "https://a/b", "secret": "whsec_t0ken" + "A" * 32}, "holds no base64 behind whsec_"),
+        ({"on": "escalated, risen:high"}, "names 'risen:high': the states are raised, escalated"),
+        ({"on": "raised:urgent"}, "and the priorities high, medium, low"),
+        ({"ca_file": "x"}, "need alert_webhook_url"),
+    ],
+)
+def test_half_of_a_webhook_is_refused_in_a_sentence_that_shows_no_secret(flat, words):
+    with pytest.raises(InvalidSettings, match=re.escape(words)) as refused:
+        Settings.of(**{f"alert_webhook_{name}": value for name, value in flat.items()})
+    assert "t0ken" not in str(refused.value)
+
+
+def test_no_text_shows_address_or_secret_of_the_webhook():
+    settings = Settings.of(alert_webhook_url="https://pager.example/t0ken", alert_webhook_secret=SECRET)
+    assert "t0ken" not in repr(settings)
+    assert SECRET not in repr(settings)
+
+
+def test_the_settings_say_which_states_are_told():
+    assert Settings().webhook.occasions == {("escalated", each) for each in ("high", "medium", "low")} | {
+        ("raised", "high")
+    }
+    assert Settings.of(alert_webhook_on="acknowledged").webhook.occasions == {
+        ("acknowledged", each) for each in ("high", "medium", "low")
+    }
