@@ -450,8 +450,7 @@ class WebhookSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f"a
     dashboard: PageUrl | None = None
     """The address at which people open the dashboard: a message then has a link to the page of its record."""
     deadline_s: PositiveSeconds = 3600.0
-    """For this long after an alert came to its state it is worth to tell it. After a restart of the keeper those that
-    are younger and have not changed are told again, under the same ids."""
+    """For this long a message is tried. Then it is given up, and counted."""
     timeout_s: Annotated[float, Meta(gt=0, le=60)] = 10.0
     """How long the receiver has to answer one message."""
     ca_file: Path | None = None

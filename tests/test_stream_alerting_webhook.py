@@ -19,8 +19,7 @@ from structlog.testing import capture_logs
 from waiting import eventually
 
 from schemas.errors import DeploymentError, InvalidSettings
-from schemas.messages import AcknowledgedBy, Alert, ModelReference, Quality, QualityWarning, Risk
-from stream.alerting.alert_book import AlertEntry
+from schemas.messages import Alert, ModelReference, Quality, QualityWarning, Risk
 from stream.alerting.webhook import Webhook, retry_after_s
 from stream.alerting.webhook_metrics import WebhookMetrics
 from stream.alerting.webhook_page import Page, compose_page, signed_headers
@@ -52,12 +51,8 @@ def alert(identifier="a", status="raised", *, priority="high", age_s=1.0, acknow
     )
 
 
-def entry(one, announced=None):
-    return AlertEntry(one, b"key", announced or one.status, one.onset)
-
-
 def changed(one, status, **changes):
-    return entry(msgspec.structs.replace(one, status=status, **changes))
+    return msgspec.structs.replace(one, status=status, **changes)
 
 
 def settings_of(receiver, **changes):
@@ -67,41 +62,42 @@ def settings_of(receiver, **changes):
 
 
 @asynccontextmanager
-async def telling(receiver, *entries, patience=HURRIED, **changes):
-    """Give a webhook that runs, with its registry; the alerts stand so at its start."""
+async def telling(receiver, *alerts, patience=HURRIED, **changes):
+    """Give a webhook that runs and has these alerts to tell, with what it has counted."""
     registry = CollectorRegistry()
-    hook = Webhook(settings_of(receiver, **changes), AlertSettings(), WebhookMetrics(registry), patience)
-    running = asyncio.create_task(hook.run(entries))
-    await asyncio.sleep(0)
-    hook.sample = lambda name, **labels: registry.get_sample_value(f"cardiacnets_alert_webhook_{name}", labels)
-    hook.number = lambda outcome: hook.sample("messages_total", outcome=outcome)
-    try:
+    made = Webhook(settings_of(receiver, **changes), AlertSettings(), WebhookMetrics(registry), patience)
+    async with made as hook:
+        handed = []
+        hook.hand_on = lambda one: handed.append(asyncio.create_task(hook.tell(one, one.status))) or handed[-1]
+        hook.sample = lambda name, **labels: registry.get_sample_value(f"cardiacnets_alert_webhook_{name}", labels)
+        hook.number = lambda outcome: hook.sample("messages_total", outcome=outcome)
+        for one in alerts:
+            hook.hand_on(one)
         yield hook
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        for task in handed:
+            task.cancel()
+        await asyncio.gather(*handed, return_exceptions=True)
 
 
 async def test_a_receiver_that_is_down_slow_out_of_order_and_back_is_told_each_state_under_one_id():
     first, second = alert("first"), alert("second")
     with pager() as receiver, capture_logs() as logs:
         async with telling(receiver) as hook:
-            hook.note(entry(first))
-            await eventually(lambda: hook.number("confirmed") == 1)
+            await hook.hand_on(first)
+            assert hook.number("confirmed") == 1
             receiver.close()
-            hook.note(entry(second))  # and nobody has waited
+            waiting = hook.hand_on(second)
             await eventually(lambda: hook.sample("failing_seconds") > 0)
             receiver.answer = None
             receiver.open()
             await eventually(lambda: sum(one.is_known for one in receiver.tries) >= 1)  # it was too slow
             receiver.answer = (500,)
             await eventually(lambda: [one.answered for one in receiver.tries].count(500) >= 2)
+            assert not waiting.done()  # whoever hands on learns when it was told
             receiver.answer = TAKEN
-            await eventually(lambda: hook.number("confirmed") == 2)
-            hook.note(entry(first))  # the topic may repeat a state
-            hook.note(entry(second))
-            hook.note(changed(first, "escalated"))
-            await eventually(lambda: hook.number("confirmed") == 3)
+            await waiting
+            await asyncio.gather(*map(hook.hand_on, (first, second, changed(first, "escalated"))))
+            assert hook.number("confirmed") == 3  # the topic may repeat a state
             assert (hook.sample("waiting_messages"), hook.sample("failing_seconds")) == (0, 0)
     assert all(one.signed for one in receiver.tries)
     assert len(receiver.kept) == len({one.message_id for one in receiver.tries}) == 3
@@ -110,59 +106,81 @@ async def test_a_receiver_that_is_down_slow_out_of_order_and_back_is_told_each_s
     assert str(receiver.port) not in str(logs)  # receivers know their senders by a secret in the address
 
 
-async def test_after_a_restart_what_is_current_and_young_is_told_under_the_id_that_it_had():
-    by = AcknowledgedBy(name="Dr Okoro", authenticated=False, at=datetime.now(UTC))
-    told, closed = alert("told"), alert("closed")
+async def test_what_a_keeper_could_not_tell_the_next_one_tells_under_the_id_that_it_had():
+    one = alert("one")
     with pager() as receiver:
-        async with telling(receiver, entry(told)) as hook:
-            await eventually(lambda: hook.number("confirmed") == 1)
-        standing = [
-            entry(told),
-            changed(closed, "acknowledged", acknowledgement=by),
-            entry(alert("old", age_s=3601.0)),
-            entry(alert("medium", priority="medium")),
-            entry(alert("not on its topic yet", "escalated"), announced="raised"),
-            entry(alert("escalated a while ago", "escalated", age_s=900 + 3500.0)),
-            entry(alert("escalated long ago", "escalated", age_s=900 + 3601.0)),
-        ]
-        async with telling(receiver, *standing) as hook:
-            await eventually(lambda: hook.number("confirmed") == 2)
+        receiver.answer = None
+        async with telling(receiver, one):
+            await eventually(lambda: len(receiver.tries) == 1)
+        receiver.answer = TAKEN
+        async with telling(receiver) as hook:
+            await hook.hand_on(msgspec.json.decode(msgspec.json.encode(one), type=Alert))
+        assert [tried.is_known for tried in receiver.tries] == [False, True]
+        assert len(receiver.kept) == 1
+
+
+async def test_states_and_priorities_that_are_not_asked_for_are_not_told_and_nobody_waits_for_them():
+    with pager() as receiver:
+        async with telling(receiver) as hook:
+            others = alert("a", priority="medium"), alert("b", "expired"), alert("c", "acknowledged")
+            await asyncio.gather(*map(hook.hand_on, others))
             assert hook.sample("waiting_messages") == 0
-    said = [msgspec.json.decode(body)["data"]["identifier"] for body in receiver.kept.values()]
-    assert said == ["told", "escalated a while ago"]
-    assert [one.is_known for one in receiver.tries].count(True) == 1  # who keeps ids has heard it once
+    assert receiver.tries == []
 
 
 async def test_what_was_acknowledged_while_the_receiver_was_down_is_not_told_any_more():
     one, other = alert("one"), alert("other")
     with pager() as receiver:
         receiver.close()
-        async with telling(receiver, entry(one), entry(other)) as hook:
+        async with telling(receiver, other) as hook:
+            waiting = hook.hand_on(one)
             await eventually(lambda: hook.sample("failing_seconds") > 0)
-            hook.note(
-                entry(msgspec.structs.replace(one, status="acknowledged"), announced="raised")
-            )  # as soon as it is known
+            await hook.hand_on(changed(one, "acknowledged"))
+            await waiting
             assert hook.number("overtaken") == 1
             receiver.open()
             await eventually(lambda: hook.number("confirmed") == 1)
         assert [msgspec.json.decode(body)["data"]["identifier"] for body in receiver.kept.values()] == ["other"]
 
 
+async def test_nothing_is_sent_while_later_states_may_still_be_read():
+    one, later = alert("one"), alert("later")
+    with pager() as receiver:
+        async with telling(receiver) as hook:
+            hook.waits = lambda: True
+            hook.hand_on(one)
+            last = hook.hand_on(later)
+            await hook.hand_on(changed(one, "acknowledged"))
+            hook.waits = lambda: False
+            await last
+        assert [msgspec.json.decode(tried.body)["data"]["identifier"] for tried in receiver.tries] == ["later"]
+
+
 async def test_a_receiver_that_answers_410_is_told_nothing_more_and_all_is_counted():
     with pager() as receiver, capture_logs() as logs:
         receiver.answer = (410,)
-        async with telling(receiver, *(entry(alert(f"a{n}")) for n in range(20))) as hook:
-            await eventually(lambda: hook.number("receiver_gone") == 20)
-            hook.note(entry(alert("later")))
+        async with telling(receiver) as hook:
+            await asyncio.gather(*(hook.hand_on(alert(f"a{n}")) for n in range(20)))
+            await hook.hand_on(alert("later"))
             assert hook.number("receiver_gone") == 21
     assert len(receiver.tries) <= Patience().at_once
     assert {"webhook_receiver_is_gone", "webhook_pages_given_up"} <= {one["event"] for one in logs}
 
 
+async def test_what_is_given_up_is_counted_and_nobody_waits_for_it_any_more():
+    with pager() as receiver, capture_logs() as logs:
+        receiver.answer = (503,)
+        async with telling(receiver, deadline_s=0.2) as hook:
+            await hook.hand_on(alert())
+            assert hook.number("too_late") == 1
+            assert hook.sample("tries_total", answer="5xx") >= 2
+    assert logs[-1] == {"event": "webhook_pages_given_up", "log_level": "error", "too_late": 1}
+
+
 async def test_a_redirect_is_a_failure_and_is_not_followed():
     with pager() as elsewhere, pager() as receiver:
         receiver.answer = (307, f"http://127.0.0.1:{elsewhere.port}/")
-        async with telling(receiver, entry(alert())) as hook:
+        async with telling(receiver, alert()) as hook:
             await eventually(lambda: len(receiver.tries) >= 2)
             assert hook.number("confirmed") == 0
         assert elsewhere.tries == []
@@ -172,11 +190,12 @@ async def test_the_certificate_of_the_receiver_is_checked(tmp_path):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with pager(context=server_context(authority)) as receiver:
-        async with telling(receiver, entry(alert())) as hook:  # the system's authorities have not signed it
+        async with telling(receiver, alert()) as hook:  # the system's authorities have not signed it
             await eventually(lambda: hook.sample("failing_seconds") > 0)
         assert receiver.tries == []
-        async with telling(receiver, entry(alert()), ca_file=tmp_path / "ca.pem") as hook:
-            await eventually(lambda: hook.number("confirmed") == 1)
+        async with telling(receiver, ca_file=tmp_path / "ca.pem") as hook:
+            await hook.hand_on(alert())
+            assert hook.number("confirmed") == 1
     missing = Settings.of(alert_webhook_url="https://a/b", alert_webhook_secret=SECRET, alert_webhook_ca_file="no.pem")
     with pytest.raises(DeploymentError, match=r"CARDIACNETS_ALERT_WEBHOOK_CA_FILE=no\.pem cannot be used"):
         Webhook(missing.webhook, AlertSettings(), WebhookMetrics(CollectorRegistry()))
@@ -234,9 +253,9 @@ async def test_the_receiver_of_the_documentation_takes_what_is_signed_once_and_n
     with pager() as receiver:
         receiver.take = lambda headers, body: (documented(headers, body),)
         for _ in range(2):
-            async with telling(receiver, entry(alert("one"))) as hook:
-                await eventually(lambda: hook.number("confirmed") == 1)
-        async with telling(receiver, entry(alert("two")), secret="whsec_" + "A" * 44) as hook:
+            async with telling(receiver) as hook:
+                await hook.hand_on(alert("one"))
+        async with telling(receiver, alert("two"), secret="whsec_" + "A" * 44) as hook:
             await eventually(lambda: hook.sample("tries_total", answer="4xx") > 0)
     assert capsys.readouterr().out.count("page somebody") == 1
 
@@ -289,7 +308,7 @@ def test_pauses_grow_to_a_bound_are_never_quite_the_same_and_a_page_is_tried_a_b
     assert len(pauses) == 20
     assert all(0.75 * 2**n <= pause <= 1.25 * 2**n for n, pause in enumerate(pauses[1:7]))
     assert all(earlier != later for earlier, later in pairwise(pauses))
-    assert max(pauses) <= 1.25 * 120
+    assert max(pauses) <= 1.25 * 60
     assert queue.given_up == {"tried_too_often": 1}
 
 

@@ -1,7 +1,7 @@
 """Tells a receiver over HTTP of alerts, such as a pager: signed, again until it confirms, and never in anybody's way.
 
-What waits lies in memory alone. After a restart the topic says which alerts are still in a state that is told: those of
-the last `deadline_s` are told again, each under the id that it had before.
+What waits lies in memory alone. The keeper's offsets say which states were told to their end (`moves.py`): the next
+keeper hands on the others, each of which has the id that it had before.
 """
 
 from __future__ import annotations
@@ -10,27 +10,29 @@ import asyncio
 import contextlib
 import http.client
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 import structlog
 
 from schemas.identity import webhook_id
+from schemas.messages import Alert, AlertStatus
 from stream.bounded import RecentDict
 from stream.broker.http_exchange import HttpServer, tls_context
 from stream.settings import AlertSettings, WebhookSettings
 
-from .alert_book import AlertEntry
 from .webhook_metrics import WebhookMetrics
 from .webhook_page import Page, compose_page, signed_headers
 from .webhook_queue import PageQueue, Patience
 
 CONFIRMED_KEPT = 50_000
 """Of so many pages it is known that the receiver has confirmed them."""
+LOOKS_S = 0.1
 MAX_ANSWER_BYTES = 4096
 """Nobody reads what a receiver answers."""
 
@@ -57,11 +59,14 @@ class Outcome(NamedTuple):
 
 
 class Webhook:
-    """Tells a receiver of alerts while `run` runs.
+    """Tells a receiver of alerts while it is entered.
 
     Args:
         settings: with a URL.
         ages: when alerts escalate and expire.
+
+    Attributes:
+        waits: returns whether later states may still be unknown, so that nothing is to be sent yet.
 
     Raises:
         DeploymentError: the file with the certificate authority cannot be used.
@@ -78,77 +83,82 @@ class Webhook:
         self._server = HttpServer(address, context, settings.timeout_s, settings.timeout_s, MAX_ANSWER_BYTES)
         self._path = (address.path or "/") + (f"?{address.query}" if address.query else "")
         self._patience = patience or Patience()
-        self._queue = PageQueue(self._patience)
+        self._queue = PageQueue(self._patience, left=self._settle)
+        self._ends: dict[str, asyncio.Future[None]] = {}
         self._confirmed: RecentDict[str, None] = RecentDict(CONFIRMED_KEPT)
         self._metrics = metrics
         self._changed = asyncio.Event()
         self._failing_since: float | None = None
-        self._runs = self._is_gone = False
+        self._is_gone = False
+        self.waits: Callable[[], bool] = lambda: False
         metrics.follow(waiting=lambda: len(self._queue), failing_s=self._failing_s)
 
-    def note(self, entry: AlertEntry) -> None:
-        """Take note of how an alert stands. It is told once its state is on the topic of alerts."""
-        alert = entry.alert
-        if not self._runs:
-            return
-        if (alert.status, alert.priority) not in self._settings.occasions:
-            self._metrics.messages.labels("overtaken").inc(self._queue.drop(alert.identifier))
-        elif entry.announced == alert.status and self._is_news(entry):
-            self._take_in(entry)
-
-    async def run(self, entries: Iterable[AlertEntry]) -> None:
-        """Tell of alerts until cancelled. Nobody waits for it, and it raises nothing.
-
-        Args:
-            entries: all alerts as they stand.
-        """
-        self._runs = True
+    async def __aenter__(self) -> Self:
+        """Begin to send."""
         self._threads = ThreadPoolExecutor(self._patience.at_once, "webhook")
-        try:
-            for entry in entries:
-                self.note(entry)
-            async with asyncio.TaskGroup() as sending:
-                await self._dispatch(sending)
-        finally:
-            self._runs = False
-            self._queue.leave_all()
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        self._sending = asyncio.create_task(self._send_all())
+        return self
 
-    def _is_news(self, entry: AlertEntry) -> bool:
-        identifier, name = entry.alert.identifier, webhook_id(entry.alert)
-        is_known = name in self._confirmed or self._queue.holds(identifier, name)
-        return not is_known and self._ends_at(entry) > time.time()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send nothing more. A try that is under way ends in a thread of its own, within its deadline."""
+        self._sending.cancel()
+        await asyncio.gather(self._sending, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _take_in(self, entry: AlertEntry) -> None:
-        if self._is_gone:
+    async def tell(self, alert: Alert, status: AlertStatus) -> None:
+        """Tell of an alert that came to a state, if the settings ask for it.
+
+        Return when the receiver has confirmed it, when it was given up, or when a later state has overtaken it.
+        """
+        page_id = webhook_id(alert)
+        if (status, alert.priority) not in self._settings.occasions:
+            self._metrics.messages.labels("overtaken").inc(self._queue.drop(alert.identifier))
+        elif self._is_gone:
             self._metrics.messages.labels("receiver_gone").inc()
-            return
-        page = compose_page(
-            entry.alert,
-            came_at=self._came_at(entry, entry.alert.onset),
-            ends_at=self._ends_at(entry),
-            dashboard=self._settings.dashboard,
-        )
-        self._queue.put(page)
-        self._tell_given_up()
-        self._changed.set()
+        elif page_id not in self._confirmed:
+            await self._told(self._page_of(alert))
 
-    def _came_at(self, entry: AlertEntry, raised_at: datetime) -> datetime:
-        """Return when an alert came to its state: it follows from its age, or who acknowledged it says so."""
-        if entry.alert.acknowledgement is not None:
-            return entry.alert.acknowledgement.at
-        return datetime.fromtimestamp(raised_at.timestamp() + self._came_after_s.get(entry.alert.status, 0.0), UTC)
+    def _page_of(self, alert: Alert) -> Page:
+        came_at = alert.onset + timedelta(seconds=self._came_after_s.get(alert.status, 0.0))
+        if alert.acknowledgement is not None:
+            came_at = alert.acknowledgement.at
+        ends_at = time.time() + self._settings.deadline_s
+        return compose_page(alert, came_at=came_at, ends_at=ends_at, dashboard=self._settings.dashboard)
 
-    def _ends_at(self, entry: AlertEntry) -> float:
-        return self._came_at(entry, entry.raised_at).timestamp() + self._settings.deadline_s
+    async def _told(self, page: Page) -> None:
+        """Return when a page has left the queue."""
+        end = self._ends.get(page.message_id)
+        if end is None:
+            self._ends[page.message_id] = end = asyncio.get_running_loop().create_future()
+            self._metrics.messages.labels("overtaken").inc(self._queue.put(page))
+            self._tell_given_up()
+            self._changed.set()
+        try:
+            await asyncio.shield(end)
+        except asyncio.CancelledError:  # whoever takes over tells it
+            self._queue.drop(page.identifier)
+            raise
+
+    def _settle(self, page: Page) -> None:
+        """Let those go on who wait for a page."""
+        end = self._ends.pop(page.message_id, None)
+        if end is not None and not end.done():
+            end.set_result(None)
+
+    async def _send_all(self) -> None:
+        async with asyncio.TaskGroup() as sending:
+            await self._dispatch(sending)
 
     async def _dispatch(self, sending: asyncio.TaskGroup) -> None:
         while True:
             self._changed.clear()
-            while page := self._queue.take(time.time()):
+            while not self.waits() and (page := self._queue.take(time.time())):
                 sending.create_task(self._send(page))
             self._tell_given_up()
-            wait_s = self._queue.wait_s(time.time()) or self._patience.longest_s  # 0: too many are under way
+            # 0: too many are under way, and the end of each wakes us
+            wait_s = LOOKS_S if self.waits() else self._queue.wait_s(time.time()) or self._patience.longest_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
@@ -165,10 +175,13 @@ class Webhook:
 
     def _post(self, headers: dict[str, str], body: bytes) -> Outcome:
         """Send a page, in a thread."""
+        began = time.monotonic()
         try:
             answer = self._server.exchange("POST", self._path, headers, body)
         except (OSError, http.client.HTTPException) as error:
-            return Outcome(None, trouble=type(error).__name__)  # its text may name the address, which may be secret
+            is_late = time.monotonic() - began >= self._server.step_s
+            # The error's text may name the address, which may be secret.
+            return Outcome(None, trouble="no answer in time" if is_late else type(error).__name__)
         return Outcome(answer.status, retry_after_s(answer.headers.get("Retry-After")))
 
     def _note_confirmed(self, page: Page) -> None:

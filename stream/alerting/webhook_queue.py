@@ -36,24 +36,31 @@ class Patience:
     """
 
     first_s: float = 1.0
-    longest_s: float = 120.0
+    longest_s: float = 60.0
     told_s: float = 300.0
-    tries: int = 40
-    pages: int = 10_000
+    tries: int = 100
+    pages: int = 1_500
     at_once: int = 4
 
 
 class PageQueue:
     """Orders the pages. It does no input or output, and its caller tells it the time.
 
+    Args:
+        jitter: makes pauses differ.
+        left: called with each page that waits no longer, for whatever reason.
+
     Attributes:
         given_up: how many pages were given up, by the reason; whoever reads it may clear it.
         failures: how many tries in a row have failed.
     """
 
-    def __init__(self, patience: Patience, jitter: Jitter = random.uniform) -> None:
+    def __init__(
+        self, patience: Patience, jitter: Jitter = random.uniform, left: Callable[[Page], object] = lambda _: None
+    ) -> None:
         self._patience = patience
         self._jitter = jitter
+        self._left = left
         self._pages: dict[str, Page] = {}
         self._order: list[tuple[float, int, int, Page]] = []
         self._numbers = count()
@@ -66,23 +73,23 @@ class PageQueue:
         """Return how many pages wait, those that are under way among them."""
         return len(self._pages)
 
-    def put(self, page: Page) -> None:
-        """Take a page in, in the place of an earlier one of its alert. Where too many wait, the least urgent goes."""
+    def put(self, page: Page) -> bool:
+        """Take a page in, and return whether it takes the place of an earlier one of its alert.
+
+        Where too many wait, the least urgent goes.
+        """
+        has_overtaken = self._forget(page.identifier)
         self._pages[page.identifier] = page
         if page.identifier not in self._under_way:  # else it follows the one that is
             self._push(page)
         if len(self._pages) > self._patience.pages:
             # Of the least urgent ones that which has the least time left.
             self._give_up(max(self._pages.values(), key=lambda one: (one.urgency, -one.ends_at)), "too_many")
+        return has_overtaken
 
     def drop(self, identifier: str) -> bool:
         """Forget the page of an alert that nobody needs to be told any more; return whether there was one."""
-        return self._pages.pop(identifier, None) is not None
-
-    def holds(self, identifier: str, message_id: str) -> bool:
-        """Return whether this message about an alert waits already."""
-        waiting = self._pages.get(identifier)
-        return waiting is not None and waiting.message_id == message_id
+        return self._forget(identifier)
 
     def take(self, now: float) -> Page | None:
         """Return the page to send now, which is then under way; None if there is none."""
@@ -106,7 +113,7 @@ class PageQueue:
         """Take note that the receiver has confirmed a page."""
         self.failures, self._paused_until = 0, 0.0
         if self._pages.get(page.identifier) is page:
-            del self._pages[page.identifier]
+            self._forget(page.identifier)
         self._leave(page)
 
     def failed(self, page: Page, now: float, told_s: float | None = None) -> None:
@@ -133,11 +140,11 @@ class PageQueue:
         for page in list(self._pages.values()):
             self._give_up(page, "receiver_gone")
 
-    def leave_all(self) -> None:
-        """Forget what waits, without a word: another process tells it."""
-        self._pages.clear()
-        self._order.clear()
-        self._under_way.clear()
+    def _forget(self, identifier: str) -> bool:
+        page = self._pages.pop(identifier, None)
+        if page is not None:
+            self._left(page)
+        return page is not None
 
     def _leave(self, page: Page) -> None:
         """Note that a page is no longer under way. A later one of its alert has waited for that."""
@@ -153,7 +160,7 @@ class PageQueue:
                 self._give_up(page, "too_late")
 
     def _give_up(self, page: Page, why: GivenUp) -> None:
-        del self._pages[page.identifier]
+        self._forget(page.identifier)
         self.given_up[why] += 1
 
     def _push(self, page: Page) -> None:
