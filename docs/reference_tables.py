@@ -454,10 +454,11 @@ CINE_FAILURES = {
 PROCESSES = {
     "Metrics": "worker",
     "CineMetrics": "cmr-worker",
+    "KeeperMetrics": "alert-keeper",
     "DashboardMetrics": "dashboard",
     "WebhookMetrics": "alert-keeper",
     "BatcherCollector": "worker and cmr-worker",
-    "GroupCollector": "worker and cmr-worker",
+    "GroupCollector": "worker, cmr-worker and alert-keeper",
 }
 """Which process shows the metrics that a class makes."""
 SUFFIXES = {"Counter": "_total", "Info": "_info"}
@@ -501,7 +502,8 @@ def metrics_page() -> str:
     """Return the page of all metrics."""
     opening = """# Metrics
 
-`/metrics` of `worker`, `cmr-worker` and `dashboard` shows these to Prometheus. No label names a patient or a record.
+`/metrics` of `worker`, `cmr-worker`, `alert-keeper` and `dashboard` shows these to Prometheus. No label names a patient
+or a record.
 
 """
     rows = sorted(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .ecg_record import EcgRecord
+from .errors import MalformedRecord
 from .messages import Acknowledgement, Alert, CmrRequest, CmrResult, Rejection, RiskReport
 from .record_limits import MAX_VALUE_BYTES, is_identifier
 
@@ -75,6 +76,17 @@ ALL_TOPICS: tuple[str, ...] = tuple(topic.name for topic in TOPICS)
 def record_key(record: EcgRecord) -> bytes:
     """Return the Kafka key of a record and of all that follows from it: one patient, one partition, in order."""
     return (record.patient_id or record.device_id or record.record_id).encode()
+
+
+def bounded_value(topic: str, value: bytes | None) -> bytes:
+    """Return the value of a message, if a reader of its topic takes so many bytes.
+
+    Raises:
+        MalformedRecord: it has none, or too many.
+    """
+    if value is None or len(value) > LARGEST[topic]:
+        raise MalformedRecord("no message of this topic is empty, or as large as this one")
+    return value
 
 
 def sound_key(key: bytes | None) -> bytes | None:

@@ -22,6 +22,7 @@ from stream.plain_text import print_plain, shown_in_line
 from stream.private_files import keep_private
 
 from .commands import (
+    alert_keeper,
     backfill,
     bundle_create,
     bundle_import,
@@ -71,6 +72,7 @@ def begin(context: typer.Context) -> None:
 app.command("screen")(screen.screen_command)
 app.command("worker")(worker.worker_command)
 app.command("cmr-worker")(cmr_worker.cmr_worker_command)
+app.command("alert-keeper")(alert_keeper.alert_keeper_command)
 app.command("dashboard")(dashboard.dashboard_command)
 app.command("cine")(cine.cine_command)
 app.command("fhir")(fhir.fhir_command)

@@ -521,6 +521,17 @@ def _host_of(url: str) -> str | None:
     return host
 
 
+class KeeperSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f"keeper_{name}"):
+    """How the keeper of alerts works."""
+
+    consumer_group: str | None = None
+    """The consumer group of the keepers of alerts, of which one is at work. `cardiacnets-alert-keeper`, after the topic
+    prefix, where not set."""
+    alerts: Positive = 20_000
+    """How many of the newest alerts the keeper keeps, about 1.5 kB each. An open alert that it had to drop neither
+    escalates nor expires: it is counted."""
+
+
 class CineSettings(
     _Group,
     frozen=True,
@@ -644,6 +655,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     screening: ScreeningSettings = ScreeningSettings()
     alerts: AlertSettings = AlertSettings()
     webhook: WebhookSettings = WebhookSettings()
+    keeper: KeeperSettings = KeeperSettings()
     cines: CineSettings = CineSettings()
     dashboard: DashboardSettings = DashboardSettings()
     process: ProcessSettings = ProcessSettings()
@@ -652,6 +664,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def cine_group(self) -> str:
         """The consumer group of the cmr-workers."""
         return self.cines.consumer_group or self.kafka.topic_prefix + "cardiacnets-cines"
+
+    @property
+    def keeper_group(self) -> str:
+        """The consumer group of the keepers of alerts."""
+        return self.keeper.consumer_group or self.kafka.topic_prefix + "cardiacnets-alert-keeper"
 
     @classmethod
     def of(cls, **flat: object) -> Self:

@@ -15,7 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from stream.demo.embedded_servers import free_port
 
 PASSWORD = "a-long-one"
-USERS = ("worker", "cmr-worker", "dashboard", "collect", "device", "archive", "subscriber", "nobody", "stranger")
+USERS = (
+    *("worker", "cmr-worker", "alert-keeper", "dashboard", "collect", "device", "archive", "subscriber"),
+    *("nobody", "stranger"),
+)
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 LISTENERS = {
     "LOGIN": "SASL_PLAINTEXT",

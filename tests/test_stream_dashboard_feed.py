@@ -104,19 +104,19 @@ async def test_ecgs_that_nobody_answers_are_noticed_until_one_is_answered(ward):
             await asyncio.sleep(0.1)
 
 
-async def test_each_state_of_an_alert_is_an_event_of_its_own(ward):
+async def test_the_pages_show_an_alerts_age_and_leave_it_to_a_keeper_to_publish_it(ward):
     case = simulate_case(21, 2, risks=dict.fromkeys(DISEASES, 0.9))
     await publish(ward, *case.messages())
     ward = ward.changed(alert_escalates_s=0.1)
-    ids = set()
-    async with following(ward), new_consumer(ward.kafka, [ECG_ALERTS], auto_offset_reset="earliest") as consumer:
-        while len(ids) < len(case.alerts):
-            message = await consumer.getone()
-            alert = decode_message(Alert, message.value)
-            if alert.status == "escalated":
-                assert dict(message.headers)["ce_id"].decode() == f"{alert.identifier}/escalated"
-                ids.add(alert.identifier)
-    assert ids == {alert.identifier for alert in case.alerts}
+    async with following(ward) as feed:
+        while feed.state.alerts.counts()["escalated"] < len(case.alerts):
+            await asyncio.sleep(0.1)
+        assert feed.state.overview(time.time()).overdue == 0
+        assert feed.state.overview(time.time() + 60).overdue == len(case.alerts)
+    async with new_consumer(ward.kafka, [ECG_ALERTS], auto_offset_reset="earliest") as consumer:
+        read = [decode_message(Alert, (await consumer.getone()).value) for _ in case.alerts]
+        assert {alert.status for alert in read} == {"raised"}
+        assert not await consumer.getmany(timeout_ms=500)
 
 
 async def test_what_a_clock_that_is_behind_dated_is_as_old_after_a_restart_as_the_messages_around_it(ward):

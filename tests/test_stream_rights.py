@@ -23,6 +23,7 @@ from apache_kafka import needs_apache_kafka, tool
 from dashboard_ward import publish, simulate_case
 from guarded_kafka import PASSWORD
 from kafka_acls import Rule, give, rules_of, take
+from keepers import keeping
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from waiting import PATIENCE_S, eventually
@@ -234,12 +235,20 @@ def test_the_whole_stage_runs_by_the_printed_rights_and_no_others(tmp_path, guar
                     sent = run(of(process), "publish", *map(str, published), "--lane", lane, "--json", "--ids", "path")
                     assert json.loads(sent.stdout)["published"] == len(published), sent.stderr
                 asyncio.run(looked_at(of("dashboard"), len(published)))
+                asyncio.run(kept(of("alert-keeper", alert_escalates_s=0.1)))
                 asyncio.run(subscribed(of("subscriber"), 2 * len(published)))
                 assert screening.running
                 assert drawer.running
         collected = run(of("collect"), "collect", "--lane", "realtime", "--out", str(tmp_path / "table"), "--json")
     answers = json.loads(collected.stdout)
     assert answers["screened"] + sum(answers["refused"].values()) == len(published)
+
+
+async def kept(settings):
+    """Keep alerts until one has been moved on."""
+    async with keeping(settings) as keeper:
+        await eventually(lambda: keeper.unready is None, poll_s=0.05)
+        await eventually(lambda: keeper.rounds > 3, poll_s=0.05)
 
 
 async def looked_at(settings, records):

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import islice
 from typing import Self
 
 import msgspec
@@ -298,17 +299,45 @@ class AlertBook:
             return entry
         return replace(entry, alert=_closed_by(entry.alert, entry.acknowledgement))
 
-    def due(self, now: datetime) -> list[AlertEntry]:
+    def due(self, now: datetime, *, limit: int | None = None) -> list[AlertEntry]:
         """Return the alerts whose new status is to be published now: acknowledged, escalated or expired.
 
         Each is returned once, and again after `REPEAT_AFTER` until `receive_alert` has seen its new status. Do not call
         this during a replay: states that are on the topic already would be due.
+
+        Args:
+            limit: so many are returned at most. The others are due the next time.
         """
         self._not_shown.drop_while(lambda raised_at: now - raised_at >= self._expires)
         self._age(now)
         for identifier, since in self._owed_since.items():
             self._owed_since[identifier] = since or now
-        return [entry for entry in map(self._entries.__getitem__, self._owed_since) if self._is_owed(entry, now)]
+        owed = (entry for entry in map(self._entries.__getitem__, self._owed_since) if self._is_owed(entry, now))
+        return list(islice(owed, limit))
+
+    def hand_back(self, entries: Iterable[AlertEntry]) -> None:
+        """Take note that these are not being published after all: they are due again at once."""
+        for entry in entries:
+            self._handed_out.pop(entry.alert.identifier, None)
+
+    def became_at(self, entry: AlertEntry) -> datetime:
+        """Return when an alert came to its state, as far as the topics tell."""
+        match entry.alert.status:
+            case "raised":
+                return entry.raised_at
+            case "escalated":
+                return entry.raised_at + self._escalates
+            case "expired":
+                return entry.raised_at + self._expires
+            case "acknowledged":
+                by = entry.alert.acknowledgement
+                return entry.raised_at if by is None else by.at
+
+    def announced(self, alert: Alert) -> AlertStatus | None:
+        """Return the furthest status of an alert that came from the topic; None before the first message of it."""
+        identifier = contradicting_alert_id(alert) if self._contradiction(alert) else alert.identifier
+        entry = self._entries.get(identifier)
+        return None if entry is None else entry.announced
 
     def overdue(self, now: datetime) -> int:
         """Return how many new states are not on their topic though `due` returned them long ago."""
@@ -362,7 +391,7 @@ class AlertBook:
             deadline, identifier = heapq.heappop(self._deadlines)
             if self._deadline.get(identifier) == deadline:
                 entry = self._entries[identifier]
-                self._keep(replace(entry, alert=_with_status(entry.alert, self._status_at(entry, now))))
+                self._keep(replace(entry, alert=with_status(entry.alert, self._status_at(entry, now))))
 
     def _ages_at(self, entry: AlertEntry) -> datetime | None:
         """Return when the alert's age brings its next status; None if it brings no further one."""
@@ -410,7 +439,8 @@ def _further(one: AlertStatus, other: AlertStatus) -> AlertStatus:
     return max(one, other, key=_STEPS.__getitem__)
 
 
-def _with_status(alert: Alert, status: AlertStatus) -> Alert:
+def with_status(alert: Alert, status: AlertStatus) -> Alert:
+    """Return the alert in another state."""
     return msgspec.structs.replace(alert, status=status)
 
 

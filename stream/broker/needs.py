@@ -83,8 +83,14 @@ CMR_WORKER = Needs(
 DASHBOARD = Needs(
     "dashboard",
     reads=(ECG_RISK, ECG_ALERTS, ECG_REJECTED, CMR_REQUESTS, CMR_RESULTS, ECG_ALERTS_ACK),
-    writes=(ECG_ALERTS, ECG_ALERTS_ACK, CMR_REQUESTS),
+    writes=(ECG_ALERTS_ACK, CMR_REQUESTS),
     looks_at=(ECG_RECORDS,),
+)
+ALERT_KEEPER = Needs(
+    "alert-keeper",
+    reads=(ECG_ALERTS, ECG_ALERTS_ACK),
+    writes=(ECG_ALERTS,),
+    group=lambda settings: settings.keeper_group,
 )
 COLLECT = Needs("collect", reads=(ECG_RISK, ECG_REJECTED))
 PUBLISHERS = {
@@ -96,4 +102,7 @@ SUBSCRIBER = Needs(
     reads=(ECG_RISK, ECG_ALERTS, ECG_REJECTED, CMR_RESULTS, ECG_ALERTS_ACK),
     group=lambda settings: settings.kafka.topic_prefix + "subscriber",
 )
-NEEDS = {needs.process: needs for needs in (WORKER, CMR_WORKER, DASHBOARD, COLLECT, *PUBLISHERS.values(), SUBSCRIBER)}
+NEEDS = {
+    needs.process: needs
+    for needs in (WORKER, CMR_WORKER, ALERT_KEEPER, DASHBOARD, COLLECT, *PUBLISHERS.values(), SUBSCRIBER)
+}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WIDTH = 1000
 """No name is cut off, also where the terminal is narrow or no terminal: lines are as long as they are."""
 
-Process = Literal["worker", "cmr-worker", "dashboard", "collect", "device", "archive", "subscriber"]
+Process = Literal["worker", "cmr-worker", "alert-keeper", "dashboard", "collect", "device", "archive", "subscriber"]
 
 ForOption = Annotated[
     Process | None,

@@ -109,8 +109,12 @@ class AlertRows:
         self._changed |= dict.fromkeys(entry.alert.identifier for entry in contradicting)
         return len(contradicting)
 
+    def overdue(self, now: datetime) -> int:
+        """Return how many new states are not on their topic though they have been due for long."""
+        return self._book.overdue(now)
+
     def due(self, now: datetime) -> list[AlertEntry]:
-        """Return the alerts whose new state is to be published now."""
+        """Return the alerts whose new state is not on its topic yet: the keeper of alerts owes it."""
         entries = self._book.due(now)
         self._changed |= dict.fromkeys(entry.alert.identifier for entry in entries)
         return entries

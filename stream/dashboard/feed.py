@@ -18,7 +18,6 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from schemas import topics
-from schemas.identity import alert_event_id
 from schemas.messages import Message
 from stream.alerting.acknowledgements import Place
 from stream.alerting.arrival import Arrivals
@@ -36,7 +35,7 @@ SOURCE = "urn:cardiacnets:dashboard"
 TICK_S = 0.1
 """Changes within one tick go to the pages together."""
 OVERVIEW_S = 1.0
-FOLLOW_UP_S = 1.0
+AGE_S = 1.0
 PROBE_S = 3.0
 PROBE_TIMEOUT_S = 2.0
 FAILED_PROBES = 2
@@ -101,7 +100,7 @@ class Feed:
         except KafkaConnectionError as error:
             await self._disconnect()
             raise await unusable(self._settings.kafka, error) from error
-        self._tasks = [asyncio.create_task(job()) for job in (self._read, self._tell, self._probe, self._follow_up)]
+        self._tasks = [asyncio.create_task(job()) for job in (self._read, self._tell, self._probe, self._age)]
         return self
 
     async def __aexit__(
@@ -205,22 +204,12 @@ class Feed:
         for chunk in _chunks(items):
             self.hub.publish(name, chunk)
 
-    async def _follow_up(self) -> None:
-        """Publish the new states of alerts. No other process does."""
+    async def _age(self) -> None:
+        """Give the alerts their age. The pages show it at once; to the topic the keeper of alerts brings it."""
         while True:
-            await asyncio.sleep(FOLLOW_UP_S)
+            await asyncio.sleep(AGE_S)
             if self._caught_up:
-                await self._publish_due()
-
-    async def _publish_due(self) -> None:
-        """Publish the alerts that were acknowledged, escalated or expired. What cannot be published is due again."""
-        for entry in self.state.alerts.due(datetime.now(UTC)):
-            try:
-                await self.publish(topics.ECG_ALERTS, entry.alert, alert_event_id(entry.alert), entry.key)
-            except KafkaError as error:
-                log.warning(
-                    "alert_not_published", error=type(error).__name__, effect="the alert will be published again later"
-                )
+                self.state.alerts.due(datetime.now(UTC))
 
     async def _probe(self, every_s: float = PROBE_S) -> None:
         """Check whether Kafka and Redis answer. The clients reconnect by themselves, and do not report an outage."""

@@ -16,7 +16,7 @@ import msgspec
 from schemas import topics
 from schemas.errors import MalformedRecord
 from schemas.messages import Acknowledgement, Alert, CmrRequest, CmrResult, Rejection, RiskReport, decode_message
-from schemas.topics import LARGEST, sound_key
+from schemas.topics import bounded_value, sound_key
 from stream.alerting.acknowledgements import NOWHERE, Place
 from stream.alerting.arrival import Clocks, as_of_arrival
 from stream.alerting.facts import Facts
@@ -61,6 +61,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: int
     not_shown: int
     """Open alerts that are not shown, since more came than are kept."""
+    overdue: int
+    """New states of alerts that nobody has published for half a minute: no keeper of alerts is at work."""
     contradictions: int
     """Reports and alerts that contradict what is kept under their record's id."""
     clock_off_s: float | None
@@ -144,7 +146,7 @@ class DashboardState:
         if topic in ANSWERS:
             self.unanswered.note_answer(now)
         try:
-            received = Received(sound_key(key), _bounded(topic, value), now, _as_time(arrived), place)
+            received = Received(sound_key(key), bounded_value(topic, value), now, _as_time(arrived), place)
             self._receivers[topic](received)
         except MalformedRecord:
             self.unreadable[topic] += 1
@@ -164,6 +166,7 @@ class DashboardState:
             alerts=self.alerts.counts(),
             unreadable=self.unreadable.total(),
             not_shown=self.alerts.not_shown,
+            overdue=self.alerts.overdue(datetime.fromtimestamp(now, UTC)),
             contradictions=self._contradictions,
             clock_off_s=self.clocks.off_s(now),
         )
@@ -220,9 +223,3 @@ def _no_future(said: datetime, it: Received) -> datetime | None:
 
 def _as_time(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def _bounded(topic: str, value: bytes | None) -> bytes:
-    if value is None or len(value) > LARGEST[topic]:
-        raise MalformedRecord("no message of this topic is empty, or as large as this one")
-    return value

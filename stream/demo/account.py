@@ -105,13 +105,17 @@ class DemoAccount:
             rejection = decode_message(Rejection, value)
             self._answered(rejection.record_id or rejection.source, rejection.rejection_id, rejection)
         elif topic == ECG_ALERTS:
-            alert = decode_message(Alert, value)
-            self._kinds["Alert"] += self._is_first(alert.identifier, alert.identifier)
-            flagged_disease = (alert.subject or alert.record_id, alert.code)
-            self._alerted.put(flagged_disease, None)
-            self._awaited.pop(flagged_disease)
+            self._receive_alert(decode_message(Alert, value))
         elif topic == CMR_RESULTS:
             self._receive_cine(decode_message(CmrResult, value))
+
+    def _receive_alert(self, alert: Alert) -> None:
+        if alert.status != "raised":  # a later state is no second alert
+            return
+        self._kinds["Alert"] += self._is_first(alert.identifier, alert.identifier)
+        flagged_disease = (alert.subject or alert.record_id, alert.code)
+        self._alerted.put(flagged_disease, None)
+        self._awaited.pop(flagged_disease)
 
     def _receive_cine(self, result: CmrResult) -> None:
         self._undrawn.pop(result.record_id)

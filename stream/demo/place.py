@@ -50,7 +50,11 @@ def place_on_a_broker(settings: Settings, log_folder: Path, tell: Callable[[str]
         DeploymentError: the broker cannot be reached, or does not let us create topics.
     """
     prefix = f"{settings.kafka.topic_prefix}demo-{secrets.token_hex(4)}."
-    groups = {"consumer_group": None, "cine_consumer_group": None}  # named after the prefix
+    groups = {
+        "consumer_group": None,
+        "cine_consumer_group": None,
+        "keeper_consumer_group": None,
+    }  # named after the prefix
     with embedded_redis(log_folder) as (redis, _):
         own = settings.changed(topic_prefix=prefix, redis=redis, partitions=PARTITIONS, **groups)
         try:

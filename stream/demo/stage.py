@@ -66,7 +66,7 @@ class Stage:
 
 @contextmanager
 def demo_stage(place: AbstractContextManager[Settings], log_folder: Path, *, dashboard: bool) -> Iterator[Stage]:
-    """Start a worker, a cmr-worker and the dashboard at a place; stop all of them at the end, and leave the place.
+    """Start the processes that serve, at a place; stop all of them at the end, and leave the place.
 
     Args:
         place: gives the settings of the broker and the Redis; see `place.py`.
@@ -78,13 +78,14 @@ def demo_stage(place: AbstractContextManager[Settings], log_folder: Path, *, das
     """
     with ExitStack() as stack:
         settings = stack.enter_context(place).changed(http_port=free_port())
-        of_cines = settings.changed(http_port=free_port())
+        of_cines, of_alerts = (settings.changed(http_port=free_port()) for _ in range(2))
         children = {
             "worker": stack.enter_context(start_worker(settings, log_folder / "worker.log")),
             "cmr-worker": stack.enter_context(start_worker(of_cines, log_folder / "cmr-worker.log", "cmr-worker")),
+            "alert-keeper": stack.enter_context(start_worker(of_alerts, log_folder / "keeper.log", "alert-keeper")),
         }
-        await_worker(children["worker"], settings)
-        await_worker(children["cmr-worker"], of_cines)
+        for name, own in (("worker", settings), ("cmr-worker", of_cines), ("alert-keeper", of_alerts)):
+            await_worker(children[name], own, name)
         address = None
         if dashboard:
             shown = settings.changed(dashboard_port=free_port())
@@ -109,13 +110,13 @@ def await_dashboard(dashboard: Child, settings: Settings) -> str:
     return dashboard.said("dashboard: ") or f"http://{place}/"
 
 
-def await_worker(worker: Child, settings: Settings) -> None:
-    """Wait until the worker has joined its group.
+def await_worker(worker: Child, settings: Settings, name: str = "worker") -> None:
+    """Wait until a process that serves has joined its group.
 
     Raises:
         DeploymentError: it ended, or took too long.
     """
-    _await_answer(f"{settings.process.http_host}:{settings.process.http_port}/readyz", worker, "worker")
+    _await_answer(f"{settings.process.http_host}:{settings.process.http_port}/readyz", worker, name)
 
 
 def _await_answer(place: str, child: Child, name: str) -> None:

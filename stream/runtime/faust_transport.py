@@ -30,7 +30,7 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 from aiokafka.structs import OffsetAndMetadata
-from faust.transport.drivers.aiokafka import DEFAULT_GENERATION_ID, AIOKafkaConsumerThread, Consumer, Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 from mode import Service
 
@@ -41,6 +41,7 @@ from stream.broker.whole_partition import go_round_unreadable_places
 
 from .begun_at_once import Occasions, begin_at_once
 from .group import Group
+from .group_look import look_at_group
 from .reading import Partition
 
 TAKEN_AT_ONCE = 8
@@ -179,23 +180,8 @@ class PromptConsumerThread(AIOKafkaConsumerThread):
             return
         with consumer._subscription.fetch_context():  # noqa: SLF001  what aiokafka takes for a sign of life
             pass
-        self._ask_for_errors(consumer)
-        topics = consumer.subscription()
-        cluster, coordinator = consumer._client.cluster, consumer._coordinator  # noqa: SLF001
-        self._group.seen(
-            is_member=coordinator.generation != DEFAULT_GENERATION_ID and coordinator.coordinator_id is not None,
-            missing=tuple(sorted(topic for topic in topics if not cluster.partitions_for_topic(topic))),
-        )
-        self._group.reading.seen(self._partitions(consumer), topics)
-
-    def _ask_for_errors(self, consumer: Any) -> None:
-        coordinator, fetching = consumer._coordinator, consumer._fetcher.error_future  # noqa: SLF001
-        try:
-            coordinator.check_errors()
-        except KafkaError as error:
-            self._group.heard(error, is_final=coordinator._coordination_task.done())  # noqa: SLF001
-        if fetching.done() and not fetching.cancelled() and (end := fetching.exception()):
-            self._group.heard(end, is_final=True)
+        look_at_group(consumer, self._group)
+        self._group.reading.seen(self._partitions(consumer), consumer.subscription())
 
     def _partitions(self, consumer: Any) -> dict[Any, Partition]:
         subscription = consumer._subscription.subscription  # noqa: SLF001  `position` would wait where there is none

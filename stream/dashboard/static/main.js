@@ -87,6 +87,7 @@ function showOverview({ state, behind, kafka, redis }) {
     redis ? null : "Redis does not answer: ECGs and cines cannot be shown. Alerts still arrive.",
     behind > 500 ? `Catching up: ${behind.toLocaleString("en-GB")} messages are still to be read.` : null,
     state.not_shown ? `${state.not_shown.toLocaleString("en-GB")} open alerts are not shown: more came than the dashboard keeps. Acknowledge what is done, and restart the dashboard to see the others.` : null,
+    state.overdue ? `${state.overdue.toLocaleString("en-GB")} alerts have escalated, expired or been acknowledged, and nobody tells other displays and pagers. Is a keeper of alerts running?` : null,
     state.contradictions ? `${state.contradictions.toLocaleString("en-GB")} reports or alerts contradict what is kept under their record's id, and are marked. A device may give two ECGs one id.` : null,
     state.clock_off_s === null ? null : `A message was dated ${span(state.clock_off_s)} it arrived, so it counts from its arrival. Is a worker's clock wrong?`,
     state.unanswered_since ? `ECGs arrive, but none has been answered since ${clock(1000 * state.unanswered_since)}. Is a worker running?` : null,
