@@ -9,7 +9,7 @@ MINUTES ?= 10
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test browser check fuzz bench bench-kafka takeover gpu-check bundle contracts docs lock sbom audit clean
+.PHONY: help install demo quick test browser check fuzz bench bench-kafka takeover keeper gpu-check bundle contracts docs lock sbom audit clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,11 @@ bench-kafka: install ## measure Apache Kafka beside the embedded broker (ARGS="i
 takeover: EXTRAS = dev
 takeover: install ## kill one of three workers after the other, after a minute without an ECG, and say how long it takes
 	@TAKEOVER_INTERVAL_S=20 $(BIN)/python -m pytest tests/test_stream_group.py -k takes_over -s -q
+
+keeper: EXTRAS = dev
+keeper: install ## kill ten keepers of alerts on each broker while they publish, and say what 10,000 alerts cost one
+	@TEST_BROKERS=all KEEPER_KILLS=10 $(BIN)/python -m pytest tests/test_stream_alert_keeper.py -k killed -s -q
+	@$(BIN)/python tests/measure_keeper.py
 
 chaos: EXTRAS = dev
 chaos: install ## break things on both brokers, write docs/reliability.md (ARGS="--only worker-killed --broker kafka")

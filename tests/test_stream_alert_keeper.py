@@ -1,22 +1,36 @@
 """The keeper of alerts over a real broker: what it publishes, once, whoever of several keepers is at work."""
 
 import asyncio
+import itertools
+import os
+import sys
+import urllib.request
+from collections import Counter
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 from keepers import QUICK, acknowledgement, alert, alerts_topic, keeping, publish_to
-from waiting import PATIENCE_S, eventually
+from waiting import PATIENCE_S, eventually, wait_until
 
 from schemas.messages import AcknowledgedBy
 from schemas.topics import ECG_ALERTS, ECG_ALERTS_ACK
 from stream.broker.clients import ensure_topics, new_producer
+from stream.demo.embedded_servers import free_port
+from stream.demo.stage import await_worker, start_worker
 from stream.settings import Settings
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.any_broker]
+
+BOARD = Path(__file__).parent.parent / "examples" / "alert_board.py"
+KILLS = int(os.environ.get("KEEPER_KILLS", "1"))
+"""How many keepers are killed: few in CI; `make keeper` kills more."""
+A_TURN = int(os.environ.get("KEEPER_ALERTS", "800"))
 
 
 @pytest.fixture
-def settings(servers):
-    with servers.place() as place:
+def settings(broker):
+    with broker.place() as place:
         made = Settings.of(partitions=2, **QUICK, **place)
         asyncio.run(ensure_topics(made.kafka))
         yield made
@@ -57,3 +71,80 @@ async def test_an_alert_has_its_whole_life_on_the_topic_and_each_state_is_handed
     assert {len(messages) for messages in topic.states.values()} == {1}
     assert set(moved) == topic.states.keys() - {("before", "raised")}
     assert len(moved) == len(set(moved))
+
+
+def start_keeper(settings, folder, number):
+    own = settings.changed(http_port=free_port())
+    return start_worker(own, folder / f"keeper-{number}.log", "alert-keeper"), own
+
+
+async def test_keepers_killed_while_they_publish_lose_no_state_and_publish_none_twice(settings, tmp_path):
+    """Two keepers; the one at work is killed while it publishes, the other takes over, and a third one joins."""
+    rounds = 1 + KILLS
+    async with new_producer(settings.kafka) as producer, alerts_topic(settings) as topic:
+        with ExitStack() as stack:
+            started = itertools.count()
+
+            def start():
+                keeper, own = start_keeper(settings, tmp_path, next(started))
+                stack.enter_context(keeper)
+                return keeper, own
+
+            keepers = [start()]
+            await asyncio.to_thread(await_worker, *keepers[0], "keeper")
+            keepers.append(start())
+            for turn in range(rounds):
+                names = [f"{turn}-{number}" for number in range(A_TURN)]
+                await publish_to(producer, ECG_ALERTS, *map(alert, names))
+                wanted = {(name, "escalated") for name in names}
+                await topic.until(lambda states, wanted=wanted: wanted & states.keys())
+                if turn < KILLS:
+                    killed, _ = keepers.pop(0)
+                    killed.process.kill()
+                    await asyncio.to_thread(killed.process.wait, PATIENCE_S)
+                    keepers.append(start())
+                await topic.until(lambda states, wanted=wanted: wanted <= states.keys())
+            await publish_to(producer, ECG_ALERTS_ACK, acknowledgement(alert("0-0")))
+            await topic.until(lambda states: ("0-0", "acknowledged") in states)
+            standby = keepers[-1][1].process.http_port
+            await asyncio.to_thread(wait_until, lambda: "active 0.0" in metrics_at(standby))
+    assert Counter(status for _, status in topic.states) == {
+        "raised": rounds * A_TURN,
+        "escalated": rounds * A_TURN,
+        "acknowledged": 1,
+    }
+    assert {len(messages) for messages in topic.states.values()} == {1}
+
+
+def metrics_at(port):
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
+        return answer.read().decode()
+    return ""
+
+
+async def test_a_dashboard_of_somebody_else_shows_the_same_life_from_the_topics_alone(settings):
+    board = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(BOARD),
+        settings.kafka.broker,
+        settings.kafka.topic_prefix,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    first, second = alert("first", record_id="r"), alert("second", record_id="r", code="pericarditis", priority="low")
+
+    async def line():
+        return (await asyncio.wait_for(board.stdout.readline(), PATIENCE_S)).decode().strip()
+
+    try:
+        async with new_producer(settings.kafka) as producer, keeping(settings):
+            await publish_to(producer, ECG_ALERTS, first, b"no alert", second)
+            assert await line() == "r {'heart_failure': 'raised'} [] []"
+            assert await line() == "r {'heart_failure': 'raised', 'pericarditis': 'raised'} [] []"
+            assert await line() == "r {'heart_failure': 'escalated', 'pericarditis': 'raised'} [] []"
+            board.stdin.write(b"r Dr. A\n")
+            assert "acknowledged" in await line()
+            assert await line() == "r {'heart_failure': 'acknowledged', 'pericarditis': 'acknowledged'} [] ['Dr. A']"
+    finally:
+        board.terminate()
+        await board.wait()
