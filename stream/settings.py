@@ -106,9 +106,9 @@ TokenUrl = Annotated[
 WebhookUrl = Annotated[
     str,
     Meta(
-        pattern=r"^https?://[^\s/@?#]+(/[^\s@#]*)?\Z",
+        pattern=r"^https?://[!-\"$-.0->A-~]+(/[!-\"$-?A-~]*)?\Z",
         max_length=2048,
-        description="a URL with https:// or http://, without user and password",
+        description="a URL with https:// or http://, in ASCII, without user and password",
         extra=SECRET,
     ),
 ]

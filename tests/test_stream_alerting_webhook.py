@@ -177,6 +177,14 @@ async def test_what_is_given_up_is_counted_and_nobody_waits_for_it_any_more():
     assert logs[-1] == {"event": "webhook_pages_given_up", "log_level": "error", "too_late": 1}
 
 
+async def test_a_mistake_of_ours_while_sending_is_raised_to_whoever_hands_on():
+    with pager() as receiver:
+        async with telling(receiver) as hook:
+            hook._post = lambda *_: None
+            with pytest.raises(ExceptionGroup):
+                await hook.hand_on(alert())
+
+
 async def test_a_redirect_is_a_failure_and_is_not_followed():
     with pager() as elsewhere, pager() as receiver:
         receiver.answer = (307, f"http://127.0.0.1:{elsewhere.port}/")
@@ -367,7 +375,11 @@ def test_a_flood_of_changing_states_takes_a_bounded_room():
         ({"url": "https://a/b"}, "alert_webhook_url and alert_webhook_secret go together"),
         ({"secret": SECRET}, "go together"),
         ({"url": "http://pager.example/t0ken", "secret": SECRET}, "without encryption: write https://, or set"),
-        ({"url": "https://user:t0ken@a/b", "secret": SECRET}, "write a URL with https:// or http://, without user"),
+        (
+            {"url": "https://user:t0ken@a/b", "secret": SECRET},
+            "write a URL with https:// or http://, in ASCII, without user",
+        ),
+        ({"url": "https://a/t0ken\u00fc", "secret": SECRET}, "write a URL with https:// or http://, in ASCII, without"),
         ({"url": "https://a:99999/t0ken", "secret": SECRET}, "is not an address such as"),
         ({"url": "https://a/b", "secret": "t0ken"}, "ALERT_WEBHOOK_SECRET has an impossible value: write whsec_"),
         ({"url": "https://a/b", "secret": "whsec_t0ken" + "A" * 32}, "holds no base64 behind whsec_"),

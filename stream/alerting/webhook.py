@@ -124,7 +124,7 @@ class Webhook:
         came_at = alert.onset + timedelta(seconds=self._came_after_s.get(alert.status, 0.0))
         if alert.acknowledgement is not None:
             came_at = alert.acknowledgement.at
-        ends_at = time.time() + self._settings.deadline_s
+        ends_at = time.monotonic() + self._settings.deadline_s
         return compose_page(alert, came_at=came_at, ends_at=ends_at, dashboard=self._settings.dashboard)
 
     async def _told(self, page: Page) -> None:
@@ -136,10 +136,12 @@ class Webhook:
             self._tell_given_up()
             self._changed.set()
         try:
-            await asyncio.shield(end)
-        except asyncio.CancelledError:  # whoever takes over tells it
-            self._queue.drop(page.identifier)
-            raise
+            await asyncio.wait({end, self._sending}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not end.done():  # the keeper ends: the next one tells it
+                self._queue.drop(page.identifier)
+        if self._sending.done():
+            self._sending.result()  # raises what ended it
 
     def _settle(self, page: Page) -> None:
         """Let those go on who wait for a page."""
@@ -154,11 +156,11 @@ class Webhook:
     async def _dispatch(self, sending: asyncio.TaskGroup) -> None:
         while True:
             self._changed.clear()
-            while not self.waits() and (page := self._queue.take(time.time())):
+            while not self.waits() and (page := self._queue.take(time.monotonic())):
                 sending.create_task(self._send(page))
             self._tell_given_up()
             # 0: too many are under way, and the end of each wakes us
-            wait_s = LOOKS_S if self.waits() else self._queue.wait_s(time.time()) or self._patience.longest_s
+            wait_s = LOOKS_S if self.waits() else self._queue.wait_s(time.monotonic()) or self._patience.longest_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
@@ -200,7 +202,7 @@ class Webhook:
                 answer=outcome.status or outcome.trouble,
                 effect="alerts wait for it; their states on the topic do not",
             )
-        self._queue.failed(page, time.time(), outcome.retry_after_s)
+        self._queue.failed(page, time.monotonic(), outcome.retry_after_s)
         if outcome.status == http.client.GONE:
             self._is_gone = True
             self._queue.give_up_all()

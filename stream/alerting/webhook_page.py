@@ -36,9 +36,9 @@ class Page:
         identifier: the alert's. A later state of the alert takes the place of an earlier one.
         message_id: the same for the same state of the same alert, for ever.
         urgency: the least goes first.
-        ends_at: from then on nobody is told any more, in seconds since 1970.
+        ends_at: from then on nobody is told any more, by the clock of the queue's caller.
         tries: how often it was sent.
-        due_at: when it may be sent again, in seconds since 1970.
+        due_at: when it may be sent again, by that clock.
     """
 
     identifier: str
@@ -55,7 +55,7 @@ def compose_page(alert: Alert, *, came_at: datetime, ends_at: float, dashboard: 
 
     Args:
         came_at: when it came to that state.
-        ends_at: until when it is worth to tell it.
+        ends_at: until when it is worth to tell it, by the clock of the queue's caller.
         dashboard: the address at which people open the dashboard, if there is one.
     """
     urgency = URGENCY.get((alert.status, alert.priority), NOT_URGENT)
