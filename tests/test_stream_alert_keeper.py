@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import os
 import sys
 import urllib.request
@@ -11,10 +12,15 @@ from pathlib import Path
 
 import pytest
 from keepers import QUICK, acknowledgement, alert, alerts_topic, keeping, publish_to
+from pager import SECRET, pager
+from prometheus_client import CollectorRegistry
 from waiting import PATIENCE_S, eventually, wait_until
 
 from schemas.messages import AcknowledgedBy
 from schemas.topics import ECG_ALERTS, ECG_ALERTS_ACK
+from stream.alerting.webhook import Webhook
+from stream.alerting.webhook_metrics import WebhookMetrics
+from stream.alerting.webhook_queue import Patience
 from stream.broker.clients import ensure_topics, new_producer
 from stream.demo.embedded_servers import free_port
 from stream.demo.stage import await_worker, start_worker
@@ -148,3 +154,30 @@ async def test_a_dashboard_of_somebody_else_shows_the_same_life_from_the_topics_
     finally:
         board.terminate()
         await board.wait()
+
+
+async def test_a_pager_that_is_down_delays_no_state_and_is_told_what_holds_when_it_is_back(settings):
+    first, second, registry = alert("first"), alert("second"), CollectorRegistry()
+    with pager() as receiver:
+        told = settings.changed(alert_webhook_url=f"http://127.0.0.1:{receiver.port}/", alert_webhook_secret=SECRET)
+        webhook = Webhook(told.webhook, told.alerts, WebhookMetrics(registry), Patience(first_s=0.02, longest_s=0.1))
+        async with (
+            new_producer(settings.kafka) as producer,
+            alerts_topic(settings) as topic,
+            webhook,
+            keeping(settings, webhook.tell) as keeper,
+        ):
+            webhook.waits = keeper.is_rebuilding
+            await ready(keeper)
+            await publish_to(producer, ECG_ALERTS, first)
+            await eventually(lambda: len(receiver.kept) == 2)  # raised, and escalated
+            receiver.close()
+            await publish_to(producer, ECG_ALERTS, second)
+            await topic.until(lambda states: ("second", "escalated") in states)
+            counted = "cardiacnets_alert_webhook_messages_total", {"outcome": "overtaken"}
+            await eventually(lambda: registry.get_sample_value(*counted) == 1)  # by the state that is on the topic
+            receiver.open()
+            await eventually(lambda: len(receiver.kept) == 3)
+    assert all(tried.signed and not tried.is_known for tried in receiver.tries)
+    said = [(told["data"]["identifier"], told["data"]["status"]) for told in map(json.loads, receiver.kept.values())]
+    assert said == [("first", "raised"), ("first", "escalated"), ("second", "escalated")]

@@ -20,6 +20,7 @@ from waiting import eventually
 
 from schemas.errors import DeploymentError, InvalidSettings
 from schemas.messages import Alert, ModelReference, Quality, QualityWarning, Risk
+from stream.alerting.moves import Moves
 from stream.alerting.webhook import Webhook, retry_after_s
 from stream.alerting.webhook_metrics import WebhookMetrics
 from stream.alerting.webhook_page import Page, compose_page, signed_headers
@@ -107,16 +108,29 @@ async def test_a_receiver_that_is_down_slow_out_of_order_and_back_is_told_each_s
 
 
 async def test_what_a_keeper_could_not_tell_the_next_one_tells_under_the_id_that_it_had():
-    one = alert("one")
+    lines = [(10, alert("first")), (12, alert("second")), (15, alert("third"))]
     with pager() as receiver:
-        receiver.answer = None
-        async with telling(receiver, one):
-            await eventually(lambda: len(receiver.tries) == 1)
+        async with telling(receiver) as hook:
+            moves = Moves(hook.tell)
+            moves.hand_on(0, *lines[0])
+            await eventually(lambda: hook.number("confirmed") == 1)
+            receiver.answer = None
+            for line in lines[1:]:
+                moves.hand_on(0, *line)
+            await eventually(lambda: len(receiver.tries) >= 3)
+            begins_at = moves.done(0)
+            await moves.finish(0.01)
         receiver.answer = TAKEN
         async with telling(receiver) as hook:
-            await hook.hand_on(msgspec.json.decode(msgspec.json.encode(one), type=Alert))
-        assert [tried.is_known for tried in receiver.tries] == [False, True]
-        assert len(receiver.kept) == 1
+            moves = Moves(hook.tell)
+            for offset, one in lines:
+                if offset >= begins_at:
+                    moves.hand_on(0, offset, msgspec.json.decode(msgspec.json.encode(one), type=Alert))
+            await eventually(lambda: hook.number("confirmed") == 2)
+    assert begins_at == 12
+    assert list(receiver.kept) == list(dict.fromkeys(tried.message_id for tried in receiver.tries))
+    assert len(receiver.kept) == 3
+    assert len({tried.body for tried in receiver.tries}) == 3
 
 
 async def test_states_and_priorities_that_are_not_asked_for_are_not_told_and_nobody_waits_for_them():
