@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any, NoReturn
 
 import faust
+from faust.tables.manager import TableManager
 from faust.types.auth import CredentialsT
 from mode import Service
 from yarl import URL
@@ -36,6 +37,15 @@ class StatelessApp(faust.App):
         pass
 
 
+class NoTables(TableManager):
+    """The tables of an app that has none. Faust waits a second for tables before it joins the group."""
+
+    async def on_start(self) -> None:
+        """Say at once that all tables are known."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class ServingWorker(faust.Worker):
     """Faust's worker, which tells the service when the shutdown begins, and ends when the group refuses it."""
 
@@ -58,6 +68,10 @@ class ServingWorker(faust.Worker):
             if sentence := self._group.refusal or self._group.refusal_by(self.crash_reason):
                 raise DeploymentError(sentence) from end
             raise
+
+    async def _sentinel_task(self) -> None:
+        """Turn the loop once more before it is closed. Mode waits a second here, and nothing is left to wait for."""
+        await asyncio.sleep(0)
 
     def _on_sigterm(self) -> None:
         self._shutdown_begins()
@@ -99,6 +113,7 @@ def create_app(settings: KafkaSettings, group: Group, *, buffer: int, fetch_wait
     """
     app = StatelessApp(
         group.name,
+        TableManager=NoTables,
         broker=[URL(f"kafka://{address.strip()}") for address in settings.broker.split(",")],
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout_s,
