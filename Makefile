@@ -6,7 +6,7 @@ EXTRAS ?= serve
 ARGS   ?=
 READER ?= list
 MINUTES ?= 10
-JOBS   ?= 3
+JOBS   ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo quick test browser check fuzz bench bench-kafka takeover keeper gpu-check bundle contracts docs lock sbom audit clean
@@ -28,7 +28,7 @@ demo: EXTRAS = demo
 demo: install ## embedded broker, worker, ECGs in, risks out (ARGS="--once --json")
 	@$(BIN)/cardiacnets demo $(ARGS)
 
-# Each process takes one file after the other. Three share two cores well, because much of the time is waiting. A thread
+# Each process takes one file after the other. Four share two cores well, because much of the time is waiting. A thread
 # each: processes that compute by several threads take turns for the cores.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
@@ -37,7 +37,7 @@ quick: install ## run the tests that need no server, browser, learning, export o
 	@$(PYTEST) -m "not (servers or browser or learns or exports or commands or installs)" $(ARGS)
 
 test: EXTRAS = dev
-test: install browser ## run every test (ARGS="-k gate", JOBS=4)
+test: install browser ## run every test (ARGS="-k gate", JOBS=2)
 	@$(PYTEST) $(ARGS)
 
 # As root on Debian. Elsewhere the tests that need it are skipped, and the last lines of `make test` say so.
@@ -68,7 +68,7 @@ bench-kafka: install ## measure Apache Kafka beside the embedded broker (ARGS="i
 
 takeover: EXTRAS = dev
 takeover: install ## kill one of three workers after the other, after a minute without an ECG, and say how long it takes
-	@TAKEOVER_INTERVAL_S=20 $(BIN)/python -m pytest tests/test_stream_group.py -k takes_over -s -q
+	@TAKEOVER_INTERVAL_S=20 TEST_BROKERS=all $(BIN)/python -m pytest tests/test_stream_group.py -k takes_over -s -q
 
 keeper: EXTRAS = dev
 keeper: install ## kill ten keepers of alerts on each broker while they publish, and say what 10,000 alerts cost one

@@ -34,8 +34,9 @@ def jars():
     return next((folder for folder in (HOME / "libs", HOME / "jars") if folder.is_dir()), None)
 
 
+IS_THERE = bool(jars() and shutil.which("java"))
 needs_apache_kafka = pytest.mark.skipif(
-    not (jars() and shutil.which("java")),
+    not IS_THERE,
     reason="needs Apache Kafka and Java: set KAFKA_HOME to its folder, apt-get install openjdk-17-jre-headless",
 )
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
-from apache_kafka import kafka_node, needs_apache_kafka
+from apache_kafka import IS_THERE, kafka_node, needs_apache_kafka
 from redis import Redis
 
 from stream.demo.embedded_servers import embedded_broker, embedded_redis
@@ -60,8 +60,13 @@ ALL_ON_BOTH = os.environ.get("TEST_BROKERS") == "all"
 
 
 def brokers_for(test):
-    """Return the kinds on which a test of the contract runs: the embedded one alone where no broker matters."""
-    return BOTH[:1] if test.get_closest_marker("any_broker") and not ALL_ON_BOTH else BOTH
+    """Return the kinds on which a test of the contract runs.
+
+    Where no broker matters it is the embedded one alone, and for a test that takes long Apache Kafka, if it is there.
+    """
+    if ALL_ON_BOTH or not (test.get_closest_marker("any_broker") or test.get_closest_marker("one_broker")):
+        return BOTH
+    return BOTH[1:] if IS_THERE and test.get_closest_marker("one_broker") else BOTH[:1]
 
 
 class SharedServers:

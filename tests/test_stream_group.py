@@ -1,6 +1,6 @@
 """Who waits in a consumer group takes over, and what the group is refused, or has lost, is said. On Apache Kafka.
 
-The standby is tried on the embedded broker as well.
+`make takeover` tries the standby on the embedded broker as well.
 """
 
 import asyncio
@@ -87,6 +87,7 @@ def pass_intervals():
     time.sleep(3 * INTERVAL_S)
 
 
+@pytest.mark.one_broker
 def test_each_worker_that_waits_takes_over_when_the_one_before_it_is_killed(tmp_path, broker, monkeypatch):
     monkeypatch.setenv("BROKER_MAX_POLL_INTERVAL", str(INTERVAL_S))  # Faust reads it
     values = list(good_values(3).items())
@@ -105,6 +106,7 @@ def test_each_worker_that_waits_takes_over_when_the_one_before_it_is_killed(tmp_
         assert not waiting
 
 
+@pytest.mark.one_broker
 def test_each_cmr_worker_that_waits_takes_over_when_the_one_before_it_is_killed(tmp_path, broker, monkeypatch):
     monkeypatch.setenv("BROKER_MAX_POLL_INTERVAL", str(INTERVAL_S))
     names = ["first", "second", "third"] if LONG else ["first", "second"]
