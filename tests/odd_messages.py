@@ -27,6 +27,7 @@ from schemas.messages import (
 )
 from schemas.topics import LARGEST
 from stream.cines.store import VERSION, CorruptCine, check_sizes, read_about, read_cine
+from stream.dashboard.feed import Header
 from stream.dashboard.metrics import DashboardMetrics
 from stream.dashboard.record_page import compose_page, foreign_to, known_facts
 from stream.dashboard.state import READ_TOPICS, DashboardState
@@ -128,7 +129,7 @@ def _show(state):
     shown += [state.rejections.find(1000), state.rejections.find(10, "x"), state.records.rows(10, "p")]
     shown.append(overview := state.overview(NOW.timestamp()))
     assert json.loads(msgspec.json.encode(shown))
-    assert METRICS.text(overview)
+    assert METRICS.text(state, Header(overview, 0, True, True), pages=1, sessions=1)
     for name in {row.record_id for row in (*rows, *alerts)}:
         page = compose_page(state, name)
         assert json.loads(msgspec.json.encode(page))

@@ -137,7 +137,9 @@ class Pages:
 
     async def metrics(self, _: Request) -> Response:
         """Return numbers for Prometheus. Everybody may ask, so they name nobody."""
-        return Response(self._metrics.text(self._feed), media_type=CONTENT_TYPE_LATEST)
+        feed = self._feed
+        text = self._metrics.text(feed.state, feed.header(), pages=feed.hub.pages, sessions=feed.hub.sessions)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def readiness(self, _: Request) -> Response:
         """Return whether the pages show all that is on the topics. Everybody may ask."""

@@ -6,8 +6,8 @@ import time
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from .feed import Feed
-from .state import READ_TOPICS
+from .feed import Header
+from .state import READ_TOPICS, DashboardState
 
 
 class DashboardMetrics:
@@ -49,23 +49,22 @@ class DashboardMetrics:
             "cardiacnets_dashboard_server_answers", "Whether Kafka and Redis answer", ["server"], registry=r
         )
 
-    def text(self, feed: Feed) -> bytes:
+    def text(self, state: DashboardState, header: Header, *, pages: int, sessions: int) -> bytes:
         """Return the metrics as Prometheus reads them."""
-        self._set_alerts(feed)
-        header = feed.header()
-        unreadable = feed.state.unreadable
+        self._set_alerts(state)
+        unreadable = state.unreadable
         for topic in READ_TOPICS:
             self._unreadable.labels(topic).set(unreadable[topic])
         self._contradictions.set(header.state.contradictions)
         self._behind.set(header.behind)
-        self._pages.set(feed.hub.pages)
-        self._sessions.set(feed.hub.sessions)
+        self._pages.set(pages)
+        self._sessions.set(sessions)
         self._answers.labels("kafka").set(header.kafka)
         self._answers.labels("redis").set(header.redis)
         return generate_latest(self._registry)
 
-    def _set_alerts(self, feed: Feed) -> None:
-        alerts = feed.state.alerts
+    def _set_alerts(self, state: DashboardState) -> None:
+        alerts = state.alerts
         for status, number in alerts.counts().items():
             self._alerts.labels(status).set(number)
         since = alerts.oldest_open()
