@@ -129,7 +129,7 @@ def _show(state):
     shown += [state.rejections.find(1000), state.rejections.find(10, "x"), state.records.rows(10, "p")]
     shown.append(overview := state.overview(NOW.timestamp()))
     assert json.loads(msgspec.json.encode(shown))
-    assert METRICS.text(state, Header(overview, 0, True, True), pages=1, sessions=1)
+    assert METRICS.text(state, Header(overview, behind=0, kafka=True, redis=True), pages=1, sessions=1)
     for name in {row.record_id for row in (*rows, *alerts)}:
         page = compose_page(state, name)
         assert json.loads(msgspec.json.encode(page))

@@ -577,7 +577,7 @@ def test_what_the_dashboard_sends_is_in_the_contract():
         for operation in asyncapi()["operations"].values()
         if operation["action"] == "send" and operation["summary"].startswith("The dashboard")
     ]
-    assert sorted(sends) == [CMR_REQUESTS, ECG_ALERTS_ACK, ECG_ALERTS]
+    assert sorted(sends) == [CMR_REQUESTS, ECG_ALERTS_ACK]
 
 
 def test_the_page_of_a_record(site, case):
