@@ -9,7 +9,7 @@ MINUTES ?= 10
 JOBS   ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test browser check fuzz bench bench-kafka takeover keeper gpu-check bundle contracts docs lock sbom audit clean
+.PHONY: help install demo quick test browser check fuzz bench bench-kafka takeover keeper pictures gpu-check bundle contracts docs lock sbom audit clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,10 @@ chaos: install ## break things on both brokers, write docs/reliability.md (ARGS=
 soak: EXTRAS = dev
 soak: install ## load for MINUTES on three brokers of Apache Kafka, and a fault every two minutes (MINUTES=60)
 	@PYTHONPATH=tests $(BIN)/python -m chaos --soak --minutes $(MINUTES) $(ARGS)
+
+pictures: EXTRAS = dev
+pictures: install ## make the README's pictures of the dashboard anew (ARGS=/tmp/pictures keeps every page in two widths)
+	@PYTHONPATH=tests $(BIN)/python tests/dashboard_pictures.py $(ARGS)
 
 gpu-check: EXTRAS = dev
 gpu-check: install ## check and time the engines of this machine's GPU, in under eight minutes; print one table

@@ -192,6 +192,20 @@ def screened_part(record: EcgRecord) -> EcgRecord:
     return msgspec.structs.replace(record, leads=leads, samples=steps[rows, used].tobytes(), remarks=())
 
 
+def drawable_part(record: EcgRecord) -> EcgRecord:
+    """Return `screened_part`. Of a record that lacks a lead, or has one twice: its first 10 s, each lead once."""
+    try:
+        return screened_part(record)
+    except UnusableSignal:
+        names = [standard_name(name) for name in record.leads]
+        rows = [names.index(name) for name in LEADS if name in names]
+        steps = np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)
+        samples = steps[rows, : _first_seconds(record).stop].tobytes()
+        return msgspec.structs.replace(
+            record, leads=tuple(record.leads[row] for row in rows), samples=samples, remarks=()
+        )
+
+
 def is_screened_whole(record: EcgRecord) -> bool:
     """Return whether `screened_part` of an accepted record is the record itself."""
     has_other_leads = any(standard_name(name) is None for name in record.leads)

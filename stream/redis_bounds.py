@@ -31,20 +31,26 @@ class RedisBound:
         kind: of the things, in one word.
         limit: how many there may be.
         key_of: gives the key at which the thing of an id lies.
-        count: is told how many made room.
+        count: is told how many made room, and the first of them is logged; None where that is how it should be.
     """
 
     def __init__(
-        self, redis: Redis, kind: str, *, limit: int, key_of: Callable[[str], str], count: Callable[[int], object]
+        self,
+        redis: Redis,
+        kind: str,
+        *,
+        limit: int,
+        key_of: Callable[[str], str],
+        count: Callable[[int], object] | None,
     ) -> None:
         self._redis, self._kind, self._limit = redis, kind, limit
         self._key_of, self._count = key_of, count
         self._removed = self._refused = 0
 
-    async def add(self, *record_ids: str) -> None:
-        """Write down that things are there, and remove the oldest that are too many.
+    async def add(self, *record_ids: str) -> bool:
+        """Write down that things are there, and remove the oldest that are too many; return whether that was allowed.
 
-        Without the right to, nothing is bounded but by its time: that is told, and no reason to store nothing.
+        Without the right to, nothing is bounded but by its time. That is told.
         """
         try:
             there = await self._redis.rpush(order_key(self._kind), *record_ids)
@@ -52,11 +58,15 @@ class RedisBound:
                 await self._remove(min(there - self._limit, MOST_AT_ONCE))
         except NoPermissionError as error:
             self._tell_refusal(error)
+            return False
+        return True
 
     async def _remove(self, number: int) -> None:
         asked = cast("Awaitable[list[bytes] | None]", self._redis.lpop(order_key(self._kind), number))
         keys = [self._key_of(record_id.decode()) for record_id in await asked or []]
         removed = int(await self._redis.unlink(*keys)) if keys else 0
+        if self._count is None:
+            return
         if removed and self._removed % LOG_EVERY == 0:
             effect = "the oldest are removed before their time"
             log.warning("redis_bound_reached", kind=self._kind, at_most=self._limit, effect=effect)

@@ -23,6 +23,7 @@ from .settings import RedisSettings
 
 WAVEFORM, ECG_ID = "cardiacnets:waveform:r", "cardiacnets:ecg-id:1:r"
 KEEPING = (("RPUSH", "r"), ("LPOP", 1))
+ORDERED = ("waveform", "other-waveform", "ecg-id")
 CINE, LOCK = "cardiacnets:cine:r", "cardiacnets:cine-lock:r"
 TRANSACTION: Sequence[tuple[str | int, ...]] = (("EXEC",), ("DISCARD",))
 """Outside a transaction Redis refuses them to everybody, but to whom lacks the right in other words."""
@@ -52,7 +53,11 @@ WORKER = RedisUser(
     [
         *(("SET", key, "") for key in (WAVEFORM, ECG_ID)),
         ("MGET", ECG_ID),
-        *((name, order_key(kind), *more) for kind in ("waveform", "ecg-id") for name, *more in KEEPING),
+        *(
+            (name, order_key(kind), *more)
+            for kind in ("waveform", "other-waveform", "ecg-id")
+            for name, *more in KEEPING
+        ),
         ("UNLINK", WAVEFORM),
         ("UNLINK", ECG_ID),
     ],

@@ -306,6 +306,11 @@ class RedisSettings(_Group, frozen=True, kw_only=True, rename={"url": "redis", "
     """How long the ECG of a flagged record is kept for the dashboard."""
     waveforms_at_most: Positive = 100_000
     """How many ECGs of flagged records Redis keeps, about 40 kB each. The oldest makes room for the next one."""
+    other_waveform_ttl_s: Annotated[int, Meta(ge=0, le=7 * 86_400)] = 28_800
+    """How long the ECG of a live record is kept for the dashboard that was not flagged, or was rejected for its signal:
+    a shift of eight hours. 0: not at all."""
+    other_waveforms_bytes: Annotated[int, Meta(ge=2**20)] = 64 * 2**20
+    """How many bytes of Redis those ECGs may take, about 40 kB each. The oldest makes room for the next one."""
     cines_at_most: Positive = 10_000
     """How many cines Redis keeps, about 160 kB each. The oldest makes room for the next one."""
     ecg_id_ttl_s: Annotated[int, Meta(ge=60)] = 8 * 86_400

@@ -100,4 +100,9 @@ def flagged_case(number, probability=0.9, **options):
 
 
 def row_of(page, case):
-    return page.locator(f'#rows > li[data-alert="{case.alerts[0].identifier}"]')
+    return row_with(page, case.alerts[0].identifier)
+
+
+def row_with(page, identifier):
+    """Return the row of the ECG of an alert."""
+    return page.locator(f'#rows > li:has([data-alert="{identifier}"])')

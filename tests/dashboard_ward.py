@@ -93,8 +93,15 @@ class Case:
         )
 
 
-def simulate_case(seed, number, *, at=None, risks=None, patient_id=None, record_id=None, model=MODEL):
-    """Return a simulated patient's case; `risks` are probabilities by disease, guessed from the truth otherwise."""
+def simulate_case(
+    seed, number, *, at=None, risks=None, patient_id=None, record_id=None, model=MODEL, site=None, doubts=()
+):
+    """Return a simulated patient's case.
+
+    Args:
+        risks: probabilities by disease, guessed from the truth otherwise.
+        doubts: codes of warnings beside the one that every second case has.
+    """
     simulated = simulate_patient(seed, number)
     at = at or datetime.now(UTC)
     record = EcgRecord(
@@ -107,6 +114,7 @@ def simulate_case(seed, number, *, at=None, risks=None, patient_id=None, record_
         recorded_at=at - timedelta(seconds=2),
         age_years=round(simulated.patient.person.age_years),
         sex="female" if simulated.patient.person.female else "male",
+        site=site,
     )
     finding = Finding(
         risks=_risks(risks or _guess(simulated.patient, number)),
@@ -119,8 +127,12 @@ def simulate_case(seed, number, *, at=None, risks=None, patient_id=None, record_
         logits=np.zeros(5),
     )
     warning = QualityWarning(code="baseline_wander", detail="lead V3 wanders by 0.6 mV", numbers={"lead": "V3"})
+    doubted = tuple(QualityWarning(code=code, detail=f"the gate says {code}") for code in doubts)
     quality = Quality(
-        warnings=(warning,) if number % 2 else (), sample_rate_hz=500.0, duration_s=10.0, derived_leads=()
+        warnings=(*doubted, *((warning,) if number % 2 else ())),
+        sample_rate_hz=500.0,
+        duration_s=10.0,
+        derived_leads=(),
     )
     (measured,) = measure_ecgs(simulated.ecg[None] * np.float32(5e-3), 500.0, [False])
     report = compose_report(record, quality, finding, model, at, measurements=measured)

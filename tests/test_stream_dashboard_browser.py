@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 import pytest
-from dashboard_browser import PROXY, Site, flagged_case, in_chromium, row_of
+from dashboard_browser import PROXY, Site, flagged_case, in_chromium, row_of, row_with
 from dashboard_ward import TOKEN, dashboard_process, keep_cine, publish, simulate_case
 from redis.asyncio import Redis
 from reverse_proxy import reverse_proxy
@@ -61,7 +61,7 @@ def test_an_alert_appears_within_two_seconds(site):
 GLOWS = """
     window.glowed = [];
     new MutationObserver(() => {
-      for (const item of document.querySelectorAll("#rows > li.new")) glowed.push(item.dataset.alert);
+      for (const item of document.querySelectorAll("#rows > li.new [data-alert]")) glowed.push(item.dataset.alert);
     }).observe(document, { subtree: true, childList: true });
 """
 
@@ -77,7 +77,7 @@ def test_an_alert_of_an_old_ecg_says_so_and_arrives_without_a_glow(site):
             case.alerts[0], identifier=name, onset=now, recorded_at=None if before is None else now - before
         )
         site.run(publish(site.settings, (ECG_ALERTS, case.key, alert)))
-        row = page.locator(f'#rows > li[data-alert="{name}"]')
+        row = row_with(page, name)
         row.wait_for()
         told[name] = row.inner_text()
         if name == "night":
@@ -136,9 +136,10 @@ def test_a_full_page_keeps_the_most_urgent_alerts_however_old_they_are(ground):
         wanted = (alert.identifier, "escalated")
         site.run(site.read(ECG_ALERTS, Alert, lambda one: (one.identifier, one.status) == wanted))
         for number in range(12):
-            newer = msgspec.structs.replace(alert, identifier=f"newer-{number}", onset=datetime.now(UTC))
+            name = f"newer-{number}"
+            newer = msgspec.structs.replace(alert, identifier=name, record_id=name, onset=datetime.now(UTC))
             site.run(publish(settings, (ECG_ALERTS, urgent.key, newer)))
-            page.locator(f'#rows > li[data-alert="{newer.identifier}"]').wait_for()
+            row_with(page, name).wait_for()
         assert row_of(page, urgent).count() == 1
         assert page.locator("#rows > li").count() <= 10
         page.close()
@@ -257,7 +258,7 @@ def test_risks_and_measurements_are_put_in_words(site):
     assert msgspec.json.decode(Path(download.value.path()).read_bytes())["resourceType"] == "Bundle"
 
 
-def test_an_alert_is_acknowledged_by_keyboard_alone_and_the_topics_tell(site):
+def test_an_alert_is_acknowledged_by_keyboard_alone_and_the_topic_tells(site):
     case = site.show(flagged_case(7))
     page = site.open()
     row_of(page, case).wait_for()
@@ -276,10 +277,6 @@ def test_an_alert_is_acknowledged_by_keyboard_alone_and_the_topics_tell(site):
     alert = case.alerts[0]
     key, ack = site.run(site.read(ECG_ALERTS_ACK, Acknowledgement, lambda ack: ack.identifier == alert.identifier))
     assert (key, ack.acknowledged_by, ack.comment) == (case.key, "Sister Ines", "echo ordered <b>now</b>")
-    key, after = site.run(
-        site.read(ECG_ALERTS, Alert, lambda one: one.identifier == alert.identifier and one.status != "raised")
-    )
-    assert (key, after.status) == (case.key, "acknowledged")
     page.get_by_label("State").select_option("acknowledged")
     assert "Acknowledged by Sister Ines" in row_of(page, case).inner_text()
     page.reload()

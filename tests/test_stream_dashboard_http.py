@@ -511,6 +511,15 @@ def test_an_acknowledgement_is_published_and_the_alert_in_its_new_state_is_due(s
     assert rows[alert.identifier]["acknowledgement"]["acknowledged_by"] == "Dr Okoro"
 
 
+def test_an_acknowledgement_of_the_ecg_closes_all_its_alerts_at_once(site, case):
+    body = {"identifier": case.alerts[0].identifier, "whole_record": True, "by": "Sister Ines"}
+    assert site.post("/api/acknowledge", json=body).status_code == 200
+    ((topic, message, _),) = site.feed.sent
+    assert (topic, message.whole_record) == (ECG_ALERTS_ACK, True)
+    assert [row.status for row in site.feed.state.alerts.all()] == ["acknowledged"] * len(case.alerts)
+    assert len(case.alerts) == 2
+
+
 def test_an_acknowledgement_is_never_dated_before_its_alert_whatever_the_workers_clock_says(site, case):
     now = datetime.now(UTC)
     ahead = msgspec.structs.replace(case.alerts[0], identifier="ahead", onset=now + timedelta(minutes=4))
@@ -636,6 +645,18 @@ def test_what_redis_does_not_have_or_does_not_tell_is_said(site, case):
     answer = site.get("/api/ecg", params={"id": name})
     assert answer.status_code == 422
     assert "is not drawn" in answer.json()["error"]
+
+
+def test_an_ecg_that_was_not_flagged_or_lacks_a_lead_is_given_as_far_as_it_goes(site, case):
+    name = case.record.record_id
+    key = f"cardiacnets:waveform:other:{name}"
+    site.redis[key] = encode_ecg(case.record)
+    assert site.get("/api/ecg", params={"id": name}).content == case.record.samples
+    leads = (*LEADS[:-2], "Lead V4", "noise")  # V4 twice, neither V5 nor V6
+    site.redis[key] = encode_ecg(msgspec.structs.replace(case.record, leads=leads))
+    answer = site.get("/api/ecg", params={"id": name})
+    assert msgspec.json.decode(answer.headers["x-head"])["leads"] == [*LEADS[:9]]
+    assert answer.content == case.record.samples[: 9 * 5000 * 2]
 
 
 def test_an_ecg_of_another_record_under_a_records_key_is_not_drawn(site, case):

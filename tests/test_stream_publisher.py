@@ -15,7 +15,7 @@ from inference.readout import Finding
 from inference.screener import Refused, Screening
 from schemas.codec import decode_ecg, encode_ecg
 from schemas.ecg_record import LEADS, EcgRecord
-from schemas.errors import EngineFailed, MalformedRecord, UnusableSignal
+from schemas.errors import EngineFailed, IdOfAnotherEcg, MalformedRecord, UnusableSignal
 from schemas.messages import Alert, ModelReference, Quality, Rejection, Risk, decode_message
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK
 from stream.broker.event_producer import EventProducer
@@ -83,20 +83,25 @@ class Waveforms:
     """Takes waveforms, and remembers whose."""
 
     def __init__(self):
-        self.stored = []
+        self.stored, self.stored_briefly = [], []
 
     def store(self, record, *, came_as=None, of_archive=False):
         self.stored.append(record.record_id)
+
+    def store_briefly(self, record):
+        self.stored_briefly.append(record.record_id)
 
 
 @pytest.fixture
 def ward():
     producer, waveforms, metrics = Producer(), Waveforms(), Metrics()
 
-    def publisher(*, alerts=True, **settings):
+    def publisher(*, alerts=True, keeps_others=False, **settings):
         suppressor = AlertSuppressor.from_settings(Settings.of(**settings).alerts) if alerts else None
         events = EventProducer(producer, SOURCE)
-        one = AnswerPublisher(Lane.REALTIME, events, waveforms, metrics, suppressor=suppressor)
+        one = AnswerPublisher(
+            Lane.REALTIME, events, waveforms, metrics, suppressor=suppressor, keeps_others=keeps_others
+        )
 
         def publish(*outcomes, of=None):
             producer.sent.clear()
@@ -165,6 +170,20 @@ def test_a_refused_ecg_that_could_be_read_is_told_under_its_patient(ward, refusa
     rejection = decode_message(Rejection, value)
     assert (topic, rejection.record_id, ward.producer.keys) == (ECG_REJECTED, "r1", {b"p"})
     assert (rejection.device_id, rejection.site) == ("cart-1", "ward 3")
+
+
+@pytest.mark.parametrize("keeps_others", [True, False])
+def test_ecgs_that_were_not_flagged_or_were_rejected_for_their_signal_are_kept_where_the_site_wants_that(
+    ward, keeps_others
+):
+    publish = ward.publisher(keeps_others=keeps_others)
+    publish(screening("flagged", ("heart_failure", 0.9)), screening("quiet", ("heart_failure", 0.1)))
+    another = IdOfAnotherEcg("used before", record_id="flagged")
+    for name, error in (("flat", UnusableSignal("flat", code="flat_lead")), ("flagged", another)):
+        publish(Refused(ecg(name), error))
+    publish(Refused(None, UnusableSignal("never decoded")))
+    assert ward.waveforms.stored == ["flagged"]
+    assert ward.waveforms.stored_briefly == (["quiet", "flat"] if keeps_others else [])
 
 
 def test_a_rejection_names_the_device_and_the_site_of_a_record_of_which_the_samples_alone_cannot_be_read(ward):

@@ -3,6 +3,8 @@
 import asyncio
 from urllib.parse import urlsplit
 
+import msgspec
+import numpy as np
 import pytest
 import structlog
 from redis import Redis
@@ -10,13 +12,15 @@ from sample_cine import sample_cine
 from test_stream_known_ecgs import ecg, received
 from waiting import PATIENCE_S, eventually
 
+from schemas.codec import decode_ecg
 from stream.cines.store import CineStore, cine_key
 from stream.demo.embedded_servers import embedded_redis
 from stream.redis_bounds import order_key
+from stream.screening.brief_waveforms import Allowance
 from stream.screening.id_owners import owner_key
 from stream.screening.known_ecgs import KnownEcgs
 from stream.screening.metrics import Metrics
-from stream.screening.waveform_cache import WaveformCache, waveform_key
+from stream.screening.waveform_cache import WaveformCache, other_waveform_key, waveform_key
 from stream.settings import Settings
 
 pytestmark = pytest.mark.servers
@@ -64,6 +68,45 @@ async def test_the_newest_waveforms_of_two_workers_stay(url, redis):
     assert redis.llen(order_key("waveform")) == 3
     assert count(metrics, "waveforms", "removed") == 6
     assert {(line["event"], line["kind"], line["at_most"]) for line in logs} == {("redis_bound_reached", "waveform", 3)}
+
+
+async def test_ecgs_that_were_not_flagged_share_bytes_of_their_own_and_take_no_flagged_ones_place(url, redis):
+    settings, metrics = Settings.of(redis=url, other_waveforms_bytes=2**20, other_waveform_ttl_s=600).redis, Metrics()
+    noise = ecg("flagged", samples=np.random.default_rng(0).integers(-9999, 9999, 60_000).astype("<i2").tobytes())
+    with structlog.testing.capture_logs() as logs:
+        async with WaveformCache(settings, metrics) as cache:
+            cache.store(noise)
+            await eventually(lambda: count(metrics, "waveforms", "stored") == 1)
+            for n in range(12):
+                cache.store_briefly(msgspec.structs.replace(noise, record_id=f"r-{n}"))
+            cache.store_briefly(msgspec.structs.replace(noise, patient_id="another under the id of a flagged one"))
+            await eventually(lambda: count(metrics, "waveforms", "stored") == 14)
+    kept = set(redis.keys(other_waveform_key("*")))
+    assert 0 < len(kept) < 12
+    assert other_waveform_key("flagged").encode() in kept
+    assert other_waveform_key("r-0").encode() not in kept
+    assert sum(redis.strlen(key) for key in kept) <= 2**20
+    assert all(0 < redis.ttl(key) <= 660 for key in kept)
+    assert decode_ecg(redis.get(waveform_key("flagged"))).patient_id == "p"
+    assert logs == []
+
+
+async def test_without_the_right_to_bound_them_ecgs_that_were_not_flagged_are_not_kept(url, redis):
+    rights = ("-@all", "~cardiacnets:waveform:*", "+hello", "+auth", "+set")
+    redis.execute_command("ACL", "SETUSER", "old", "reset", "on", ">s", *rights)
+    metrics = Metrics()
+    async with WaveformCache(Settings.of(redis=url.replace("redis://", "redis://old:s@")).redis, metrics) as cache:
+        cache.store_briefly(ecg("r-1"))
+        await eventually(lambda: count(metrics, "waveforms", "left_out") == 1)
+    assert not redis.exists(other_waveform_key("r-1"))
+
+
+def test_of_ecgs_that_were_not_flagged_a_few_a_second_are_kept():
+    now = 0.0
+    allowance = Allowance(lambda: now)
+    assert sum(allowance.take() for _ in range(100)) == 32
+    now = 2.0
+    assert sum(allowance.take() for _ in range(100)) == 8
 
 
 async def test_the_newest_cines_stay(url, redis):

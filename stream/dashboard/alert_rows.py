@@ -14,6 +14,7 @@ from stream.alerting.alert_book import AlertBook, AlertEntry, rank_of
 from stream.alerting.facts import Facts, contradiction, facts_of
 from stream.settings import AlertSettings
 
+from .doubts import Doubt, doubts_about
 from .traffic import LIVE_S
 
 
@@ -34,9 +35,10 @@ class AlertRow(msgspec.Struct, kw_only=True):
 
     identifier: str
     rank: int
-    """The alert's place in the list: the lowest rank stands on top, and the newest alert among equal ranks."""
+    """The alert's place in the list: the lowest rank stands on top."""
     record_id: str
     patient_id: str | None
+    site: str | None
     disease: str
     probability: float
     threshold: float
@@ -54,6 +56,8 @@ class AlertRow(msgspec.Struct, kw_only=True):
     doubtful: bool
     """Whether the time of recording cannot be true."""
     trained: bool
+    doubts: tuple[Doubt, ...]
+    """About the report of the alert's record while it is kept, else about the signal."""
     acknowledgement: AcknowledgementRow | None
     """The one that closed the alert."""
     further: tuple[AcknowledgementRow, ...]
@@ -66,10 +70,19 @@ class AlertRows:
     Args:
         limit: how many alerts are kept.
         reported: returns what the report of a record says of the record, if it is kept.
+        doubted: returns the doubts about the report of a record, if it is kept.
     """
 
-    def __init__(self, settings: AlertSettings, *, limit: int, reported: Callable[[str], Facts | None]) -> None:
+    def __init__(
+        self,
+        settings: AlertSettings,
+        *,
+        limit: int,
+        reported: Callable[[str], Facts | None],
+        doubted: Callable[[str], tuple[Doubt, ...]],
+    ) -> None:
         self._reported = reported
+        self._doubted = doubted
         self._book = AlertBook.from_settings(settings, limit=limit, dropped=self._note_dropped)
         self._limit = limit
         self._changed: dict[str, None] = {}
@@ -105,9 +118,8 @@ class AlertRows:
     def note_report(self, record_id: str) -> int:
         """Take note that the report of a record came; return how many of the record's alerts contradict it."""
         entries = self._book.entries(record_id=record_id)
-        contradicting = [entry for entry in entries if not entry.contradicts and self._row(entry).contradicts]
-        self._changed |= dict.fromkeys(entry.alert.identifier for entry in contradicting)
-        return len(contradicting)
+        self._changed |= dict.fromkeys(entry.alert.identifier for entry in entries)
+        return sum(not entry.contradicts and self._row(entry).contradicts is not None for entry in entries)
 
     def overdue(self, now: datetime) -> int:
         """Return how many new states are not on their topic though they have been due for long."""
@@ -165,10 +177,12 @@ class AlertRows:
     def _row(self, entry: AlertEntry) -> AlertRow:
         reported = self._reported(entry.alert.record_id)
         against_report = None if reported is None else contradiction(reported, facts_of(entry.alert))
-        return _row(entry, entry.contradicts or against_report)
+        contradicts = entry.contradicts or against_report
+        doubts = () if contradicts else self._doubted(entry.alert.record_id)
+        return _row(entry, contradicts, doubts or doubts_about(entry.alert.ecg_quality))
 
 
-def _row(entry: AlertEntry, contradicts: str | None) -> AlertRow:
+def _row(entry: AlertEntry, contradicts: str | None, doubts: tuple[Doubt, ...]) -> AlertRow:
     alert, raised_at = entry.alert, entry.raised_at
     said = tuple(_acknowledgement_row(one, entry) for one in entry.acknowledgements)
     closing = said[:1] if entry.acknowledgement else ()
@@ -178,6 +192,7 @@ def _row(entry: AlertEntry, contradicts: str | None) -> AlertRow:
         rank=rank_of(entry),
         record_id=alert.record_id,
         patient_id=alert.subject,
+        site=alert.site,
         disease=alert.code,
         probability=alert.risks[0].probability,
         threshold=alert.risks[0].threshold,
@@ -190,6 +205,7 @@ def _row(entry: AlertEntry, contradicts: str | None) -> AlertRow:
         late=alert.recorded_at is None or doubtful or (raised_at - alert.recorded_at).total_seconds() > LIVE_S,
         doubtful=doubtful,
         trained=alert.model.trained,
+        doubts=doubts,
         acknowledgement=next(iter(closing), None),
         further=said[len(closing) :],
     )

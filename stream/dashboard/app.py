@@ -52,6 +52,8 @@ class AcknowledgeForm(msgspec.Struct, forbid_unknown_fields=True):
     """What the page sends when somebody acknowledges an alert."""
 
     identifier: Identifier
+    whole_record: bool = False
+    """Whether all alerts of the ECG are acknowledged."""
     by: Identifier | None = None
     """What the person typed. The name that a proxy vouches for takes its place."""
     comment: str = ""
@@ -182,11 +184,11 @@ class Pages:
 
     async def records(self, request: Request) -> Response:
         """Return the newest records as rows."""
-        return _json(self._feed.state.records.rows(_limit(request), _text(request)))
+        return _json(self._feed.state.records.rows(_limit(request), _text(request), _site(request)))
 
     async def rejections(self, request: Request) -> Response:
         """Return the newest rejections."""
-        return _json(self._feed.state.rejections.find(_limit(request), _text(request)))
+        return _json(self._feed.state.rejections.find(_limit(request), _text(request), _site(request)))
 
     async def record(self, request: Request) -> Response:
         """Return everything that the page of a record shows."""
@@ -203,7 +205,7 @@ class Pages:
         except RecordError as error:
             raise RefusedRequest(422, f"the ECG that Redis holds is not drawn: {error}") from error
         head, samples = _required(
-            found, "the ECG is not stored: only the ECGs of flagged records are, for a limited time"
+            found, "the ECG is not stored: flagged ECGs are kept for some days, others for some hours or not at all"
         )
         return Response(samples, media_type=BINARY, headers={"X-Head": msgspec.json.encode(head).decode()})
 
@@ -239,6 +241,7 @@ class Pages:
         acknowledgement = Acknowledgement(
             identifier=form.identifier,
             record_id=entry.alert.record_id,
+            whole_record=form.whole_record and entry.contradicts is None,
             acknowledged_by=by,
             authenticated=person.name is not None,
             comment=form.comment,
@@ -314,6 +317,11 @@ def _record_id(request: Request) -> str:
 
 def _text(request: Request) -> str:
     return request.query_params.get("q", "")[:256]
+
+
+def _site(request: Request) -> str | None:
+    site = request.query_params.get("site")
+    return None if site is None else site[:256]
 
 
 def _limit(request: Request) -> int:

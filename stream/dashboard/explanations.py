@@ -13,6 +13,8 @@ from inference.reference_values import REFERENCE_VALUES, ReferenceValue
 from inference.site_policy import excluded_by, not_assessable
 from schemas.messages import EcgMeasurement, ModelReference, Phenotype, Risk, RiskReport
 
+from .doubts import Doubt, doubts_of
+
 UNTRAINED = "The weights are untrained: this number means nothing yet."
 DEMONSTRATION = "demonstration weights"
 """How `weights` begins of a model that learned from simulated patients."""
@@ -137,6 +139,7 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True):
 
     not_assessable: str | None
     """Why the model is not for this ECG; None if it is."""
+    doubts: tuple[Doubt, ...]
     risks: tuple[RiskMeaning, ...]
     groups: tuple[Group, ...]
     bullseyes: tuple[Bullseye, ...]
@@ -149,6 +152,7 @@ def explain(report: RiskReport) -> Meaning:
     excluded = excluded_by(report.risks)
     return Meaning(
         not_assessable=not_assessable(excluded) if excluded else None,
+        doubts=doubts_of(report),
         risks=tuple(_risk_meaning(risk, report.model) for risk in report.risks),
         groups=() if excluded else tuple(_groups(phenotypes, trained=report.model.trained)),
         bullseyes=() if excluded else tuple(_bullseyes(phenotypes)),

@@ -16,6 +16,8 @@ from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_RISK, LARGEST
 from schemas.zstd_frames import compress, decompress
 from stream.alerting.facts import Facts, contradiction, facts_of
 
+from .doubts import Doubt, doubts_of
+
 ReportIs: TypeAlias = Literal["first", "repeated", "contradicting"]
 
 MAX_MESSAGE_BYTES = max(LARGEST[topic] for topic in (ECG_RISK, CMR_REQUESTS, CMR_RESULTS))
@@ -36,7 +38,8 @@ class RecordRow(msgspec.Struct, kw_only=True):
     created_at: float
     risks: tuple[tuple[str, float, float, bool, bool], ...]
     """Disease, probability, threshold, whether it is flagged, whether it is assessable."""
-    warnings: int
+    site: str | None
+    doubts: tuple[Doubt, ...]
     trained: bool
     cine: str | None
     """'requested', 'generated' or 'failed'; None if no cine was requested."""
@@ -50,11 +53,15 @@ class KeptRecord:
 
     Attributes:
         facts: what the report says of the record.
+        site: where the ECG was recorded, as the report has it.
+        doubts: about the report.
         created_at: when the report was made, or arrived, if its worker's clock is wrong.
         others: how many reports came that contradict the kept one; `other` is the newest of them.
     """
 
     facts: Facts | None = None
+    site: str | None = None
+    doubts: tuple[Doubt, ...] = ()
     created_at: float = 0.0
     report: bytes | None = None
     request: bytes | None = None
@@ -70,6 +77,12 @@ class KeptRecord:
         values = (self.report, self.request, self.request_key, self.result, self.other)
         return OTHER_BYTES + sum(len(value) for value in values if value is not None)
 
+    @property
+    def recorded_at(self) -> float:
+        """When the ECG was recorded, or reported, where nobody knows the former."""
+        recorded = None if self.facts is None else self.facts.recorded_at
+        return self.created_at if recorded is None else recorded.timestamp()
+
 
 class RecentRecords:
     """Merges the messages of each record, in whatever order they come, and keeps the newest records.
@@ -84,6 +97,7 @@ class RecentRecords:
         self._max_bytes = (capacity + SLACK) * BYTES_A_RECORD
         self._spared = spared
         self._records: dict[str, KeptRecord] = {}
+        self._of_patient: dict[str, dict[str, None]] = {}
         self._bytes = 0
         self._changed: dict[str, None] = {}
         self._drops_at = capacity + SLACK
@@ -102,6 +116,9 @@ class RecentRecords:
                 return "contradicting"
             is_first = kept.facts is None
             kept.facts, kept.report = facts, compress(value)
+            kept.site, kept.doubts = report.site, doubts_of(report)
+            if report.patient_id is not None:
+                self._of_patient.setdefault(report.patient_id, {})[report.record_id] = None
             return "first" if is_first else "repeated"
 
     def receive_request(self, request: CmrRequest, value: bytes, key: bytes | None, at: datetime) -> None:
@@ -119,6 +136,22 @@ class RecentRecords:
     def facts(self, record_id: str) -> Facts | None:
         """Return what a record's report says of the record."""
         return (self._records.get(record_id) or KeptRecord()).facts
+
+    def doubts(self, record_id: str) -> tuple[Doubt, ...]:
+        """Return the doubts about a record's report."""
+        return (self._records.get(record_id) or KeptRecord()).doubts
+
+    def recorded_at(self, record_id: str) -> float:
+        """Return when a record's ECG was recorded, or reported, where nobody knows the former."""
+        return (self._records.get(record_id) or KeptRecord()).recorded_at
+
+    def of_same_patient(self, record_id: str) -> list[str]:
+        """Return the ids of the other records of a record's patient whose reports are kept, the newest first."""
+        facts = self.facts(record_id)
+        if facts is None or facts.subject is None:
+            return []
+        others = (name for name in self._of_patient.get(facts.subject, ()) if name != record_id)
+        return sorted(others, key=lambda name: (-self.recorded_at(name), name))
 
     def other(self, record_id: str) -> tuple[int, bytes] | None:
         """Return how many reports contradict a record's report, and the newest of them as JSON; None without one."""
@@ -145,9 +178,13 @@ class RecentRecords:
         value = _decompressed(kept.request) if kept else None
         return None if kept is None or value is None else (kept.request_key, value)
 
-    def rows(self, limit: int, text: str = "") -> list[RecordRow]:
-        """Return the newest records whose id or patient contains `text`, in any case."""
-        return [_row(record_id, kept) for record_id, kept in self._newest(limit, text.casefold())]
+    def rows(self, limit: int, text: str = "", site: str | None = None) -> list[RecordRow]:
+        """Return the newest records whose id or patient contains `text`, in any case.
+
+        Args:
+            site: where they were recorded; the empty site is that of records without one. None: anywhere.
+        """
+        return [_row(record_id, kept) for record_id, kept in self._newest(limit, text.casefold(), site)]
 
     @contextmanager
     def _changing(self, record_id: str, created_at: datetime | None) -> Iterator[KeptRecord]:
@@ -187,10 +224,22 @@ class RecentRecords:
 
     def _drop(self, record_ids: Iterable[str]) -> None:
         for record_id in record_ids:
-            self._bytes -= self._records.pop(record_id).size
+            kept = self._records.pop(record_id)
+            self._bytes -= kept.size
+            self._forget_patient(_patient(kept), record_id)
 
-    def _newest(self, limit: int, text: str) -> Iterable[tuple[str, KeptRecord]]:
-        reported = ((name, kept) for name, kept in self._records.items() if kept.report is not None)
+    def _forget_patient(self, patient: str, record_id: str) -> None:
+        if records := self._of_patient.get(patient):
+            records.pop(record_id, None)
+            if not records:
+                del self._of_patient[patient]
+
+    def _newest(self, limit: int, text: str, site: str | None) -> Iterable[tuple[str, KeptRecord]]:
+        reported = (
+            (name, kept)
+            for name, kept in self._records.items()
+            if kept.report is not None and site in {None, kept.site or ""}
+        )
         matching = (item for item in reported if text in f"{item[0]} {_patient(item[1])}".casefold())
         return heapq.nlargest(limit, matching, key=lambda item: item[1].created_at)
 
@@ -206,7 +255,8 @@ def _row(record_id: str, kept: KeptRecord) -> RecordRow:
         patient_id=report.patient_id,
         created_at=kept.created_at,
         risks=tuple(map(_risk, report.risks[:MOST_RISKS])),
-        warnings=len(report.quality.warnings),
+        site=kept.site,
+        doubts=kept.doubts,
         trained=report.model.trained,
         cine=_cine_state(kept),
         contradicted=kept.other is not None,

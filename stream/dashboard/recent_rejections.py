@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 from schemas.messages import Rejection, decode_message
@@ -29,9 +30,19 @@ class RecentRejections:
             self.count += 1
             self._values.put_sized(rejection.rejection_id, value, len(value))
 
-    def find(self, limit: int, text: str = "") -> list[Rejection]:
-        """Return the newest rejections whose record id, code or sentence contains `text`, in any case."""
+    def find(self, limit: int, text: str = "", site: str | None = None) -> list[Rejection]:
+        """Return the newest rejections whose record id, code or sentence contains `text`, in any case.
+
+        Args:
+            site: where the records were recorded; the empty site is that of records without one. None: anywhere.
+        """
         wanted = text.casefold()
-        found = (decode_message(Rejection, value) for value in self._values.newest_first())
-        matching = (r for r in found if wanted in f"{r.record_id} {r.code} {r.detail}".casefold())
-        return list(islice(matching, limit))
+        matching = (r for r in self._newest_first() if wanted in f"{r.record_id} {r.code} {r.detail}".casefold())
+        return list(islice((r for r in matching if site in {None, r.site or ""}), limit))
+
+    def of_record(self, record_id: str) -> Rejection | None:
+        """Return the newest rejection under a record's id."""
+        return next((r for r in self._newest_first() if r.record_id == record_id), None)
+
+    def _newest_first(self) -> Iterator[Rejection]:
+        return (decode_message(Rejection, value) for value in self._values.newest_first())

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from redis.asyncio import Redis
 
 from inference.cine import CineProvenance
 from inference.intake import screened_stretch
-from inference.leads import arrange_leads
+from inference.leads import arrange_leads, standard_name
+from inference.waveform import MAX_DURATION_S
 from schemas.codec import decode_ecg
 from schemas.ecg_record import LEADS, MAX_STEP, MISSING_SAMPLE, EcgRecord
-from schemas.errors import MalformedRecord, OversizedRecord
-from schemas.messages import DISEASES, CmrRequest, CmrResult, Risk, RiskReport, decode_message
+from schemas.errors import MalformedRecord, OversizedRecord, UnusableSignal
+from schemas.messages import DISEASES, CmrRequest, CmrResult, Rejection, Risk, RiskReport, decode_message
 from schemas.record_limits import MAX_VALUE_BYTES
 from stream.alerting.facts import Facts, contradiction, facts_of
-from stream.screening.waveform_cache import waveform_key
+from stream.screening.waveform_cache import other_waveform_key, waveform_key
 
 from .alert_rows import AlertRow
 from .belonging import foreign_cine, foreign_ecg
 from .explanations import Meaning, explain
+from .patient_history import PatientHistory, compose_history
 from .state import DashboardState
 
 
@@ -39,6 +44,10 @@ class RecordPage(msgspec.Struct, kw_only=True):
     """Whether a cine was requested, so that it can be requested again."""
     others: OtherReports | None
     """Reports under the record's id that cannot be of the same ECG."""
+    rejection: Rejection | None
+    """Why the ECG could not be screened. One of another ECG under the id of an ECG that was is not shown."""
+    history: PatientHistory | None
+    """Of the patient's other ECGs."""
 
 
 class OtherReports(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +78,8 @@ def compose_page(state: DashboardState, record_id: str) -> RecordPage | None:
     """Return the page of a record; None if nothing is known about it."""
     value, result = state.records.report(record_id), state.records.result(record_id)
     alerts, requested = state.alerts.of_record(record_id), state.records.request(record_id) is not None
-    if value is None and result is None and not alerts and not requested:
+    rejection = None if value or alerts else state.rejections.of_record(record_id)
+    if value is None and result is None and rejection is None and not alerts and not requested:
         return None
     report = None if value is None else decode_message(RiskReport, value)
     return RecordPage(
@@ -80,6 +90,8 @@ def compose_page(state: DashboardState, record_id: str) -> RecordPage | None:
         result=None if result is None else decode_message(CmrResult, result),
         requested=requested,
         others=_other_reports(state, record_id),
+        rejection=rejection,
+        history=None if report is None else compose_history(state.records, report),
     )
 
 
@@ -108,18 +120,23 @@ async def fetch_ecg(redis: Redis, record_id: str, known: Facts | None) -> tuple[
         RecordError: the stored value is not a 12-lead ECG, or not the ECG of this record.
         RedisError: Redis does not answer.
     """
-    key = waveform_key(record_id)
-    if (size := int(await redis.strlen(key))) > MAX_VALUE_BYTES:
-        raise OversizedRecord(f"{size:,} bytes lie at its key, and no ECG has more than {MAX_VALUE_BYTES:,}")
-    value: Any = await redis.get(key)
-    return None if value is None else await asyncio.to_thread(_own_ecg, value, record_id, known)
+    for key in (waveform_key(record_id), other_waveform_key(record_id)):
+        if (size := int(await redis.strlen(key))) > MAX_VALUE_BYTES:
+            raise OversizedRecord(f"{size:,} bytes lie at its key, and no ECG has more than {MAX_VALUE_BYTES:,}")
+        value: Any = await redis.get(key)
+        if value is not None:
+            return await asyncio.to_thread(_own_ecg, value, record_id, known)
+    return None
 
 
 def _own_ecg(value: bytes, record_id: str, known: Facts | None) -> tuple[EcgHead, bytes]:
     record = decode_ecg(value)
     if foreign := foreign_ecg(record, record_id, known):
         raise MalformedRecord(f"it belongs to {foreign}")
-    return arrange_ecg(record)
+    try:
+        return arrange_ecg(record)
+    except UnusableSignal:  # it was rejected, and is drawn all the same
+        return arrange_incomplete(record)
 
 
 def known_facts(state: DashboardState, record_id: str) -> Facts | None:
@@ -141,19 +158,45 @@ def arrange_ecg(record: EcgRecord) -> tuple[EcgHead, bytes]:
     Raises:
         RecordError: a lead is missing, or appears twice.
     """
-    used = slice(*screened_stretch(record))
-    steps = np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1)[:, used].astype(np.float32)
-    steps[steps == MISSING_SAMPLE] = np.nan
+    steps = _steps(record)[:, slice(*screened_stretch(record))]
     (arranged,), derived = arrange_leads(steps[None], record.leads)
+    return _head(record, arranged, LEADS, derived), _samples(arranged)
+
+
+def arrange_incomplete(record: EcgRecord) -> tuple[EcgHead, bytes]:
+    """Return the leads of a rejected ECG that are there once, in their usual order, and its first seconds."""
+    leads = _leads_there_once(record.leads)
+    names = [standard_name(name) for name in record.leads]
+    used = slice(0, round(MAX_DURATION_S * record.sample_rate_hz))
+    arranged = _steps(record)[[names.index(name) for name in leads], used]
+    return _head(record, arranged, leads, ()), _samples(arranged)
+
+
+def _steps(record: EcgRecord) -> NDArray[np.float32]:
+    steps = np.frombuffer(record.samples, "<i2").reshape(len(record.leads), -1).astype(np.float32)
+    steps[steps == MISSING_SAMPLE] = np.nan
+    return steps
+
+
+def _samples(arranged: NDArray[np.float32]) -> bytes:
     rounded = np.clip(np.round(arranged), -MAX_STEP, MAX_STEP)
-    samples = np.where(np.isnan(arranged), MISSING_SAMPLE, rounded).astype("<i2")
-    head = EcgHead(
-        leads=LEADS,
+    return np.where(np.isnan(arranged), MISSING_SAMPLE, rounded).astype("<i2").tobytes()
+
+
+def _head(
+    record: EcgRecord, arranged: NDArray[np.float32], leads: tuple[str, ...], derived: tuple[str, ...]
+) -> EcgHead:
+    return EcgHead(
+        leads=leads,
         derived=derived,
-        n_samples=samples.shape[1],
+        n_samples=arranged.shape[1],
         sample_rate_hz=record.sample_rate_hz,
         microvolts_per_step=record.microvolts_per_step,
         sex=record.sex,
         age_years=record.age_years,
     )
-    return head, samples.tobytes()
+
+
+def _leads_there_once(names: Sequence[str]) -> tuple[str, ...]:
+    there = Counter(map(standard_name, names))
+    return tuple(lead for lead in LEADS if there[lead] == 1)

@@ -20,9 +20,11 @@ from schemas.topics import bounded_value, sound_key
 from stream.alerting.acknowledgements import NOWHERE, Place
 from stream.alerting.arrival import Clocks, as_of_arrival
 from stream.alerting.facts import Facts
+from stream.bounded import RecentDict
 from stream.settings import AlertSettings
 
 from .alert_rows import AlertRows
+from .doubts import Doubt
 from .recent_records import RecentRecords
 from .recent_rejections import RecentRejections
 from .traffic import LIVE_S, Latency, Traffic
@@ -38,6 +40,7 @@ READ_TOPICS = (
 )
 ANSWERS = (topics.ECG_RISK, topics.ECG_REJECTED)
 """Every ECG is answered on one of these topics."""
+SITES_KEPT = 100
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +70,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """Reports and alerts that contradict what is kept under their record's id."""
     clock_off_s: float | None
     """How far a worker's clock is ahead of ours, if it was wrong lately."""
+    sites: tuple[str, ...]
+    """Where ECGs came from, in order of their names."""
 
 
 class Received(NamedTuple):
@@ -108,12 +113,13 @@ class DashboardState:
     """
 
     def __init__(self, capacity: int, settings: AlertSettings, *, started_at: float) -> None:
-        self.alerts = AlertRows(settings, limit=capacity, reported=self._reported)
+        self.alerts = AlertRows(settings, limit=capacity, reported=self._reported, doubted=self._doubted)
         self.records = RecentRecords(capacity, spared=self.alerts.open_records)
         self.rejections = RecentRejections()
         self.traffic = Traffic(started_at)
         self.unanswered = UnansweredInput()
         self.clocks = Clocks()
+        self._sites: RecentDict[str, str] = RecentDict(SITES_KEPT)
         self.unreadable: Counter[str] = Counter()
         self._contradictions = 0
         self._receivers: dict[str, Callable[[Received], None]] = {
@@ -169,18 +175,29 @@ class DashboardState:
             overdue=self.alerts.overdue(datetime.fromtimestamp(now, UTC)),
             contradictions=self._contradictions,
             clock_off_s=self.clocks.off_s(now),
+            sites=tuple(sorted(self._sites.newest_first())),
         )
 
     def _reported(self, record_id: str) -> Facts | None:
         return self.records.facts(record_id)
 
+    def _doubted(self, record_id: str) -> tuple[Doubt, ...]:
+        return self.records.doubts(record_id)
+
+    def _note_site(self, site: str | None) -> None:
+        if site is not None:
+            self._sites.put(site, site)
+
     def _receive_report(self, it: Received) -> None:
         report = decode_message(RiskReport, it.value)
         made_at = self._as_of_arrival(report.created_at, it)
+        self._note_site(report.site)
         match self.records.receive_report(report, it.value, made_at):
             case "first":
                 self.traffic.note(report, made_at, it.now)
                 self._contradictions += self.alerts.note_report(report.record_id)
+            case "repeated":
+                self.alerts.note_report(report.record_id)
             case "contradicting":
                 self._contradictions += 1
 
@@ -188,6 +205,7 @@ class DashboardState:
         alert = decode_message(Alert, it.value)
         if not alert.risks:
             raise MalformedRecord("an alert without a risk")
+        self._note_site(alert.site)
         is_known = self.alerts.get(alert.identifier) is not None
         row = self.alerts.receive(alert, it.key, arrived=it.arrived or _no_future(alert.onset, it), size=it.size)
         if alert.status == "raised":
@@ -199,7 +217,9 @@ class DashboardState:
         self.alerts.acknowledge(message, key=it.key, place=it.place, arrived=it.arrived, size=it.size)
 
     def _receive_rejection(self, it: Received) -> None:
-        self.rejections.receive(decode_message(Rejection, it.value), it.value)
+        rejection = decode_message(Rejection, it.value)
+        self._note_site(rejection.site)
+        self.rejections.receive(rejection, it.value)
 
     def _receive_request(self, it: Received) -> None:
         request = decode_message(CmrRequest, it.value)

@@ -1,4 +1,4 @@
-"""Publishes the answers of one lane, counts them, and keeps the waveforms of flagged ECGs."""
+"""Publishes the answers of one lane, counts them, and keeps waveforms."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from engines.batcher import Lane
 from inference.report import compose_alerts, compose_cmr_request, compose_rejection, compose_report
 from inference.screener import Refused, ScreenedOrRefused, Screening
 from schemas.ecg_message import ecg_message
+from schemas.errors import UnusableSignal
 from schemas.identity import alert_event_id
 from schemas.messages import Alert, Message, reasons_of
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_REJECTED, ECG_RISK, record_key, sound_key
@@ -55,6 +56,7 @@ class AnswerPublisher:
         suppressor: decides on the lane's alerts; None if the lane raises no alerts.
         of_flagged: what the lane keeps and asks for.
         cine_slots: of the cines that the lane may ask for; None: it may ask for all.
+        keeps_others: whether Redis keeps the other ECGs for a while too.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class AnswerPublisher:
         suppressor: AlertSuppressor | None,
         of_flagged: OfFlagged = OF_LIVE_ECGS,
         cine_slots: ArchiveSlots | None = None,
+        keeps_others: bool = False,
     ) -> None:
         self._events = events
+        self._keeps_others = keeps_others
         self._waveforms = waveforms
         self._metrics = metrics
         self._suppressor = suppressor
@@ -137,6 +141,8 @@ class AnswerPublisher:
         if flagged and self._of_flagged.waveform:
             came_as = ecg_message(event.value, event.headers)
             self._waveforms.store(screening.record, came_as=came_as, of_archive=self._is_archive)
+        elif not flagged and self._keeps_others:
+            self._waveforms.store_briefly(screening.record)
 
     def _raises(self, alert: Alert) -> bool:
         decision = self._suppressor.decide(alert, alert.onset) if self._suppressor else "backfill"
@@ -145,6 +151,8 @@ class AnswerPublisher:
 
     def _reject(self, event: Event, refused: Refused, at: datetime) -> list[Answer]:
         self._metrics.rejected.labels(self._lane, refused.error.wire_code).inc()
+        if self._keeps_others and refused.record and isinstance(refused.error, UnusableSignal):
+            self._waveforms.store_briefly(refused.record)
         place = event.message
         rejection = compose_rejection(refused, f"{place.topic}/{place.partition}/{place.offset}", at)
         return [(ECG_REJECTED, rejection.rejection_id, rejection)]

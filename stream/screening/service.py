@@ -78,6 +78,7 @@ class ScreeningService(TopicService):
                 waveform=is_live or settings.backfill_waveforms, cine=is_live or settings.backfill_cines
             ),
             cine_slots=None if is_live else self._archive_cines,
+            keeps_others=is_live and self._settings.redis.other_waveform_ttl_s > 0,
         )
         self._lanes[lane] = ScreeningLane(
             self._batcher,

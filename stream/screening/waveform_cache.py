@@ -1,7 +1,8 @@
-"""Keeps the waveforms of flagged ECGs in Redis for the dashboard. Screening never waits for Redis.
+"""Keeps waveforms in Redis for the dashboard. Screening never waits for Redis.
 
-What is kept is what was screened of an ECG: about 40 kB, and never more than `MAX_WAVEFORM_BYTES`. So a device that
-sends long ECGs takes no more room than the others. An ECG that came as we would encode it is kept as it came, since
+Those of flagged ECGs are kept for days, those of others for hours, if the site wants that (`brief_waveforms.py`). What
+is kept is what was screened of an ECG: about 40 kB, and never more than `MAX_WAVEFORM_BYTES`. So a device that sends
+long ECGs takes no more room than the others. A flagged ECG that came as we would encode it is kept as it came, since
 encoding costs as much as the gate. What waits goes to Redis several at a time.
 """
 
@@ -11,7 +12,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from itertools import compress
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -20,7 +20,7 @@ from redis.exceptions import AuthenticationError, ReadOnlyError
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as Unanswered
 
-from inference.intake import is_screened_whole, screened_part
+from inference.intake import drawable_part, is_screened_whole
 from schemas.codec import encode_ecg
 from schemas.ecg_message import EcgMessage
 from schemas.ecg_record import EcgRecord
@@ -30,6 +30,7 @@ from stream.redis_client import new_redis, spread_ttl_s
 from stream.settings import RedisSettings
 
 from .archive_slots import ArchiveSlots
+from .brief_waveforms import UNIT_BYTES, Allowance, is_drawable, units_of
 from .metrics import Metrics
 
 WAITING = 256
@@ -59,16 +60,23 @@ def waveform_key(record_id: str) -> str:
     return f"cardiacnets:waveform:{record_id}"
 
 
+def other_waveform_key(record_id: str) -> str:
+    """Return the Redis key of the waveform of a record that was not flagged, or was rejected."""
+    return waveform_key(f"other:{record_id}")
+
+
 class _Waiting(NamedTuple):
     """A waveform on its way to Redis, and when it has waited long enough.
 
     Attributes:
         value: what is stored, if that is the ECG as it came.
+        briefly: whether it is kept for hours, in the room for such ones.
     """
 
     record: EcgRecord
     value: bytes | None
     of_archive: bool
+    briefly: bool
     ends_at: float
 
 
@@ -86,7 +94,8 @@ class WaveformCache:
         self, settings: RedisSettings, metrics: Metrics, *, archive: ArchiveSlots | None = None, hold_s: float = HOLD_S
     ) -> None:
         self._hold_s = hold_s
-        self._ttl_s = settings.waveform_ttl_s
+        self._ttl_s, self._brief_ttl_s = settings.waveform_ttl_s, settings.other_waveform_ttl_s
+        self._allowance = Allowance()
         self._archive = archive
         self._left_out = metrics.waveforms.labels("left_out")
         self._stored = metrics.waveforms.labels("stored")
@@ -101,6 +110,13 @@ class WaveformCache:
             limit=settings.waveforms_at_most,
             key_of=waveform_key,
             count=metrics.waveforms.labels("removed").inc,
+        )
+        self._brief_bound = RedisBound(
+            self._redis,
+            "other-waveform",
+            limit=max(1, settings.other_waveforms_bytes // UNIT_BYTES),
+            key_of=other_waveform_key,
+            count=None,
         )
 
     async def __aenter__(self) -> Self:
@@ -130,9 +146,26 @@ class WaveformCache:
         if is_full or self._waiting_bytes + len(record.samples) > MAX_WAITING_BYTES // share:
             (self._left_out if of_archive else self._dropped).inc()
             return
+        self._enqueue(record, value=_as_it_came(record, came_as), of_archive=of_archive)
+
+    def store_briefly(self, record: EcgRecord) -> None:
+        """Store for some hours what can be drawn of an ECG that was not flagged, or was rejected.
+
+        These ECGs take half of the places at most. They have keys of their own, so that one that was rejected does not
+        take the place of a flagged one of the same id.
+        """
+        is_full = self._waiting.qsize() >= WAITING // 2 or self._waiting_bytes > MAX_WAITING_BYTES // 2
+        if is_full or not is_drawable(record, MAX_WAVEFORM_BYTES) or not self._allowance.take():
+            self._left_out.inc()
+            return
+        self._enqueue(record, briefly=True)
+
+    def _enqueue(
+        self, record: EcgRecord, *, value: bytes | None = None, of_archive: bool = False, briefly: bool = False
+    ) -> None:
         self._waiting_bytes += len(record.samples)
-        value = _as_it_came(record, came_as)
-        self._waiting.put_nowait(_Waiting(record, value, of_archive, time.monotonic() + self._hold_s))
+        ends_at = time.monotonic() + self._hold_s
+        self._waiting.put_nowait(_Waiting(record, value, of_archive, briefly, ends_at))
 
     async def _store_all(self) -> None:
         while True:
@@ -147,7 +180,7 @@ class WaveformCache:
     async def _are_stored(self, some: Sequence[_Waiting]) -> bool:
         """Try to store several waveforms at once, and return whether that did."""
         try:
-            self._count(await self._store(some))
+            self._count(some, await self._store(some))
         except Exception:  # noqa: BLE001  what it is shows when each is stored alone
             return False
         return True
@@ -161,7 +194,7 @@ class WaveformCache:
     async def _is_settled(self, waiting: _Waiting) -> bool:
         """Try to store a waveform, and return whether it is stored or given up."""
         try:
-            self._count(await self._store([waiting]))
+            self._count([waiting], await self._store([waiting]))
         except Exception as error:  # noqa: BLE001  it is logged, and the next waveform is stored
             self._tell(error)
             passes = isinstance(error, PASSES) and not isinstance(error, AuthenticationError)
@@ -170,26 +203,38 @@ class WaveformCache:
             self._dropped.inc()
         return True
 
-    def _count(self, is_stored: Sequence[bool]) -> None:
+    def _count(self, some: Sequence[_Waiting], stored: int) -> None:
         self._failures = 0
-        self._stored.inc(is_stored.count(True))
-        self._left_out.inc(is_stored.count(False))
+        self._stored.inc(stored)
+        self._left_out.inc(len(some) - stored)
 
-    async def _store(self, some: Sequence[_Waiting]) -> list[bool]:
-        """Store waveforms in one round trip, and return for each whether it has a place: an archive's needs a slot."""
-        has_place = [await self._has_place(one) for one in some]
-        if placed := list(compress(some, has_place)):
+    async def _store(self, some: Sequence[_Waiting]) -> int:
+        """Store waveforms in one round trip, and return how many of them have a place."""
+        placed = [one for one in some if await self._has_slot(one)]
+        values = zip(placed, await _stored_forms(placed), strict=True)
+        kept = [(one, value) for one, value in values if await self._is_entered(one, value)]
+        if kept:
             async with self._redis.pipeline(transaction=False) as commands:
-                for one, value in zip(placed, await _stored_forms(placed), strict=True):
-                    ttl_s = min(self._ttl_s, ARCHIVE_TTL_S) if one.of_archive else self._ttl_s
-                    commands.set(waveform_key(one.record.record_id), value, ex=spread_ttl_s(ttl_s))
+                for one, value in kept:
+                    key_of = other_waveform_key if one.briefly else waveform_key
+                    commands.set(key_of(one.record.record_id), value, ex=spread_ttl_s(self._ttl_of(one)))
                 await commands.execute()
-        if bounded := [one.record.record_id for one in placed if not one.of_archive]:  # slots bound an archive's
+        if bounded := [one.record.record_id for one, _ in kept if not (one.of_archive or one.briefly)]:
             await self._bound.add(*bounded)
-        return has_place
+        return len(kept)
 
-    async def _has_place(self, one: _Waiting) -> bool:
+    def _ttl_of(self, one: _Waiting) -> int:
+        if one.briefly:
+            return self._brief_ttl_s
+        return min(self._ttl_s, ARCHIVE_TTL_S) if one.of_archive else self._ttl_s
+
+    async def _has_slot(self, one: _Waiting) -> bool:
+        """Return whether a waveform has a slot, if it needs one: an archive's does."""
         return not one.of_archive or (self._archive is not None and await self._archive.take(one.record.record_id))
+
+    async def _is_entered(self, one: _Waiting, value: bytes) -> bool:
+        """Return whether a waveform is in the list that bounds its kind, if it has to be before it is stored."""
+        return not one.briefly or await self._brief_bound.add(*[one.record.record_id] * units_of(len(value)))
 
     def _tell(self, error: Exception) -> None:
         if self._failures % LOG_EVERY == 0:
@@ -218,4 +263,4 @@ async def _stored_forms(some: Sequence[_Waiting]) -> list[bytes]:
 
 def _encoded(record: EcgRecord) -> bytes:
     """Return an Avro value that names no schema."""
-    return encode_ecg(screened_part(record))
+    return encode_ecg(drawable_part(record))

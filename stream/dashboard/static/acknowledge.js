@@ -1,16 +1,21 @@
-// The dialogue that acknowledges an alert. Where a proxy says who the person is, no name is asked for. Else the browser
-// remembers the name for a while, within the session. It does not remember the comment.
+// The dialogue that acknowledges the alerts of an ECG, all at once. Where a proxy says who the person is, no name is asked
+// for. Else the browser remembers the name for a while, within the session. It does not remember the comment.
 
 import { byId, diseaseName, foreign, h, percent, postJson, shownId } from "./dom.js";
+import { unacknowledged } from "./ecg_rows.js";
 import { rememberedName, rememberName, signedName } from "./session.js";
 
-let current = null;
+let current = null; // what is sent: [{identifier, whole_record}, …]
 
-export function askToAcknowledge(row) {
-  current = row;
+export function askToAcknowledge(ecg) {
+  const left = unacknowledged(ecg);
+  // Of two ECGs under one record id, a person has seen one: then each of its alerts is named.
+  const named = ecg.alone ? left.slice(0, 1) : left;
+  current = named.map(({ identifier }) => ({ identifier, whole_record: ecg.alone && left.length > 1 }));
   setSending(false);
-  byId("acknowledge-what").textContent =
-    `${diseaseName(row.disease)}, ${percent(row.probability)}: patient ${shownId(row.patient_id ?? "without an id")}`;
+  const found = left.map((row) => `${diseaseName(row.disease)}, ${percent(row.probability)}`).join("; ");
+  byId("acknowledge-what").textContent = `${found}: patient ${shownId(ecg.first.patient_id ?? "without an id")}`;
+  byId("acknowledge-title").textContent = left.length > 1 ? `Acknowledge ${left.length} alerts of one ECG` : "Acknowledge";
   byId("acknowledge-error").textContent = "";
   const name = signedName();
   byId("acknowledge-as").hidden = name === null;
@@ -28,6 +33,9 @@ export function prepareAcknowledge() {
   byId("acknowledge").addEventListener("cancel", (event) => {
     if (byId("acknowledge-cancel").disabled) event.preventDefault();
   });
+  byId("acknowledge").addEventListener("close", () => {
+    if (document.activeElement === document.body) byId("main").focus({ preventScroll: true }); // what had the focus is gone
+  });
   byId("acknowledge").querySelector("form").addEventListener("submit", send);
   byId("acknowledge-comment").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("acknowledge-send").click();
@@ -41,11 +49,12 @@ async function send(event) {
     byId("acknowledge-error").textContent = "Enter your name to acknowledge the alert.";
     return;
   }
-  const row = current;
-  const isHere = () => current === row; // a second Escape closes the dialogue although the first one was prevented
+  const asked = current;
+  const isHere = () => current === asked; // a second Escape closes the dialogue although the first one was prevented
   setSending(true);
   try {
-    await postJson("api/acknowledge", { identifier: row.identifier, by, comment: byId("acknowledge-comment").value });
+    const said = { by, comment: byId("acknowledge-comment").value };
+    for (const one of asked) await postJson("api/acknowledge", { ...one, ...said });
     if (by !== null) rememberName(by);
     if (isHere()) byId("acknowledge").close();
   } catch (error) {

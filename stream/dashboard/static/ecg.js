@@ -87,6 +87,10 @@ function drawPulse(paper, middle) {
 
 function drawLead(paper, ecg, name, from, to, left, middle) {
   const samples = ecg.leads[name];
+  if (!samples) { // a rejected ECG may lack a lead
+    words(paper, `${name} (not recorded)`, left + 1, middle - ROW_MM / 2 + 6);
+    return;
+  }
   const first = Math.round(from * ecg.rate);
   const last = Math.min(samples.length, Math.round(to * ecg.rate));
   const points = [];

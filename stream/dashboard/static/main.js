@@ -2,11 +2,13 @@
 
 import { askToAcknowledge, prepareAcknowledge } from "./acknowledge.js";
 import {
-  alertOf, announce, clearAlerts, drawAlerts, dropAlerts, fillDiseases, filters, forgetDrawn, handIsMoving, mergeAlerts,
-  resetShown, showMore, watchPointer,
+  announce, clearAlerts, drawAlerts, dropAlerts, ecgOf, fillDiseases, fillSites, filters, forgetDrawn, handIsMoving, mergeAlerts,
+  openOfSite, resetShown, showMore, siteOf, watchPointer,
 } from "./alerts.js";
-import { HOME, age, byId, duration, h, timeOf, Turns } from "./dom.js";
-import { closeRecord, currentAlert, openRecord, recordChanged } from "./record.js";
+import { HOME, age, byId, duration, h, shownId, timeOf, Turns } from "./dom.js";
+import { unacknowledged } from "./ecg_rows.js";
+import { chooseSite, chosenSite, listPath, siteName } from "./places.js";
+import { closeRecord, currentEcg, openRecord, recordChanged } from "./record.js";
 import { drawRecords, drawRejections, fetchRows } from "./records.js";
 import { mayAcknowledge, prepareSignOut, showSession } from "./session.js";
 import { follow } from "./stream.js";
@@ -17,6 +19,7 @@ const HAND_MS = 3000; // how long an alert waits at most for a pointer that keep
 const LISTS = { alerts: "Alerts", records: "Records", rejected: "Rejected" };
 const CONNECTIONS = { connecting: "connecting", live: "live", lost: "reconnecting…", paused: "paused", closed: "signed out" };
 const TITLES = { lost: "disconnected", paused: "paused", closed: "signed out" };
+const USUAL = [["disease", "all"], ["state", "open"], ["order", "urgent"]];
 const AWAY = {
   lost: () => `No connection since ${clock(heard)}: this page may be out of date.`,
   closed: () => "You are signed out: the session is over, or the dashboard has another token. Reload this page to sign in.",
@@ -31,6 +34,7 @@ let counted = "";
 let listDue = 0;
 const turns = new Turns();
 let openAlerts = 0;
+let sites = []; // that the server has seen
 let troubles = []; // in the last header from the server
 let heard = Date.now(); // when the last event came from the server
 
@@ -46,12 +50,14 @@ function handle(name, data) {
     if (record) recordChanged([record]);
     schedule();
   } else if (name === "alerts") {
-    const fresh = mergeAlerts(data);
-    if (ready) announce(fresh);
+    const news = mergeAlerts(data);
+    if (ready) announce(news);
+    tellTitle();
     if (record) recordChanged(data.map((row) => row.record_id));
     schedule();
   } else if (name === "dropped") {
     dropAlerts(data);
+    tellTitle();
     schedule();
   } else if (name === "records" && record) {
     recordChanged(data);
@@ -82,6 +88,7 @@ function showOverview({ state, behind, kafka, redis }) {
   byId("figure-records").textContent = state.records.toLocaleString("en-GB");
   byId("figure-rejected").textContent = state.rejected.toLocaleString("en-GB");
   tellTitle();
+  tellSites(state.sites);
   troubles = [
     kafka ? null : "Kafka does not answer: no new alerts arrive, and none can be acknowledged.",
     redis ? null : "Redis does not answer: ECGs and cines cannot be shown. Alerts still arrive.",
@@ -117,10 +124,18 @@ function tellCount(id, number, sign, words) {
   byId(id).replaceChildren(`${sign}${number}`, h("span.unseen", {}, ` ${words}`));
 }
 
-// Without a connection, the title names no number.
+// Without a connection, the title names no number. Of a site it names that of the site.
 function tellTitle() {
-  const mark = TITLES[byId("connection").dataset.state] ?? openAlerts;
-  document.title = mark ? `(${mark}) CardiacNets` : "CardiacNets";
+  const site = chosenSite();
+  const mark = TITLES[byId("connection").dataset.state] ?? (site === null ? openAlerts : openOfSite());
+  const name = site === null ? "CardiacNets" : `${shownId(siteName())} · CardiacNets`;
+  document.title = mark ? `(${mark}) ${name}` : name;
+}
+
+function tellSites(seen) {
+  if (seen.join("\n") === sites.join("\n")) return;
+  sites = seen;
+  fillSites(byId("filter-site"), sites);
 }
 
 function tellTrouble() {
@@ -194,6 +209,7 @@ function showList(name) {
     else link.removeAttribute("aria-current");
   }
   for (const part of document.querySelectorAll("[data-for]")) part.hidden = part.dataset.for !== name;
+  byId("hidden").hidden = true;
   if (name === "alerts") schedule();
   else drawFetched();
 }
@@ -206,6 +222,8 @@ function route() {
   if (record === null && wanted !== null) scrolled = scrollY;
   const back = record !== null && wanted === null ? record : null;
   record = wanted;
+  chooseSite(query.get("site"));
+  addressLinks();
   byId("list-view").hidden = wanted !== null;
   byId("record-view").hidden = wanted === null;
   if (wanted === null) {
@@ -224,6 +242,15 @@ function route() {
   }
 }
 
+// The links that stand in the page go to the chosen site.
+function addressLinks() {
+  for (const link of document.querySelectorAll("[data-list]")) link.href = listPath(link.dataset.list);
+  byId("home").href = listPath();
+  byId("figure-expired").href = listPath("alerts", { state: "expired" });
+  fillSites(byId("filter-site"), sites);
+  tellTitle();
+}
+
 function go(path) {
   const { pathname, search } = new URL(path, location.href);
   if (pathname + search !== location.pathname + location.search) history.pushState({ inside: true }, "", path);
@@ -232,30 +259,27 @@ function go(path) {
 
 function goBack() {
   if (history.state?.inside) history.back();
-  else go(HOME);
+  else go(listPath());
 }
 
 function readFilters(query) {
   filters.text = (query.get("q") ?? "").toLowerCase();
-  filters.disease = query.get("disease") ?? "all";
-  filters.state = query.get("state") ?? "open";
-  filters.order = query.get("order") ?? "urgent";
+  for (const [name, usual] of USUAL) filters[name] = query.get(name) ?? usual;
   if (byId("filter-text").value.toLowerCase().trim() !== filters.text) byId("filter-text").value = query.get("q") ?? "";
-  for (const name of ["disease", "state", "order"]) byId(`filter-${name}`).value = filters[name];
+  for (const [name] of USUAL) byId(`filter-${name}`).value = filters[name];
 }
 
 // The address holds the filters, so a reload keeps them.
 function filtersChanged() {
-  const query = new URLSearchParams();
-  const text = byId("filter-text").value.trim();
-  if (list !== "alerts") query.set("list", list);
-  if (text) query.set("q", text);
-  for (const [name, usual] of [["disease", "all"], ["state", "open"], ["order", "urgent"]]) {
-    const value = byId(`filter-${name}`).value;
-    if (value !== usual) query.set(name, value);
+  const chosen = { q: byId("filter-text").value.trim() || null };
+  for (const [name, usual] of USUAL) {
+    const { value } = byId(`filter-${name}`);
+    chosen[name] = value === usual ? null : value;
   }
-  history.replaceState(history.state, "", query.size ? `${HOME}?${query}` : HOME);
-  readFilters(query);
+  chooseSite(siteOf(byId("filter-site").value));
+  history.replaceState(history.state, "", listPath(list, chosen));
+  addressLinks();
+  readFilters(new URLSearchParams(location.search));
   resetShown();
   if (list === "alerts") schedule();
   else drawFetched();
@@ -274,9 +298,9 @@ function move(step) {
 }
 
 function acknowledgeHere() {
-  const item = document.activeElement.closest?.("[data-alert]");
-  const row = record !== null ? currentAlert(item?.dataset.alert) : alertOf(item?.dataset.alert);
-  if (row && row.status !== "acknowledged" && mayAcknowledge()) askToAcknowledge(row);
+  const item = document.activeElement.closest?.("[data-ecg]");
+  const ecg = record !== null ? currentEcg(item?.dataset.ecg) : ecgOf(item?.dataset.ecg);
+  if (ecg && unacknowledged(ecg).length && mayAcknowledge()) askToAcknowledge(ecg);
 }
 
 function press(event) {
@@ -318,6 +342,11 @@ byId("filters").addEventListener("input", filtersChanged);
 byId("filters").addEventListener("submit", (event) => {
   event.preventDefault();
   links()[0]?.focus();
+});
+byId("show-all").addEventListener("click", () => {
+  chooseSite(null);
+  go(listPath());
+  byId("filter-text").focus();
 });
 byId("more").addEventListener("click", () => {
   showMore();

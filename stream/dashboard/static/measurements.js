@@ -85,9 +85,12 @@ function digitsWithin(halfWidth) {
   return halfWidth >= 5 ? 0 : halfWidth >= 0.5 ? 1 : 2;
 }
 
-function rounded(value, digits = digitsFor([value])) {
+export function rounded(value, digits = digitsFor([value])) {
   return value.toFixed(digits).replace("-", "−");
 }
+
+export const roundedWithin = (value, halfWidth) =>
+  rounded(value, halfWidth === null ? digitsFor([value]) : digitsWithin(halfWidth));
 
 // The AHA's model of 16 segments: anterior on top, septum on the left, base outside, apex inside.
 const RINGS = [

@@ -1,19 +1,23 @@
-// The page of one record: alerts, ECG, risks, cine, measurements, quality, model.
+// The page of one record: alerts, ECG, risks, cine, measurements, what changed, quality, model. Of a rejected record: why.
 
 import { askToAcknowledge } from "./acknowledge.js";
-import { doubts, stateChip } from "./alerts.js";
+import { doubtChips, doubts, prioritySign, stateChip } from "./alerts.js";
 import { makePlayer } from "./cine.js";
 import {
-  diseaseName, foreign, foreignText, getBytes, getJson, h, meter, percent, postJson, priorityOf, timeOf, Turns, when, byId,
+  diseaseName, foreign, foreignText, getBytes, getJson, h, meter, percent, postJson, timeOf, Turns, when, byId,
 } from "./dom.js";
 import { drawEcg, readEcg } from "./ecg.js";
+import { gather, unacknowledged } from "./ecg_rows.js";
+import { fillHistory } from "./history.js";
 import { bullseye, measurementGroup } from "./measurements.js";
+import { listPath } from "./places.js";
+import { evidence } from "./records.js";
 
 const PAPER = "cardiacnets.paper";
 const REFRESH_MS = 300;
 const RESIZE_MS = 150;
 
-let shown = null; // {id, page, parts, player, ecg}
+let shown = null; // {id, page, parts, player, ecg, earlier}: earlier is an ECG that is drawn below that of the page
 let refreshDue = 0;
 let resizeDue = 0;
 const turns = new Turns();
@@ -22,8 +26,8 @@ export async function openRecord(container, id) {
   if (shown?.id === id) return;
   closeRecord();
   const parts = frame();
-  container.replaceChildren(parts.head, parts.alerts, parts.ecg, parts.classic, parts.pair, parts.measurements, parts.last);
-  shown = { id, parts, page: null, player: null, ecg: null, cineOf: null };
+  container.replaceChildren(...Object.values(parts));
+  shown = { id, parts, page: null, player: null, ecg: null, earlier: null, cineOf: null };
   await Promise.all([refresh(id), showEcg(id)]);
 }
 
@@ -41,19 +45,21 @@ export function recordChanged(ids) {
   }, REFRESH_MS);
 }
 
-// The alert that a key acts on: the one in focus, else the first that is not acknowledged.
-export function currentAlert(identifier) {
-  const alerts = shown?.page?.alerts ?? [];
-  return alerts.find((row) => row.identifier === identifier) ?? alerts.find((row) => row.status !== "acknowledged");
+// The ECG that a key acts on: the one in focus, else the first that has something to acknowledge.
+export function currentEcg(key) {
+  const ecgs = gather(shown?.page?.alerts ?? []);
+  return ecgs.find((ecg) => ecg.key === key) ?? ecgs.find((ecg) => unacknowledged(ecg).length);
 }
 
 function frame() {
   return {
     head: h("div.record-head"),
+    rejection: h("section.panel.rejected", { hidden: true }),
     alerts: h("div.record-alerts"),
     ecg: h("section.panel.ecg", { "aria-labelledby": "ecg-title" }),
     classic: h("section.panel.classic", { "aria-label": "Rate, intervals and axes", hidden: true }),
     pair: h("div.pair", {}, h("section.panel.risks"), h("section.panel.picture")),
+    history: h("section.panel.other-ecgs", { hidden: true }),
     measurements: h("section.panel.all-measurements"),
     last: h("div.pair.even", {}, h("section.panel.quality"), h("section.panel.model")),
   };
@@ -73,32 +79,51 @@ async function refresh(id) {
   turns.settle(turn);
   shown.page = page;
   const { parts } = shown;
-  fillHead(parts.head, id, page, page.report ? null : "The report of this record is no longer kept.");
-  parts.alerts.replaceChildren(...page.alerts.map(alertCard));
+  fillHead(parts.head, id, page, page.report || page.rejection ? null : "The report of this record is no longer kept.");
+  fillRejection(parts.rejection, page.rejection);
+  drawAlerts(parts.alerts, page.alerts);
   if (page.report) {
     fillRisks(parts.pair.children[0], page);
     fillClassic(parts.classic, page.meaning.ecg);
+    fillHistory(parts.history, page.history, showEarlier);
     fillMeasurements(parts.measurements, page, shown.ecg?.sex);
     fillQuality(parts.last.children[0], page.report);
     fillModel(parts.last.children[1], page.report);
   }
   byId("untrained").hidden = !page.report || page.report.model.trained;
-  await showCine(id);
+  if (!page.rejection) await showCine(id);
 }
 
 function fillHead(head, id, page, trouble) {
   const report = page?.report;
   const patient = report ? report.patient_id : page?.alerts[0]?.patient_id;
   head.replaceChildren(
-    h("a.back", { href: "./" }, "← List"),
+    h("a.back", { href: listPath() }, "← List"),
     h("div.title", {},
-      h("h1", {}, patient ? foreign(patient) : page ? "Patient without an id" : "Record"),
+      h("h1", {}, patient ? foreign(patient) : titleOf(page)),
       h("p.quiet", {}, "record ", foreign(id),
         report?.recorded_at ? `, recorded ${when(Date.parse(report.recorded_at) / 1000)}` : "",
         report ? `, screened ${when(Date.parse(report.created_at) / 1000)}` : "")),
     report ? h("a.button", { href: `./api/fhir?id=${encodeURIComponent(id)}`, download: true }, "FHIR report") : "",
     trouble ? h("p.error", { role: "alert" }, trouble) : "",
     page?.others ? h("p.error", { role: "alert" }, otherReports(page.others)) : "");
+}
+
+function titleOf(page) {
+  if (!page) return "Record";
+  return page.rejection ? "ECG that could not be screened" : "Patient without an id";
+}
+
+function fillRejection(panel, rejection) {
+  panel.hidden = rejection === null;
+  if (rejection === null) return;
+  const { code, detail, device_id: device, site, created_at: at } = rejection;
+  panel.replaceChildren(
+    h("h2", {}, "Why it could not be screened"),
+    h("p", {}, foreignText(detail), " ", h("code", {}, code)),
+    h("p.quiet", {}, device === null ? "unknown device" : ["device ", foreign(device)], site === null ? "" : [", ", foreign(site)],
+      `, rejected ${when(Date.parse(at) / 1000)}. `, foreign(evidence(rejection))),
+    h("p", {}, "Nothing is said of this patient: no risk was looked at. Record the ECG again."));
 }
 
 // Two ECGs came under one id. The page shows the first one, and says what is known of the other.
@@ -114,18 +139,35 @@ function otherReports({ number, contradicts, patient_id: patient, recorded_at: a
   ];
 }
 
-function alertCard(row) {
-  return h("div.alert-card", { "data-alert": row.identifier, "data-priority": row.priority },
-    h("span.priority", {}, h("span.sign", { "aria-hidden": "true" }, priorityOf(row).sign), priorityOf(row).words),
-    h("strong", {}, diseaseName(row.disease)),
-    stateChip(row),
-    timeOf(row.onset),
-    row.contradicts ? h("span.who", {}, "patient ", row.patient_id === null ? h("em", {}, "without an id") : foreign(row.patient_id)) : null,
-    doubts(row),
-    row.status === "acknowledged" ? null
-      : h("button.primary.change", { type: "button", click: () => askToAcknowledge(row) }, "Acknowledge"),
-    row.acknowledgement ? acknowledgement(row.acknowledgement) : null,
-    row.further.map(acknowledgement));
+function drawAlerts(part, alerts) {
+  const focused = part.contains(document.activeElement);
+  part.replaceChildren(...gather(alerts).map(ecgCard));
+  if (focused) (part.querySelector("button") ?? byId("main")).focus({ preventScroll: true });
+}
+
+// The alerts of one ECG. One button acknowledges them all.
+function ecgCard(ecg) {
+  const { first } = ecg;
+  const left = unacknowledged(ecg);
+  return h("div.alert-card", { "data-ecg": ecg.key, "data-priority": first.priority },
+    h("ul.alert-lines", {}, ecg.alerts.map((row) => h("li.alert-line", { "data-alert": row.identifier, "data-priority": row.priority },
+      prioritySign(row), h("strong", {}, diseaseName(row.disease)), stateChip(row), timeOf(row.onset)))),
+    left.length === 0 ? null : h("button.primary.change", { type: "button", click: () => askToAcknowledge(ecg) },
+      left.length > 1 ? `Acknowledge ${left.length} alerts` : "Acknowledge"),
+    first.contradicts ? h("p.who", {}, "patient ", first.patient_id === null ? h("em", {}, "without an id") : foreign(first.patient_id)) : null,
+    doubts(first),
+    saidOf(ecg).map(acknowledgement));
+}
+
+// What people said of an ECG's alerts. What somebody said of several at once is said once.
+function saidOf({ alerts }) {
+  const all = alerts.flatMap((row) => [row.acknowledgement, ...row.further]).filter(Boolean);
+  const once = new Map();
+  for (const said of all) {
+    const key = JSON.stringify([said.acknowledged_by, said.comment, said.authenticated, said.doubt]);
+    if (!once.has(key)) once.set(key, said);
+  }
+  return [...once.values()];
 }
 
 const DOUBTS = {
@@ -157,13 +199,37 @@ async function showEcg(id) {
     if (shown?.id === id) panel.replaceChildren(title, h("p.nothing", {}, `${sentence(error.message)}`));
     return;
   }
-  const canvas = h("canvas", { role: "img", "aria-label": `12-lead ECG, ${shown.ecg.seconds.toFixed(0)} seconds, at 25 mm a second and 10 mm a millivolt` });
-  const button = h("button.plain", { type: "button", click: turnPaper });
+  drawPanel();
+}
+
+const paperOf = (ecg, words) => h("div.paper", {},
+  h("canvas", { role: "img", "aria-label": `${words}, ${ecg.seconds.toFixed(0)} seconds, at 25 mm a second and 10 mm a millivolt` }));
+
+function drawPanel() {
+  const { ecg, earlier, parts: { ecg: panel } } = shown;
   panel.replaceChildren(
-    h("div.panel-head", {}, title,
-      h("p.quiet", {}, `${person(shown.ecg)}${shown.ecg.seconds.toFixed(1)} s at ${shown.ecg.rate} Hz, unfiltered, each lead centred. A small square is 40 ms wide and 0.1 mV high.`), button),
-    h("div.paper", {}, canvas));
+    h("div.panel-head", {}, h("h2", { id: "ecg-title" }, "ECG"),
+      h("p.quiet", {}, `${person(ecg)}${ecg.seconds.toFixed(1)} s at ${ecg.rate} Hz, unfiltered, each lead centred. A small square is 40 ms wide and 0.1 mV high.`),
+      h("button.plain.paper-colour", { type: "button", click: turnPaper })),
+    paperOf(ecg, "12-lead ECG"),
+    earlier === null ? "" : h("div.earlier", {},
+      h("h3", {}, `Earlier ECG of this patient, ${when(earlier.at)}`), paperOf(earlier.ecg, "Earlier 12-lead ECG")));
   drawPaper();
+}
+
+// Draw an earlier ECG below that of the page.
+async function showEarlier({ record_id: id, at }) {
+  const here = shown;
+  try {
+    if (!here.ecg) throw new Error("the ECG of this page is not there to stand above it");
+    const ecg = readEcg(await getBytes(`api/ecg?id=${encodeURIComponent(id)}`));
+    if (shown !== here) return;
+    here.earlier = { at, ecg };
+    drawPanel();
+    here.parts.ecg.querySelector(".earlier").scrollIntoView({ block: "nearest" });
+  } catch (error) {
+    if (shown === here) byId("announcer").textContent = here.parts.history.querySelector(".trouble").textContent = sentence(error.message);
+  }
 }
 
 function person({ sex, age }) {
@@ -180,10 +246,10 @@ function turnPaper() {
 }
 
 function drawPaper() {
-  const canvas = shown?.parts.ecg.querySelector("canvas");
-  if (!canvas || !shown.ecg) return;
-  drawEcg(canvas, shown.ecg, paperName());
-  shown.parts.ecg.querySelector("button").textContent = paperName() === "light" ? "Dark paper" : "Light paper";
+  if (!shown?.ecg) return;
+  const ecgs = [shown.ecg, shown.earlier?.ecg];
+  shown.parts.ecg.querySelectorAll("canvas").forEach((canvas, place) => drawEcg(canvas, ecgs[place], paperName()));
+  shown.parts.ecg.querySelector(".paper-colour").textContent = paperName() === "light" ? "Dark paper" : "Light paper";
 }
 
 addEventListener("resize", () => {
@@ -196,7 +262,7 @@ const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 // --- risks
 
 function fillRisks(panel, { report, meaning }) {
-  panel.replaceChildren(h("h2", {}, "Risks"),
+  panel.replaceChildren(h("h2", {}, "Risks"), doubtChips(meaning.doubts, meaning.doubts.length) ?? "",
     h("ul.risk-list", {}, meaning.risks.map((risk) => risk.assessable ? assessedRisk(risk) : excludedRisk(risk))),
     subtypes(report),
     report.model.trained && !meaning.not_assessable ? h("p.basis.quiet", {}, `“Of 100” means patients like those that the weights learned from (${report.model.weights}).`) : "");
@@ -300,13 +366,19 @@ function fillMeasurements(panel, { meaning, report }, sex) {
     h("div.groups", {}, meaning.groups.map((group) => measurementGroup(group, sex))));
 }
 
+const PACING = {
+  seen: "Pacing spikes were seen.",
+  not_seen: "No pacing spikes were seen; some recorders remove them.",
+  not_assessable: "Below 500 Hz nobody can tell whether there are pacing spikes.",
+};
+
 function fillQuality(panel, { quality }) {
   panel.replaceChildren(h("h2", {}, "Signal quality"),
     quality.warnings.length === 0 ? h("p", {}, "✓ No warnings about the signal.")
       : h("ul.warnings", {}, quality.warnings.map((warning) => h("li", {},
         h("span.sign", { "aria-hidden": "true" }, "⚠ "), foreignText(warning.detail), h("code", {}, warning.code)))),
     h("p.quiet", {}, `${quality.duration_s.toFixed(1)} s at ${quality.sample_rate_hz} Hz`,
-      quality.derived_leads.length ? `; computed from I and II: ${quality.derived_leads.join(", ")}` : ""));
+      quality.derived_leads.length ? `; computed from I and II: ${quality.derived_leads.join(", ")}` : "", `. ${PACING[quality.pacing] ?? ""}`));
 }
 
 function fillModel(panel, { model, notice, report_id: reportId }) {
