@@ -14,6 +14,7 @@ import pytest
 import wfdb
 from harness import collect, ward
 from needed import ECGS, needs_real_ecgs
+from pager import SECRET
 from waiting import PATIENCE_S, wait_until
 
 from engines.choice import Tolerances
@@ -88,12 +89,13 @@ def test_on_a_broker_that_is_there_it_has_topics_of_its_own_and_leaves_none(brok
 
 
 def test_topics_that_a_broker_does_not_remove_are_named_with_the_command_that_does(tmp_path):
-    said = []
+    said, pages = [], {"alert_webhook_url": "https://pager.example/", "alert_webhook_secret": SECRET}
     with (
         embedded_broker(tmp_path) as (address, process),
-        place_on_a_broker(Settings.of(broker=address), tmp_path, said.append) as own,
+        place_on_a_broker(Settings.of(broker=address, **pages), tmp_path, said.append) as own,
     ):
         process.process.kill()
+    assert own.webhook == Settings().webhook  # a demonstration wakes nobody
     (sentence,) = said
     topic = own.kafka.topic(ECG_RISK)
     assert sentence.startswith(f"8 topics stay on {address}, because it did not remove them: {own.kafka.topic_prefix}")
