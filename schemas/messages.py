@@ -7,7 +7,7 @@ none, and will take none away. The lists that a schema does give (diseases, stat
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
@@ -291,7 +291,32 @@ class Acknowledgement(Message, frozen=True, kw_only=True):
     """An acknowledgement from before its alert closes nothing. Of several the first one on the topic counts."""
 
 
-MESSAGES: tuple[type[Message], ...] = (RiskReport, Alert, Rejection, CmrRequest, CmrResult, Acknowledgement)
+class Shelving(Message, frozen=True, kw_only=True):
+    """A person wants no further alert about one disease of one patient for a while: `ecg.alerts.shelved.v1`."""
+
+    shelving_id: Identifier
+    """Chosen by whoever wrote it: a repetition has the same one."""
+    subject: Identifier
+    """The patient's pseudonym."""
+    code: Disease
+    """The disease."""
+    until: Instant
+    """When it ends by itself, seven days after `shelved_at` at the latest."""
+    reason: Annotated[str, Meta(min_length=1, max_length=2000)]
+    """Why, in words. Name no patient in it."""
+    shelved_by: Identifier
+    """Who wants it so. Anybody may have typed this name, unless `authenticated` is true."""
+    authenticated: bool = False
+    """Whether a reverse proxy said who the person is. It is as true as the right to write to this topic is guarded."""
+    shelved_at: Instant
+    """Of several messages about one patient and disease the one with the latest time holds: with an end that has passed
+    it ends what was before."""
+
+
+LONGEST_SHELVING = timedelta(days=7)
+"""Whoever wants more says so again: nothing stays silent because somebody forgot it."""
+
+MESSAGES: tuple[type[Message], ...] = (RiskReport, Alert, Rejection, CmrRequest, CmrResult, Acknowledgement, Shelving)
 
 LATER_FIELDS = frozenset(
     {

@@ -6,7 +6,7 @@ import msgspec
 
 from .ecg_record import EcgRecord
 from .errors import MalformedRecord
-from .messages import Acknowledgement, Alert, CmrRequest, CmrResult, Rejection, RiskReport
+from .messages import Acknowledgement, Alert, CmrRequest, CmrResult, Rejection, RiskReport, Shelving
 from .record_limits import MAX_VALUE_BYTES, is_identifier
 
 ECG_RECORDS = "ecg.records.v1"
@@ -17,6 +17,7 @@ ECG_REJECTED = "ecg.rejected.v1"
 CMR_REQUESTS = "cmr.requests.v1"
 CMR_RESULTS = "cmr.results.v1"
 ECG_ALERTS_ACK = "ecg.alerts.ack.v1"
+ECG_ALERTS_SHELVED = "ecg.alerts.shelved.v1"
 
 KIB = 2**10
 DAY_MS = 24 * 60 * 60 * 1000
@@ -68,6 +69,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic(name=CMR_REQUESTS, content=CmrRequest, retention_days=1, largest=32 * KIB),
     Topic(name=CMR_RESULTS, content=CmrResult, retention_days=7, largest=16 * KIB),
     Topic(name=ECG_ALERTS_ACK, content=Acknowledgement, retention_days=90, largest=24 * KIB),
+    Topic(name=ECG_ALERTS_SHELVED, content=Shelving, retention_days=90, largest=24 * KIB),
 )
 LARGEST: dict[str, int] = {topic.name: topic.largest for topic in TOPICS}
 ALL_TOPICS: tuple[str, ...] = tuple(topic.name for topic in TOPICS)

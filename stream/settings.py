@@ -431,8 +431,8 @@ class AlertSettings(
     worsening: Annotated[float, Meta(gt=1)] = 2.0
     """The factor by which the odds must rise to count as worse."""
     per_hour: Positive | None = None
-    """Alerts an hour that a lane of one worker may raise. Alerts of high priority always go out; a finding over the
-    budget is reported without an alert."""
+    """Alerts an hour that a lane of all workers together may raise. Alerts of high priority always go out; a finding
+    over the budget is reported without an alert."""
     escalates_s: PositiveSeconds = 900.0
     """An alert of high priority that nobody acknowledges for this long is escalated."""
     expires_s: PositiveSeconds = 43_200.0

@@ -29,6 +29,7 @@ from schemas.messages import (
     Rejection,
     Risk,
     RiskReport,
+    Shelving,
     decode_message,
     encode_message,
 )
@@ -120,6 +121,16 @@ EXAMPLES = (
         authenticated=True,
         comment="<script>",
         acknowledged_at=NOW,
+    ),
+    Shelving(
+        shelving_id="s-1",
+        subject="p-1",
+        code="heart_failure",
+        until=NOW,
+        reason="known",
+        shelved_by="Dr. A",
+        authenticated=True,
+        shelved_at=NOW,
     ),
 )
 TOPIC_OF = {topic.content: topic.name for topic in TOPICS}

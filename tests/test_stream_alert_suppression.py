@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.batcher import Lane
+from schemas.errors import MalformedRecord
 from schemas.identity import alert_id
-from schemas.messages import DISEASES, Alert, ModelReference, Risk
+from schemas.messages import DISEASES, Alert, ModelReference, Risk, Shelving, encode_message
+from stream.alerting.shelvings import Shelvings
 from stream.screening.alert_suppression import DECISIONS_KEPT, DISEASES_KEPT, AlertSuppressor
 from stream.settings import AlertSettings
 
@@ -154,3 +156,82 @@ def test_memory_is_bounded_and_what_is_forgotten_is_raised_again():
     assert (len(judge._raised), len(judge._decisions)) == (DISEASES_KEPT, DECISIONS_KEPT)
     assert judge.decide(alert("again", subject="p0"), at(1)) == "raised"
     assert judge.decide(alert("and-again", subject=f"p{DISEASES_KEPT}"), at(1)) == "refractory"
+
+
+def test_what_another_worker_raised_counts_as_ones_own_and_is_raised_again_if_it_comes_again():
+    judge = suppressor()
+    judge.learn(alert("r1"), at(5))
+    assert judge.decide(alert("r2"), at(10)) == "refractory"
+    assert judge.decide(alert("r1"), at(20)) == "raised"
+    judge.learn(alert("r1"), at(4000))
+    assert judge.decide(alert("r3"), at(3601)) == "raised"
+
+
+def test_a_worker_that_takes_over_judges_as_the_one_before_whatever_comes_again():
+    before, verdicts = suppressor(per_hour=3), {}
+    ecgs = [alert(f"r{n}", subject=f"p{n % 3}", probability=0.5, onset=at(60 * n)) for n in range(9)]
+    for one in ecgs:
+        verdicts[one.identifier] = before.decide(one, one.onset)
+    after = suppressor(per_hour=3)
+    for one in sorted(ecgs, key=lambda one: one.subject):  # partition by partition
+        if verdicts[one.identifier] == "raised":
+            after.learn(one, at(600))
+    assert {one.identifier: after.decide(one, one.onset) for one in ecgs} == verdicts
+    assert after.decide(alert("new", subject="q"), at(600)) == "budget"
+
+
+def test_of_the_budget_the_newest_alerts_count_in_whatever_order_they_are_learned():
+    judge = suppressor(per_hour=2)
+    for name, seconds in (("r1", 3000), ("r2", 3100), ("r3", -600), ("r4", -700)):
+        judge.learn(alert(name, subject=name, onset=at(seconds)), at(3200))
+    assert judge.decide(alert("r5", subject="q"), at(3200)) == "budget"
+
+
+def test_an_alert_that_is_dated_ahead_silences_nobody_for_longer_than_the_window():
+    judge = suppressor()
+    judge.learn(alert("forged", onset=at(10**6)), NOW)
+    assert judge.decide(alert("r1"), at(3599)) == "refractory"
+    assert judge.decide(alert("r2"), at(3600)) == "raised"
+
+
+def shelving(*, until_s=600.0, shelved_s=0.0, code="heart_failure", subject="p"):
+    return encode_message(
+        Shelving(
+            shelving_id="s",
+            subject=subject,
+            code=code,
+            until=at(until_s),
+            reason="known, and treated",
+            shelved_by="Dr. A",
+            shelved_at=at(shelved_s),
+        )
+    )
+
+
+def test_what_a_person_has_shelved_raises_no_alert_until_it_ends_by_itself_and_no_other_is_held_back():
+    shelvings = Shelvings()
+    judge = AlertSuppressor.from_settings(AlertSettings(), shelvings)
+    shelvings.receive(shelving(), NOW)
+    assert judge.decide(alert("r1", priority="high", probability=0.99), at(599)) == "shelved"
+    assert judge.decide(alert("r2", code="pericarditis"), at(599)) == "raised"
+    assert judge.decide(alert("r3", subject="q"), at(599)) == "raised"
+    assert judge.decide(alert("r4", subject=None), at(599)) == "raised"
+    assert judge.decide(alert("r5"), at(600)) == "raised"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_shelvings_the_latest_holds_and_none_lasts_for_more_than_seven_days(order):
+    shelvings = Shelvings()
+    for value in (shelving(until_s=10**7), shelving(shelved_s=100, until_s=100))[::order]:
+        shelvings.receive(value, at(100))
+    assert not shelvings.holds(alert(), at(101))
+    shelvings.receive(shelving(shelved_s=200, until_s=10**7), at(200))
+    week = 7 * 86_400
+    assert [shelvings.holds(alert(), at(200 + seconds)) for seconds in (1, week - 1, week)] == [True, True, False]
+    assert [one.shelved_at for one in shelvings.at_present(at(300))] == [at(200)]
+
+
+@pytest.mark.parametrize("value", [b"", None, b"{}", shelving(shelved_s=301)])
+def test_a_shelving_that_cannot_be_read_or_is_of_the_future_is_refused(value):
+    with pytest.raises(MalformedRecord):
+        Shelvings().receive(value, NOW)

@@ -98,7 +98,7 @@ def test_topics_that_a_broker_does_not_remove_are_named_with_the_command_that_do
     assert own.webhook == Settings().webhook  # a demonstration wakes nobody
     (sentence,) = said
     topic = own.kafka.topic(ECG_RISK)
-    assert sentence.startswith(f"8 topics stay on {address}, because it did not remove them: {own.kafka.topic_prefix}")
+    assert sentence.startswith(f"9 topics stay on {address}, because it did not remove them: {own.kafka.topic_prefix}")
     assert topic in sentence
     assert re.match(re.search("--topic '(.*)'$", sentence)[1], topic)
 

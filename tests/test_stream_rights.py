@@ -195,7 +195,8 @@ def test_a_process_without_any_right_ends_with_all_of_them_in_one_sentence(guard
     command = "cardiacnets topics --for worker --account User:stranger --acls"
     assert said == (
         f"cardiacnets: Kafka at {guarded.addresses['LOGIN']} refuses User:stranger Read on the topics "
-        "ward-7.ecg.records.v1, ward-7.ecg.backfill.v1, and Write on the topics ward-7.ecg.risk.v1, "
+        "ward-7.ecg.records.v1, ward-7.ecg.backfill.v1, ward-7.ecg.alerts.v1, ward-7.ecg.alerts.shelved.v1, "
+        "and Write on the topics ward-7.ecg.risk.v1, "
         "ward-7.ecg.alerts.v1, ward-7.ecg.rejected.v1, ward-7.cmr.requests.v1, and Read on the group "
         f"ward-7.cardiacnets-screening: `{command}` prints what gives it (without a right on a "
         "topic Kafka does not say whether it is there)"

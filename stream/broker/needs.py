@@ -13,6 +13,7 @@ from schemas.topics import (
     CMR_RESULTS,
     ECG_ALERTS,
     ECG_ALERTS_ACK,
+    ECG_ALERTS_SHELVED,
     ECG_BACKFILL,
     ECG_RECORDS,
     ECG_REJECTED,
@@ -73,7 +74,7 @@ class Needs(NamedTuple):
 
 WORKER = Needs(
     "worker",
-    reads=(ECG_RECORDS, ECG_BACKFILL),
+    reads=(ECG_RECORDS, ECG_BACKFILL, ECG_ALERTS, ECG_ALERTS_SHELVED),
     writes=(ECG_RISK, ECG_ALERTS, ECG_REJECTED, CMR_REQUESTS),
     group=lambda settings: settings.kafka.screening_group,
 )
@@ -99,7 +100,7 @@ PUBLISHERS = {
 }
 SUBSCRIBER = Needs(
     "subscriber",
-    reads=(ECG_RISK, ECG_ALERTS, ECG_REJECTED, CMR_RESULTS, ECG_ALERTS_ACK),
+    reads=(ECG_RISK, ECG_ALERTS, ECG_REJECTED, CMR_RESULTS, ECG_ALERTS_ACK, ECG_ALERTS_SHELVED),
     group=lambda settings: settings.kafka.topic_prefix + "subscriber",
 )
 NEEDS = {

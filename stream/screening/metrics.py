@@ -27,7 +27,7 @@ class Metrics:
         )
         self.alerts = Counter(
             "cardiacnets_alerts",
-            "Alerts: raised, or suppressed as repeated, over the budget, or from an archive",
+            "Alerts: raised, or suppressed as repeated, over the budget, shelved by a person, or from an archive",
             ["outcome"],
             registry=r,
         )

@@ -10,6 +10,7 @@ from engines.batcher import Batcher, Lane, preparers_for
 from engines.options import usable_cores
 from inference.screener import PreparedBatch, ReceivedEcg, ScreenedOrRefused, Screener
 from schemas.messages import Quality
+from stream.alerting.shelvings import Shelvings
 from stream.broker.clients import LANE_TOPICS
 from stream.redis_client import longest_ttl_s
 from stream.runtime.event import Tries
@@ -18,6 +19,7 @@ from stream.runtime.topic_service import TopicService
 from stream.settings import Settings
 
 from .alert_suppression import AlertSuppressor
+from .alert_topics import AlertTopics
 from .answer_publisher import SOURCE, AnswerPublisher, OfFlagged
 from .archive_slots import ArchiveSlots
 from .known_ecgs import ClaimingEcg, KnownEcgs
@@ -66,14 +68,13 @@ class ScreeningService(TopicService):
     def new_lane(self, lane: Lane) -> ScreeningLane:
         """Return a lane over the shared batcher."""
         settings = self._settings.screening
-        suppressor = AlertSuppressor.for_lane(lane, self._settings.alerts)
         is_live = lane is Lane.REALTIME
         publisher = AnswerPublisher(
             lane,
             self._events,
             self._waveforms,
             self.metrics,
-            suppressor=suppressor,
+            suppressor=self._suppressors.get(lane),
             of_flagged=OfFlagged(
                 waveform=is_live or settings.backfill_waveforms, cine=is_live or settings.backfill_cines
             ),
@@ -102,6 +103,7 @@ class ScreeningService(TopicService):
             WaveformCache(self._settings.redis, self.metrics, archive=archive_waveforms)
         )
         known = KnownEcgs(self._settings.redis, self.metrics, limit=self._settings.screening.known_ecgs)
+        await stack.enter_async_context(self._alert_topics())
         self._known_ecgs = await stack.enter_async_context(known)
         self._batcher: Batcher[ReceivedEcg, PreparedEcgs, ScreenedOrRefused] = await stack.enter_async_context(
             self._new_batcher()
@@ -109,6 +111,13 @@ class ScreeningService(TopicService):
         model = self._screener.model
         self.metrics.model.info({"name": model.name, "version": model.version, "engine": self._screener.engine.name})
         return self._batcher
+
+    def _alert_topics(self) -> AlertTopics:
+        """Return what tells the lanes of the alerts that other workers raised."""
+        settings, shelvings = self._settings, Shelvings()
+        suppressors = {lane: AlertSuppressor.for_lane(lane, settings.alerts, shelvings) for lane in Lane}
+        self._suppressors = {lane: one for lane, one in suppressors.items() if one is not None}
+        return AlertTopics(settings.kafka, settings.alerts, self._suppressors, shelvings)
 
     def _archive_slots_of_waveforms(self) -> ArchiveSlots:
         limit = self._settings.screening.backfill_waveforms_at_most
