@@ -208,11 +208,16 @@ def test_a_result_of_the_future_does_not_outlast_the_next_one(case):
 # --- metrics
 
 
+def metrics_of(feed):
+    hub = feed.hub
+    return DashboardMetrics().text(feed.state, feed.header(), pages=hub.pages, sessions=hub.sessions).decode()
+
+
 def test_the_metrics_say_what_is_not_shown_and_name_nobody(case):
     state = new_state(capacity=10)
     for n in range(30):
         feed_all(state, [(ECG_ALERTS, b"x", msgspec.structs.replace(case.alerts[0], identifier=f"a{n}"))])
-    text = DashboardMetrics().text(StubFeed(state)).decode()
+    text = metrics_of(StubFeed(state))
     assert "cardiacnets_dashboard_open_alerts_not_shown 20.0" in text
     assert 'cardiacnets_dashboard_alerts{status="raised"} 10.0' in text
     assert case.record.patient_id not in text
@@ -232,7 +237,7 @@ def test_the_metrics_say_what_one_pages_on_who_looks_and_of_which_topic_nothing_
         pages = [feed.hub.stream(None, session=session) for session in ("one", "one", "other")]
         for page in pages:
             await anext(page)
-        return DashboardMetrics().text(feed).decode()
+        return metrics_of(feed)
 
     text = asyncio.run(looked_at())
     assert re.search(r"^cardiacnets_dashboard_oldest_open_alert_seconds 72\d\d", text, re.MULTILINE)
@@ -242,5 +247,5 @@ def test_the_metrics_say_what_one_pages_on_who_looks_and_of_which_topic_nothing_
     assert "cardiacnets_dashboard_pages 3.0" in text
     assert "cardiacnets_dashboard_sessions 2.0" in text
     feed_all(feed.state, [(ECG_ALERTS_ACK, b"x", closed)])
-    text = DashboardMetrics().text(feed).decode()
+    text = metrics_of(feed)
     assert re.search(r"^cardiacnets_dashboard_oldest_open_alert_seconds 36\d\d", text, re.MULTILINE)
