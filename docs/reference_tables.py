@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 from msgspec import inspect as types
@@ -19,7 +20,7 @@ from msgspec.structs import FieldInfo
 
 from inference.ecg_measurements import NOT_MEASURABLE, UNITS
 from inference.eligibility import excluding
-from inference.fhir import LOINC_MEASUREMENTS
+from inference.fhir_codes import CODES, CODES_VERSION, LOINC_MEASUREMENTS, OWN_CODES, TITLES, Kind, OwnCode
 from inference.lead_names import PREFIXES, codes, own_names
 from inference.phenotypes import MEASUREMENTS
 from inference.reading.units import TO_MILLIVOLTS
@@ -473,6 +474,7 @@ def pages() -> dict[str, str]:
         "codes.md": codes_page(),
         "leads.md": leads_page(),
         "measurements.md": measurements_page(),
+        "fhir.md": fhir_page(),
     }
 
 
@@ -617,6 +619,32 @@ or a [code that says why it has none](codes.md#what-cannot-be-measured).
 [Benchmarks](../benchmarks.md#classic-measurements) say how far they are from cardiologists' marks.
 
 {_table(("name", "unit", "LOINC", "what it is"), of_ecg)}"""
+
+
+def fhir_page() -> str:
+    """Return the page of our codes in FHIR, by kind."""
+    return f"""{WRITTEN}# Codes in FHIR
+
+The codes of the system `{CODES}`, version {CODES_VERSION}. `cardiacnets fhir --codes` prints it as a CodeSystem, and
+ValueSets of all codes and of each kind; `cardiacnets fhir --codes --server URL` gives them to a server. Beside a
+code stand LOINC's that mean the same, or the disease in SNOMED CT. Units are UCUM's, fields UK Biobank's.
+
+{"".join(map(_fhir_section, get_args(Kind)))}"""
+
+
+def _fhir_section(kind: Kind) -> str:
+    rows = [
+        (f"`{code}`", own.display, _same_codes(own), own.unit or "", str(own.field or ""))
+        for code, own in OWN_CODES.items()
+        if own.kind == kind
+    ]
+    heading = f"## {TITLES[kind]}\n\nValueSet `{CODES}:{kind}`.\n\n"
+    return heading + _table(("code", "means", "LOINC, SNOMED CT", "unit", "field"), rows) + "\n"
+
+
+def _same_codes(own: OwnCode) -> str:
+    loinc = [f"LOINC {code}" for code, _ in own.loinc]
+    return ", ".join([*loinc, *([f"SNOMED CT {own.snomed[0]}"] if own.snomed else [])])
 
 
 def codes_in_source(*names: str, under: Sequence[str] = ("schemas", "inference", "stream")) -> set[str]:

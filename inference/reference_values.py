@@ -16,6 +16,10 @@ KAWEL = "Kawel, Circ Cardiovasc Imaging 2012 5:500 (MESA, 66 ± 9 years), mid-ca
 STRAINS = "JCMR 2022, doi 10.1186/s12968-022-00881-1 (566 healthy Chinese adults, feature tracking)"
 
 
+RANGE_SDS = 1.96
+"""A range reaches so many standard deviations to either side, and covers 95 % of healthy people."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReferenceValue:
     """Mean and standard deviation of a measurement among healthy women or men.
@@ -29,6 +33,16 @@ class ReferenceValue:
     mean: float
     sd: float
     source: str
+
+    @property
+    def low(self) -> float:
+        """The lower end of the range of 95 % of healthy people."""
+        return round(self.mean - RANGE_SDS * self.sd, 1)
+
+    @property
+    def high(self) -> float:
+        """The upper end of that range."""
+        return round(self.mean + RANGE_SDS * self.sd, 1)
 
 
 DERIVED = {"LVM_index": "g/m²", "LV_wall_thickness_middle": "mm"}

@@ -293,6 +293,15 @@ class RegistrySettings(
             raise ValueError("schema_registry_ca_file needs a schema_registry that begins with https://")
 
 
+class FhirSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f"fhir_{name}"):
+    """How `cardiacnets fhir --server` logs in. Other processes have no use for these settings."""
+
+    token: BearerToken | None = None
+    """A bearer token for the server. It goes over https:// alone, and to a server on this machine."""
+    ca_file: Path | None = None
+    """The certificate authority that signed the server's certificate. The system's authorities where not set."""
+
+
 class RedisSettings(_Group, frozen=True, kw_only=True, rename={"url": "redis", "timeout_s": "redis_timeout_s"}):
     """How Redis is reached, and how long it keeps waveforms."""
 
@@ -655,6 +664,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     kafka: KafkaSettings = KafkaSettings()
     registry: RegistrySettings = RegistrySettings()
+    fhir: FhirSettings = FhirSettings()
     redis: RedisSettings = RedisSettings()
     model: ModelSettings = ModelSettings()
     screening: ScreeningSettings = ScreeningSettings()

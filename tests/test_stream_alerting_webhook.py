@@ -21,10 +21,11 @@ from waiting import eventually
 from schemas.errors import DeploymentError, InvalidSettings
 from schemas.messages import Alert, ModelReference, Quality, QualityWarning, Risk
 from stream.alerting.moves import Moves
-from stream.alerting.webhook import Webhook, retry_after_s
+from stream.alerting.webhook import Webhook
 from stream.alerting.webhook_metrics import WebhookMetrics
 from stream.alerting.webhook_page import Page, compose_page, signed_headers
 from stream.alerting.webhook_queue import PageQueue, Patience
+from stream.broker.http_exchange import retry_after_s
 from stream.settings import AlertSettings, Settings
 
 MODEL = ModelReference(name="m", version="1", trained=False, weights="demonstration weights")

@@ -12,8 +12,7 @@ import http.client
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
@@ -23,7 +22,7 @@ import structlog
 from schemas.identity import webhook_id
 from schemas.messages import Alert, AlertStatus
 from stream.bounded import RecentDict
-from stream.broker.http_exchange import HttpServer, tls_context
+from stream.broker.http_exchange import HttpServer, retry_after_s, tls_context
 from stream.settings import AlertSettings, WebhookSettings
 
 from .webhook_metrics import WebhookMetrics
@@ -219,19 +218,6 @@ class Webhook:
 
     def _failing_s(self) -> float:
         return 0.0 if self._failing_since is None else time.monotonic() - self._failing_since
-
-
-def retry_after_s(text: str | None) -> float | None:
-    """Return the pause that a header asks for, which holds seconds or a date; None if it asks for none."""
-    if text is None:
-        return None
-    if text.strip().isdecimal() and len(text) < 10:
-        return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time())
 
 
 def _kind(status: int | None) -> str:

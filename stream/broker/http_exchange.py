@@ -5,8 +5,11 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from threading import Timer
 from typing import NamedTuple
@@ -80,6 +83,19 @@ def tls_context(setting: str, ca_file: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
         raise DeploymentError(f"{setting}={ca_file} cannot be used: {error}") from error
+
+
+def retry_after_s(text: str | None) -> float | None:
+    """Return the pause that a `Retry-After` asks for, which holds seconds or a date; None if it asks for none."""
+    if text is None:
+        return None
+    if text.strip().isdecimal() and len(text) < 10:
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time())
 
 
 @contextmanager

@@ -18,8 +18,6 @@ from .doubts import Doubt, doubts_of
 UNTRAINED = "The weights are untrained: this number means nothing yet."
 DEMONSTRATION = "demonstration weights"
 """How `weights` begins of a model that learned from simulated patients."""
-NORMAL_SDS = 1.96
-"""A range covers 95 % of healthy people."""
 MIDDLE_SEGMENTS = AHA_SEGMENTS[6:12]
 LABELS = {
     "LVEDV": "LV end-diastolic volume",
@@ -269,5 +267,4 @@ def _ranges() -> dict[tuple[str, bool], Range]:
 
 
 def _range(value: ReferenceValue) -> Range:
-    reach = NORMAL_SDS * value.sd
-    return Range(round(value.mean - reach, 1), round(value.mean + reach, 1), value.source)
+    return Range(value.low, value.high, value.source)
