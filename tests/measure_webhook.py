@@ -7,19 +7,17 @@ pauses are those of an installation, so it takes most of a minute.
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 import msgspec
+from keepers import alert
 from pager import SECRET, TAKEN, pager
 from prometheus_client import CollectorRegistry
 
-from schemas.messages import Alert, ModelReference, Risk
 from stream.alerting.webhook import Webhook
 from stream.alerting.webhook_metrics import WebhookMetrics
 from stream.settings import AlertSettings, Settings
 
 TIMEOUT_S = 2.0
-MODEL = ModelReference(name="m", version="1", trained=True, weights="w")
 HEADS = ("second", "message", "alert", "receiver", "answer", "signed", "new to it")
 
 
@@ -67,11 +65,11 @@ async def play(receiver):
         hand_on(escalated)
         await state("says 500", 5)
     async with keeping(receiver, tries) as hand_on:  # the next keeper has what was not confirmed
-        hand_on(escalated)
-        hand_on(second)
+        first_again, second_again = hand_on(escalated), hand_on(second)
         await state("says 500", 5)
         receiver.answer = TAKEN
-        await state("up", 8)
+        await state("up", 0)
+        await asyncio.gather(first_again, second_again)
         await hand_on(third)
         said = hand_on.counts()
     return tries, said, states, began
@@ -104,21 +102,6 @@ async def keeping(receiver, tries):
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
-
-
-def alert(name):
-    return Alert(
-        identifier=name,
-        status="raised",
-        priority="high",
-        derived_from="report",
-        record_id=f"record-{name}",
-        subject=None,
-        code="heart_failure",
-        risks=(Risk(disease="heart_failure", probability=0.9, threshold=0.1, flagged=True),),
-        model=MODEL,
-        onset=datetime.now(UTC),
-    )
 
 
 def table(receiver, tries, states, began):

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
+import keepers
 import msgspec
 import pytest
 import trustme
@@ -19,7 +20,7 @@ from structlog.testing import capture_logs
 from waiting import eventually
 
 from schemas.errors import DeploymentError, InvalidSettings
-from schemas.messages import Alert, ModelReference, Quality, QualityWarning, Risk
+from schemas.messages import Alert, Quality, QualityWarning
 from stream.alerting.moves import Moves
 from stream.alerting.webhook import Webhook
 from stream.alerting.webhook_metrics import WebhookMetrics
@@ -28,28 +29,21 @@ from stream.alerting.webhook_queue import PageQueue, Patience
 from stream.broker.http_exchange import retry_after_s
 from stream.settings import AlertSettings, Settings
 
-MODEL = ModelReference(name="m", version="1", trained=False, weights="demonstration weights")
 HURRIED = Patience(first_s=0.02, longest_s=0.1, told_s=0.2)
 DASHBOARD = "https://heart.example/cardiacnets/"
 
 
-def alert(identifier="a", status="raised", *, priority="high", age_s=1.0, acknowledgement=None):
+def alert(identifier="a", status="raised", *, priority="high"):
+    """Return a doubtful alert of a moment ago."""
+    base = keepers.alert(identifier, record_id=f"record {identifier}&", subject="a-pseudonym", priority=priority)
     warning = QualityWarning(code="baseline_wander", detail="lead V3 wanders by 0.6 mV", numbers={})
-    return Alert(
-        identifier=identifier,
+    return msgspec.structs.replace(
+        base,
         status=status,
-        priority=priority,
-        derived_from="report",
-        record_id=f"record {identifier}&",
-        subject="a-pseudonym",
         site="ward-7",
         device_id="cart-3",
-        code="heart_failure",
-        risks=(Risk(disease="heart_failure", probability=0.987, threshold=0.1, flagged=True, reasons=("paced",)),),
-        model=MODEL,
-        onset=datetime.now(UTC) - timedelta(seconds=age_s),
+        risks=(msgspec.structs.replace(base.risks[0], probability=0.987, reasons=("paced",)),),
         ecg_quality=Quality(warnings=(warning,), sample_rate_hz=500.0, duration_s=10.0, derived_leads=()),
-        acknowledgement=acknowledgement,
     )
 
 

@@ -18,7 +18,7 @@ OnMoved: TypeAlias = Callable[[Alert, AlertStatus], Awaitable[object]]
 """Is called once for each state of an alert that comes on `ecg.alerts.v1`, raised too, with the alert as it is there,
 and in the topic's order for one patient. What it returns is awaited beside the keeper's work, and may take minutes. It
 has to have a deadline. A keeper that ends before has the state handed on again by the next one, so a receiver has to
-keep the ids: `alert_event_id(alert)`. An error that it raises is logged, and the state is not handed on again."""
+keep the ids: `webhook_id(alert)`. An error that it raises is logged, and the state is not handed on again."""
 
 UNDER_WAY = 2_000
 """So many states are handed on at once. One more is passed over, and counted: a receiver that is down for long must not
