@@ -22,6 +22,7 @@ from schemas.messages import (
     Rejection,
     Risk,
     RiskReport,
+    Shelving,
     decode_message,
     encode_message,
 )
@@ -83,7 +84,16 @@ def whole_messages():
     ack = Acknowledgement(
         identifier="alert", record_id=RECORD, acknowledged_by="me", comment="seen", acknowledged_at=NOW
     )
-    return report, alert, rejection, REQUEST, result, ack
+    shelving = Shelving(
+        shelving_id="s",
+        subject="p",
+        code="heart_failure",
+        until=NOW,
+        reason="known",
+        shelved_by="me",
+        shelved_at=NOW,
+    )
+    return report, alert, rejection, REQUEST, result, ack, shelving
 
 
 def message_seeds():

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +22,7 @@ from schemas.ecg_record import LEADS, EcgRecord
 from schemas.errors import InvalidSettings, UnusableSignal
 from schemas.identity import embedding_digest
 from schemas.messages import AcknowledgedBy, CmrRequest, decode_message, encode_message
-from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_ALERTS_ACK
+from schemas.topics import CMR_REQUESTS, ECG_ALERTS, ECG_ALERTS_ACK, ECG_ALERTS_SHELVED
 from stream.alerting.acknowledgements import Place
 from stream.cines.store import RedisUnavailable
 from stream.dashboard.access import Person
@@ -511,6 +512,33 @@ def test_an_acknowledgement_is_published_and_the_alert_in_its_new_state_is_due(s
     assert rows[alert.identifier]["acknowledgement"]["acknowledged_by"] == "Dr Okoro"
 
 
+def test_somebody_shelves_a_finding_with_an_end_and_a_reason_and_ends_it_before_its_time(site, case):
+    alert = case.alerts[0]
+    body = {"identifier": alert.identifier, "hours": 8, "reason": "known, treated", "by": "Dr Okoro"}
+    assert site.post("/api/shelve", json=body).json() == {"status": "shelved"}
+    ((topic, shelving, key),) = site.feed.sent
+    assert (topic, key) == (ECG_ALERTS_SHELVED, alert.subject.encode())
+    assert (shelving.subject, shelving.code, shelving.reason) == (alert.subject, alert.code, "known, treated")
+    assert shelving.until - shelving.shelved_at == timedelta(hours=8)
+    (row,) = site.get("/api/shelvings").json()
+    assert (row["shelved_by"], row["authenticated"], row["disease"]) == ("Dr Okoro", False, alert.code)
+    assert site.feed.state.overview(time.time()).shelved == 1
+    ended = {"patient_id": alert.subject, "disease": alert.code, "by": "Dr Okoro"}
+    assert site.post("/api/unshelve", json=ended).json() == {"status": "ended"}
+    assert site.get("/api/shelvings").json() == []
+    assert site.feed.state.alerts.get(alert.identifier).open  # what is open stays open
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({"hours": 169}, 422), ({"hours": 0}, 422), ({"reason": ""}, 422), ({"by": " "}, 422), ({"identifier": "x"}, 404)],
+)
+def test_what_has_no_end_no_reason_and_no_name_is_not_shelved(site, case, change, status):
+    body = {"identifier": case.alerts[0].identifier, "hours": 8, "reason": "known", "by": "Dr Okoro"}
+    assert site.post("/api/shelve", json=body | change).status_code == status
+    assert site.feed.sent == []
+
+
 def test_an_acknowledgement_of_the_ecg_closes_all_its_alerts_at_once(site, case):
     body = {"identifier": case.alerts[0].identifier, "whole_record": True, "by": "Sister Ines"}
     assert site.post("/api/acknowledge", json=body).status_code == 200
@@ -586,7 +614,7 @@ def test_what_the_dashboard_sends_is_in_the_contract():
         for operation in asyncapi()["operations"].values()
         if operation["action"] == "send" and operation["summary"].startswith("The dashboard")
     ]
-    assert sorted(sends) == [CMR_REQUESTS, ECG_ALERTS_ACK]
+    assert sorted(sends) == [CMR_REQUESTS, ECG_ALERTS_ACK, ECG_ALERTS_SHELVED]
 
 
 def test_the_page_of_a_record(site, case):

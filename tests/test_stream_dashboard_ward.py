@@ -205,3 +205,24 @@ def test_axe_finds_nothing_on_any_page(site, axe):
     found["sign-in"] = findings(stranger, axe)
     site.faults[:] = [fault for fault in site.faults if "401" not in fault]
     assert {name: broken for name, broken in found.items() if broken} == {}
+
+
+def test_a_finding_is_shelved_with_an_end_and_a_reason_and_stands_above_the_list_until_somebody_ends_it(site):
+    page = site.open()
+    page.locator("#connection[data-state=live]").wait_for()
+    case = site.show(simulate_case(24, 5, risks=THREE))
+    row_of(page, case).locator("a").click()
+    page.get_by_role("button", name="Shelve…").click()
+    page.get_by_label("Finding").select_option(label="Heart failure")
+    page.get_by_label("Reason").fill("known, on treatment")
+    page.get_by_label("Your name").last.fill("Sister Ines")
+    page.locator("#shelve-send").click()
+    page.locator("#shelve").wait_for(state="hidden")
+    page.locator(".back").click()
+    page.get_by_text("1 finding is shelved").click()
+    text = page.locator("#shelved-rows").inner_text()
+    for words in ("Heart failure", case.record.patient_id, "known, on treatment", "Sister Ines", "name not checked"):
+        assert words in text
+    assert row_of(page, case).count() == 1  # what is open stays open
+    page.locator("#shelved").get_by_role("button", name="End").click()
+    page.locator("#shelved").wait_for(state="hidden")

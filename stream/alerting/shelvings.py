@@ -32,11 +32,15 @@ class Shelvings:
         shelving = decode_message(Shelving, bounded_value(ECG_ALERTS_SHELVED, value))
         if shelving.shelved_at > now + CLOCKS_AGREE:
             raise MalformedRecord("a shelving from the future")
+        self.note(shelving)
+        return shelving
+
+    def note(self, shelving: Shelving) -> None:
+        """Take note of a shelving: the latest one holds."""
         name = (shelving.subject, shelving.code)
         known = self._latest.get(name)
         if known is None or shelving.shelved_at >= known.shelved_at:
             self._latest.put(name, shelving)
-        return shelving
 
     def holds(self, alert: Alert, now: datetime) -> bool:
         """Return whether an alert is shelved. One without a patient never is."""

@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from inference.fhir import FHIR_JSON, encode_bundle
 from schemas import topics
 from schemas.errors import RecordError, TransientError
-from schemas.messages import Acknowledgement, CmrRequest, Identifier, RiskReport, decode_message
+from schemas.messages import Acknowledgement, CmrRequest, Disease, Identifier, RiskReport, Shelving, decode_message
 from stream.cines.store import CineStore, CorruptCine
 from stream.settings import DashboardSettings
 
@@ -38,6 +38,7 @@ from .metrics import DashboardMetrics
 from .proxies import Proxies, is_plain_name
 from .record_page import compose_page, fetch_ecg, foreign_to, known_facts
 from .sessions import Sessions
+from .shelving import ShelveForm, UnshelveForm, new_shelving, shelving_row
 from .sign_in_page import SignInPage
 
 STATIC = Path(__file__).parent / "static"
@@ -96,6 +97,9 @@ def make_app(
         Route("/api/cine", pages.cine),
         Route("/api/fhir", pages.fhir),
         Route("/api/acknowledge", pages.acknowledge, methods=["POST"]),
+        Route("/api/shelvings", pages.shelvings),
+        Route("/api/shelve", pages.shelve, methods=["POST"]),
+        Route("/api/unshelve", pages.unshelve, methods=["POST"]),
         Route("/api/regenerate", pages.regenerate, methods=["POST"]),
         Route(SIGN_OUT, pages.sign_out, methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC)),
@@ -234,9 +238,7 @@ class Pages:
     async def acknowledge(self, request: Request) -> Response:
         """Publish an acknowledgement. The feed then publishes the alert in its new state."""
         form, person = await _form(request, AcknowledgeForm), _person(request)
-        by = person.name or (form.by or "").strip()
-        if not is_plain_name(by):
-            raise RefusedRequest(422, "write your name, in characters that can be seen")
+        by = _name_of(person, form.by)
         entry = _required(self._feed.state.alerts.get(form.identifier), "this alert is no longer kept")
         acknowledgement = Acknowledgement(
             identifier=form.identifier,
@@ -251,6 +253,36 @@ class Pages:
         self._feed.state.alerts.acknowledge(acknowledgement, key=entry.key)
         return _json({"status": "acknowledged"})
 
+    async def shelvings(self, _: Request) -> Response:
+        """Return what is shelved."""
+        return _json([shelving_row(one) for one in self._feed.state.shelvings.at_present(datetime.now(UTC))])
+
+    async def shelve(self, request: Request) -> Response:
+        """Publish that somebody wants no further alert about the disease and the patient of an alert for a while."""
+        form, person = await _form(request, ShelveForm), _person(request)
+        alert = _required(self._feed.state.alerts.get(form.identifier), "this alert is no longer kept").alert
+        if alert.subject is None:
+            raise RefusedRequest(
+                422, "an alert of an unknown patient cannot be shelved: nobody knows whose the next one is"
+            )
+        await self._shelve(alert.subject, alert.code, person, form.by, hours=form.hours, reason=form.reason)
+        return _json({"status": "shelved"})
+
+    async def unshelve(self, request: Request) -> Response:
+        """Publish that a shelving ends now."""
+        form, person = await _form(request, UnshelveForm), _person(request)
+        await self._shelve(form.patient_id, form.disease, person, form.by, hours=0, reason="ended before its time")
+        return _json({"status": "ended"})
+
+    async def _shelve(
+        self, patient: str, disease: Disease, person: Person, typed: str | None, *, hours: float, reason: str
+    ) -> None:
+        now, by = datetime.now(UTC), _name_of(person, typed)
+        signed = person.name is not None
+        shelving = new_shelving(patient, disease, at=now, hours=hours, reason=reason, by=by, authenticated=signed)
+        await self._publish(topics.ECG_ALERTS_SHELVED, shelving, shelving.shelving_id, patient.encode())
+        self._feed.state.shelvings.note(shelving)
+
     async def regenerate(self, request: Request) -> Response:
         """Publish the request for a record's cine again."""
         form = await _form(request, RegenerateForm)
@@ -262,7 +294,7 @@ class Pages:
         return _json({"status": "requested"})
 
     async def _publish(
-        self, topic: str, message: Acknowledgement | CmrRequest, identifier: str, key: bytes | None
+        self, topic: str, message: Acknowledgement | CmrRequest | Shelving, identifier: str, key: bytes | None
     ) -> None:
         try:
             await self._feed.publish(topic, message, identifier, key)
@@ -309,6 +341,14 @@ def _person(request: Request) -> Person:
     """Return whom the guard let in."""
     person: Person = request.state.person
     return person
+
+
+def _name_of(person: Person, typed: str | None) -> str:
+    """Return who says something: whom the proxy vouches for, else the name that was typed."""
+    by = person.name or (typed or "").strip()
+    if not is_plain_name(by):
+        raise RefusedRequest(422, "write your name, in characters that can be seen")
+    return by
 
 
 def _record_id(request: Request) -> str:

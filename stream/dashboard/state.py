@@ -20,6 +20,7 @@ from schemas.topics import bounded_value, sound_key
 from stream.alerting.acknowledgements import NOWHERE, Place
 from stream.alerting.arrival import Clocks, as_of_arrival
 from stream.alerting.facts import Facts
+from stream.alerting.shelvings import Shelvings
 from stream.bounded import RecentDict
 from stream.settings import AlertSettings
 
@@ -37,6 +38,7 @@ READ_TOPICS = (
     topics.CMR_REQUESTS,
     topics.CMR_RESULTS,
     topics.ECG_ALERTS_ACK,
+    topics.ECG_ALERTS_SHELVED,
 )
 ANSWERS = (topics.ECG_RISK, topics.ECG_REJECTED)
 """Every ECG is answered on one of these topics."""
@@ -64,6 +66,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: int
     not_shown: int
     """Open alerts that are not shown, since more came than are kept."""
+    shelved: int
+    """Findings that raise no alert for a while, because somebody wants it so."""
     overdue: int
     """New states of alerts that nobody has published for half a minute: no keeper of alerts is at work."""
     contradictions: int
@@ -116,6 +120,7 @@ class DashboardState:
         self.alerts = AlertRows(settings, limit=capacity, reported=self._reported, doubted=self._doubted)
         self.records = RecentRecords(capacity, spared=self.alerts.open_records)
         self.rejections = RecentRejections()
+        self.shelvings = Shelvings()
         self.traffic = Traffic(started_at)
         self.unanswered = UnansweredInput()
         self.clocks = Clocks()
@@ -129,6 +134,7 @@ class DashboardState:
             topics.CMR_REQUESTS: self._receive_request,
             topics.CMR_RESULTS: self._receive_result,
             topics.ECG_ALERTS_ACK: self._receive_acknowledgement,
+            topics.ECG_ALERTS_SHELVED: self._receive_shelving,
         }
 
     def receive(
@@ -172,6 +178,7 @@ class DashboardState:
             alerts=self.alerts.counts(),
             unreadable=self.unreadable.total(),
             not_shown=self.alerts.not_shown,
+            shelved=len(self.shelvings.at_present(datetime.fromtimestamp(now, UTC))),
             overdue=self.alerts.overdue(datetime.fromtimestamp(now, UTC)),
             contradictions=self._contradictions,
             clock_off_s=self.clocks.off_s(now),
@@ -215,6 +222,9 @@ class DashboardState:
     def _receive_acknowledgement(self, it: Received) -> None:
         message = decode_message(Acknowledgement, it.value)
         self.alerts.acknowledge(message, key=it.key, place=it.place, arrived=it.arrived, size=it.size)
+
+    def _receive_shelving(self, it: Received) -> None:
+        self.shelvings.receive(it.value, datetime.fromtimestamp(it.now, UTC))
 
     def _receive_rejection(self, it: Received) -> None:
         rejection = decode_message(Rejection, it.value)

@@ -11,6 +11,7 @@ import { chooseSite, chosenSite, listPath, siteName } from "./places.js";
 import { closeRecord, currentEcg, openRecord, recordChanged } from "./record.js";
 import { drawRecords, drawRejections, fetchRows } from "./records.js";
 import { mayAcknowledge, prepareSignOut, showSession } from "./session.js";
+import { prepareShelve, tellShelved } from "./shelve.js";
 import { follow } from "./stream.js";
 
 const AGES_MS = 1000;
@@ -89,6 +90,7 @@ function showOverview({ state, behind, kafka, redis }) {
   byId("figure-rejected").textContent = state.rejected.toLocaleString("en-GB");
   tellTitle();
   tellSites(state.sites);
+  tellShelved(state.shelved);
   troubles = [
     kafka ? null : "Kafka does not answer: no new alerts arrive, and none can be acknowledged.",
     redis ? null : "Redis does not answer: ECGs and cines cannot be shown. Alerts still arrive.",
@@ -304,7 +306,7 @@ function acknowledgeHere() {
 }
 
 function press(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || byId("acknowledge").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || byId("acknowledge").open || byId("shelve").open) return;
   const typing = event.target.matches("input, textarea, select");
   if (event.key === "Escape") {
     if (typing) event.target.blur();
@@ -336,6 +338,7 @@ function follows(event) {
 
 fillDiseases(byId("filter-disease"));
 prepareAcknowledge();
+prepareShelve();
 prepareSignOut();
 watchPointer(byId("rows"));
 byId("filters").addEventListener("input", filtersChanged);

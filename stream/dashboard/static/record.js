@@ -12,6 +12,7 @@ import { fillHistory } from "./history.js";
 import { bullseye, measurementGroup } from "./measurements.js";
 import { listPath } from "./places.js";
 import { evidence } from "./records.js";
+import { askToShelve } from "./shelve.js";
 
 const PAPER = "cardiacnets.paper";
 const REFRESH_MS = 300;
@@ -152,8 +153,10 @@ function ecgCard(ecg) {
   return h("div.alert-card", { "data-ecg": ecg.key, "data-priority": first.priority },
     h("ul.alert-lines", {}, ecg.alerts.map((row) => h("li.alert-line", { "data-alert": row.identifier, "data-priority": row.priority },
       prioritySign(row), h("strong", {}, diseaseName(row.disease)), stateChip(row), timeOf(row.onset)))),
-    left.length === 0 ? null : h("button.primary.change", { type: "button", click: () => askToAcknowledge(ecg) },
-      left.length > 1 ? `Acknowledge ${left.length} alerts` : "Acknowledge"),
+    h("div.alert-actions", {},
+      left.length === 0 ? null : h("button.primary.change", { type: "button", click: () => askToAcknowledge(ecg) },
+        left.length > 1 ? `Acknowledge ${left.length} alerts` : "Acknowledge"),
+      first.patient_id === null ? null : h("button.plain.change", { type: "button", click: () => askToShelve(ecg) }, "Shelve…")),
     first.contradicts ? h("p.who", {}, "patient ", first.patient_id === null ? h("em", {}, "without an id") : foreign(first.patient_id)) : null,
     doubts(first),
     saidOf(ecg).map(acknowledgement));
