@@ -20,7 +20,8 @@ from msgspec.structs import FieldInfo
 
 from inference.ecg_measurements import NOT_MEASURABLE, UNITS
 from inference.eligibility import excluding
-from inference.fhir_codes import CODES, CODES_VERSION, LOINC_MEASUREMENTS, OWN_CODES, TITLES, Kind, OwnCode
+from inference.fhir_code_system import CODES_VERSION
+from inference.fhir_codes import CODES, LOINC_MEASUREMENTS, OWN_CODES, TITLES, Kind, OwnCode
 from inference.lead_names import PREFIXES, codes, own_names
 from inference.phenotypes import MEASUREMENTS
 from inference.reading.units import TO_MILLIVOLTS

@@ -42,6 +42,7 @@ from .fhir_codes import (
     subtype_code,
     with_same,
 )
+from .fhir_narrative import with_narrative
 from .fhir_parts import (
     ABSENT,
     caveat,
@@ -79,6 +80,7 @@ METHOD = "Estimated from a 12-lead ECG by a neural network; not measured."
 MEASURED = "Measured in the average beat of a 12-lead ECG, by rules; no neural network."
 SAYS_NOTHING = "An ECG says about nothing of this measurement, so its value is left out."
 TITLE = "Cardiac function and risks as estimated from an ECG"
+PANEL = "Cardiac MR measurements as estimated from an ECG"
 PEOPLE = {True: ("248152002", "Female", "women"), False: ("248153007", "Male", "men")}
 NamedT = TypeVar("NamedT", EcgMeasurement, Phenotype)
 UNITS = {each.name: each.unit for each in MEASUREMENTS}
@@ -108,7 +110,7 @@ def compose_resources(report: RiskReport) -> list[Json]:
     risks = [_risk_assessment(report)] if report.risks else []
     head = _diagnostic_report(report, observations, risks)
     said = [*observations, *risks, head]
-    return [device(report.model, report.notice), *said, _provenance(report, said)]
+    return [*map(with_narrative, [device(report.model, report.notice), *said, _provenance(report, said)])]
 
 
 def _observations(report: RiskReport) -> Iterator[Json]:
@@ -268,7 +270,10 @@ def _panel(phenotypes: Iterable[Phenotype]) -> Json:
         components.append(_estimate(phenotype))
         if _has_interval(phenotype):
             components.append(_interval(phenotype))
-    return {"code": concept(*with_same(PHENOTYPES), text=METHOD), "component": components}
+    return {
+        "code": concept(*with_same(PHENOTYPES), text="Measurements as estimated from an ECG"),
+        "component": components,
+    }
 
 
 def _estimate(phenotype: Phenotype) -> Json:

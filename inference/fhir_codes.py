@@ -1,4 +1,4 @@
-"""The codes of our own that FHIR resources carry, published as a CodeSystem and ValueSets.
+"""The codes of our own that FHIR resources carry. `fhir_code_system.py` publishes them.
 
 A code stands here once, with LOINC's code and UK Biobank's field beside it where they mean the same, and SNOMED CT's
 code of the disease. No resource carries a code of ours that is not here: a name that a later version writes is given in
@@ -8,7 +8,7 @@ words.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias
 
 from schemas.messages import DISEASES, SUBTYPES, CardiomyopathySubtype, Disease
 
@@ -21,9 +21,6 @@ Json: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["reports", "observations", "risks", "reasons"]
 
 CODES: Final = "urn:cardiacnets:codes"
-CODES_VERSION: Final = "1.0.0"
-"""Grows with each code: a server that has the codes of a version need not take them again."""
-CODES_DATE: Final = "2026-11-29"
 LOINC: Final = "http://loinc.org"
 SNOMED: Final = "http://snomed.info/sct"
 UCUM: Final = "http://unitsofmeasure.org"
@@ -255,69 +252,3 @@ def with_same(code: str) -> list[Json]:
         return []
     loinc = [coding(LOINC, *each) for each in known.loinc]
     return [*own_codings(code), *loinc, *([coding(SNOMED, *known.snomed)] if known.snomed else [])]
-
-
-def code_resources() -> list[Json]:
-    """Return the CodeSystem, and its ValueSets: of all codes, and of each kind."""
-    kinds = [_value_set(kind, TITLES[kind]) for kind in get_args(Kind)]
-    return [_code_system(), _value_set("all", "All codes"), *kinds]
-
-
-def _code_system() -> Json:
-    return {
-        "resourceType": "CodeSystem",
-        "id": "cardiacnets-codes",
-        "url": CODES,
-        **_head("CardiacNetsCodes", "Codes of CardiacNets"),
-        "description": "What a report of CardiacNets says of an ECG, where no other system has a code for it.",
-        "caseSensitive": True,
-        "valueSet": f"{CODES}:all",
-        "content": "complete",
-        "count": len(OWN_CODES),
-        "property": [
-            {"code": "kind", "description": "Of the ValueSet that the code is in", "type": "string"},
-            {"code": "loinc", "description": "A code of LOINC that means the same", "type": "Coding"},
-            {"code": "snomed", "description": "The disease in SNOMED CT", "type": "Coding"},
-            {"code": "ucum", "description": "The unit of the values, by UCUM", "type": "string"},
-            {"code": "uk-biobank-field", "description": "The field whose definition holds", "type": "integer"},
-        ],
-        "concept": [_concept(code, known) for code, known in OWN_CODES.items()],
-    }
-
-
-def _concept(code: str, known: OwnCode) -> Json:
-    properties: list[Json] = [{"code": "kind", "valueString": known.kind}]
-    properties += [{"code": "loinc", "valueCoding": coding(LOINC, *each)} for each in known.loinc]
-    if known.snomed:
-        properties.append({"code": "snomed", "valueCoding": coding(SNOMED, *known.snomed)})
-    if known.unit:
-        properties.append({"code": "ucum", "valueString": known.unit})
-    if known.field:
-        properties.append({"code": "uk-biobank-field", "valueInteger": known.field})
-    return {"code": code, "display": known.display, "definition": known.means, "property": properties}
-
-
-def _value_set(kind: str, title: str) -> Json:
-    include: Json = {"system": CODES}
-    if kind != "all":
-        include["concept"] = [{"code": code} for code, known in OWN_CODES.items() if known.kind == kind]
-    return {
-        "resourceType": "ValueSet",
-        "id": f"cardiacnets-{kind}",
-        "url": f"{CODES}:{kind}",
-        **_head(f"CardiacNets{kind.capitalize()}", f"CardiacNets: {title}"),
-        "description": title,
-        "compose": {"include": [include]},
-    }
-
-
-def _head(name: str, title: str) -> Json:
-    return {
-        "version": CODES_VERSION,
-        "name": name,
-        "title": title,
-        "status": "active",
-        "experimental": False,
-        "date": CODES_DATE,
-        "publisher": "The CardiacNets developers",
-    }

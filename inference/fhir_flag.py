@@ -11,6 +11,7 @@ from schemas.shown_text import shown_id, shown_text
 
 from .fhir import REPORTS
 from .fhir_codes import Json, alert_code, coding, in_words, own_codings
+from .fhir_narrative import with_narrative
 from .fhir_parts import caveat, concept, device, device_id, instant, new_resource, patient, reference, url, visible
 
 ALERTS = "urn:cardiacnets:alert"
@@ -39,7 +40,7 @@ def compose_flag_bundle(alert: Alert) -> Json:
 
 def compose_flag_resources(alert: Alert) -> list[Json]:
     """Return the Device and the Flag, which refers to it. All states of an alert are one Flag."""
-    return [device(alert.model, alert.notice), _flag(alert)]
+    return [*map(with_narrative, [device(alert.model, alert.notice), _flag(alert)])]
 
 
 def _flag(alert: Alert) -> Json:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from inference.ecg_measurements import NOT_MEASURABLE, UNITS
 from inference.fhir import compose_bundle, compose_resources, encode_bundle
+from inference.fhir_code_system import code_resources
 from inference.fhir_codes import (
     CODES,
     LOINC,
@@ -26,7 +27,6 @@ from inference.fhir_codes import (
     SNOMED_DISEASES,
     UCUM,
     UCUM_UNITS,
-    code_resources,
 )
 from inference.fhir_flag import compose_flag_bundle
 from inference.fhir_parts import BY_AI, BY_DEVICE, RESOURCES, with_hl7_label
@@ -508,3 +508,23 @@ def test_hapis_validator_finds_no_error_and_knows_who_performs_and_every_code_of
     of_the_wrong_one = [each for each in found if each.line == len(given) and not is_expected(each)]
     for words in ("cardiomyopathy-sort", "performer", "about-done"):
         assert [each for each in of_the_wrong_one if words in each.words], words
+
+
+def test_each_resource_says_in_words_what_it_holds_and_what_must_be_known_of_it():
+    one = told(value=55.5, half_width=7.25)
+    one = msgspec.structs.replace(one, ecg_measurements=MEASURED, notice='<b title="&">')
+    words = {}
+    for resource in [*compose_resources(one), compose_flag_bundle(alert())["entry"][1]["resource"]]:
+        begin, end = '<div xmlns="http://www.w3.org/1999/xhtml">', "</div>"
+        assert resource["text"]["div"].startswith(begin)
+        assert resource["text"]["div"].endswith(end)
+        inside = resource["text"]["div"].removeprefix(begin).removesuffix(end)
+        assert "<" not in inside
+        words.setdefault(resource["resourceType"], []).append(inside)
+    everything = " ".join(words["Observation"])
+    assert "LVEF: 55.5 %; 90 % prediction interval of LVEF: 48.25 to 62.75 %. Weights: demonstration." in everything
+    assert "pr interval: Not measurable: no P wave is before each QRS complex." in everything
+    assert "82 numbers, in its components" in everything
+    assert "Heart failure: Probability" in words["RiskAssessment"][0]
+    assert "Flagged: " in words["DiagnosticReport"][0]
+    assert all("&lt;b title=&quot;&amp;&quot;&gt;" in each for each in [*words["Observation"], *words["Device"]])

@@ -15,7 +15,7 @@ from fhir_servers import small_server
 from waiting import PATIENCE_S, wait_until
 
 from inference.fhir import compose_resources, encode_bundle
-from inference.fhir_codes import code_resources
+from inference.fhir_code_system import code_resources
 from inference.fhir_flag import compose_flag_bundle
 from inference.fhir_parts import BY_AI
 from inference.fhir_transaction import transaction

@@ -13,7 +13,7 @@ from fhir_servers import medplum, small_server
 from secure_door import server_context
 
 from inference.fhir import compose_resources
-from inference.fhir_codes import code_resources
+from inference.fhir_code_system import code_resources
 from inference.fhir_flag import compose_flag_resources
 from inference.fhir_transaction import MOST_ENTRIES, addresses, batches, transaction
 from schemas.errors import InvalidSettings

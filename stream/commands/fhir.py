@@ -196,7 +196,7 @@ def _tell(sums: _Sums, url: str, *, as_json: bool) -> None:
 
 def _codes() -> Iterator[_Read]:
     """Yield the codes, which stand in no line, and in no Bundle where they are written."""
-    from inference.fhir_codes import code_resources
+    from inference.fhir_code_system import code_resources
 
     resources = code_resources()
     yield _Read("the codes", 0, resources, lambda: resources)
