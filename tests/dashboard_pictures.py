@@ -3,7 +3,6 @@
 `make pictures` writes those of the README. `make pictures ARGS=FOLDER` also keeps every page there, in two widths.
 """
 
-import asyncio
 import sys
 import tempfile
 import time
@@ -27,13 +26,13 @@ from stream.settings import Settings
 from training.simulation.ecg import simulate_ecg
 from training.simulation.physiology import draw_patient
 
-README = {"list-1280": ("list", 860), "three-2-1280": ("record", 1500)}
+README = {"list-1280": ("list", 860), "doubtful-1280": ("record", 1560)}
 """Which pictures the README shows, under which names and how high."""
 SCREENSHOTS = Path(__file__).parents[1] / "stream/dashboard/screenshots"
 SEED = 11
 SITES = ("Ward 3", "Ward 5", "Emergency")
 WIDTHS = (1280, 390)
-COLOURS = 96
+COLOURS = 256
 ESCALATES_S = 12.0
 CINES_S = 10.0
 """By then the answers are there, and the cines are drawn."""
@@ -123,6 +122,7 @@ def take(site, folder):
             if name == "three-2":
                 page.get_by_role("button", name="Draw the ECG of").first.click()
                 page.locator(".earlier canvas").wait_for()
+                page.evaluate("scrollTo(0, 0)")
             page.screenshot(path=folder / f"{name}-{width}.png", full_page=True)
             page.context.close()
 
@@ -131,7 +131,8 @@ def write_small(picture, into, height):
     """Write the upper part of a picture in few colours: a third of the bytes, and nobody sees it."""
     with Image.open(picture) as whole:
         part = whole.convert("RGB").crop((0, 0, whole.width, min(height, whole.height)))
-        part.quantize(COLOURS, dither=Image.Dither.NONE).save(into, optimize=True)
+        few = part.quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        few.save(into, optimize=True)
 
 
 def main(folder):
@@ -145,9 +146,9 @@ def main(folder):
     ):
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         site = Site(stage.settings, stage.dashboard, browser)
-        asyncio.run(publish(stage.settings, first_patients()))
+        site.run(publish(stage.settings, first_patients()))
         time.sleep(ESCALATES_S)
-        asyncio.run(publish(stage.settings, next_patients()))
+        site.run(publish(stage.settings, next_patients()))
         time.sleep(CINES_S)
         take(site, folder)
         browser.close()

@@ -140,10 +140,13 @@ def test_earlier_ecgs_of_the_patient_stand_beside_this_one(site):
     table.get_by_role("button", name="Draw the ECG").first.click()
     page.locator(".earlier canvas").wait_for()
     assert page.locator(".panel.ecg canvas").count() == 2
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.scrollingElement.scrollWidth - innerWidth") <= 0
     table.locator("thead a").first.click()
-    page.get_by_text("A later ECG of this patient is here").wait_for()
+    page.get_by_text("There is a later ECG of this patient").wait_for()
     assert second.record.record_id in page.locator(".record-head").inner_text()
     page.goto(f"{site.home}/record?id={first.record.record_id}")
+    page.get_by_text("There are 2 later ECGs of this patient.").wait_for()
     page.get_by_text("No earlier one is kept.").wait_for()
 
 

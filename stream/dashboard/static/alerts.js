@@ -161,7 +161,7 @@ function link({ ecg, place: at, of }) {
       first.site === null || chosenSite() !== null ? null : h("span.site", {}, foreign(first.site)),
       lateness(first), doubts(first)),
     doubtChips(ecg.doubts)),
-  h("span.risks", {}, ecg.alerts.slice(0, MOST_ALERTS).map(riskLine),
+  h("span.found", {}, ecg.alerts.slice(0, MOST_ALERTS).map(riskLine),
     ecg.alerts.length > MOST_ALERTS ? h("span.against", {}, `and ${ecg.alerts.length - MOST_ALERTS} more alerts`) : null),
   ecgState(ecg),
   timeOf(ecg.since));

@@ -12,18 +12,20 @@ export function fillHistory(panel, history, showEarlier) {
   if (history === null) return;
   const { earlier, lines } = history;
   panel.replaceChildren(
-    h("h2", { id: "history-title" }, "Other ECGs of this patient"),
-    later(history),
+    h("h2", { id: "history-title" }, "Earlier ECGs of this patient"),
     ...(earlier.length === 0 ? [h("p.quiet", {}, "No earlier one is kept.")] : explanation(history)),
     h("p.error.trouble"),
     earlier.length === 0 ? "" : h("div.scroll", { tabindex: "0", role: "region", "aria-labelledby": "history-title" },
       h("table.history", {}, heading(earlier, showEarlier), Object.keys(KINDS).map((kind) => part(kind, lines, earlier)))));
 }
 
-function later({ later: number, latest }) {
-  if (number === 0) return "";
-  return h("p.later", {}, h("strong", {}, "A later ECG of this patient is here: "), h("a", { href: recordPath(latest) }, foreign(latest)),
-    number > 1 ? ` (${number} are)` : "", ".");
+// Whoever looks at an old ECG is told.
+export function laterEcg(history) {
+  if (!history?.later) return "";
+  const { later, latest } = history;
+  return h("p.later", {}, h("span.sign", { "aria-hidden": "true" }, "⚠ "),
+    later > 1 ? `There are ${later} later ECGs of this patient. The latest is ` : "There is a later ECG of this patient: ",
+    h("a", { href: recordPath(latest) }, foreign(latest)), ".");
 }
 
 function explanation({ earlier, more_earlier: more }) {
@@ -58,7 +60,7 @@ function part(kind, lines, earlier) {
 function cell({ kind, unit }, reading) {
   if (reading === null) return h("td", {}, h("span.quiet", {}, "–"));
   const text = kind === "risk" ? `${reading.flagged ? "▲ " : ""}${percent(reading.value)}`
-    : kind === "ecg" ? `${rounded(reading.value, 0)} ${unit}` : `${roundedWithin(reading.value, reading.half_width)} ${unit}`;
+    : kind === "ecg" ? `${rounded(reading.value, 0)}${unit === "°" ? "" : " "}${unit}` : `${roundedWithin(reading.value, reading.half_width)} ${unit}`;
   return h("td", { "data-flagged": reading.flagged }, h("span.reading", {}, text), interval(kind, reading),
     reading.change ? h("strong.change-word", {}, kind === "risk" ? reading.change : `${reading.change} since`) : null);
 }

@@ -249,6 +249,7 @@ function addressLinks() {
   for (const link of document.querySelectorAll("[data-list]")) link.href = listPath(link.dataset.list);
   byId("home").href = listPath();
   byId("figure-expired").href = listPath("alerts", { state: "expired" });
+  byId("figures-site").hidden = chosenSite() === null;
   fillSites(byId("filter-site"), sites);
   tellTitle();
 }

@@ -8,7 +8,7 @@ import {
 } from "./dom.js";
 import { drawEcg, readEcg } from "./ecg.js";
 import { gather, unacknowledged } from "./ecg_rows.js";
-import { fillHistory } from "./history.js";
+import { fillHistory, laterEcg } from "./history.js";
 import { bullseye, measurementGroup } from "./measurements.js";
 import { listPath } from "./places.js";
 import { evidence } from "./records.js";
@@ -106,6 +106,7 @@ function fillHead(head, id, page, trouble) {
         report?.recorded_at ? `, recorded ${when(Date.parse(report.recorded_at) / 1000)}` : "",
         report ? `, screened ${when(Date.parse(report.created_at) / 1000)}` : "")),
     report ? h("a.button", { href: `./api/fhir?id=${encodeURIComponent(id)}`, download: true }, "FHIR report") : "",
+    laterEcg(page?.history),
     trouble ? h("p.error", { role: "alert" }, trouble) : "",
     page?.others ? h("p.error", { role: "alert" }, otherReports(page.others)) : "");
 }
