@@ -9,7 +9,7 @@ the other estimates are components of one Observation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -93,7 +93,12 @@ def encode_bundle(report: RiskReport) -> bytes:
 
 def compose_bundle(report: RiskReport) -> Json:
     """Return the Bundle (type `collection`), ready for JSON. Equal reports give equal Bundles, including the ids."""
-    *others, head, provenance = compose_resources(report)
+    return bundle_of(report, compose_resources(report))
+
+
+def bundle_of(report: RiskReport, resources: Sequence[Json]) -> Json:
+    """Return the Bundle of a report's resources, the report first."""
+    *others, head, provenance = resources
     return {
         "resourceType": "Bundle",
         "id": resource_id(report.report_id, "bundle"),
@@ -271,7 +276,7 @@ def _panel(phenotypes: Iterable[Phenotype]) -> Json:
         if _has_interval(phenotype):
             components.append(_interval(phenotype))
     return {
-        "code": concept(*with_same(PHENOTYPES), text="Measurements as estimated from an ECG"),
+        "code": concept(*with_same(PHENOTYPES), text=PANEL),
         "component": components,
     }
 

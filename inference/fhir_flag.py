@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from schemas.identity import resource_id
 from schemas.messages import Alert
 from schemas.shown_text import shown_id, shown_text
@@ -29,12 +31,17 @@ STILL_OPEN = frozenset({"raised", "escalated"})
 
 def compose_flag_bundle(alert: Alert) -> Json:
     """Return the Bundle (type `collection`) of an alert."""
+    return flag_bundle_of(alert, compose_flag_resources(alert))
+
+
+def flag_bundle_of(alert: Alert, resources: Sequence[Json]) -> Json:
+    """Return the Bundle of an alert's resources."""
     return {
         "resourceType": "Bundle",
         "id": resource_id(alert.identifier, "flag-bundle"),
         "type": "collection",
         "timestamp": instant(alert.onset),
-        "entry": [{"fullUrl": url(each["id"]), "resource": each} for each in compose_flag_resources(alert)],
+        "entry": [{"fullUrl": url(each["id"]), "resource": each} for each in resources],
     }
 
 

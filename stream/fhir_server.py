@@ -139,7 +139,7 @@ class FhirServer:
         try:
             return self._server.exchange("POST", self._path, self._headers, body)
         except (OSError, http.client.HTTPException) as error:
-            if is_last or isinstance(error, ssl.SSLError):
+            if is_last or _stays(error):
                 raise FhirServerUnusable(self._of_connection(error)) from error
             return None
 
@@ -187,7 +187,7 @@ class FhirServer:
         name = type(error).__name__
         if isinstance(error, ssl.SSLCertVerificationError):
             why = "its certificate is not trusted; set CARDIACNETS_FHIR_CA_FILE to the authority that signed it"
-        elif isinstance(error, ssl.SSLError):
+        elif _stays(error):
             why = "it does not speak TLS as we do: check scheme and port"
         else:
             why = f"no server answered {len(WAITS_S) + 1} tries: check the address, and whether it can be reached"
@@ -216,6 +216,11 @@ def _parts(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return address if usable else None
+
+
+def _stays(error: Exception) -> bool:
+    """Return whether a try after this one would fail likewise. A connection that ends early is the moment's fault."""
+    return isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
 
 
 def _count(methods: Sequence[str], responses: Sequence[_Response]) -> Taken:

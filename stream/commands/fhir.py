@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import msgspec
 import typer
@@ -61,17 +61,13 @@ class _Read:
         place: for a sentence.
         line: its number; 0 for what stands in no line.
         resources: what a server takes; None of a rejected ECG.
-        documents: gives what is written where no server is.
+        as_documents: returns what is written of the resources where no server is.
     """
 
     place: str
     line: int
     resources: list[FhirJson] | None
-    documents: Callable[[], list[FhirJson]]
-
-    def changed(self, change: Callable[[Any], Any]) -> _Read:
-        """Return the same with each resource and document changed."""
-        return _Read(self.place, self.line, change(self.resources), lambda: change(self.documents()))
+    as_documents: Callable[[list[FhirJson]], list[FhirJson]] = list
 
 
 def fhir_command(
@@ -146,7 +142,8 @@ def _write(lines: Iterator[_Read], out: Path | None, *, transactions: bool) -> N
             if read.resources is None:
                 rejected += 1
                 continue
-            for each in [transaction(read.resources)] if transactions else read.documents():
+            documents = [transaction(read.resources)] if transactions else read.as_documents(read.resources)
+            for each in documents:
                 target.write(msgspec.json.encode(each) + b"\n")
     if rejected:
         raise SystemExit(1)
@@ -198,8 +195,7 @@ def _codes() -> Iterator[_Read]:
     """Yield the codes, which stand in no line, and in no Bundle where they are written."""
     from inference.fhir_code_system import code_resources
 
-    resources = code_resources()
-    yield _Read("the codes", 0, resources, lambda: resources)
+    yield _Read("the codes", 0, code_resources())
 
 
 def _messages(reports: str, skip: int, *, aiast: bool) -> Iterator[_Read]:
@@ -209,24 +205,23 @@ def _messages(reports: str, skip: int, *, aiast: bool) -> Iterator[_Read]:
     line = 0
     with _source(reports) as source:
         for line, text in _documents(source):
-            if line <= skip:
-                continue
-            place = f"{reports}, line {line}"
-            message = _message(place, text)
-            read = _Read(place, line, None, list) if message is None else _in_fhir(place, line, message)
-            yield read.changed(with_hl7_label) if aiast else read
+            if line > skip:
+                place = f"{reports}, line {line}"
+                message = _message(place, text)
+                read = _Read(place, line, None) if message is None else _in_fhir(place, line, message)
+                yield replace(read, resources=with_hl7_label(read.resources)) if aiast else read
     if not line:
         raise MalformedRecord(f"{reports} holds no report: give a file of reports")
 
 
 def _in_fhir(place: str, line: int, message: RiskReport | Alert) -> _Read:
-    from inference.fhir import compose_bundle, compose_resources
-    from inference.fhir_flag import compose_flag_bundle, compose_flag_resources
+    from inference.fhir import bundle_of, compose_resources
+    from inference.fhir_flag import compose_flag_resources, flag_bundle_of
     from schemas.messages import RiskReport
 
     if isinstance(message, RiskReport):
-        return _Read(place, line, compose_resources(message), lambda: [compose_bundle(message)])
-    return _Read(place, line, compose_flag_resources(message), lambda: [compose_flag_bundle(message)])
+        return _Read(place, line, compose_resources(message), lambda resources: [bundle_of(message, resources)])
+    return _Read(place, line, compose_flag_resources(message), lambda resources: [flag_bundle_of(message, resources)])
 
 
 def _message(place: str, line: bytes) -> RiskReport | Alert | None:
