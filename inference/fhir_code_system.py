@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
+from schemas.identity import resource_id
+
 from .fhir_codes import CODES, LOINC, OWN_CODES, SNOMED, TITLES, Json, Kind, OwnCode, coding
 from .fhir_narrative import with_narrative
 
@@ -21,7 +23,7 @@ def code_resources() -> list[Json]:
 def _code_system() -> Json:
     return {
         "resourceType": "CodeSystem",
-        "id": "cardiacnets-codes",
+        "id": resource_id(CODES, "code-system"),
         "url": CODES,
         **_head("CardiacNetsCodes", "Codes of CardiacNets"),
         "description": "What a report of CardiacNets says of an ECG, where no other system has a code for it.",
@@ -58,7 +60,7 @@ def _value_set(kind: str, title: str) -> Json:
         include["concept"] = [{"code": code} for code, known in OWN_CODES.items() if known.kind == kind]
     return {
         "resourceType": "ValueSet",
-        "id": f"cardiacnets-{kind}",
+        "id": resource_id(CODES, kind),
         "url": f"{CODES}:{kind}",
         **_head(f"CardiacNets{kind.capitalize()}", f"CardiacNets: {title}"),
         "description": title,

@@ -30,6 +30,7 @@ from inference.fhir_codes import (
 )
 from inference.fhir_flag import compose_flag_bundle
 from inference.fhir_parts import BY_AI, BY_DEVICE, RESOURCES, with_hl7_label
+from inference.fhir_transaction import transaction
 from inference.phenotypes import MEASUREMENTS
 from inference.reference_values import REFERENCE_VALUES
 from inference.site_policy import IN_WORDS
@@ -494,7 +495,7 @@ def test_hapis_validator_finds_no_error_and_knows_who_performs_and_every_code_of
     )
     whole = msgspec.structs.replace(told(half_width=3.0), ecg_measurements=EVERY_MEASUREMENT)
     bundles = [
-        compose_bundle(whole),
+        transaction(compose_resources(whole)),
         compose_bundle(msgspec.structs.replace(unsure, site="Ward 4", ecg_measurements=MEASURED)),
         compose_bundle(msgspec.structs.replace(whole, risks=paced)),
         compose_flag_bundle(alert()),
@@ -502,7 +503,7 @@ def test_hapis_validator_finds_no_error_and_knows_who_performs_and_every_code_of
     wrong = json.loads(json.dumps(bundles[1]).replace("cardiomyopathy-subtype", "cardiomyopathy-sort"))
     del wrong["entry"][2]["resource"]["performer"]
     wrong["entry"][0]["resource"]["status"] = "about-done"
-    given = [*bundles, *code_resources(), wrong]
+    given = [*bundles, transaction(code_resources()), wrong]
     found = findings(given, tmp_path)
     assert not [each for each in found if each.line < len(given) and not is_expected(each)]
     of_the_wrong_one = [each for each in found if each.line == len(given) and not is_expected(each)]
