@@ -54,12 +54,19 @@ class ReverseProxy(Link):
                 await self._until_one_ends((reader, far_writer), (far_reader, writer))
             else:
                 writer.write(NOT_HERE)
+            await self._flush(*filter(None, (writer, far_writer)))
         except (OSError, EOFError, asyncio.CancelledError):  # somebody left
             pass
         finally:
             self._carrying.discard(task)
             for each in filter(None, (writer, far_writer)):
-                each.close()
+                each.transport.abort()
+
+    async def _flush(self, *writers):
+        """Close them when what they hold has gone out."""
+        for each in writers:
+            each.close()
+        await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
 
     async def _until_one_ends(self, *ways):
         carrying = [asyncio.create_task(self._pass_on(*way)) for way in ways]

@@ -5,15 +5,16 @@ import itertools
 import json
 import os
 import sys
+import urllib.request
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 from keepers import QUICK, acknowledgement, alert, alerts_topic, keeping, publish_to
 from pager import SECRET, pager
 from prometheus_client import CollectorRegistry
-from waiting import PATIENCE_S, eventually
+from waiting import PATIENCE_S, eventually, wait_until
 
 from schemas.messages import AcknowledgedBy
 from schemas.topics import ECG_ALERTS, ECG_ALERTS_ACK
@@ -84,7 +85,8 @@ def start_keeper(settings, folder, number):
 
 
 async def test_keepers_killed_while_they_publish_lose_no_state_and_publish_none_twice(settings, tmp_path):
-    """Of two keepers the one at work is killed while it publishes, and the other one takes over."""
+    """Two keepers; the one at work is killed while it publishes, the other takes over, and a third one joins."""
+    rounds = 1 + KILLS
     async with new_producer(settings.kafka) as producer, alerts_topic(settings) as topic:
         with ExitStack() as stack:
             started = itertools.count()
@@ -94,34 +96,36 @@ async def test_keepers_killed_while_they_publish_lose_no_state_and_publish_none_
                 stack.enter_context(keeper)
                 return keeper, own
 
-            keepers = [start(), start()]
-            for keeper in keepers:
-                await asyncio.to_thread(await_worker, *keeper, "keeper")
-            for turn in range(KILLS):
-                wanted = await raise_alerts(producer, topic, turn)
-                killed, _ = keepers.pop(0)
-                killed.process.kill()
-                await asyncio.to_thread(killed.process.wait, PATIENCE_S)
-                if turn + 1 < KILLS:
+            keepers = [start()]
+            await asyncio.to_thread(await_worker, *keepers[0], "keeper")
+            keepers.append(start())
+            for turn in range(rounds):
+                names = [f"{turn}-{number}" for number in range(A_TURN)]
+                await publish_to(producer, ECG_ALERTS, *map(alert, names))
+                wanted = {(name, "escalated") for name in names}
+                await topic.until(lambda states, wanted=wanted: wanted & states.keys())
+                if turn < KILLS:
+                    killed, _ = keepers.pop(0)
+                    killed.process.kill()
+                    await asyncio.to_thread(killed.process.wait, PATIENCE_S)
                     keepers.append(start())
                 await topic.until(lambda states, wanted=wanted: wanted <= states.keys())
             await publish_to(producer, ECG_ALERTS_ACK, acknowledgement(alert("0-0")))
             await topic.until(lambda states: ("0-0", "acknowledged") in states)
+            standby = keepers[-1][1].process.http_port
+            await asyncio.to_thread(wait_until, lambda: "active 0.0" in metrics_at(standby))
     assert Counter(status for _, status in topic.states) == {
-        "raised": KILLS * A_TURN,
-        "escalated": KILLS * A_TURN,
+        "raised": rounds * A_TURN,
+        "escalated": rounds * A_TURN,
         "acknowledged": 1,
     }
     assert {len(messages) for messages in topic.states.values()} == {1}
 
 
-async def raise_alerts(producer, topic, turn):
-    """Raise alerts that are due together; return their new states when the first of them has been published."""
-    names = [f"{turn}-{number}" for number in range(A_TURN)]
-    await publish_to(producer, ECG_ALERTS, *map(alert, names))
-    wanted = {(name, "escalated") for name in names}
-    await topic.until(lambda states: wanted & states.keys())
-    return wanted
+def metrics_at(port):
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
+        return answer.read().decode()
+    return ""
 
 
 async def test_a_dashboard_of_somebody_else_shows_the_same_life_from_the_topics_alone(settings):

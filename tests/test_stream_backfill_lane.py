@@ -25,10 +25,12 @@ def test_what_an_archive_may_have_of_redis_is_bounded_in_number(tmp_path, server
         there.stop()
         with Redis.from_url(there.settings.redis.url) as redis:
             kept = {key.decode().rpartition(":")[2] for key in redis.scan_iter("*waveform:*")}
+            others = {key.decode().rpartition(":")[2] for key in redis.scan_iter("*waveform:other:*")}
             ids = list(redis.scan_iter("*ecg-id:archive:*"))
     flagged = {name for name, report in answers.reports.items() if any(risk.flagged for risk in report.risks)}
     assert len(flagged - live.keys()) > 2
     assert flagged & live.keys() <= kept
+    assert set() < others <= live.keys() - flagged  # of an archive no ECG that was not flagged is kept
     assert len(kept - live.keys()) == 2
     assert answers.counts[CMR_REQUESTS] == len(flagged & live.keys()) + 1
     assert 0 < len(ids) <= 5

@@ -438,13 +438,13 @@ def test_a_person_signs_in_by_the_form_and_out_by_the_button_and_leaves_no_name_
     page.get_by_text("This is not the token").wait_for()
     sign_in(page)
     page.get_by_role("button", name="Acknowledge").click()
-    assert "Nobody checks this name" in page.locator("dialog").inner_text()
-    page.get_by_label("Your name").fill("Sister Ines")
+    assert "Nobody checks this name" in page.locator("dialog[open]").inner_text()
+    page.locator("#acknowledge-name").fill("Sister Ines")
     page.locator("#acknowledge-send").click()
     page.get_by_text("Sister Ines (name not checked)").wait_for()
     page.goto(f"{site.home}/record?id={other.record.record_id}")
     page.get_by_role("button", name="Acknowledge").click()
-    assert page.get_by_label("Your name").input_value() == "Sister Ines"  # the same person, a moment later
+    assert page.locator("#acknowledge-name").input_value() == "Sister Ines"  # the same person, a moment later
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Sign out").click()
     page.get_by_label("Token").wait_for()
@@ -452,7 +452,7 @@ def test_a_person_signs_in_by_the_form_and_out_by_the_button_and_leaves_no_name_
     sign_in(page)
     page.get_by_role("button", name="Acknowledge").click()
     page.locator("dialog[open]").wait_for()
-    assert page.get_by_label("Your name").input_value() == ""
+    assert page.locator("#acknowledge-name").input_value() == ""
     assert site.settings.dashboard.token not in page.evaluate("JSON.stringify(localStorage)")
     site.faults[:] = [fault for fault in site.faults if "401" not in fault]
 
@@ -502,8 +502,8 @@ def test_in_a_folder_behind_a_proxy_who_may_only_look_is_offered_no_change_and_s
         proxy.user, proxy.strips = ("Dr Okoro", "read, acknowledge"), False
         page.reload()
         page.get_by_role("button", name="Acknowledge").click()
-        assert "You sign as Dr Okoro." in page.locator("dialog").inner_text()
-        assert page.get_by_label("Your name").count() == 0 or page.get_by_label("Your name").is_hidden()
+        assert "You sign as Dr Okoro." in page.locator("dialog[open]").inner_text()
+        assert page.locator("#acknowledge-name").count() == 0 or page.locator("#acknowledge-name").is_hidden()
         page.locator("#acknowledge-send").click()
         page.get_by_text("Dr Okoro (signed in)").wait_for()
         assert page.locator("a[download]").evaluate("link => link.href").startswith(f"{site.home}/api/fhir?")

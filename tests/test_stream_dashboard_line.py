@@ -144,7 +144,7 @@ def test_what_was_sent_is_not_cancelled_and_its_answer_leaves_the_next_dialogue_
         page.locator("dialog[open]").wait_for()
 
     ask(first)
-    page.get_by_label("Your name").fill("Sister Ines")
+    page.locator("#acknowledge-name").fill("Sister Ines")
     page.locator("#acknowledge-send").click()
     wait_for(page, lambda: held)
     assert page.locator("#acknowledge-cancel").is_disabled()

@@ -203,6 +203,8 @@ def test_axe_finds_nothing_on_any_page(site, axe):
     found["narrow record"] = findings(page, axe)
     page.set_viewport_size({"width": 1280, "height": 800})
     found["record"] = findings(page, axe)
+    page.get_by_role("button", name="Shelve").click()
+    found["shelving"] = findings(page, axe)
     stranger = site.stranger()
     stranger.goto(site.home)
     found["sign-in"] = findings(stranger, axe)
