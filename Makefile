@@ -72,7 +72,8 @@ takeover: install ## kill one of three workers after the other, after a minute w
 
 keeper: EXTRAS = dev
 keeper: install ## kill ten keepers of alerts on each broker while they publish, and say what 10,000 alerts cost one
-	@TEST_BROKERS=all KEEPER_KILLS=10 $(BIN)/python -m pytest tests/test_stream_alert_keeper.py -k killed -s -q
+	@TEST_BROKERS=all KEEPER_KILLS=10 $(BIN)/python -m pytest tests/test_stream_alert_keeper.py tests/keeper_standstill.py \
+		-k "killed or stood_still" -s -q
 	@$(BIN)/python tests/measure_keeper.py
 
 chaos: EXTRAS = dev

@@ -28,7 +28,7 @@ from training.simulation.ecg import generate_ecgs
 from .apache_kafka import apache_kafka, jars
 from .waiting import wait_until
 
-COMMANDS = ("worker", "cmr-worker", "dashboard")
+COMMANDS = ("worker", "cmr-worker", "alert-keeper", "dashboard")
 SETTLE_S = 15.0
 """Engines, health checks and groups have come to rest by then."""
 

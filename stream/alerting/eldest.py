@@ -1,12 +1,12 @@
 """How the members of a group share their partitions when one member shall have all: the eldest has them.
 
-A member says when it started, and every member keeps its place in that order. So a member that joins takes nothing from
-the one that works, and one that was started again stands behind those that waited meanwhile.
+A member says since when it is there, and every member keeps its place in that order. So a member that joins takes
+nothing from the one that works, and one that was started again, or stood still, stands behind those that waited.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
@@ -15,11 +15,11 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 VERSION = 0
 
 
-def eldest_first(started_at: float) -> type[AbstractPartitionAssignor]:
+def eldest_first(since: Callable[[], float]) -> type[AbstractPartitionAssignor]:
     """Return the rule of a member. aiokafka wants a class, and asks it without making an instance.
 
     Args:
-        started_at: when the member started, in seconds since 1970.
+        since: returns since when the member is there, in seconds since 1970.
     """
 
     class EldestFirst(AbstractPartitionAssignor):  # type: ignore[misc]  # aiokafka is untyped
@@ -27,7 +27,7 @@ def eldest_first(started_at: float) -> type[AbstractPartitionAssignor]:
 
         @classmethod
         def metadata(cls, topics: Iterable[str]) -> Any:
-            return ConsumerProtocolMemberMetadata(VERSION, list(topics), f"{started_at:020.6f}".encode())
+            return ConsumerProtocolMemberMetadata(VERSION, list(topics), f"{since():020.6f}".encode())
 
         @classmethod
         def assign(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, Any]:

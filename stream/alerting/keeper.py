@@ -6,7 +6,8 @@ when the group gives it the partitions, and ends when the group takes them back:
 1. rebuild      read the newest messages of every partition, from the beginning or from `READ_BACK` messages a kept
                 alert before its end. Nothing is published before the end is reached: what is on the topic is not due
 2. read         merge what comes into the book (`alert_book.py`), and hand the new states on (`moves.py`)
-3. commit       where a state is due. A broker refuses this to whoever has lost the partitions, and its turn is over
+3. commit       where a state is due. A broker refuses this to whoever has lost the partitions, and its turn is over.
+                After a standstill the next heartbeats are waited for as well
 4. publish      the states that are due, and wait for the broker's confirmation
 5. read back    a state is published once it comes back from the topic. One that does not is due again after a minute
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -63,6 +65,8 @@ READ_BACK = 4
 ASK_S = 10.0
 """How long the broker may take to say where partitions begin and end, or to take a commit."""
 COMMIT_EVERY_S = 5.0
+STANDSTILL_HEARTBEATS = 3
+TICK_S = 0.2
 LIVE_READ_S = 5.0
 """What is read so long after the last time may have come in between, so its timestamp says when it arrived."""
 
@@ -113,7 +117,9 @@ class Keeper:
         self._turn: _Turn | None = None
         self._has_place = False
         self._stack = AsyncExitStack()
-        self._started_at = time.time()
+        self._there_since = time.time()
+        self._ticked_at = time.monotonic()
+        self._stood_still_at = -math.inf
         self.rounds = 0
         group.is_joined = lambda: self._has_place
 
@@ -163,7 +169,11 @@ class Keeper:
 
     async def keep(self) -> None:
         """Work until cancelled, or until the broker refuses a message for good: `group` says so then."""
-        await self._group.work(self._work())
+        ticking = asyncio.create_task(self._tick())
+        try:
+            await self._group.work(self._work())
+        finally:
+            ticking.cancel()
 
     # --- whose turn it is
 
@@ -176,7 +186,7 @@ class Keeper:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=UNHURRIED_WAIT_MS,
-            partition_assignment_strategy=(eldest_first(self._started_at),),
+            partition_assignment_strategy=(eldest_first(lambda: self._there_since),),
             session_timeout_ms=round(1000 * kafka.session_timeout_s),
             rebalance_timeout_ms=round(1000 * kafka.rebalance_timeout_s),
             heartbeat_interval_ms=round(1000 * kafka.heartbeat_interval_s),
@@ -205,6 +215,25 @@ class Keeper:
             look_at_group(self._consumer, self._group)
             if await self._round() and not self._group.outside:
                 self.rounds += 1
+
+    async def _tick(self) -> None:
+        """Notice when the process stood still for so long that the group may have given it up."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._notice_standstill()
+
+    def _notice_standstill(self) -> None:
+        now, last = time.monotonic(), self._ticked_at
+        self._ticked_at = now
+        if now - last > self._settings.kafka.session_timeout_s / 2:
+            self._stood_still_at = now
+            self._there_since = time.time()  # another one has taken over: let it be
+
+    def _may_be_given_up(self) -> bool:
+        """Return whether it is not known yet what the group thinks, after a standstill: the next heartbeats tell."""
+        self._notice_standstill()
+        answered_s = STANDSTILL_HEARTBEATS * self._settings.kafka.heartbeat_interval_s
+        return time.monotonic() - self._stood_still_at < answered_s
 
     async def _round(self) -> bool:
         """Do what there is to do now; return whether it went well."""
@@ -292,6 +321,8 @@ class Keeper:
 
     async def _publish_due(self, turn: _Turn) -> bool:
         """Publish the states that are due, if the group still is ours; return whether all went well."""
+        if self._may_be_given_up():
+            return True
         due = turn.alerts.book.due(datetime.now(UTC), limit=PUBLISHED_AT_ONCE)
         if not due:
             if time.monotonic() - turn.committed_at > COMMIT_EVERY_S:
