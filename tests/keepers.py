@@ -55,10 +55,10 @@ def acknowledgement(of, *, whole_record=False):
 
 
 @asynccontextmanager
-async def keeping(settings, on_moved=to_nobody):
+async def keeping(settings, on_moved=to_nobody, metrics=None):
     """Run a keeper in this process, and give it; it leaves its group at the end."""
     group = Group(settings.kafka, settings.keeper_group)
-    async with Keeper(settings, KeeperMetrics(), group, on_moved=on_moved) as keeper:
+    async with Keeper(settings, metrics or KeeperMetrics(), group, on_moved=on_moved) as keeper:
         task = asyncio.create_task(keeper.keep())
         try:
             yield keeper

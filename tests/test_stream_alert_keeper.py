@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from keepers import QUICK, acknowledgement, alert, alerts_topic, keeping, publish_to
 from pager import SECRET, pager
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from waiting import PATIENCE_S, eventually
 
 from schemas.messages import AcknowledgedBy
 from schemas.topics import ECG_ALERTS, ECG_ALERTS_ACK
+from stream.alerting.keeper_metrics import KeeperMetrics
 from stream.alerting.webhook import Webhook
 from stream.alerting.webhook_metrics import WebhookMetrics
 from stream.alerting.webhook_queue import Patience
@@ -60,7 +61,7 @@ async def test_an_alert_has_its_whole_life_on_the_topic_and_each_state_is_handed
     )
     async with new_producer(settings.kafka) as producer, alerts_topic(settings) as topic:
         await publish_to(producer, ECG_ALERTS, alert("before"))
-        async with keeping(settings, on_moved) as keeper:
+        async with keeping(settings, on_moved, metrics := KeeperMetrics()) as keeper:
             await ready(keeper)
             await publish_to(producer, ECG_ALERTS, left, first, second, b"no alert", b"")
             await topic.until(lambda states: ("left", "escalated") in states)
@@ -69,6 +70,10 @@ async def test_an_alert_has_its_whole_life_on_the_topic_and_each_state_is_handed
             await topic.until(lambda states: {("first", "acknowledged"), ("second", "acknowledged")} <= states.keys())
             assert keeper.unready is None
             await eventually(lambda: len(moved) >= len(topic.states) - 1)
+    shown = generate_latest(metrics.registry).decode()
+    assert 'cardiacnets_keeper_unreadable_messages{topic="ecg.alerts.v1"} 2.0' in shown
+    assert 'cardiacnets_keeper_unreadable_messages{topic="ecg.alerts.ack.v1"} 1.0' in shown
+    assert "cardiacnets_keeper_active 1.0" in shown
     by = AcknowledgedBy(name="Dr. A", authenticated=True, at=said.acknowledged_at)
     assert topic.states["first", "acknowledged"][0].acknowledgement == by
     assert topic.states["left", "escalated"][0].acknowledgement is None
