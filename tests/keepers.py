@@ -19,7 +19,7 @@ QUICK = {
     "rebalance_timeout_s": 1.0,
     "session_timeout_s": 2.0,
     "heartbeat_interval_s": 0.2,
-    "alert_escalates_s": 1.0,
+    "alert_escalates_s": 0.5,
     "drain_s": 2.0,
 }
 """Settings of keepers that take over quickly, and of alerts that do not wait long."""

@@ -80,7 +80,7 @@ class _Turn:
     Attributes:
         has_begun: whether its partitions are read from where they are to be read.
         caught_up: whether all was read that was there when the turn began.
-        handed: of each partition of alerts, the offset up to which new states had been handed on when it began.
+        handed: of each partition, the offset up to which all had been handed on when the turn began.
     """
 
     partitions: frozenset[TopicPartition]
@@ -198,7 +198,7 @@ class Keeper:
             self._turn.moves.give_up()
             log.info("keeper_turn_ends")
         self._turn, self._has_place = None, False
-        self._metrics.active.set(0)
+        self._metrics.stand_by()
 
     def take(self, partitions: Iterable[TopicPartition]) -> None:
         """Take note of the partitions that the group gives this keeper: all or none."""
@@ -253,8 +253,11 @@ class Keeper:
             if partition in turn.partitions:
                 self._receive(turn, partition, messages, is_live=is_live)
         await self._see_ends(turn)
+        if self._turn is not turn:  # it has ended meanwhile
+            return True
         published = not turn.caught_up or await self._publish_due(turn)
-        self._measure(turn)
+        if self._turn is turn:
+            self._measure(turn)
         return published
 
     async def _begin(self, turn: _Turn) -> bool:
@@ -312,8 +315,10 @@ class Keeper:
         }
         self._group.reading.seen(places, map(self._settings.kafka.topic, KEPT_TOPICS))
         behind = any(read[partition] < end for partition, end in known.items())
-        if not turn.caught_up and not behind and len(known) == len(turn.partitions):
+        if self._turn is turn and not turn.caught_up and not behind and len(known) == len(turn.partitions):
             turn.caught_up = True
+            # An offset beyond the end is of a topic that was made anew.
+            turn.handed = {partition: min(offset, known[partition]) for partition, offset in turn.handed.items()}
             seconds = time.monotonic() - turn.began_at
             self._metrics.rebuilt_s.set(seconds)
             self._metrics.active.set(1)

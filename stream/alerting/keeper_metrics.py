@@ -40,3 +40,10 @@ class KeeperMetrics:
         self.rebuilt_s = Gauge(
             "cardiacnets_keeper_rebuild_seconds", "How long the last reading of the topics took", registry=r
         )
+
+    def stand_by(self) -> None:
+        """Show that another keeper is at work."""
+        self.active.set(0)
+        self.alerts.clear()
+        self.overdue.set(0)
+        self.not_kept.set(0)
