@@ -162,6 +162,20 @@ def test_lists_are_filtered_by_site_and_the_pages_are_told_the_sites(case):
     assert state.overview(NOW.timestamp()).sites == ("ward 3", "ward 5")
 
 
+def test_the_list_of_records_may_be_of_those_that_are_flagged_doubtful_or_not_assessable(case):
+    excluded = {"flagged": False, "verdict": "not_assessable", "reasons": ("paced",)}
+    paced = changed(case, "paced")
+    paced = msgspec.structs.replace(paced, risks=tuple(msgspec.structs.replace(r, **excluded) for r in paced.risks))
+    doubtful = replace(case, report=with_warnings(case, "age_unknown")).report
+    doubtful = msgspec.structs.replace(doubtful, record_id="doubtful")
+    quiet = changed(case, "quiet", heart_failure=0.01, cardiomyopathy=0.01)
+    state = feed_all(new_state(), [(ECG_RISK, b"x", one) for one in (paced, doubtful, quiet)])
+    kinds = {"flagged": {"doubtful"}, "not_assessable": {"paced"}, "doubtful": {"doubtful", "paced"}}
+    for kind, wanted in kinds.items():
+        assert {row.record_id for row in state.records.rows(9, kind=kind)} == wanted
+    assert len(state.records.rows(9, kind="all")) == len(state.records.rows(9)) == 3
+
+
 def rejection(record_id):
     refused = Refused(None, UnusableSignal("flat: V1", code="flat_lead", record_id=record_id, leads="V1"))
     return compose_rejection(refused, "t/0/1", NOW)

@@ -188,7 +188,8 @@ class Pages:
 
     async def records(self, request: Request) -> Response:
         """Return the newest records as rows."""
-        return _json(self._feed.state.records.rows(_limit(request), _text(request), _site(request)))
+        kind = request.query_params.get("show")
+        return _json(self._feed.state.records.rows(_limit(request), _text(request), _site(request), kind))
 
     async def rejections(self, request: Request) -> Response:
         """Return the newest rejections."""

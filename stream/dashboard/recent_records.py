@@ -16,7 +16,7 @@ from schemas.topics import CMR_REQUESTS, CMR_RESULTS, ECG_RISK, LARGEST
 from schemas.zstd_frames import compress, decompress
 from stream.alerting.facts import Facts, contradiction, facts_of
 
-from .doubts import Doubt, doubts_of
+from .doubts import NOT_ASSESSABLE, Doubt, doubts_of
 
 ReportIs: TypeAlias = Literal["first", "repeated", "contradicting"]
 
@@ -54,6 +54,7 @@ class KeptRecord:
     Attributes:
         facts: what the report says of the record.
         site: where the ECG was recorded, as the report has it.
+        flagged: whether the report flags a disease.
         doubts: about the report.
         created_at: when the report was made, or arrived, if its worker's clock is wrong.
         others: how many reports came that contradict the kept one; `other` is the newest of them.
@@ -61,6 +62,7 @@ class KeptRecord:
 
     facts: Facts | None = None
     site: str | None = None
+    flagged: bool = False
     doubts: tuple[Doubt, ...] = ()
     created_at: float = 0.0
     report: bytes | None = None
@@ -82,6 +84,14 @@ class KeptRecord:
         """When the ECG was recorded, or reported, where nobody knows the former."""
         recorded = None if self.facts is None else self.facts.recorded_at
         return self.created_at if recorded is None else recorded.timestamp()
+
+
+KINDS: dict[str, Callable[[KeptRecord], bool]] = {
+    "flagged": lambda kept: kept.flagged,
+    "not_assessable": lambda kept: any(doubt.code == NOT_ASSESSABLE for doubt in kept.doubts),
+    "doubtful": lambda kept: bool(kept.doubts),
+}
+"""Of which kind the records of a list may be."""
 
 
 class RecentRecords:
@@ -117,6 +127,7 @@ class RecentRecords:
             is_first = kept.facts is None
             kept.facts, kept.report = facts, compress(value)
             kept.site, kept.doubts = report.site, doubts_of(report)
+            kept.flagged = any(risk.flagged for risk in report.risks)
             if report.patient_id is not None:
                 self._of_patient.setdefault(report.patient_id, {})[report.record_id] = None
             return "first" if is_first else "repeated"
@@ -178,13 +189,17 @@ class RecentRecords:
         value = _decompressed(kept.request) if kept else None
         return None if kept is None or value is None else (kept.request_key, value)
 
-    def rows(self, limit: int, text: str = "", site: str | None = None) -> list[RecordRow]:
+    def rows(self, limit: int, text: str = "", site: str | None = None, kind: str | None = None) -> list[RecordRow]:
         """Return the newest records whose id or patient contains `text`, in any case.
 
         Args:
             site: where they were recorded; the empty site is that of records without one. None: anywhere.
+            kind: one of `KINDS`; of anything else every record is.
         """
-        return [_row(record_id, kept) for record_id, kept in self._newest(limit, text.casefold(), site)]
+        fits = KINDS.get(kind or "", lambda _: True)
+        reported = ((name, kept) for name, kept in self._records.items() if kept.report is not None)
+        there = ((name, kept) for name, kept in reported if site in {None, kept.site or ""} and fits(kept))
+        return [_row(record_id, kept) for record_id, kept in _newest(there, limit, text.casefold())]
 
     @contextmanager
     def _changing(self, record_id: str, created_at: datetime | None) -> Iterator[KeptRecord]:
@@ -234,14 +249,10 @@ class RecentRecords:
             if not records:
                 del self._of_patient[patient]
 
-    def _newest(self, limit: int, text: str, site: str | None) -> Iterable[tuple[str, KeptRecord]]:
-        reported = (
-            (name, kept)
-            for name, kept in self._records.items()
-            if kept.report is not None and site in {None, kept.site or ""}
-        )
-        matching = (item for item in reported if text in f"{item[0]} {_patient(item[1])}".casefold())
-        return heapq.nlargest(limit, matching, key=lambda item: item[1].created_at)
+
+def _newest(records: Iterable[tuple[str, KeptRecord]], limit: int, text: str) -> list[tuple[str, KeptRecord]]:
+    matching = (item for item in records if text in f"{item[0]} {_patient(item[1])}".casefold())
+    return heapq.nlargest(limit, matching, key=lambda item: item[1].created_at)
 
 
 def _patient(kept: KeptRecord) -> str:

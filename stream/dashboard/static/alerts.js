@@ -16,7 +16,7 @@ const drawn = new Map(); // key of an ECG -> {entry, element}
 let shown = STEP;
 let pointerMoved = -Infinity;
 
-export const filters = { text: "", disease: "all", state: "open", order: "urgent" };
+export const filters = { text: "", disease: "all", state: "open", order: "urgent", show: "all" };
 
 export function clearAlerts() {
   rows.clear();

@@ -20,7 +20,7 @@ const HAND_MS = 3000; // how long an alert waits at most for a pointer that keep
 const LISTS = { alerts: "Alerts", records: "Records", rejected: "Rejected" };
 const CONNECTIONS = { connecting: "connecting", live: "live", lost: "reconnecting…", paused: "paused", closed: "signed out" };
 const TITLES = { lost: "disconnected", paused: "paused", closed: "signed out" };
-const USUAL = [["disease", "all"], ["state", "open"], ["order", "urgent"]];
+const USUAL = [["disease", "all"], ["state", "open"], ["order", "urgent"], ["show", "all"]];
 const AWAY = {
   lost: () => `No connection since ${clock(heard)}: this page may be out of date.`,
   closed: () => "You are signed out: the session is over, or the dashboard has another token. Reload this page to sign in.",
@@ -183,13 +183,13 @@ function scheduleList() {
 async function drawFetched() {
   if (record !== null || list === "alerts") return;
   const turn = turns.take();
-  const { text } = filters;
+  const chosen = { ...filters };
   const draw = list === "records" ? drawRecords : drawRejections;
   try {
-    const rows = await fetchRows(list, text);
+    const rows = await fetchRows(list, chosen);
     if (turns.isLate(turn)) return;
     turns.settle(turn);
-    draw(byId("rows"), rows, text);
+    draw(byId("rows"), rows, chosen);
   } catch (error) {
     if (turns.isLate(turn)) return;
     byId("empty").hidden = false;

@@ -86,7 +86,7 @@ async function refresh(id) {
   if (page.report) {
     fillRisks(parts.pair.children[0], page);
     fillClassic(parts.classic, page.meaning.ecg);
-    fillHistory(parts.history, page.history, showEarlier);
+    drawHistory(parts.history, page.history);
     fillMeasurements(parts.measurements, page, shown.ecg?.sex);
     fillQuality(parts.last.children[0], page.report);
     fillModel(parts.last.children[1], page.report);
@@ -219,6 +219,14 @@ function drawPanel() {
     earlier === null ? "" : h("div.earlier", {},
       h("h3", {}, `Earlier ECG of this patient, ${when(earlier.at)}`), paperOf(earlier.ecg, "Earlier 12-lead ECG")));
   drawPaper();
+}
+
+// Drawn again only if it changed, so that a button in it keeps the focus.
+function drawHistory(panel, history) {
+  const told = JSON.stringify(history);
+  if (shown.told === told) return;
+  shown.told = told;
+  fillHistory(panel, history, showEarlier);
 }
 
 // Draw an earlier ECG below that of the page.

@@ -8,25 +8,26 @@ const ROWS = 200;
 const PATHS = { records: "api/records", rejected: "api/rejections" };
 const CINES = { generated: "cine drawn", requested: "cine requested", failed: "cine failed" };
 
-export const fetchRows = (name, text) => getJson(addressed(PATHS[name], { limit: ROWS, q: text }));
+export const fetchRows = (name, { text, show }) =>
+  getJson(addressed(PATHS[name], { limit: ROWS, q: text, show: name === "records" ? show : null }));
 
-export function drawRecords(list, rows, text) {
+export function drawRecords(list, rows, { text, show }) {
   byId("untrained").hidden = rows.every((row) => row.trained);
-  fill(list, rows.map(recordRow), text, "No records yet.", rows.length === ROWS);
+  fill(list, rows.map(recordRow), text || show !== "all", "No records yet.", rows.length === ROWS);
 }
 
-export function drawRejections(list, rows, text) {
+export function drawRejections(list, rows, { text }) {
   fill(list, rows.map(rejectionRow), text, "No records were rejected.", rows.length === ROWS);
 }
 
-function fill(list, items, text, nothing, cut) {
+function fill(list, items, filtered, nothing, cut) {
   const focused = list.contains(document.activeElement) ? document.activeElement.dataset.record : null;
   list.replaceChildren(...items);
   if (focused) [...list.querySelectorAll("a.row")].find((row) => row.dataset.record === focused)?.focus();
   byId("more").hidden = true;
   byId("empty").hidden = items.length > 0 && !cut;
   byId("empty").textContent = cut ? `Only the newest ${ROWS} are shown. Search to find others.`
-    : text ? "Nothing matches." : nothing;
+    : filtered || chosenSite() !== null ? "Nothing matches." : nothing;
 }
 
 function recordRow(row) {
