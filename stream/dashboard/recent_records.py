@@ -196,9 +196,10 @@ class RecentRecords:
             site: where they were recorded; the empty site is that of records without one. None: anywhere.
             kind: one of `KINDS`; of anything else every record is.
         """
-        fits = KINDS.get(kind or "", lambda _: True)
+        fits = KINDS.get(kind or "")
         reported = ((name, kept) for name, kept in self._records.items() if kept.report is not None)
-        there = ((name, kept) for name, kept in reported if site in {None, kept.site or ""} and fits(kept))
+        fitting = (item for item in reported if fits is None or fits(item[1]))
+        there = (item for item in fitting if site in {None, item[1].site or ""})
         return [_row(record_id, kept) for record_id, kept in _newest(there, limit, text.casefold())]
 
     @contextmanager
