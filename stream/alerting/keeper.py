@@ -58,6 +58,8 @@ from .moves import Moves, OnMoved, to_nobody
 SOURCE = "urn:cardiacnets:alert-keeper"
 ROUND_MS = 500
 """How long a round waits for messages. It is how late a state may be published."""
+REBUILDING_MS = 50
+"""The same while it rebuilds: nothing is waited for that is not there."""
 MAX_RECORDS = 1_000
 PUBLISHED_AT_ONCE = 500
 READ_BACK = 4
@@ -237,17 +239,18 @@ class Keeper:
 
     async def _round(self) -> bool:
         """Do what there is to do now; return whether it went well."""
+        turn = self._turn
+        if turn is not None and not turn.has_begun:
+            return await self._begin(turn)
+        wait_ms = ROUND_MS if turn is None or turn.caught_up else REBUILDING_MS
         try:
-            batches = await self._consumer.getmany(timeout_ms=ROUND_MS, max_records=MAX_RECORDS)
+            batches = await self._consumer.getmany(timeout_ms=wait_ms, max_records=MAX_RECORDS)
         except KafkaError as error:
             self._group.heard(error)
             await asyncio.sleep(ROUND_MS / 1000)
             return False
-        turn = self._turn
-        if turn is None:
+        if turn is None or self._turn is not turn:
             return True
-        if not turn.has_begun:
-            return await self._begin(turn)
         is_live = self._reads_as_they_come(turn)
         for partition, messages in batches.items():
             if partition in turn.partitions:
@@ -276,6 +279,7 @@ class Keeper:
                 turn.has_begun = True
         except (KafkaError, IllegalStateError, TimeoutError) as error:
             log.warning("keeper_place_not_found", error=repr(error), effect="it is tried again")
+            await asyncio.sleep(ROUND_MS / 1000)
         return turn.has_begun
 
     def _reads_as_they_come(self, turn: _Turn) -> bool:
