@@ -41,6 +41,7 @@ from schemas.identity import alert_event_id
 from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer, new_producer, readable_end, unusable
 from stream.broker.event_producer import Delivery, EventProducer
 from stream.broker.needs import ALERT_KEEPER
+from stream.broker.newest_messages import newest_offsets
 from stream.broker.start_check import ready_topics
 from stream.runtime.group import Group
 from stream.runtime.group_look import look_at_group
@@ -267,15 +268,15 @@ class Keeper:
         """Go to where each partition is to be read from."""
         try:
             async with asyncio.timeout(ASK_S):
-                first = await self._consumer.beginning_offsets(turn.partitions)
+                most = READ_BACK * self._settings.keeper.alerts
+                begins = await newest_offsets(self._consumer, turn.partitions, lambda _: most)
                 ends = await self._consumer.end_offsets(turn.partitions)
                 for partition in turn.partitions:
                     handed = await self._consumer.committed(partition)
                     turn.handed[partition] = ends[partition] if handed is None else handed
             if self._turn is turn:
-                for partition in turn.partitions:
-                    newest = ends[partition] - READ_BACK * self._settings.keeper.alerts
-                    self._consumer.seek(partition, max(first[partition], newest))
+                for partition, offset in begins.items():
+                    self._consumer.seek(partition, offset)
                 turn.has_begun = True
         except (KafkaError, IllegalStateError, TimeoutError) as error:
             log.warning("keeper_place_not_found", error=repr(error), effect="it is tried again")

@@ -24,6 +24,7 @@ from stream.alerting.arrival import Arrivals
 from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer, new_producer, readable_end, unusable
 from stream.broker.event_producer import EventProducer
 from stream.broker.needs import DASHBOARD
+from stream.broker.newest_messages import newest_offsets
 from stream.broker.start_check import ready_topics
 from stream.settings import Settings
 
@@ -263,12 +264,10 @@ class Feed:
 
     async def _rewind(self) -> None:
         """Start each partition at the messages that the dashboard can keep; older ones would be dropped again."""
-        partitions = self._consumer.assignment()
-        first = await self._consumer.beginning_offsets(partitions)
-        ends = await self._consumer.end_offsets(partitions)
-        for partition in partitions:
-            newest = ends[partition] - self._settings.dashboard.records
-            self._consumer.seek(partition, max(first[partition], newest))
+        most = self._settings.dashboard.records
+        begins = await newest_offsets(self._consumer, self._consumer.assignment(), lambda _: most)
+        for partition, offset in begins.items():
+            self._consumer.seek(partition, offset)
 
     async def _disconnect(self) -> None:
         for client in (self._consumer, self._producer):

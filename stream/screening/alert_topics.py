@@ -28,6 +28,7 @@ from schemas.messages import Alert, decode_message
 from schemas.topics import ECG_ALERTS, ECG_ALERTS_SHELVED, bounded_value
 from stream.alerting.shelvings import SHELVINGS_KEPT, Shelvings
 from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer, readable_end
+from stream.broker.newest_messages import newest_offsets
 from stream.settings import AlertSettings, KafkaSettings
 
 from .alert_suppression import HOUR, AlertSuppressor
@@ -108,15 +109,14 @@ class AlertTopics:
     async def _rewind(self, consumer: AIOKafkaConsumer) -> None:
         """Begin where the rules look back to, or at the newest messages that are read."""
         partitions = consumer.assignment()
-        first = await consumer.beginning_offsets(partitions)
-        ends = await consumer.end_offsets(partitions)
+        begins = await newest_offsets(consumer, partitions, lambda one: READ[self._kafka.name_of(one.topic)])
         of_alerts = [one for one in partitions if one.topic == self._kafka.topic(ECG_ALERTS)]
         since_ms = round(1000 * (time.time() - self._looks_back_s))
         by_time = await consumer.offsets_for_times(dict.fromkeys(of_alerts, since_ms))
-        for partition in partitions:
-            newest = ends[partition] - READ[self._kafka.name_of(partition.topic)]
-            recent = by_time[partition].offset if by_time.get(partition) else 0
-            consumer.seek(partition, max(first[partition], newest, recent))
+        ends = await consumer.end_offsets(of_alerts)  # where nothing is as young
+        recent = {one: ends[one] if found is None else found.offset for one, found in by_time.items()}
+        for partition, newest in begins.items():
+            consumer.seek(partition, max(newest, recent.get(partition, 0)))
 
     def _learn(self, partition: TopicPartition, messages: Iterable[Any]) -> None:
         unreadable = []
