@@ -294,7 +294,7 @@ class RegistrySettings(
 
 
 class FhirSettings(_Group, frozen=True, kw_only=True, rename=lambda name: f"fhir_{name}"):
-    """How `cardiacnets fhir --server` logs in. Other processes have no use for these settings."""
+    """How `cardiacnets fhir` logs in at the server that it posts to. Other processes have no use for these settings."""
 
     token: BearerToken | None = None
     """A bearer token for the server. It goes over https:// alone, and to a server on this machine."""
