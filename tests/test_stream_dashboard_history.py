@@ -13,7 +13,7 @@ from inference.screener import Refused
 from schemas.errors import UnusableSignal
 from schemas.messages import QualityWarning, Risk
 from schemas.topics import ECG_ALERTS, ECG_REJECTED, ECG_RISK
-from stream.dashboard.doubts import NO_DOUBTS, WORDS, doubts_of
+from stream.dashboard.doubts import MAX_WORDS, NO_DOUBTS, WORDS, doubts_of
 from stream.dashboard.patient_history import SHOWN
 from stream.dashboard.record_page import compose_page
 
@@ -132,6 +132,18 @@ def test_what_is_not_assessable_says_why_and_says_it_once(case):
     assert doubts_of(msgspec.structs.replace(report, risks=one))[0].words == (
         "not assessable for coronary artery disease: the model did not learn this disease"
     )
+
+
+def test_doubts_stay_few_and_short_whatever_a_report_says(case):
+    codes = [f"code_{n}" for n in range(500)]
+    report = with_warnings(case, *WORDS, *codes)
+    risks = [
+        msgspec.structs.replace(report.risks[0], flagged=False, verdict="not_assessable", reasons=("x" * 900 + str(n),))
+        for n in range(300)
+    ]
+    found = doubts_of(msgspec.structs.replace(report, risks=(*report.risks[:1], *risks)))
+    assert len(found) <= 4 + len(WORDS) + 1
+    assert max(len(doubt.words) for doubt in found) <= MAX_WORDS
 
 
 def test_an_alert_says_the_doubts_whichever_comes_first_and_also_where_its_report_is_no_longer_kept():

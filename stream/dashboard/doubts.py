@@ -8,9 +8,11 @@ import msgspec
 
 from inference.eligibility import EXCLUDING_WARNINGS
 from inference.site_policy import excluded_by, reasons_in_words
-from schemas.messages import Quality, QualityWarning, Risk, RiskReport
+from schemas.messages import DISEASES, Quality, QualityWarning, Risk, RiskReport
 
 OTHER = "other"
+MAX_WORDS = 200
+"""Characters of a doubt: whoever writes a report may invent reasons."""
 NOT_ASSESSABLE = "not_assessable"
 WORDS = {
     "limb_lead_reversal": "limb leads look exchanged",
@@ -61,7 +63,8 @@ class Doubt(msgspec.Struct, frozen=True):
 
 def doubts_of(report: RiskReport) -> tuple[Doubt, ...]:
     """Return the doubts about a report, the gravest first. There are few, however many warnings a report has."""
-    return (*_exclusions(report.risks), *_warnings(report.quality.warnings, excluded_by(report.risks)))
+    risks = report.risks[: len(DISEASES)]
+    return (*_exclusions(risks), *_warnings(report.quality.warnings, excluded_by(risks)))
 
 
 def doubts_about(quality: Quality | None) -> tuple[Doubt, ...]:
@@ -71,11 +74,11 @@ def doubts_about(quality: Quality | None) -> tuple[Doubt, ...]:
 
 def _exclusions(risks: Sequence[Risk]) -> Iterator[Doubt]:
     if excluded := excluded_by(risks):
-        yield Doubt(NOT_ASSESSABLE, f"not assessable: {reasons_in_words(excluded)}")
+        yield Doubt(NOT_ASSESSABLE, f"not assessable: {reasons_in_words(excluded)}"[:MAX_WORDS])
         return
     for reasons in dict.fromkeys(risk.reasons for risk in risks if not risk.is_assessable):
         diseases = ", ".join(risk.disease.replace("_", " ") for risk in risks if risk.reasons == reasons)
-        yield Doubt(NOT_ASSESSABLE, f"not assessable for {diseases}: {reasons_in_words(reasons)}")
+        yield Doubt(NOT_ASSESSABLE, f"not assessable for {diseases}: {reasons_in_words(reasons)}"[:MAX_WORDS])
 
 
 def _warnings(warnings: Iterable[QualityWarning], said: Sequence[str]) -> Iterator[Doubt]:
