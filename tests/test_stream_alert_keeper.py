@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from harness import ended
 from keepers import QUICK, acknowledgement, alert, alerts_topic, keeping, publish_to
 from pager import SECRET, pager
 from prometheus_client import CollectorRegistry, generate_latest
@@ -112,6 +113,7 @@ async def test_keepers_killed_while_they_publish_lose_no_state_and_publish_none_
                 await topic.until(lambda states, wanted=wanted: wanted <= states.keys())
             await publish_to(producer, ECG_ALERTS_ACK, acknowledgement(alert("0-0")))
             await topic.until(lambda states: ("0-0", "acknowledged") in states)
+            assert await asyncio.to_thread(ended, keepers[0][0]) == 0
     assert Counter(status for _, status in topic.states) == {
         "raised": KILLS * A_TURN,
         "escalated": KILLS * A_TURN,
