@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from harness import collect, good_values, publish_values, ward
 from redis import Redis
+from waiting import wait_until
 
 from engines.batcher import Lane
 from schemas.topics import CMR_REQUESTS, ECG_ALERTS
@@ -22,18 +23,22 @@ def test_what_an_archive_may_have_of_redis_is_bounded_in_number(tmp_path, server
         asyncio.run(publish_values(there.settings, good_values(COUNT, seed=11), Lane.BACKFILL))
         asyncio.run(publish_values(there.settings, live))
         answers = asyncio.run(collect(there.settings, until=lambda found: found.answered >= 2 * COUNT))
-        there.stop()
+        flagged = {name for name, report in answers.reports.items() if any(risk.flagged for risk in report.risks)}
+        assert len(flagged - live.keys()) > 2
         with Redis.from_url(there.settings.redis.url) as redis:
-            kept = {key.decode().rpartition(":")[2] for key in redis.scan_iter("*waveform:*")}
-            others = {key.decode().rpartition(":")[2] for key in redis.scan_iter("*waveform:other:*")}
+            wait_until(lambda: flagged & live.keys() <= kept_in(redis) and len(kept_in(redis) - live.keys()) >= 2, 0.1)
+            there.stop()
+            kept, others = kept_in(redis), kept_in(redis, "other:")
             ids = list(redis.scan_iter("*ecg-id:archive:*"))
-    flagged = {name for name, report in answers.reports.items() if any(risk.flagged for risk in report.risks)}
-    assert len(flagged - live.keys()) > 2
-    assert flagged & live.keys() <= kept
     assert set() < others <= live.keys() - flagged  # of an archive no ECG that was not flagged is kept
     assert len(kept - live.keys()) == 2
     assert answers.counts[CMR_REQUESTS] == len(flagged & live.keys()) + 1
     assert 0 < len(ids) <= 5
+
+
+def kept_in(redis, kind=""):
+    """Return the ids of the records whose waveforms are kept."""
+    return {key.decode().rpartition(":")[2] for key in redis.scan_iter(f"*waveform:{kind}*")}
 
 
 @pytest.mark.parametrize("told", [False, True])
@@ -44,10 +49,11 @@ def test_an_archives_flagged_ecgs_are_kept_and_drawn_only_if_the_operator_says_s
         values = good_values(COUNT, seed=11)
         asyncio.run(publish_values(there.settings, values, Lane.BACKFILL))
         answers = asyncio.run(collect(there.settings, until=lambda found: found.answered >= COUNT))
-        there.stop()
+        flagged = [report for report in answers.reports.values() if any(risk.flagged for risk in report.risks)]
         with Redis.from_url(there.settings.redis.url) as redis:
-            kept = [key for key in redis.scan_iter("*waveform:*") if key.decode().rpartition(":")[2] in values]
-    flagged = [report for report in answers.reports.values() if any(risk.flagged for risk in report.risks)]
+            wait_until(lambda: len(kept_in(redis) & values.keys()) >= len(flagged) * told, 0.1)
+            there.stop()
+            kept = kept_in(redis) & values.keys()
     assert flagged
     assert answers.counts[ECG_ALERTS] == 0
     assert answers.counts[CMR_REQUESTS] == len(flagged) * told
