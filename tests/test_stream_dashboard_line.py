@@ -332,7 +332,7 @@ def test_what_cannot_be_read_is_told_to_operators_and_the_log_says_where_it_lies
     page.locator(
         '#connection[title*="could not be read since the dashboard\'s start: 1. Its log says where"]'
     ).wait_for()
-    assert page.locator("#trouble").is_hidden()  # who watches over a ward can do nothing about it
+    page.locator("#trouble").wait_for(state="hidden")  # who watches over a ward can do nothing about it
     log = ground[2].read_text()
     assert re.search(r'"offsets": \[\d+\].*"event": "messages_unreadable"', log)
     assert "secret" not in log

@@ -32,6 +32,7 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 from inference.cine import Cine, CineGeometry, CineProvenance
 from schemas.errors import CardiacNetsError, TransientError
 from schemas.zstd_frames import UnusableFrame, compress, decompress
+from stream.end_tasks import end_tasks
 from stream.redis_bounds import RedisBound
 from stream.redis_client import new_redis, redis_place, spread_ttl_s
 from stream.settings import RedisSettings
@@ -240,9 +241,7 @@ class Claim:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Release the lock. If Redis cannot be reached, the lock expires by itself."""
-        self._renewing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._renewing
+        await end_tasks(self._renewing)
         with contextlib.suppress(RedisError, OSError):
             await cast("Awaitable[int]", self._redis.eval(RELEASE, 1, self._key, self._token))
 

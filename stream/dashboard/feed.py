@@ -26,6 +26,7 @@ from stream.broker.event_producer import EventProducer
 from stream.broker.needs import DASHBOARD
 from stream.broker.newest_messages import newest_offsets
 from stream.broker.start_check import ready_topics
+from stream.end_tasks import end_tasks
 from stream.settings import Settings
 
 from .alert_rows import AlertRow
@@ -42,7 +43,6 @@ PROBE_TIMEOUT_S = 2.0
 FAILED_PROBES = 2
 """After so many failures in a row Kafka counts as away. One alone may be our own load: an orchestrator would restart
 us, and all pages would come back at once."""
-CANCEL_S = 0.5
 MAX_RECORDS = 500
 """How many messages are taken from the client at once. In between, the pages are served."""
 LIVE_READ_S = 60.0
@@ -109,12 +109,7 @@ class Feed:
     ) -> None:
         """Close the streams of the pages, and disconnect."""
         self.hub.close()
-        # More than once: in Python 3.11 `wait_for`, which redis-py calls, may swallow a cancellation.
-        while not all(task.done() for task in self._tasks):
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks, timeout=CANCEL_S)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         await self._disconnect()
 
     async def watch(self) -> None:

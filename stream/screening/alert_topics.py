@@ -29,6 +29,7 @@ from schemas.topics import ECG_ALERTS, ECG_ALERTS_SHELVED, bounded_value
 from stream.alerting.shelvings import SHELVINGS_KEPT, Shelvings
 from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer, readable_end
 from stream.broker.newest_messages import newest_offsets
+from stream.end_tasks import end_tasks
 from stream.settings import AlertSettings, KafkaSettings
 
 from .alert_suppression import HOUR, AlertSuppressor
@@ -80,8 +81,7 @@ class AlertTopics:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Read no more."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def _read(self) -> None:
         while True:

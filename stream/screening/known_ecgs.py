@@ -33,6 +33,7 @@ from schemas.ecg_record import EcgRecord
 from schemas.errors import ShuttingDown
 from schemas.identity import ecg_digest
 from stream.bounded import RecentDict
+from stream.end_tasks import end_tasks
 from stream.settings import RedisSettings
 
 from .id_owners import Seen, SharedOwners
@@ -109,9 +110,7 @@ class KnownEcgs:
         await asyncio.sleep(0)  # what threads have begun arrives first
         self._waiting.put_nowait(None)
         await asyncio.wait([self._task], timeout=DRAIN_S)
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end_tasks(self._task)
         while not self._waiting.empty():
             if look_up := self._waiting.get_nowait():
                 _fail(look_up, ShuttingDown("serving stopped before a record id was looked up"))

@@ -9,7 +9,6 @@ encoding costs as much as the gate. What waits goes to Redis several at a time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -25,6 +24,7 @@ from schemas.codec import encode_ecg
 from schemas.ecg_message import EcgMessage
 from schemas.ecg_record import EcgRecord
 from schemas.record_limits import MAX_HEADER_BYTES
+from stream.end_tasks import end_tasks
 from stream.redis_bounds import RedisBound
 from stream.redis_client import new_redis, spread_ttl_s
 from stream.settings import RedisSettings
@@ -128,9 +128,7 @@ class WaveformCache:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop storing, and drop the waveforms that still wait."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end_tasks(self._task)
         await self._redis.aclose()
 
     def store(self, record: EcgRecord, *, came_as: EcgMessage | None = None, of_archive: bool = False) -> None:
