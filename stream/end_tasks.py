@@ -1,4 +1,4 @@
-"""Ends tasks that speak to Redis or Kafka: one cancellation may not be enough."""
+"""Ends tasks, also those that lose a cancellation: what speaks to Redis may."""
 
 from __future__ import annotations
 

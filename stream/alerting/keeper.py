@@ -38,10 +38,10 @@ from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError
 from schemas import topics
 from schemas.errors import MalformedRecord
 from schemas.identity import alert_event_id
-from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer, new_producer, readable_end, unusable
+from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer, new_producer, unusable
 from stream.broker.event_producer import Delivery, EventProducer
 from stream.broker.needs import ALERT_KEEPER
-from stream.broker.newest_messages import newest_offsets
+from stream.broker.newest_messages import CATCHING_UP_MS, newest_offsets, read_and_ends
 from stream.broker.start_check import ready_topics
 from stream.runtime.group import Group
 from stream.runtime.group_look import look_at_group
@@ -59,8 +59,6 @@ from .moves import Moves, OnMoved, to_nobody
 SOURCE = "urn:cardiacnets:alert-keeper"
 ROUND_MS = 500
 """How long a round waits for messages. It is how late a state may be published."""
-REBUILDING_MS = 50
-"""The same while it rebuilds: nothing is waited for that is not there."""
 MAX_RECORDS = 1_000
 PUBLISHED_AT_ONCE = 500
 READ_BACK = 4
@@ -243,7 +241,7 @@ class Keeper:
         turn = self._turn
         if turn is not None and not turn.has_begun:
             return await self._begin(turn)
-        wait_ms = ROUND_MS if turn is None or turn.caught_up else REBUILDING_MS
+        wait_ms = ROUND_MS if turn is None or turn.caught_up else CATCHING_UP_MS
         try:
             batches = await self._consumer.getmany(timeout_ms=wait_ms, max_records=MAX_RECORDS)
         except KafkaError as error:
@@ -309,17 +307,13 @@ class Keeper:
     async def _see_ends(self, turn: _Turn) -> None:
         """Note how far each partition is read. A keeper has caught up without what an open transaction holds back."""
         try:
-            read = {partition: await self._consumer.position(partition) for partition in turn.partitions}
-            ends = {partition: readable_end(self._consumer, partition) for partition in turn.partitions}
+            places = await read_and_ends(self._consumer, turn.partitions)
         except (KafkaError, IllegalStateError):  # they are ours no longer
             return
-        known = {partition: end for partition, end in ends.items() if end is not None}
-        places = {
-            partition: Partition(read[partition], read[partition], read[partition], end, end)
-            for partition, end in known.items()
-        }
-        self._group.reading.seen(places, map(self._settings.kafka.topic, KEPT_TOPICS))
-        behind = any(read[partition] < end for partition, end in known.items())
+        known = {partition: end for partition, (_, end) in places.items() if end is not None}
+        seen = {one: Partition(read, read, read, end, end) for one, (read, end) in places.items() if end is not None}
+        self._group.reading.seen(seen, map(self._settings.kafka.topic, KEPT_TOPICS))
+        behind = any(places[partition][0] < end for partition, end in known.items())
         if self._turn is turn and not turn.caught_up and not behind and len(known) == len(turn.partitions):
             turn.caught_up = True
             # An offset beyond the end is of a topic that was made anew.

@@ -21,10 +21,10 @@ from schemas import topics
 from schemas.messages import Message
 from stream.alerting.acknowledgements import Place
 from stream.alerting.arrival import Arrivals
-from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer, new_producer, readable_end, unusable
+from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer, new_producer, unusable
 from stream.broker.event_producer import EventProducer
 from stream.broker.needs import DASHBOARD
-from stream.broker.newest_messages import newest_offsets
+from stream.broker.newest_messages import newest_offsets, read_and_ends
 from stream.broker.start_check import ready_topics
 from stream.end_tasks import end_tasks
 from stream.settings import Settings
@@ -248,10 +248,9 @@ class Feed:
 
         What an open transaction holds back cannot be read yet: a feed has caught up without it.
         """
-        read = {partition: await self._consumer.position(partition) for partition in self._consumer.assignment()}
-        ends = {partition: readable_end(self._consumer, partition) for partition in read}
-        self._behind = sum(max(0, end - read[partition]) for partition, end in ends.items() if end is not None)
-        if self._behind == 0 and None not in ends.values() and not self._caught_up:
+        places = (await read_and_ends(self._consumer, self._consumer.assignment())).values()
+        self._behind = sum(max(0, end - read) for read, end in places if end is not None)
+        if self._behind == 0 and all(end is not None for _, end in places) and not self._caught_up:
             self._caught_up = True
             self.hub.publish("ready", "{}")  # pages that connected during the replay may have fetched too early
 

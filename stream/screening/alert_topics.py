@@ -27,8 +27,8 @@ from schemas.errors import MalformedRecord
 from schemas.messages import Alert, decode_message
 from schemas.topics import ECG_ALERTS, ECG_ALERTS_SHELVED, bounded_value
 from stream.alerting.shelvings import SHELVINGS_KEPT, Shelvings
-from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer, readable_end
-from stream.broker.newest_messages import newest_offsets
+from stream.broker.clients import UNHURRIED_WAIT_MS, new_consumer
+from stream.broker.newest_messages import CATCHING_UP_MS, newest_offsets, read_and_ends
 from stream.end_tasks import end_tasks
 from stream.settings import AlertSettings, KafkaSettings
 
@@ -97,9 +97,9 @@ class AlertTopics:
             await consumer.start()
             await self._rewind(consumer)
             while True:
-                for partition, messages in (
-                    await consumer.getmany(timeout_ms=ROUND_MS, max_records=MAX_RECORDS)
-                ).items():
+                wait_ms = ROUND_MS if self._has_caught_up.is_set() else CATCHING_UP_MS
+                batches = await consumer.getmany(timeout_ms=wait_ms, max_records=MAX_RECORDS)
+                for partition, messages in batches.items():
                     self._learn(partition, messages)
                 if not self._has_caught_up.is_set() and await _is_at_end(consumer):
                     self._has_caught_up.set()
@@ -140,6 +140,5 @@ class AlertTopics:
 
 
 async def _is_at_end(consumer: AIOKafkaConsumer) -> bool:
-    read = {partition: await consumer.position(partition) for partition in consumer.assignment()}
-    ends = {partition: readable_end(consumer, partition) for partition in read}
-    return all(end is not None and read[partition] >= end for partition, end in ends.items())
+    places = await read_and_ends(consumer, consumer.assignment())
+    return all(end is not None and read >= end for read, end in places.values())
